@@ -1,0 +1,55 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+
+.venv/runtime: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	$(BIN)/python -m services.features.kernel
+	@touch $@
+
+.venv/dev: .venv/runtime requirements-dev.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+lock:  ## Resolve the dependencies again into the two lock files (needs uv)
+	uv pip compile pyproject.toml --extra install --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o requirements.lock
+	uv pip compile pyproject.toml --extra install --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -c requirements.lock -o requirements-dev.lock
+
+demo: .venv/runtime  ## The whole system on a simulated market, at http://127.0.0.1:8000/ (ARGS="…" passes flags)
+	$(BIN)/alphapulse demo $(ARGS)
+
+run: .venv/runtime  ## The live system (ARGS="--exchange kraken --symbols BTC/USD,ETH/USD")
+	$(BIN)/alphapulse run $(ARGS)
+
+test: .venv/dev  ## The tests that need no server of yours
+	$(BIN)/pytest $(ARGS)
+
+canaries: .venv/dev  ## Ten seeds of each canary, promotion rates, three full replays
+	$(BIN)/pytest -m canaries $(ARGS)
+
+soak: .venv/dev  ## The long runs
+	$(BIN)/pytest -m soak $(ARGS)
+
+bench: .venv/dev  ## Benchmarks: a table for people, bench.json for machines
+	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+check: .venv/dev  ## Everything CI asks: format, lint, types, import contracts, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(MAKE) test
+
+fmt: .venv/dev  ## Format, and mend what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+tree: .venv/dev  ## The files with their purposes, as ARCHITECTURE.md lists the rooms
+	@$(BIN)/python -m tests.house tree
+
+.PHONY: help lock demo run test canaries soak bench check fmt tree

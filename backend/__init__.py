@@ -1,0 +1,1 @@
+"""Everything that touches the machine: store, served API, page, metrics, command line."""

@@ -1,0 +1,1 @@
+"""The served API: REST under /v1, the socket at /ws, health, and the page at /."""

@@ -1,0 +1,122 @@
+"""Fan-out: each event is encoded once and queued for every subscriber of its stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, Protocol
+
+import orjson
+
+from backend.api.connection import (
+    DRAINING,
+    CloseReason,
+    Connection,
+    Head,
+    Subscription,
+)
+from backend.api.limits import Limits
+from domain.market import rfc3339
+from domain.ports import Clock
+
+FULL_HEADS_EVERY: Final = 12  # heartbeats
+
+
+class StreamEvent(Protocol):
+    """One row of the stream log, as the store returns it after the commit."""
+
+    @property
+    def stream(self) -> str: ...
+    @property
+    def epoch(self) -> str: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def event(self) -> str: ...
+    @property
+    def payload(self) -> bytes:
+        """The row as a JSON object."""
+        ...
+
+    @property
+    def hash(self) -> str: ...
+    @property
+    def previous_hash(self) -> str: ...
+    @property
+    def ts(self) -> datetime: ...
+
+
+class Hub:
+    """Who listens to what. Everything here runs on one event loop and never waits."""
+
+    def __init__(self, clock: Clock, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self.clock = clock
+        self.connections: set[Connection] = set()
+        self.heads: dict[str, Head] = {}
+        self._subscribers: dict[str, dict[Connection, Subscription]] = {}
+
+    def publish(self, events: Sequence[StreamEvent]) -> None:
+        """Queue committed events, in log order, for whoever subscribed to their streams."""
+        for event in events:
+            head = self.heads[event.stream] = Head(event.epoch, event.offset)
+            subscribers = self._subscribers.get(event.stream)
+            if subscribers:
+                body = update_body(event)
+                for connection, subscription in subscribers.items():
+                    connection.update(subscription, event.stream, head, body)
+
+    def join(self, stream: str, connection: Connection) -> Subscription:
+        """Start to hold the events of `stream` for `connection`."""
+        subscription = Subscription()
+        connection.subscriptions[stream] = subscription
+        self._subscribers.setdefault(stream, {})[connection] = subscription
+        return subscription
+
+    def leave(self, stream: str, connection: Connection) -> None:
+        connection.subscriptions.pop(stream, None)
+        connection.heads.pop(stream, None)
+        connection.moved.pop(stream, None)
+        subscribers = self._subscribers.get(stream, {})
+        subscribers.pop(connection, None)
+        if not subscribers:
+            self._subscribers.pop(stream, None)
+
+    def detach(self, connection: Connection) -> None:
+        """Forget a connection that has ended."""
+        for stream in tuple(connection.subscriptions):
+            self.leave(stream, connection)
+        self.connections.discard(connection)
+
+    async def beat(self) -> None:
+        """Send heartbeats for ever, in wall time, and drop those who take nothing."""
+        loop = asyncio.get_running_loop()
+        count = 0
+        while True:
+            await asyncio.sleep(self.limits.heartbeat_ms / 1_000)
+            count += 1
+            ts = rfc3339(self.clock.now())
+            for connection in tuple(self.connections):
+                connection.check_blocked(loop.time())
+                connection.heartbeat(ts, full=count % FULL_HEADS_EVERY == 0)
+
+    def drain(self) -> None:
+        """Ask every client to come back later: the server is about to stop."""
+        for connection in tuple(self.connections):
+            connection.close(CloseReason(DRAINING, "draining", 1_000))
+
+
+def update_body(event: StreamEvent) -> str:
+    """The update message of `event`, without its `seq` and closing brace."""
+    envelope = {
+        "type": "update",
+        "stream": event.stream,
+        "epoch": event.epoch,
+        "offset": event.offset,
+        "event": event.event,
+        "ts": rfc3339(event.ts),
+        "hash": event.hash,
+        "previous_hash": event.previous_hash,
+    }
+    return (orjson.dumps(envelope)[:-1] + b',"data":' + event.payload).decode()

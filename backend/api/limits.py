@@ -1,0 +1,49 @@
+"""Bounds of one socket connection, each with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a client may ask and how long it may lag; sent in `welcome`."""
+
+    connections: int = 2_000  # one process serves no more without starving its tick
+    subscriptions: int = 5_000  # 1 000 instruments, candles to signals, with room
+    requests_per_s: int = 10
+    burst: int = 20
+    frame_bytes: int = 65_536
+    queue_bytes: int = 4_194_304  # ticks of 5 000 streams wait here; frames are shared
+    heartbeat_ms: int = 5_000
+    write_timeout_ms: int = 5_000  # a peer that takes nothing for so long is gone
+
+    def public(self) -> dict[str, int]:
+        """The part a client can keep to."""
+        names = ("subscriptions", "requests_per_s", "burst", "frame_bytes", "queue_bytes")
+        values = asdict(self)
+        return {name: values[name] for name in names}
+
+
+class RequestBudget:
+    """A token bucket: `burst` at once, then `per_s`."""
+
+    def __init__(self, *, per_s: int, burst: int, at: float) -> None:
+        self._per_s = per_s
+        self._burst = burst
+        self._tokens = float(burst)
+        self._at = at
+
+    def spend(self, at: float) -> float:
+        """Take one token at `at` (seconds); 0, or the seconds until there is one.
+
+        >>> budget = RequestBudget(per_s=10, burst=1, at=0.0)
+        >>> budget.spend(0.0), budget.spend(0.0), budget.spend(0.1)
+        (0.0, 0.1, 0.0)
+        """
+        self._tokens = min(self._burst, self._tokens + (at - self._at) * self._per_s)
+        self._at = at
+        if self._tokens < 1.0:
+            return (1.0 - self._tokens) / self._per_s
+        self._tokens -= 1.0
+        return 0.0

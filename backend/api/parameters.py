@@ -1,0 +1,163 @@
+"""Query parameters: times, lists and limits, checked before anything is read."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from domain.events import Role
+from domain.market import EPOCH, Timeframe
+
+DEFAULT_LIMIT: Final = 500
+MAX_LIMIT: Final = 5_000
+_EPOCH_UNITS: Final = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6))  # below: per second, in s, ms, µs
+_NUMBER: Final = re.compile(r"-?\d+(\.\d+)?")
+
+
+def parse_time(text: object) -> datetime:
+    """A time as ISO 8601 (UTC unless it names an offset), or as epoch s, ms or µs.
+
+    The unit of a number follows from its size.
+
+    >>> parse_time("2026-01-01") == parse_time("1767225600") == parse_time("1767225600000")
+    True
+    """
+    if isinstance(text, datetime):
+        return text
+    spelled = str(text).strip().replace(" ", "+")  # a `+` that was not percent-encoded
+    try:
+        moment = _from_epoch(spelled) if _NUMBER.fullmatch(spelled) else _from_iso(spelled)
+    except (ValueError, OverflowError):
+        raise ValueError(
+            f"{text!r} is no time; use ISO 8601 (2026-01-01T00:00:00Z) or epoch s, ms or µs"
+        ) from None
+    return moment
+
+
+def _from_iso(text: str) -> datetime:
+    if re.fullmatch(r"\d{4}-\d{2}-\d{2}\+\d{2}:\d{2}.*", text):
+        text = text.replace("+", " ", 1)  # a date and a time with a space between
+    moment = datetime.fromisoformat(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _from_epoch(text: str) -> datetime:
+    value = float(text)
+    for bound, per_second in _EPOCH_UNITS:
+        if abs(value) < bound:
+            return datetime.fromtimestamp(value / per_second, UTC)
+    raise ValueError
+
+
+def _split(value: Any) -> Any:  # noqa: ANN401 - whatever the query held
+    parts = [value] if isinstance(value, str) else value
+    if not isinstance(parts, list):
+        return parts
+    return [each.strip() for part in parts for each in str(part).split(",") if each.strip()]
+
+
+def _known_timeframe(values: list[str]) -> list[str]:
+    for value in values:
+        _one_of(value, [each.value for each in Timeframe], "timeframe")
+    return values
+
+
+def _known_role(values: list[str]) -> list[str]:
+    for value in values:
+        _one_of(value, [each.value for each in Role], "role")
+    return values
+
+
+def _one_of(value: str, known: Sequence[str], noun: str) -> None:
+    if value not in known:
+        close = difflib.get_close_matches(value, known, n=3, cutoff=0.3)
+        meant = f"; did you mean {', '.join(close)}?" if close else ""
+        raise ValueError(f"unknown {noun} {value!r}{meant} Known: {', '.join(known)}")
+
+
+_Utc = Annotated[datetime, BeforeValidator(parse_time)]
+_Words = Annotated[list[str], BeforeValidator(_split)]
+_Horizons = Annotated[list[Annotated[int, Field(ge=1, le=100_000)]], BeforeValidator(_split)]
+_Timeframes = Annotated[list[str], BeforeValidator(_split), AfterValidator(_known_timeframe)]
+_Roles = Annotated[list[str], BeforeValidator(_split), AfterValidator(_known_role)]
+
+
+class Selection(BaseModel):
+    """What every list takes: whose rows, of which stretch of time, known when, how many."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    exchange: _Words = Field([], description="exchange ids; several by comma or repetition")
+    symbol: _Words = Field([], description="symbols in ccxt's spelling, `BTC/USDT`")
+    symbols: _Words = Field([], description="the same as `symbol`")
+    timeframe: _Timeframes = Field([], description="1m 3m 5m 15m 30m 1h 4h 1d")
+    start: _Utc | None = Field(None, description="first time, inclusive; ISO 8601 or epoch")
+    end: _Utc | None = Field(None, description="end of time, exclusive")
+    as_of: _Utc | None = Field(None, description="answer with what was known at this time")
+    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT)
+    order: Literal["asc", "desc"] | None = Field(
+        None, description="by time; newest first, or oldest first when `start` is given"
+    )
+    cursor: str | None = Field(None, max_length=2_000, description="`next` of the page before")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Selection:
+        if self.start and self.end and self.start >= self.end:
+            raise ValueError("start must lie before end")
+        if self.start and self.start < EPOCH:
+            raise ValueError("start lies before 1970")
+        return self
+
+    @property
+    def wanted_symbols(self) -> list[str]:
+        return sorted({*self.symbol, *self.symbols})
+
+    @property
+    def ascending(self) -> bool:
+        return self.order == "asc" if self.order else self.start is not None
+
+
+class HorizonSelection(Selection):
+    """A list whose rows look ahead."""
+
+    horizon: _Horizons = Field([], description="candles ahead")
+    model: _Words = Field([], description="model names, `lightgbm.direction`")
+
+
+class PredictionSelection(HorizonSelection):
+    """Predictions: the served rows unless `role` says otherwise."""
+
+    role: _Roles = Field(
+        [Role.CHAMPION.value], description="champion (served), member, challenger"
+    )
+
+
+class SignalSelection(HorizonSelection):
+    """Signals of one side or in one state."""
+
+    side: _Words = Field([], description="long, short, flat")
+    status: _Words = Field(
+        [], description="pending, active, take_profit, stop_loss, expired, flat"
+    )
+
+
+class FeatureSelection(Selection):
+    """Features of one set."""
+
+    feature_set: _Words = Field([], description="`name@version`")
+
+
+def unknown_parameters(given: Iterable[str], known: Sequence[str]) -> list[dict[str, str]]:
+    """What to say of query parameters that no one reads, closest names first."""
+    errors = []
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+            hint = f"; did you mean {', '.join(close)}?" if close else ""
+            errors.append({"parameter": name, "detail": f"unknown parameter{hint}"})
+    return errors

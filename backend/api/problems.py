@@ -1,0 +1,185 @@
+"""Errors as RFC 9457 problem objects, one registry for REST and the socket."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import asyncpg
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from domain.errors import (
+    AlphaPulseError,
+    StoreError,
+    UnknownExchangeError,
+    UnknownNameError,
+    UnknownSymbolError,
+    UnknownTimeframeError,
+    UsageError,
+)
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a code means: HTTP status, title, and whether trying again can help."""
+
+    status: int
+    title: str
+    temporary: bool = False
+
+
+KINDS: Final[Mapping[str, Kind]] = {
+    "bad_json": Kind(400, "Not a JSON object"),
+    "bad_request": Kind(422, "Malformed request"),
+    "bad_cursor": Kind(422, "Malformed cursor"),
+    "unknown_timeframe": Kind(422, "Unknown timeframe"),
+    "unknown_exchange": Kind(404, "Unknown exchange"),
+    "unknown_symbol": Kind(404, "Unknown symbol"),
+    "unknown_stream": Kind(404, "Unknown stream"),
+    "unknown_method": Kind(404, "Unknown method"),
+    "not_found": Kind(404, "Not found"),
+    "method_not_allowed": Kind(405, "Method not allowed"),
+    "too_many_subscriptions": Kind(409, "Too many subscriptions"),
+    "too_many_connections": Kind(409, "Too many connections"),
+    "frame_too_large": Kind(413, "Frame too large"),
+    "answer_too_large": Kind(413, "Answer too large"),
+    "rate_limited": Kind(429, "Too many requests", temporary=True),
+    "internal": Kind(500, "Internal error", temporary=True),
+    "starting": Kind(503, "Starting", temporary=True),
+    "stale": Kind(503, "Predictions are stale", temporary=True),
+    "unavailable": Kind(503, "Store unavailable", temporary=True),
+}
+
+_UNKNOWN_NAMES: Final[Mapping[type[UnknownNameError], str]] = {
+    UnknownTimeframeError: "unknown_timeframe",
+    UnknownExchangeError: "unknown_exchange",
+    UnknownSymbolError: "unknown_symbol",
+}
+
+
+class ProblemError(AlphaPulseError):
+    """A request that ends in a problem object.
+
+    Args:
+        code: A key of `KINDS`.
+        detail: One line a user can act on.
+        errors: What is wrong with which parameter: `{"parameter", "detail"}`.
+        more: Further members of the object (`suggestions`, `retry_after_ms`, `progress`).
+    """
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        errors: Sequence[Mapping[str, str]] = (),
+        **more: Any,  # noqa: ANN401 - extension members are of any JSON type
+    ) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.errors = list(errors)
+        self.more = more
+
+    @property
+    def status(self) -> int:
+        return KINDS[self.code].status
+
+    def body(self) -> dict[str, Any]:
+        """The problem object, as sent on REST and on the socket."""
+        kind = KINDS[self.code]
+        return {
+            "type": f"/docs#{self.code}",
+            "title": kind.title,
+            "status": kind.status,
+            "detail": self.detail,
+            "code": self.code,
+            "temporary": kind.temporary,
+            "errors": self.errors,
+            **self.more,
+        }
+
+
+def from_usage(error: UsageError) -> ProblemError:
+    """The problem that says what `error` says."""
+    if isinstance(error, UnknownNameError):
+        code = _UNKNOWN_NAMES.get(type(error), "not_found")
+        return ProblemError(code, str(error), suggestions=error.suggestions)
+    return ProblemError("bad_request", str(error))
+
+
+def answer(problem: ProblemError) -> Response:
+    """`problem` as an HTTP response."""
+    retry_after_ms = problem.more.get("retry_after_ms", 1_000)
+    headers = {"Retry-After": str(-(-retry_after_ms // 1_000))}
+    return Response(
+        orjson.dumps(problem.body()),
+        status_code=problem.status,
+        media_type=MEDIA_TYPE,
+        headers=headers if KINDS[problem.code].temporary else None,
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of `app`, the framework's own included, a problem object."""
+    app.add_exception_handler(ProblemError, _on_problem)
+    app.add_exception_handler(UsageError, _on_usage)
+    app.add_exception_handler(RequestValidationError, _on_validation)
+    app.add_exception_handler(HTTPException, _on_http)
+    for failure in (StoreError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        app.add_exception_handler(failure, _on_store)
+    app.add_exception_handler(Exception, _on_bug)
+
+
+def _on_problem(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, ProblemError)  # noqa: S101 - registered for this type only
+    return answer(error)
+
+
+def _on_usage(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, UsageError)  # noqa: S101 - registered for this type only
+    return answer(from_usage(error))
+
+
+def _on_validation(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type only
+    errors = [
+        {
+            "parameter": ".".join(str(part) for part in item["loc"][1:]),
+            "detail": str(item["msg"]).removeprefix("Value error, "),
+        }
+        for item in error.errors()
+    ]
+    detail = "; ".join(f"{item['parameter']}: {item['detail']}" for item in errors)
+    return answer(ProblemError("bad_request", detail, errors=errors))
+
+
+def _on_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type only
+    path = request.url.path
+    if error.status_code == KINDS["method_not_allowed"].status:
+        problem = ProblemError("method_not_allowed", f"{path} does not answer {request.method}")
+    elif error.status_code == KINDS["not_found"].status:
+        problem = ProblemError("not_found", f"there is nothing at {path}; /docs lists what is")
+    else:
+        problem = ProblemError("bad_request", str(error.detail))
+    return answer(problem)
+
+
+def _on_store(_request: Request, error: Exception) -> Response:
+    log.warning("a read failed: %s", error)
+    return answer(ProblemError("unavailable", "the database cannot be read right now"))
+
+
+def _on_bug(request: Request, error: Exception) -> Response:
+    log.error("%s failed", request.url.path, exc_info=error)
+    return answer(ProblemError("internal", "the request failed; the log says why"))

@@ -1,0 +1,101 @@
+"""The served tables: their keys, their public columns, and when a row of each was known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from backend.api import rows
+
+CANDLE_KNOWN: Final = "CASE WHEN t.source = 'backfill' THEN t.close_time ELSE t.known_at END"
+CANDLE_RANK: Final = (
+    "t.confirmed DESC, t.event_time DESC NULLS LAST, t.trades DESC NULLS LAST,"
+    " t.volume DESC, t.row_hash DESC"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shelf:
+    """One kind of row that is listed by time.
+
+    Attributes:
+        table: with the newest revision, or all of them.
+        history: what to read when an earlier point in time is asked for.
+        series: columns that name one series in the order of the primary key.
+        time: the key's time column.
+        key: columns that tell rows of one time apart.
+        known: SQL for the time from which a row could be used.
+        newest: SQL order that puts the newest revision of a row first.
+        columns: SQL list of public columns, in served order.
+        joins: SQL joins that `columns` needs beside `instruments i`.
+        spell: database row → JSON row, given the point in time or None.
+    """
+
+    table: str
+    history: str
+    series: tuple[str, ...]
+    time: str
+    key: tuple[str, ...]
+    known: str
+    newest: str
+    columns: str
+    joins: str = ""
+    spell: Callable[[rows.Row, datetime | None], dict[str, Any]]
+
+
+CANDLES: Final = Shelf(
+    table="candles",
+    history="candle_history",
+    series=("instrument_id", "timeframe"),
+    time="open_time",
+    key=("instrument_id", "timeframe"),
+    known=CANDLE_KNOWN,
+    newest=CANDLE_RANK,
+    columns="i.exchange, i.symbol, t.timeframe, t.open_time, t.close_time, t.open, t.high, t.low,"
+    " t.close, t.volume, t.trades, t.revision, t.confirmed, t.source, t.known_at",
+    spell=lambda row, _at: rows.plain(row),
+)
+
+FEATURES: Final = Shelf(
+    table="ml_features_ohlcv",
+    history="ml_features_ohlcv",
+    series=("instrument_id", "timeframe", "feature_set"),
+    time="as_of",
+    key=("instrument_id", "timeframe", "feature_set"),
+    known="t.known_at",
+    newest="t.revision DESC",
+    columns="i.exchange, i.symbol, t.timeframe, t.feature_set, t.as_of, t.revision, t.known_at,"
+    " t.candle_revision, t.coverage, f.columns, t.values",
+    joins="JOIN feature_sets f USING (feature_set)",
+    spell=lambda row, _at: rows.feature(row),
+)
+
+PREDICTIONS: Final = Shelf(
+    table="ml_predictions",
+    history="ml_predictions",
+    series=("instrument_id", "timeframe", "horizon"),
+    time="as_of",
+    key=("instrument_id", "timeframe", "horizon", "role", "model"),
+    known="t.made_at",
+    newest="t.revision DESC",
+    columns="i.exchange, i.symbol, t.timeframe, t.horizon, t.as_of, t.revision, t.made_at,"
+    " t.origin, t.role, t.target, t.model, t.version, t.members, t.p_down, t.p_flat, t.p_up,"
+    " t.q10, t.q50, t.q90, t.volatility, t.degraded",
+    spell=lambda row, _at: rows.prediction(row),
+)
+
+SIGNALS: Final = Shelf(
+    table="trading_signals",
+    history="trading_signals",
+    series=("instrument_id", "timeframe", "horizon"),
+    time="as_of",
+    key=("instrument_id", "timeframe", "horizon"),
+    known="t.made_at",
+    newest="t.revision DESC",
+    columns="i.exchange, i.symbol, t.timeframe, t.horizon, t.as_of, t.revision, t.side,"
+    " t.strength, t.gate, t.size_fraction, t.entry_price, t.stop, t.take, t.expires_at, t.status,"
+    " t.closed_at, t.exit_price, t.realized_return, t.model, t.version, t.made_at",
+    spell=lambda row, at: rows.plain(row) if at is None else rows.signal_as_known(row, at),
+)

@@ -1,0 +1,127 @@
+"""What the running system says of itself: its market, its progress, its freshness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+from backend.api import streams
+from domain.market import Instrument, Timeframe, rfc3339
+
+GRACE: Final = timedelta(seconds=30)  # wall time beyond a timeframe before a prediction is stale
+
+
+class Market(StrEnum):
+    """Where prices come from; shown on every screen."""
+
+    SIMULATED = "simulated"  # the synthetic market
+    RECORDED = "recorded"  # recorded candles, played
+    LIVE = "live"
+
+
+@dataclass(slots=True, kw_only=True)
+class Progress:
+    """How far one piece of the start has come; `total` 0 = not known."""
+
+    name: str
+    done: int = 0
+    total: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Status:
+    """The one mutable object that wiring keeps up to date and the API reads.
+
+    `progress` belongs to whoever loads; `predicted` is called after each publication.
+    """
+
+    market: Market
+    version: str = "0.1.0"
+    speed: float = 1.0  # market seconds per wall second
+    instruments: tuple[Instrument, ...] = ()
+    timeframes: tuple[Timeframe, ...] = ()
+    horizons: tuple[int, ...] = ()  # candles
+    progress: dict[str, Progress] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)  # what was left out, said once
+    newest: dict[tuple[Instrument, Timeframe], datetime] = field(default_factory=dict)
+
+    def report(self, name: str, done: int, total: int) -> None:
+        """Set how far the piece `name` has come."""
+        self.progress[name] = Progress(name=name, done=done, total=total)
+
+    def predicted(
+        self, timeframe: Timeframe, instruments: Iterable[Instrument], as_of: datetime
+    ) -> None:
+        """Note that predictions of the close at `as_of` were published."""
+        for instrument in instruments:
+            key = (instrument, timeframe)
+            self.newest[key] = max(as_of, self.newest.get(key, as_of))
+
+    @property
+    def watched(self) -> list[tuple[Instrument, Timeframe]]:
+        return [(instrument, each) for instrument in self.instruments for each in self.timeframes]
+
+    @property
+    def ready(self) -> bool:
+        """Whether every watched instrument has had a published prediction."""
+        return bool(self.watched) and all(key in self.newest for key in self.watched)
+
+    def streams(self) -> list[str]:
+        """The streams of what is watched, published to or not."""
+        return streams.names(self.instruments, self.timeframes)
+
+    def ages(self, now: datetime) -> dict[tuple[Instrument, Timeframe], float]:
+        """Wall seconds since the close that each watched newest prediction is of.
+
+        `now` is the injected clock's: while it is held for a fit nothing ages.
+        """
+        return {
+            key: (now - self.newest[key]).total_seconds() / self.speed
+            for key in self.watched
+            if key in self.newest
+        }
+
+    def stale(self, now: datetime) -> list[tuple[Instrument, Timeframe]]:
+        """What is older than its timeframe (by the speed) and the grace."""
+        return [
+            key
+            for key, age in self.ages(now).items()
+            if age > key[1].duration.total_seconds() / self.speed + GRACE.total_seconds()
+        ]
+
+    def public(self, now: datetime) -> dict[str, Any]:
+        """The status as REST answers it."""
+        ages = self.ages(now)
+        stale = set(self.stale(now))
+        return {
+            "version": self.version,
+            "market": self.market.value,
+            "speed": self.speed,
+            "now": rfc3339(now),
+            "ready": self.ready,
+            "fresh": self.ready and not stale,
+            "progress": [
+                {"name": each.name, "done": each.done, "total": each.total}
+                for each in self.progress.values()
+            ],
+            "notes": self.notes,
+            "timeframes": [each.value for each in self.timeframes],
+            "horizons": list(self.horizons),
+            "instruments": [
+                {"exchange": each.exchange, "symbol": each.symbol} for each in self.instruments
+            ],
+            "freshness": [
+                {
+                    "exchange": instrument.exchange,
+                    "symbol": instrument.symbol,
+                    "timeframe": timeframe.value,
+                    "as_of": rfc3339(self.newest[instrument, timeframe]),
+                    "age_seconds": round(age, 3),
+                    "stale": (instrument, timeframe) in stale,
+                }
+                for (instrument, timeframe), age in ages.items()
+            ],
+        }

@@ -1,0 +1,1 @@
+"""The roads between rooms."""

@@ -1,0 +1,44 @@
+"""The bus within one process: a bounded queue for each group of subscribers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from domain.topics import Topic
+
+# Ticks, not rows: a consumer further behind than this holds its publisher up.
+CAPACITY = 256
+
+
+class MemoryBus:
+    """Events go to every group that subscribed to their topic; a full queue makes the
+    publisher wait.
+    """
+
+    def __init__(self, *, capacity: int = CAPACITY) -> None:
+        self._capacity = capacity
+        self._queues: dict[Topic, dict[str, asyncio.Queue[object]]] = {}
+
+    async def publish(self, topic: Topic, event: object) -> None:
+        for queue in tuple(self._queues.get(topic, {}).values()):
+            await queue.put(event)
+
+    @asynccontextmanager
+    async def subscribe(self, *topics: Topic, group: str) -> AsyncIterator[AsyncIterator[object]]:
+        """Subscribers of one group share one queue."""
+        queue: asyncio.Queue[object] = asyncio.Queue(self._capacity)
+        for topic in topics:
+            queue = self._queues.setdefault(topic, {}).setdefault(group, queue)
+        try:
+            yield _drain(queue)
+        finally:
+            for topic in topics:
+                self._queues[topic].pop(group, None)
+
+
+async def _drain(queue: asyncio.Queue[object]) -> AsyncIterator[object]:
+    while True:
+        yield await queue.get()
+        queue.task_done()

@@ -1,0 +1,265 @@
+"""The command line: each command reads its flags and calls the one place that does it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from backend import logs, settings
+from backend.durations import duration, moment, names
+from domain.errors import AlphaPulseError, UsageError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Streaming crypto market intelligence: candles to scored predictions to signals.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+models_app = typer.Typer(help="The models that serve and those on trial.", no_args_is_help=True)
+dashboard_app = typer.Typer(help="The dashboard's cache.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
+app.add_typer(dashboard_app, name="dashboard")
+
+State = Annotated[Optional[Path], typer.Option(help="State folder.")]  # noqa: UP045 - typer reads it
+Data = Annotated[Optional[Path], typer.Option(help="Folder of recorded candles.")]  # noqa: UP045
+Text = Annotated[Optional[str], typer.Option()]  # noqa: UP045
+Port = Annotated[Optional[int], typer.Option(help="Port; 0 lets the system choose.")]  # noqa: UP045
+
+
+@app.callback()
+def alphapulse(
+    *,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Streaming crypto market intelligence: candles to scored predictions to signals."""
+    del debug  # read by `main`, which prints the errors
+
+
+@app.command(epilog="Example: alphapulse demo --data ../shared/data/ohlcv --timeframes 1h")
+def demo(  # noqa: PLR0913 - the flags of interface.md
+    *,
+    data: Data = None,
+    exchange: Text = None,
+    symbols: Text = None,
+    timeframes: Text = None,
+    horizons: Text = None,
+    from_: Annotated[Optional[str], typer.Option("--from")] = None,  # noqa: UP045
+    to: Text = None,
+    speed: Annotated[float, typer.Option(min=0.01, help="Market seconds per second.")] = 3600.0,
+    seed: Annotated[int, typer.Option(min=0)] = 7,
+    signal: Annotated[float, typer.Option(min=0, help="Planted signal; 0 turns it off.")] = 1.0,
+    port: Port = None,
+    state: State = None,
+    for_: Annotated[Optional[str], typer.Option("--for", help="Stop after, e.g. 120s.")] = None,  # noqa: UP045
+) -> None:
+    """Everything in one process against the simulated exchange."""
+    from backend.demo import DemoPlan, run_demo  # noqa: PLC0415 - imports what it needs
+
+    plan = DemoPlan(
+        data=data,
+        exchange=exchange,
+        symbols=names(symbols),
+        timeframes=names(timeframes),
+        horizons=_horizons(horizons),
+        since=moment(from_) if from_ else None,
+        until=moment(to) if to else None,
+        speed=speed,
+        seed=seed,
+        signal=signal,
+        stop_after=duration(for_) if for_ else None,
+    )
+    asyncio.run(run_demo(plan, _settings(port=port, state=state)))
+
+
+@app.command(epilog="Example: alphapulse run --exchange kraken --symbols BTC/USD,ETH/USD")
+def run(  # noqa: PLR0913 - the flags of interface.md
+    *,
+    exchange: Annotated[str, typer.Option(help="ccxt id, or several.")],
+    symbols: Annotated[str, typer.Option(help="BTC/USDT,ETH/USDT")],
+    timeframes: Annotated[str, typer.Option(help="1m,1h")] = "1h",
+    horizons: Annotated[str, typer.Option(help="In candles: 4,24")] = "4",
+    host: Text = None,
+    port: Port = None,
+    state: State = None,
+    allow_no_keys: Annotated[bool, typer.Option("--allow-no-keys")] = False,
+) -> None:
+    """The live system, on real exchanges; it never falls back to made-up data."""
+    from backend.live import LivePlan, run_live  # noqa: PLC0415 - imports what it needs
+
+    plan = LivePlan(
+        exchanges=names(exchange) or [],
+        symbols=names(symbols) or [],
+        timeframes=names(timeframes) or [],
+        horizons=_horizons(horizons) or [4],
+        allow_no_keys=allow_no_keys,
+    )
+    asyncio.run(run_live(plan, _settings(host=host, port=port, state=state)))
+
+
+@app.command(
+    epilog="Example: alphapulse replay --data ../shared/data/ohlcv --timeframe 1h --horizon 4 "
+    "--report report.json"
+)
+def replay(  # noqa: PLR0913 - the flags of interface.md
+    *,
+    data: Annotated[Path, typer.Option(help="Folder of recorded candles.")],
+    timeframe: Annotated[str, typer.Option()],
+    horizon: Annotated[int, typer.Option(min=1, help="Candles ahead.")],
+    report: Annotated[Path, typer.Option(help="Where to write the report (JSON).")],
+    exchange: Text = None,
+    symbols: Text = None,
+    from_: Annotated[Optional[str], typer.Option("--from")] = None,  # noqa: UP045
+    to: Text = None,
+    seed: Annotated[int, typer.Option(min=0)] = 7,
+    out: Annotated[Optional[Path], typer.Option(help="Folder for Parquet.")] = None,  # noqa: UP045
+    state: State = None,
+) -> None:
+    """The same rooms over recorded candles on a virtual clock."""
+    from backend.replay import ReplayPlan, run_replay  # noqa: PLC0415 - imports what it needs
+
+    plan = ReplayPlan(
+        data=data,
+        exchange=exchange,
+        symbols=names(symbols),
+        timeframe=timeframe,
+        horizon=horizon,
+        since=moment(from_) if from_ else None,
+        until=moment(to) if to else None,
+        seed=seed,
+        report=report,
+        out=out,
+    )
+    asyncio.run(run_replay(plan, _settings(state=state)))
+
+
+@app.command(epilog="Example: alphapulse exchange --seed 7 --port 9000 --speed 60")
+def exchange(
+    *,
+    data: Data = None,
+    seed: Annotated[int, typer.Option(min=0)] = 7,
+    signal: Annotated[float, typer.Option(min=0)] = 1.0,
+    port: Annotated[int, typer.Option(help="0 lets the system choose.")] = 9000,
+    speed: Annotated[float, typer.Option(min=0.01)] = 3600.0,
+) -> None:
+    """The simulated exchange alone, in Binance's dialect on loopback."""
+    from backend.simulated import serve_exchange  # noqa: PLC0415 - imports what it needs
+
+    serve_exchange(data=data, seed=seed, signal=signal, port=port, speed=speed)
+
+
+@app.command("import", epilog="Example: alphapulse import --data ../shared/data/ohlcv")
+def import_(*, data: Annotated[Path, typer.Option()], state: State = None) -> None:
+    """Recorded candles into the store; rejected rows are counted and listed."""
+    from backend.transfer import import_candles  # noqa: PLC0415 - imports what it needs
+
+    asyncio.run(import_candles(data, _settings(state=state)))
+
+
+@app.command(epilog="Example: alphapulse export predictions --out predictions.parquet")
+def export(
+    kind: Annotated[str, typer.Argument(help="candles, features, labels, predictions, …")],
+    *,
+    out: Annotated[Path, typer.Option(help="A .parquet or .csv file.")],
+    from_: Annotated[Optional[str], typer.Option("--from")] = None,  # noqa: UP045
+    to: Text = None,
+    symbols: Text = None,
+    state: State = None,
+) -> None:
+    """A table out of the store."""
+    from backend.transfer import ExportPlan, export_table  # noqa: PLC0415 - imports what it needs
+
+    plan = ExportPlan(
+        kind=kind,
+        out=out,
+        since=moment(from_) if from_ else None,
+        until=moment(to) if to else None,
+        symbols=names(symbols),
+    )
+    asyncio.run(export_table(plan, _settings(state=state)))
+
+
+@app.command(epilog="Example: alphapulse migrate")
+def migrate(*, state: State = None) -> None:
+    """Bring the database to the newest schema."""
+    from backend.upkeep import migrate_store  # noqa: PLC0415 - imports what it needs
+
+    asyncio.run(migrate_store(_settings(state=state)))
+
+
+@app.command(epilog="Example: alphapulse doctor")
+def doctor(*, state: State = None) -> None:
+    """An executable checklist; exits 1 on any warning."""
+    from backend.upkeep import check_health  # noqa: PLC0415 - imports what it needs
+
+    raise typer.Exit(asyncio.run(check_health(_settings(state=state))))
+
+
+@app.command(epilog="Example: alphapulse verify")
+def verify(*, state: State = None) -> None:
+    """Recompute the hash chain of every stream; names the first offset that fails."""
+    from backend.upkeep import verify_streams  # noqa: PLC0415 - imports what it needs
+
+    raise typer.Exit(asyncio.run(verify_streams(_settings(state=state))))
+
+
+@app.command("settings", epilog="Example: alphapulse settings")
+def settings_() -> None:
+    """What is in force and where it comes from, secrets masked."""
+    for name, value, origin in settings.in_force(_settings()):
+        typer.echo(f"{name} = {value}  ({origin})")
+
+
+@models_app.command("list", epilog="Example: alphapulse models list")
+def models_list(*, state: State = None) -> None:
+    """Every registered version with its standing."""
+    from backend.upkeep import list_models  # noqa: PLC0415 - imports what it needs
+
+    asyncio.run(list_models(_settings(state=state)))
+
+
+@dashboard_app.command("rebuild", epilog="Example: alphapulse dashboard rebuild")
+def dashboard_rebuild(*, state: State = None) -> None:
+    """Compute every panel again from the tables."""
+    from backend.upkeep import rebuild_dashboard  # noqa: PLC0415 - imports what it needs
+
+    asyncio.run(rebuild_dashboard(_settings(state=state)))
+
+
+def _horizons(text: str | None) -> list[int] | None:
+    parts = names(text)
+    if parts is None:
+        return None
+    if not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise UsageError(f"--horizons {text}: whole numbers of candles, like 4,24")
+    return [int(part) for part in parts]
+
+
+def _settings(**flags: object) -> settings.Settings:
+    in_force = settings.load(flags)
+    logs.configure(level=in_force.log_level)
+    return in_force
+
+
+def main() -> None:
+    """Run the command line: 0 done, 2 a usage error, 1 any other failure with one line."""
+    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        code = app(args=arguments, prog_name="alphapulse", standalone_mode=False)
+    except (typer.Abort, KeyboardInterrupt):
+        code = 130
+    except typer.TyperException as error:
+        typer.echo(f"alphapulse: {error}", err=True)
+        code = 2
+    except AlphaPulseError as error:
+        if debug:
+            traceback.print_exc()
+        typer.echo(f"alphapulse: {error}", err=True)
+        code = 2 if isinstance(error, UsageError) else 1
+    sys.exit(code or 0)

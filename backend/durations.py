@@ -1,0 +1,52 @@
+"""Durations and moments as people type them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from domain.errors import UsageError
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+
+
+def duration(text: str) -> timedelta:
+    """`120s`, `5m`, `1h`, `2d`; a bare number is seconds.
+
+    >>> duration("5m").total_seconds()
+    300.0
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?", text.strip())
+    if match is None:
+        raise UsageError(f"{text!r} is not a duration; write 90s, 5m, 1h or 2d")
+    return timedelta(seconds=float(match[1]) * _UNITS[match[2] or "s"])
+
+
+def moment(text: str) -> datetime:
+    """An ISO 8601 time; a date is its midnight, no zone means UTC.
+
+    >>> moment("2025-01-01").isoformat()
+    '2025-01-01T00:00:00+00:00'
+
+    Raises:
+        UsageError: it is not a time.
+    """
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is not a time; write 2025-01-31 or 2025-01-31T12:00Z") from None
+    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+
+
+def names(text: str | None) -> list[str] | None:
+    """A comma-separated list; None where none was given.
+
+    >>> names("BTC/USDT, ETH/USDT")
+    ['BTC/USDT', 'ETH/USDT']
+    """
+    if text is None:
+        return None
+    return [part.strip() for part in text.split(",") if part.strip()]

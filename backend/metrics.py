@@ -1,0 +1,62 @@
+"""The few figures that an operator watches, in a registry of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+REGISTRY: Final = CollectorRegistry(auto_describe=True)
+
+CANDLES_RECEIVED = Counter(
+    "alphapulse_candles_received", "Closed candles taken in", ["exchange"], registry=REGISTRY
+)
+CANDLES_QUARANTINED = Counter(
+    "alphapulse_candles_quarantined", "Rows refused, by reason", ["reason"], registry=REGISTRY
+)
+PREDICTIONS_MADE = Counter(
+    "alphapulse_predictions_made", "Served predictions committed", ["timeframe"], registry=REGISTRY
+)
+STAGE_SECONDS = Histogram(
+    "alphapulse_stage_seconds",
+    "Wall time of one stage for one tick",
+    ["stage"],
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
+    registry=REGISTRY,
+)
+SOCKETS_CLOSED = Counter(
+    "alphapulse_sockets_closed", "Connections ended by the server, by code", ["code"],
+    registry=REGISTRY,
+)  # fmt: skip
+
+
+class GaugeReading(Collector):
+    """A gauge that is read when it is asked for, so it cannot be out of date.
+
+    Args:
+        name: of the metric.
+        documentation: one line.
+        labels: names of its labels.
+        read: label values and the value, for each series.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        documentation: str,
+        labels: tuple[str, ...],
+        read: Callable[[], Iterable[tuple[tuple[str, ...], float]]],
+    ) -> None:
+        self._name = name
+        self._documentation = documentation
+        self._labels = labels
+        self._read = read
+
+    def collect(self) -> Iterable[Metric]:
+        family = GaugeMetricFamily(self._name, self._documentation, labels=self._labels)
+        for values, value in self._read():
+            family.add_metric(values, value)
+        yield family

@@ -1,0 +1,153 @@
+"""What an operator may change: flags, then ALPHAPULSE_* variables, then alphapulse.toml."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from domain.errors import UsageError
+
+SETTINGS_FILE = Path("alphapulse.toml")
+
+
+class Group(BaseModel):
+    """A table of the settings file; an unknown name in it is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ExchangeSettings(Group):
+    """Other addresses for an exchange: a testnet, a proxy, a test server."""
+
+    rest_url: str | None = None
+    ws_url: str | None = None
+
+
+class SignalSettings(Group):
+    """The signal policy."""
+
+    cost_bps: float = Field(10.0, ge=0, description="basis points a side, fees and slippage")
+    minimum_strength: float = Field(0.10, ge=0, le=1, description="of |p_up - p_down|")
+    minimum_agreement: float = Field(0.5, ge=0, le=1, description="share of agreeing members")
+    size_cap: float = Field(0.10, gt=0, le=1, description="largest size_fraction")
+
+
+class TrainingSettings(Group):
+    """When and how models are fitted."""
+
+    every_bars: int | None = Field(
+        None, gt=0, description="candles between fits; 30 days of candles where not set"
+    )
+    delay_bars: int = Field(1, ge=1, description="a fit takes effect this many candles later")
+    minimum_rows: int = Field(1_000, gt=0, description="matured rows before the first fit")
+    maximum_rows: int = Field(50_000, gt=0, description="newest rows of a fit")
+    trees: int = Field(150, gt=0, description="of each boosted model")
+    kinds: tuple[str, ...] = Field(
+        (
+            "logistic.direction",
+            "xgboost.direction",
+            "lightgbm.direction",
+            "catboost.direction",
+            "lightgbm.volatility",
+            "lightgbm.quantiles",
+        ),
+        description="models that are fitted, beside the baselines and River",
+    )
+
+
+class Settings(BaseSettings):
+    """Everything in force, with its defaults."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ALPHAPULSE_",
+        env_nested_delimiter="__",
+        extra="ignore",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+    file: ClassVar[Path] = SETTINGS_FILE
+
+    state: Path = Field(Path(".alphapulse"), description="state folder")
+    database_url: SecretStr | None = Field(None, description="a PostgreSQL of yours")
+    bus_url: str | None = Field(None, description="reserved: kafka://host:9092")
+    clock: Literal["system", "exchange"] = Field("system", description="whose time it is")
+    host: str = Field("127.0.0.1", description="address the API binds to")
+    port: int = Field(8000, ge=0, le=65535, description="port of the API; 0 lets the system choose")
+    log_level: str = "INFO"
+    history_bars: int = Field(2_000, ge=200, description="candles loaded before going live")
+    deadline_ms: int = Field(250, gt=0, description="wait for a tick's last instruments")
+    snapshot_bars: int = Field(100, gt=0, description="candles between snapshots of state")
+    exchange: dict[str, ExchangeSettings] = Field(default_factory=dict)
+    signals: SignalSettings = SignalSettings()
+    training: TrainingSettings = TrainingSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, cls.file)
+
+
+def load(flags: Mapping[str, Any] | None = None) -> Settings:
+    """The settings in force; `flags` that are None were not given.
+
+    Raises:
+        UsageError: a value that cannot be, or an unreadable file; one line names it.
+    """
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"setting {where}: {first['msg']}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{SETTINGS_FILE}: {error}") from error
+
+
+def in_force(settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """Each setting's name, value (secrets masked) and where it comes from."""
+    table = tomllib.loads(SETTINGS_FILE.read_text()) if SETTINGS_FILE.exists() else {}
+    for name, value in _flatten(settings.model_dump(mode="json")):
+        variable = "ALPHAPULSE_" + name.upper().replace(".", "__")
+        if variable in os.environ:
+            origin = variable
+        elif _in_table(table, name):
+            origin = str(SETTINGS_FILE)
+        else:
+            origin = "default"
+        yield name, value, origin
+
+
+def _flatten(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in document.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", "" if value is None else str(value)
+
+
+def _in_table(table: Mapping[str, Any], name: str) -> bool:
+    node: Any = table
+    for part in name.split("."):
+        if not isinstance(node, Mapping) or part not in node:
+            return False
+        node = node[part]
+    return True

@@ -1,0 +1,1 @@
+"""The record: PostgreSQL tables, how rows enter them, and how they are read back."""

@@ -1,0 +1,265 @@
+"""Numpy columns to and from PostgreSQL's binary COPY format, without a Python loop over rows.
+
+A row on the wire is a 16-bit count of fields, then for each field a 32-bit length (−1 for
+NULL) and its bytes, all big-endian. Rows of equal width are one structured array; where a
+field is NULL or varies in width, every row is laid out at full width and the bytes that
+are not there are dropped through a mask. Source: PostgreSQL manual, COPY, «Binary Format».
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+from sqlalchemy import Table
+from sqlalchemy.types import TypeEngine
+
+from domain.events import Floats, Ints
+from domain.market import EPOCH, MILLISECOND
+
+HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+TRAILER: Final = b"\xff\xff"
+POSTGRES_EPOCH_MS: Final = 946_684_800_000  # 2000-01-01
+FLOAT8_OID: Final = 701
+
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Rows for one table, as columns; a column is one value for all rows, or an array.
+
+    Times are datetimes, or integer milliseconds since 1970. NULL is NaN in float columns,
+    None among texts and bytes, and a masked element (`numpy.ma`) in the others; a column
+    that is None is NULL throughout. Columns of the table that are absent get its default.
+    """
+
+    table: Table
+    count: int
+    columns: Mapping[str, Any]
+
+    def take(self, positions: Ints) -> Rows:
+        """The rows at `positions`."""
+        chosen = {name: _take(values, positions) for name, values in self.columns.items()}
+        return Rows(self.table, len(positions), chosen)
+
+    def describe(self, position: int) -> dict[str, Any]:
+        """One row for people."""
+        row = self.take(np.array([position], dtype=np.int64))
+        return {name: _describe(values) for name, values in row.columns.items()}
+
+    def encode(self) -> bytes:
+        """The rows as COPY sends them, without header and trailer."""
+        fields = [
+            _field(self.table.c[name].type, values, self.count)
+            for name, values in self.columns.items()
+        ]
+        return _lay_out(fields, self.count)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Field:
+    """A column at full width; `keep` marks the bytes that are really there."""
+
+    dtype: np.dtype[Any] | None  # None: no bytes in any row
+    values: Any
+    lengths: int | Ints
+    keep: NDArray[np.bool_] | None = None
+
+
+def message(parts: Iterable[bytes]) -> memoryview:
+    """Encoded rows of one table as a whole COPY message."""
+    return memoryview(b"".join((HEADER, *parts, TRAILER)))
+
+
+def _take(values: Any, positions: Ints) -> Any:  # noqa: ANN401 - a column of any type
+    if isinstance(values, np.ndarray):
+        return values[positions]
+    if isinstance(values, list | tuple):
+        return [values[int(position)] for position in positions]
+    return values
+
+
+def _describe(values: Any) -> Any:  # noqa: ANN401 - a column of any type
+    if isinstance(values, np.ndarray):
+        values = values.tolist()
+    if isinstance(values, list):
+        values = values[0]
+    return values.hex() if isinstance(values, bytes) else values
+
+
+def _field(sql_type: TypeEngine[Any], values: Any, count: int) -> _Field:  # noqa: ANN401 - a column of any type
+    if values is None:
+        return _Field(None, None, -1)
+    return _ENCODERS[type(sql_type).__name__](values, count)
+
+
+def _number(code: str) -> Callable[[Any, int], _Field]:
+    """Integers, times and booleans: NULL where masked."""
+
+    def encode(values: Any, _count: int) -> _Field:  # noqa: ANN401 - a column of any type
+        return _fixed(np.dtype(code), np.ma.getdata(values), np.ma.getmaskarray(values))
+
+    return encode
+
+
+def _float(values: Any, _count: int) -> _Field:  # noqa: ANN401 - a column of any type
+    return _fixed(np.dtype(">f8"), values, np.isnan(values))
+
+
+def _time(values: Any, count: int) -> _Field:  # noqa: ANN401 - a column of any type
+    if isinstance(values, datetime):
+        microseconds: Any = (values - EPOCH) // (MILLISECOND / 1000) - POSTGRES_EPOCH_MS * 1000
+    else:
+        microseconds = (values - POSTGRES_EPOCH_MS) * 1000
+    return _number(">i8")(microseconds, count)
+
+
+def _fixed(dtype: np.dtype[Any], values: Any, missing: NDArray[np.bool_]) -> _Field:  # noqa: ANN401 - a column of any type
+    if not missing.any():
+        return _Field(dtype, values, dtype.itemsize)
+    if missing.all():
+        return _Field(None, None, -1)
+    keep = np.repeat(~missing[:, None], dtype.itemsize, axis=1)
+    filled = np.where(missing, np.zeros(1, dtype.newbyteorder("=")), values)
+    return _Field(dtype, filled, np.where(missing, -1, dtype.itemsize), keep)
+
+
+def _text(values: Any, count: int) -> _Field:  # noqa: ANN401 - a column of any type
+    if isinstance(values, str | bytes):
+        return _constant(_as_bytes(values) or b"")
+    texts = [_as_bytes(value) for value in values]
+    lengths = np.array([-1 if value is None else len(value) for value in texts], dtype=np.int64)
+    return _variable([value or b"" for value in texts], lengths, count)
+
+
+def _json(values: Any, count: int) -> _Field:  # noqa: ANN401 - a column of any type
+    """Binary jsonb is a version byte and the text."""
+    if isinstance(values, str | bytes):
+        return _constant(b"\x01" + (_as_bytes(values) or b""))
+    texts = [None if value is None else b"\x01" + (_as_bytes(value) or b"") for value in values]
+    return _text(texts, count)
+
+
+def _as_bytes(value: str | bytes | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value
+
+
+def _constant(value: bytes) -> _Field:
+    if not value:
+        return _Field(None, None, 0)
+    return _Field(_bytes_dtype(len(value)), np.frombuffer(value, np.uint8), len(value))
+
+
+def _variable(values: Sequence[bytes], lengths: Ints, count: int) -> _Field:
+    width = max(0, int(lengths.max(initial=0)))
+    if not width:
+        return _Field(None, None, lengths)
+    padded = np.array(values, dtype=f"S{width}").view(np.uint8).reshape(count, width)
+    keep = None if (lengths == width).all() else np.arange(width) < lengths[:, None]
+    return _Field(_bytes_dtype(width), padded, lengths, keep)
+
+
+def _bytes_dtype(width: int) -> np.dtype[Any]:
+    return np.dtype((np.uint8, (width,)))
+
+
+def _float_array(values: Floats, count: int) -> _Field:
+    """One-dimensional float8[]: dimensions, has-null flag, element type, length, lower bound."""
+    size = values.shape[1]
+    element = [("length", ">i4"), ("value", ">f8")]
+    dtype = np.dtype([("head", ">i4", (5,)), ("elements", element, (size,))])
+    missing = np.isnan(values)
+    nulls = missing.sum(axis=1)
+    block = np.empty(count, dtype)
+    block["head"] = (1, 0, FLOAT8_OID, size, 1)
+    block["head"][:, 1] = nulls > 0
+    block["elements"]["length"] = np.where(missing, -1, 8)
+    block["elements"]["value"] = values
+    if not nulls.any():
+        return _Field(dtype, block, dtype.itemsize)
+    present = np.ones((count, size, 12), dtype=np.bool_)
+    present[..., 4:] = ~missing[..., None]
+    keep = np.ones((count, dtype.itemsize), dtype=np.bool_)
+    keep[:, 20:] = present.reshape(count, -1)
+    return _Field(dtype, block, dtype.itemsize - 8 * nulls, keep)
+
+
+_ENCODERS: Final[dict[str, Callable[[Any, int], _Field]]] = {
+    "SmallInteger": _number(">i2"),
+    "Integer": _number(">i4"),
+    "BigInteger": _number(">i8"),
+    "Boolean": _number("u1"),
+    "Double": _float,
+    "TIMESTAMP": _time,
+    "Text": _text,
+    "LargeBinary": _text,
+    "JSONB": _json,
+    "ARRAY": _float_array,
+}
+
+
+def _lay_out(fields: Sequence[_Field], count: int) -> bytes:
+    layout: list[tuple[str, Any]] = [("fields", ">i2")]
+    for position, field in enumerate(fields):
+        layout.append((f"length{position}", ">i4"))
+        if field.dtype is not None:
+            layout.append((f"value{position}", field.dtype))
+    dtype = np.dtype(layout)
+    block = np.empty(count, dtype)
+    block["fields"] = len(fields)
+    for position, field in enumerate(fields):
+        block[f"length{position}"] = field.lengths
+        if field.dtype is not None:
+            block[f"value{position}"] = field.values
+    if all(field.keep is None for field in fields):
+        return block.tobytes()
+    return _drop_absent(block, fields)
+
+
+def _drop_absent(block: NDArray[Any], fields: Sequence[_Field]) -> bytes:
+    keep = np.ones((len(block), block.dtype.itemsize), dtype=np.bool_)
+    offsets: Mapping[str, Any] = block.dtype.fields or {}
+    for position, field in enumerate(fields):
+        if field.keep is not None:
+            start = offsets[f"value{position}"][1]
+            keep[:, start : start + field.keep.shape[1]] = field.keep
+    flat: Bytes = block.view(np.uint8).reshape(len(block), -1)
+    return flat[keep].tobytes()
+
+
+def decode(data: bytes, fields: Sequence[tuple[str, DTypeLike]]) -> dict[str, NDArray[Any]]:
+    """The columns of a binary COPY in which nothing is NULL and every width is fixed.
+
+    Args:
+        data: what `COPY (…) TO STDOUT (FORMAT binary)` sent.
+        fields: name and type of each column; `float8[n]` is `("f8", (n,))`, and the time a
+            bigint of milliseconds.
+
+    Raises:
+        ValueError: the message is not of these columns.
+    """
+    layout: list[Any] = [("fields", ">i2")]
+    for name, kind in fields:
+        dtype = np.dtype(kind)
+        layout.append((f"{name}.length", ">i4"))
+        if dtype.subdtype is None:
+            layout.append((name, dtype.newbyteorder(">")))
+        else:
+            element = [("length", ">i4"), ("value", dtype.base.newbyteorder(">"))]
+            layout += [(f"{name}.head", ">i4", (5,)), (name, element, dtype.shape)]
+    dtype = np.dtype(layout)
+    body = len(data) - len(HEADER) - len(TRAILER)
+    if body % dtype.itemsize:
+        raise ValueError(f"{body} bytes are not rows of {dtype.itemsize}")
+    block = np.frombuffer(data, dtype, count=body // dtype.itemsize, offset=len(HEADER))
+    return {name: _native(block[name]) for name, _ in fields}
+
+
+def _native(column: NDArray[Any]) -> NDArray[Any]:
+    values = column["value"] if column.dtype.names else column
+    return values.astype(values.dtype.newbyteorder("="))

@@ -1,0 +1,157 @@
+"""Connections to PostgreSQL by URL, and our own error when there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+from domain.errors import StoreUnavailableError
+
+WRITERS: Final = 4  # connections: the tick, its second transaction, training, one to spare
+READERS: Final = 8  # requests wait here for each other, never for or before a writer
+CONNECT_TIMEOUT_S: Final = 10.0
+COMMAND_TIMEOUT_S: Final = 60.0  # above the longest statement of ours, a backfill's COPY
+
+# The server is gone, going, or not there yet: worth another try with the same data.
+CONNECTION_ERRORS: Final = (
+    OSError,
+    asyncio.TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.TooManyConnectionsError,
+)
+
+
+async def connect_pool(
+    url: str,
+    *,
+    size: int = WRITERS,
+    read_only: bool = False,
+    settings: Mapping[str, str] | None = None,
+) -> asyncpg.Pool:
+    """A pool of up to `size` connections in UTC; one is opened at once.
+
+    Args:
+        url: `postgresql://user:password@host:port/database`, with libpq's parameters.
+        size: the most connections it opens.
+        read_only: the server refuses writes on them.
+        settings: further server settings, such as `synchronous_commit`.
+
+    Raises:
+        StoreUnavailableError: no connection; one line, without the password.
+    """
+    server_settings = {"application_name": "alphapulse", "timezone": "UTC", **(settings or {})}
+    if read_only:
+        server_settings["default_transaction_read_only"] = "on"
+    with reachable(url):
+        return await asyncpg.create_pool(
+            dsn(url),
+            min_size=1,
+            max_size=size,
+            timeout=CONNECT_TIMEOUT_S,
+            command_timeout=COMMAND_TIMEOUT_S,
+            server_settings=server_settings,
+        )
+
+
+async def connect(url: str, **options: Any) -> asyncpg.Connection:  # noqa: ANN401 - asyncpg's
+    """One connection, for work that needs no pool.
+
+    Raises:
+        StoreUnavailableError: no connection; one line, without the password.
+    """
+    with reachable(url):
+        return await asyncpg.connect(dsn(url), timeout=CONNECT_TIMEOUT_S, **options)
+
+
+@contextmanager
+def reachable(url: str) -> Iterator[None]:
+    """Turn a failure to connect into our own error, in one line and without the password."""
+    try:
+        yield
+    except (*CONNECTION_ERRORS, asyncpg.PostgresError, ValueError) as error:
+        reason = " ".join(str(error).split()) or "no answer"
+        raise StoreUnavailableError(
+            f"cannot reach the database {redact(url)}: {_without_password(reason, url)}"
+        ) from error
+
+
+async def create_database(url: str, name: str, *, template: str | None = None) -> str:
+    """Create the database `name` on the server of `url`, and return its URL.
+
+    Args:
+        url: any database of the server, of a user who may create databases.
+        name: of the new database.
+        template: a database to copy, to which nobody is connected.
+
+    Raises:
+        StoreUnavailableError: no connection.
+        asyncpg.PostgresError: the server refuses.
+    """
+    # Copying files takes a tenth of the time of writing them through the log, the default.
+    copy = f" TEMPLATE {_identifier(template)} STRATEGY file_copy" if template else ""
+    await _execute(url, f"CREATE DATABASE {_identifier(name)}{copy}")
+    return with_database(url, name)
+
+
+async def drop_database(url: str, name: str) -> None:
+    """Drop the database `name` if it exists, whoever is connected to it."""
+    await _execute(url, f"DROP DATABASE IF EXISTS {_identifier(name)} WITH (FORCE)")
+
+
+async def _execute(url: str, statement: str) -> None:
+    connection = await connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def with_database(url: str, name: str) -> str:
+    """The URL of another database on the same server.
+
+    >>> with_database("postgresql://me:secret@localhost/one?sslmode=require", "two")
+    'postgresql://me:secret@localhost/two?sslmode=require'
+    """
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+def dsn(url: str) -> str:
+    """The URL as asyncpg wants it, whatever driver it names.
+
+    >>> dsn("postgresql+asyncpg://localhost/one")
+    'postgresql://localhost/one'
+    """
+    return re.sub(r"^(postgres(?:ql)?)\+\w+://", r"\1://", url)
+
+
+def redact(url: str) -> str:
+    """The URL for people: without its password.
+
+    >>> redact("postgresql://me:p@ss:/word@localhost:5432/one")
+    'postgresql://me:***@localhost:5432/one'
+    >>> redact("postgresql://localhost/one?user=me&password=secret")
+    'postgresql://localhost/one?user=me&password=***'
+    """
+    url = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)
+    return re.sub(r"([?&]password=)[^&]*", r"\1***", url)
+
+
+def _without_password(text: str, url: str) -> str:
+    """Whatever a library quotes of the URL, its password is not repeated."""
+    for pattern in (r"://[^:/@]*:(.*)@", r"[?&]password=([^&]*)"):
+        found = re.search(pattern, url)
+        if found and found[1]:
+            text = text.replace(found[1], "***")
+    return text

@@ -1,0 +1,117 @@
+"""The numbers that stand for instruments in every table; each is handed out once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Final
+
+import asyncpg
+import numpy as np
+
+from domain.events import Ints
+from domain.market import Instrument, Listing
+
+_INSERT: Final = """
+INSERT INTO instruments (exchange, symbol, kind, base, quote)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
+ON CONFLICT (exchange, symbol) DO NOTHING
+"""
+_SELECT: Final = "SELECT instrument_id, exchange, symbol FROM instruments"
+_LIST: Final = """
+INSERT INTO instruments AS i
+    (exchange, symbol, kind, base, quote, tick_size, lot_size, min_notional, watched_from)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+ON CONFLICT (exchange, symbol) DO UPDATE SET
+    tick_size = coalesce(EXCLUDED.tick_size, i.tick_size),
+    lot_size = coalesce(EXCLUDED.lot_size, i.lot_size),
+    min_notional = coalesce(EXCLUDED.min_notional, i.min_notional),
+    watched_from = CASE WHEN i.watched_until IS NULL
+        THEN coalesce(i.watched_from, EXCLUDED.watched_from) ELSE EXCLUDED.watched_from END,
+    watched_until = NULL
+"""
+_UNWATCH: Final = """
+UPDATE instruments SET watched_until = $3
+WHERE exchange = $1 AND symbol = $2 AND watched_from IS NOT NULL AND watched_until IS NULL
+"""
+_WATCHED: Final = """
+SELECT exchange, symbol, tick_size, lot_size, min_notional FROM instruments
+WHERE watched_from <= $1 AND (watched_until IS NULL OR watched_until > $1)
+ORDER BY exchange, symbol
+"""
+
+
+class Instruments:
+    """Instrument ↔ number, remembered; only committed numbers are remembered."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+        self._ids: dict[Instrument, int] = {}
+        self._instruments: dict[int, Instrument] = {}
+
+    async def ids(self, instruments: Sequence[Instrument]) -> Ints:
+        """The number of each, shape (n,); unknown instruments are entered first."""
+        missing = {one for one in instruments if one not in self._ids}
+        if missing:
+            await self._enter(missing)
+        known = self._ids
+        return np.array([known[one] for one in instruments], dtype=np.int64)
+
+    async def of(self, ids: Ints) -> tuple[Instrument, ...]:
+        """The instrument of each number, in their order."""
+        known = self._instruments
+        if any(number not in known for number in set(ids.tolist())):
+            await self._load()
+        return tuple(known[number] for number in ids.tolist())
+
+    async def watch(self, listings: Iterable[Listing], *, since: datetime) -> None:
+        """Enter what is watched from `since` on, with the sizes its exchange tells."""
+        rows = [
+            (*_names(one.instrument), one.tick_size, one.lot_size, one.min_notional, since)
+            for one in listings
+        ]
+        async with self._pool.acquire() as connection:
+            await connection.executemany(_LIST, rows)
+
+    async def unwatch(self, instrument: Instrument, *, until: datetime) -> bool:
+        """Watch it until `until`; False when it was not watched."""
+        status = await self._pool.execute(
+            _UNWATCH, instrument.exchange, instrument.symbol, until
+        )
+        return bool(status == "UPDATE 1")
+
+    async def watched(self, at: datetime) -> list[Listing]:
+        """What is watched at a moment, sorted."""
+        return [
+            Listing(
+                instrument=Instrument(row["exchange"], row["symbol"]),
+                tick_size=row["tick_size"],
+                lot_size=row["lot_size"],
+                min_notional=row["min_notional"],
+            )
+            for row in await self._pool.fetch(_WATCHED, at)
+        ]
+
+    async def _enter(self, missing: set[Instrument]) -> None:
+        await self._load()
+        new = sorted(missing - self._ids.keys())
+        if new:
+            columns = [list(column) for column in zip(*map(_names, new), strict=True)]
+            await self._pool.execute(_INSERT, *columns)
+            await self._load()
+
+    async def _load(self) -> None:
+        for number, exchange, symbol in await self._pool.fetch(_SELECT):
+            instrument = Instrument(exchange, symbol)
+            self._ids[instrument] = number
+            self._instruments[number] = instrument
+
+
+def _names(instrument: Instrument) -> tuple[str, str, str, str, str]:
+    return (
+        instrument.exchange,
+        instrument.symbol,
+        instrument.kind,
+        instrument.base,
+        instrument.quote,
+    )

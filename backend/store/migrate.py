@@ -1,0 +1,115 @@
+"""Brings a database to the schema of this program, or back, through Alembic.
+
+Every function opens an event loop of its own: call it where none runs, or through
+`asyncio.to_thread`. SQLAlchemy and Alembic are imported when a function is called; a
+command that migrates nothing does not pay for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import migrations
+from backend.store import database
+from domain.errors import StoreError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from sqlalchemy import Connection
+
+T = TypeVar("T")
+
+LOCK: Final = 0x616C7068  # of `pg_advisory_lock`: processes that start together take turns
+
+
+def upgrade(url: str) -> None:
+    """Bring the database to the newest schema.
+
+    Raises:
+        StoreUnavailableError: no connection.
+        StoreError: the database is of a newer version than this program.
+    """
+    from alembic import command  # noqa: PLC0415
+
+    _migrate(url, lambda config: command.upgrade(config, "head"))
+
+
+def downgrade(url: str, revision: str) -> None:
+    """Take the database back to `revision` (`base` for nothing), losing what came later.
+
+    Raises:
+        StoreUnavailableError: no connection.
+        StoreError: the database is of a newer version than this program.
+    """
+    from alembic import command  # noqa: PLC0415
+
+    _migrate(url, lambda config: command.downgrade(config, revision))
+
+
+def current(url: str) -> str | None:
+    """The revision of the database; None when it has no schema.
+
+    Raises:
+        StoreUnavailableError: no connection.
+    """
+    return _connected(url, _revision)
+
+
+def heads() -> list[str]:
+    """The newest revisions of this program; more than one is a mistake."""
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
+
+    return ScriptDirectory.from_config(_config()).get_heads()
+
+
+def _migrate(url: str, command: Callable[[Config], None]) -> None:
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
+    from sqlalchemy import text  # noqa: PLC0415
+
+    def work(connection: Connection) -> None:
+        connection.execute(text(f"SELECT pg_advisory_lock({LOCK})"))
+        connection.commit()
+        config = _config()
+        known = {step.revision for step in ScriptDirectory.from_config(config).walk_revisions()}
+        found = _revision(connection)
+        if found not in {None, *known}:
+            raise StoreError(
+                f"the database {database.redact(url)} has schema {found}, which this program "
+                f"does not know; use a newer program"
+            )
+        config.attributes["connection"] = connection
+        command(config)
+        connection.commit()
+
+    _connected(url, work)
+
+
+def _revision(connection: Connection) -> str | None:
+    from alembic.migration import MigrationContext  # noqa: PLC0415
+
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _config() -> Config:
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    folder = migrations.__path__[0]
+    config.set_main_option("script_location", folder.replace("%", "%%"))
+    return config
+
+
+def _connected(url: str, work: Callable[[Connection], T]) -> T:
+    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
+    from sqlalchemy.pool import NullPool  # noqa: PLC0415
+
+    async def run() -> T:
+        engine = create_async_engine(
+            "postgresql+asyncpg://", async_creator=lambda: database.connect(url), poolclass=NullPool
+        )
+        async with engine.connect() as connection:
+            return await connection.run_sync(work)
+
+    return asyncio.run(run())

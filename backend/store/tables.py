@@ -1,0 +1,510 @@
+"""The tables of the record; the one place where their columns are named.
+
+Every fact has two times: when it is about (`open_time`, `as_of`) and when it could first
+be used (`known_at`, `made_at`). NULL means «not known»; NaN and infinities are refused.
+Tables that grow with time carry their time column inside every unique key, so that they
+can become hypertables. They reference `instruments` without a foreign key: the check
+costs more than the insert, and only `Instruments` hands out the numbers.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Double,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
+
+LABEL_SET = "direction@1"
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+    }
+)
+
+_TIME = TIMESTAMP(timezone=True)
+_WORD = Text(collation="C")  # keys compare bytes, whatever the database's language
+
+
+def _finite(*columns: str) -> str:
+    # In PostgreSQL NaN sorts above Infinity, so two comparisons refuse all three.
+    return " AND ".join(f"{name} > '-Infinity' AND {name} < 'Infinity'" for name in columns)
+
+
+def _all_or_none(*columns: str) -> str:
+    first, *others = columns
+    return " AND ".join(f"({first} IS NULL) = ({name} IS NULL)" for name in others)
+
+
+def _check(name: str, condition: str) -> CheckConstraint:
+    return CheckConstraint(condition, name=name)
+
+
+def _word(name: str, *, default: str | None = None, nullable: bool = False) -> Column[str]:
+    spelled = None if default is None else text(f"'{default}'")
+    return Column(name, _WORD, nullable=nullable, server_default=spelled)
+
+
+def _time(name: str, *, nullable: bool = False) -> Column[object]:
+    return Column(name, _TIME, nullable=nullable)
+
+
+def _float(name: str, *, nullable: bool = False) -> Column[float]:
+    return Column(name, Double, nullable=nullable)
+
+
+def _int(name: str, *, nullable: bool = False) -> Column[int]:
+    return Column(name, Integer, nullable=nullable)
+
+
+def _json(name: str, *, nullable: bool = False) -> Column[object]:
+    return Column(name, JSONB, nullable=nullable)
+
+
+def _candle_columns() -> tuple[Column[object], ...]:
+    return (
+        _int("instrument_id"),
+        _word("timeframe"),
+        _time("open_time"),
+        _time("close_time"),
+        _float("open"),
+        _float("high"),
+        _float("low"),
+        _float("close"),
+        _float("volume"),
+        Column("trades", BigInteger),
+        _time("event_time", nullable=True),
+        Column("confirmed", Boolean, nullable=False),
+        _word("source"),
+    )  # type: ignore[return-value]  # columns of several value types
+
+
+def _candle_checks() -> tuple[CheckConstraint, ...]:
+    return (
+        _check("prices", f"low > 0 AND {_finite('high')}"),
+        _check("shape", "low <= open AND low <= close AND open <= high AND close <= high"),
+        _check("volume", "volume >= 0 AND volume < 'Infinity'"),
+        _check("times", "close_time > open_time"),
+        _check("trades", "trades >= 0"),
+    )
+
+
+instruments = Table(
+    "instruments",
+    metadata,
+    Column("instrument_id", Integer, Identity(always=True), primary_key=True),
+    _word("exchange"),
+    _word("symbol"),
+    _word("kind"),
+    _word("base"),
+    _word("quote"),
+    _float("tick_size", nullable=True),
+    _float("lot_size", nullable=True),
+    _float("min_notional", nullable=True),
+    _time("listed_at", nullable=True),
+    _time("delisted_at", nullable=True),
+    _time("watched_from", nullable=True),
+    _time("watched_until", nullable=True),
+    UniqueConstraint("exchange", "symbol"),
+    _check("sizes", _finite("tick_size", "lot_size", "min_notional")),
+)
+
+# The latest version of each candle.
+candles = Table(
+    "candles",
+    metadata,
+    *_candle_columns(),
+    _int("revision"),
+    _time("known_at"),
+    Column("row_hash", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("instrument_id", "timeframe", "open_time"),
+    *_candle_checks(),
+)
+
+# Every distinct version ever told. The view `candle_history` numbers the revisions.
+candle_revisions = Table(
+    "candle_revisions",
+    metadata,
+    *_candle_columns(),
+    _time("known_at"),
+    Column("row_hash", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("instrument_id", "timeframe", "open_time", "row_hash"),
+    *_candle_checks(),
+)
+
+feature_sets = Table(
+    "feature_sets",
+    metadata,
+    Column("feature_set", _WORD, primary_key=True),
+    Column("columns", ARRAY(Text), nullable=False),
+    Column("model_columns", ARRAY(Text), nullable=False),
+    _json("spec"),
+    Column("code_sha", Text, nullable=False),
+    _int("warmup_bars"),
+)
+
+# `values` follow feature_sets.columns; a view for each set names them.
+ml_features_ohlcv = Table(
+    "ml_features_ohlcv",
+    metadata,
+    _int("instrument_id"),
+    _word("timeframe"),
+    _word("feature_set"),
+    _time("as_of"),
+    _int("revision"),
+    _time("known_at"),
+    _int("candle_revision"),
+    _float("coverage"),
+    Column("row_hash", LargeBinary, nullable=False),
+    Column("values", ARRAY(Double, dimensions=1), nullable=False),
+    PrimaryKeyConstraint("instrument_id", "timeframe", "feature_set", "as_of", "revision"),
+    _check("coverage", "coverage >= 0 AND coverage <= 1"),
+    _check("finite", "'Infinity' > ALL(\"values\") AND '-Infinity' < ALL(\"values\")"),
+)
+
+ml_labels = Table(
+    "ml_labels",
+    metadata,
+    _int("instrument_id"),
+    _word("timeframe"),
+    _word("label_set"),
+    _int("horizon"),
+    _time("as_of"),
+    _int("revision"),
+    _time("direction_known_at", nullable=True),
+    _time("known_at", nullable=True),
+    Column("outcome", SmallInteger),
+    _float("weight", nullable=True),
+    _float("log_return", nullable=True),
+    _float("realized_volatility", nullable=True),
+    _float("uniqueness", nullable=True),
+    Column("void", Boolean, nullable=False),
+    PrimaryKeyConstraint("instrument_id", "timeframe", "label_set", "horizon", "as_of", "revision"),
+    _check("outcome", "outcome IN (-1, 0, 1)"),
+    _check("direction", "outcome IS NULL OR direction_known_at IS NOT NULL"),
+    _check("later", "direction_known_at > as_of AND known_at > as_of"),
+    _check("order", "known_at >= direction_known_at"),
+    _check("void", "NOT void OR (known_at IS NOT NULL AND outcome IS NULL)"),
+    _check(
+        "known",
+        "(known_at IS NOT NULL AND NOT void) = (log_return IS NOT NULL)"
+        " AND (log_return IS NULL OR outcome IS NOT NULL)"
+        " AND (log_return IS NULL) = (realized_volatility IS NULL)",
+    ),
+    _check("finite", _finite("weight", "log_return", "realized_volatility", "uniqueness")),
+    _check("ranges", "weight >= 0 AND realized_volatility >= 0 AND uniqueness >= 0"),
+)
+
+ml_models_metadata = Table(
+    "ml_models_metadata",
+    metadata,
+    Column("model_id", BigInteger, Identity(always=True), primary_key=True),
+    _word("name"),
+    _word("timeframe"),
+    _word("exchange"),
+    _int("horizon"),
+    _int("version"),
+    _word("target"),
+    _word("kind"),
+    _word("status"),
+    _json("params"),
+    Column("seed", BigInteger, nullable=False),
+    Column("code_sha", Text, nullable=False),
+    Column("data_sha256", Text, nullable=False),
+    _word("feature_set"),
+    _word("label_set"),
+    _time("trained_from"),
+    _time("trained_until"),
+    _time("effective_from", nullable=True),
+    _int("n_train"),
+    _float("n_effective"),
+    _int("n_trials"),
+    _json("metrics"),
+    _json("environment"),
+    Column("artifact_path", Text, nullable=False),
+    Column("artifact_sha256", Text, nullable=False),
+    Column("artifact_bytes", BigInteger, nullable=False),
+    _float("train_seconds"),
+    _int("parent_version", nullable=True),
+    _time("created_at"),
+    UniqueConstraint("name", "timeframe", "exchange", "horizon", "version"),
+    _check("version", "version >= 1"),
+    _check("status", "status IN ('registered', 'eligible', 'rejected', 'retired')"),
+    _check("finite", _finite("n_effective", "train_seconds")),
+)
+
+model_aliases = Table(
+    "model_aliases",
+    metadata,
+    _word("exchange"),
+    _word("timeframe"),
+    _int("horizon"),
+    _word("target"),
+    _word("name"),
+    _word("alias"),
+    _int("version"),
+    _time("set_at"),
+    PrimaryKeyConstraint("exchange", "timeframe", "horizon", "target", "name", "alias"),
+    _check("alias", "alias IN ('champion', 'challenger', 'previous')"),
+)
+
+promotion_decisions = Table(
+    "promotion_decisions",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _word("exchange"),
+    _word("timeframe"),
+    _int("horizon"),
+    _word("target"),
+    _word("name"),
+    _int("champion_version", nullable=True),
+    _int("challenger_version", nullable=True),
+    _word("verdict"),
+    _word("trigger"),
+    _time("decided_at"),
+    _json("evidence"),
+    Index(None, "exchange", "timeframe", "horizon", "target", "name"),
+)
+
+_PREDICTION_KEY = ("instrument_id", "timeframe", "horizon", "as_of", "revision", "role", "model")
+_ROLES = "role IN ('champion', 'member', 'challenger')"
+_ORIGINS = "origin IN ('live', 'late', 'backtest')"
+
+ml_predictions = Table(
+    "ml_predictions",
+    metadata,
+    _int("instrument_id"),
+    _word("timeframe"),
+    _int("horizon"),
+    _time("as_of"),
+    _int("revision"),
+    _word("role"),
+    _word("model"),
+    _word("version"),
+    _word("target"),
+    _json("members", nullable=True),
+    _time("made_at"),
+    _word("origin"),
+    _float("p_down", nullable=True),
+    _float("p_flat", nullable=True),
+    _float("p_up", nullable=True),
+    _float("q10", nullable=True),
+    _float("q50", nullable=True),
+    _float("q90", nullable=True),
+    _float("volatility", nullable=True),
+    _word("degraded", default=""),
+    _word("feature_set"),
+    _int("feature_revision"),
+    PrimaryKeyConstraint(*_PREDICTION_KEY),
+    _check("role", _ROLES),
+    _check("origin", _ORIGINS),
+    _check("probabilities", _all_or_none("p_down", "p_flat", "p_up")),
+    _check("sum", "abs(p_down + p_flat + p_up - 1) < 1e-6"),
+    _check("shares", "p_down >= 0 AND p_flat >= 0 AND p_up >= 0"),
+    _check("quantiles", _all_or_none("q10", "q50", "q90")),
+    _check("order", f"q10 <= q50 AND q50 <= q90 AND {_finite('q10', 'q90')}"),
+    _check("volatility", "volatility >= 0 AND volatility < 'Infinity'"),
+    Index(None, "as_of", postgresql_using="brin"),
+)
+
+ml_prediction_outcomes = Table(
+    "ml_prediction_outcomes",
+    metadata,
+    _int("instrument_id"),
+    _word("timeframe"),
+    _int("horizon"),
+    _time("as_of"),
+    _int("revision"),
+    _word("role"),
+    _word("model"),
+    _word("version"),
+    _word("origin"),
+    _time("scored_at"),
+    _float("log_loss", nullable=True),
+    _float("brier", nullable=True),
+    _float("pinball", nullable=True),
+    _float("qlike", nullable=True),
+    _float("covered", nullable=True),
+    PrimaryKeyConstraint(*_PREDICTION_KEY),
+    _check("role", _ROLES),
+    _check("origin", _ORIGINS),
+    _check("finite", _finite("log_loss", "brier", "pinball", "qlike", "covered")),
+)
+
+# From `entry_price` on the columns are filled as the market answers; the rest never change.
+trading_signals = Table(
+    "trading_signals",
+    metadata,
+    _int("instrument_id"),
+    _word("timeframe"),
+    _int("horizon"),
+    _time("as_of"),
+    _int("revision"),
+    _word("side"),
+    _float("strength"),
+    _word("gate"),
+    _float("size_fraction"),
+    _time("expires_at"),
+    _word("model"),
+    _word("version"),
+    _time("made_at"),
+    _float("sigma", nullable=True),
+    _word("status"),
+    _float("entry_price", nullable=True),
+    _float("stop", nullable=True),
+    _float("take", nullable=True),
+    _time("closed_at", nullable=True),
+    _float("exit_price", nullable=True),
+    _float("realized_return", nullable=True),
+    PrimaryKeyConstraint("instrument_id", "timeframe", "horizon", "as_of", "revision"),
+    _check("side", "side IN ('long', 'short', 'flat')"),
+    _check(
+        "status",
+        "status IN ('pending', 'active', 'take_profit', 'stop_loss', 'expired', 'flat')",
+    ),
+    _check("flat", "(side = 'flat') = (status = 'flat') AND (side = 'flat') = (gate <> '')"),
+    _check("amounts", _finite("strength", "size_fraction", "sigma")),
+    _check("prices", _finite("entry_price", "stop", "take", "exit_price", "realized_return")),
+)
+
+skill_verdicts = Table(
+    "skill_verdicts",
+    metadata,
+    _word("exchange"),
+    _word("timeframe"),
+    _int("horizon"),
+    _word("target"),
+    _time("at"),
+    _word("baseline"),
+    _float("skill", nullable=True),
+    _float("low", nullable=True),
+    _float("high", nullable=True),
+    _int("blocks"),
+    _int("count"),
+    Column("no_skill", Boolean, nullable=False),
+    PrimaryKeyConstraint("exchange", "timeframe", "horizon", "target", "at"),
+    _check("finite", _finite("skill", "low", "high")),
+)
+
+# A cache of what the other tables say.
+dashboard_data = Table(
+    "dashboard_data",
+    metadata,
+    _word("panel"),
+    _word("scope"),
+    _time("as_of"),
+    Column("version", BigInteger, nullable=False),
+    _json("payload"),
+    PrimaryKeyConstraint("panel", "scope"),
+)
+
+# `stream` is `<channel>.<timeframe>.<exchange>.<SYMBOL>`; `hash` is that of the last event.
+stream_heads = Table(
+    "stream_heads",
+    metadata,
+    Column("stream_id", Integer, Identity(always=True), primary_key=True),
+    _word("stream"),
+    Column(
+        "epoch",
+        _WORD,
+        nullable=False,
+        server_default=text("substr(md5(gen_random_uuid()::text), 1, 8)"),
+    ),
+    Column("head_offset", BigInteger, nullable=False, server_default=text("0")),
+    Column(
+        "hash",
+        LargeBinary,
+        nullable=False,
+        server_default=text(r"decode(repeat('00', 32), 'hex')"),
+    ),
+    UniqueConstraint("stream"),
+    postgresql_with={"fillfactor": "40"},  # every tick rewrites every head on its own page
+)
+
+stream_events = Table(
+    "stream_events",
+    metadata,
+    _int("stream_id"),
+    Column("offset", BigInteger, nullable=False),
+    _word("epoch"),
+    _word("event"),
+    _time("as_of"),
+    _time("published_at"),
+    Column("payload", LargeBinary, nullable=False),  # the exact JSON bytes of `data`
+    Column("hash", LargeBinary, nullable=False),
+    Column("previous_hash", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("stream_id", "offset"),
+    Index(None, "as_of", postgresql_using="brin"),
+)
+
+cross_sections = Table(
+    "cross_sections",
+    metadata,
+    _word("exchange"),
+    _word("timeframe"),
+    _time("as_of"),
+    Column("members", ARRAY(Integer), nullable=False),
+    _time("arrived_at"),
+    Column("deadline", Boolean, nullable=False),  # drawn because time was up
+    _json("stage_us"),  # microseconds of each stage
+    PrimaryKeyConstraint("exchange", "timeframe", "as_of"),
+)
+
+state_snapshots = Table(
+    "state_snapshots",
+    metadata,
+    _word("exchange"),
+    _word("timeframe"),
+    _word("room"),
+    _word("scope"),
+    _time("as_of"),
+    Column("payload", LargeBinary, nullable=False),
+    Column("sha256", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("exchange", "timeframe", "room", "scope", "as_of"),
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _word("source"),
+    _time("received_at"),
+    _word("reason"),
+    Column("detail", Text, nullable=False),
+    _json("payload"),
+)
+
+ingest_gaps = Table(
+    "ingest_gaps",
+    metadata,
+    _int("instrument_id"),
+    _word("timeframe"),
+    _time("from_time"),
+    _time("to_time"),
+    _word("cause"),
+    _word("state"),
+    _time("detected_at"),
+    _time("filled_at", nullable=True),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    PrimaryKeyConstraint("instrument_id", "timeframe", "from_time"),
+    _check("state", "state IN ('open', 'repairing', 'filled', 'unfillable')"),
+    _check("times", "to_time > from_time"),
+)

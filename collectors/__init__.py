@@ -1,0 +1,1 @@
+"""Collectors: candles come in from exchanges, are checked, and leave as batches."""

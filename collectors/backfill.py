@@ -1,0 +1,170 @@
+"""The exchange's history into the store, and nothing that is there already."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from collectors.gaps import Range, count, floor_ms, missing_ranges, pages
+from collectors.history_port import StoredCandles
+from collectors.pacing import Backoff, Pace, Pause
+from domain.errors import ExchangeUnavailableError, RateLimitedError
+from domain.events import Candle, Source
+from domain.market import Instrument, Timeframe, from_ms, to_ms
+from domain.ports import Exchange
+
+log = logging.getLogger(__name__)
+
+PAGE = 1000  # candles fetched and handed on at once
+CONCURRENCY = 4  # requests in flight to one exchange
+
+Check = Callable[[Candle], str | None]  # the reason why a candle is impossible
+Progress = Callable[[int, int], None]  # candles done, candles wanted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected:
+    """A candle that cannot be, for the quarantine."""
+
+    candle: Candle
+    reason: str
+
+
+class History:
+    """Asks one exchange for closed candles, at the pace that it allows.
+
+    Args:
+        exchange: Whom to ask.
+        check: Tells why a candle is impossible.
+        pause: Shared by all requests to this exchange.
+    """
+
+    def __init__(self, exchange: Exchange, *, check: Check, pause: Pause) -> None:
+        self._exchange = exchange
+        self._check = check
+        self._pause = pause
+
+    async def fetch(
+        self, instrument: Instrument, timeframe: Timeframe, span: Range, source: Source
+    ) -> tuple[list[Candle], list[Rejected]]:
+        """The candles of `span` that the exchange has, and those that cannot be.
+
+        Raises:
+            RateLimitedError: all requests pause from now on; ask again.
+            ExchangeUnavailableError: no answer.
+        """
+        await self._pause.wait()
+        try:
+            answer = await self._exchange.fetch_candles(
+                instrument, timeframe, since=from_ms(span.from_ms), until=from_ms(span.to_ms)
+            )
+        except RateLimitedError as error:
+            self._pause.extend(error.retry_after)
+            raise
+        good, bad = [], []
+        for candle in answer:
+            reason = self._check(candle)
+            if reason is None:
+                good.append(replace(candle, source=source))
+            else:
+                bad.append(Rejected(candle=candle, reason=reason))
+        return good, bad
+
+
+class _Page(NamedTuple):
+    instrument: Instrument
+    timeframe: Timeframe
+    span: Range
+
+
+class Backfill:
+    """Fetches what is missing of the last candles, page by page; started again, it resumes.
+
+    Args:
+        history: Of the exchange.
+        stored: What is there already.
+        out: Takes each page's candles (`source=backfill`), which it stores before it returns,
+            and its impossible ones.
+        pace: For waits between tries.
+    """
+
+    def __init__(
+        self,
+        history: History,
+        *,
+        stored: StoredCandles,
+        out: Callable[[Sequence[Candle], Sequence[Rejected]], Awaitable[None]],
+        pace: Pace,
+    ) -> None:
+        self._history = history
+        self._stored = stored
+        self._out = out
+        self._pace = pace
+
+    async def run(
+        self,
+        instruments: Sequence[Instrument],
+        timeframes: Sequence[Timeframe],
+        *,
+        bars: int,
+        progress: Progress,
+    ) -> None:
+        """Until all of the last `bars` closed candles that the exchange has are stored.
+
+        Tries again until the exchange answers. `progress` counts what was stored before as
+        done, and what the exchange does not have once it was asked for.
+        """
+        work = await self._plan(instruments, timeframes, bars)
+        total = len(instruments) * len(timeframes) * bars
+        done = total - sum(count(page.span, page.timeframe) for page in work)
+        progress(done, total)
+        waiting = iter(work)
+
+        async def fetch_pages() -> None:
+            nonlocal done
+            for page in waiting:  # shared: each takes the next one
+                await self._fetch(page)
+                done += count(page.span, page.timeframe)
+                progress(done, total)
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(CONCURRENCY):
+                tasks.create_task(fetch_pages())
+
+    async def _plan(
+        self, instruments: Sequence[Instrument], timeframes: Sequence[Timeframe], bars: int
+    ) -> list[_Page]:
+        work = []
+        now_ms = to_ms(self._pace.clock.now())
+        for timeframe in timeframes:
+            until_ms = floor_ms(now_ms, timeframe)
+            since_ms = until_ms - bars * timeframe.ms
+            for instrument in instruments:
+                stored = await self._stored.open_times(
+                    instrument, timeframe, since=from_ms(since_ms), until=from_ms(until_ms)
+                )
+                missing = missing_ranges(stored, timeframe, since_ms=since_ms, until_ms=until_ms)
+                work += [
+                    _Page(instrument, timeframe, page)
+                    for span in missing
+                    for page in pages(span, timeframe, size=PAGE)
+                ]
+        return work
+
+    async def _fetch(self, page: _Page) -> None:
+        backoff = Backoff(self._pace.random)
+        while True:
+            try:
+                good, bad = await self._history.fetch(*page, Source.BACKFILL)
+            except RateLimitedError:
+                continue  # the next try waits for the pause
+            except ExchangeUnavailableError as error:
+                wait = backoff.next()
+                log.warning("backfill of %s waits %.1f s: %s", page, wait.total_seconds(), error)
+                await self._pace.wall.sleep(wait)
+            else:
+                await self._out(good, bad)
+                return

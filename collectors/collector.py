@@ -1,0 +1,270 @@
+"""An exchange's closed candles as they close: nothing lost between history and socket."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar, cast
+
+from collectors.backfill import Check, History, Rejected
+from collectors.gaps import Cause, Gap
+from collectors.history_port import StoredCandles
+from collectors.pacing import Backoff, Pace, Pause
+from collectors.repairs import Repairs
+from collectors.series import REMEMBERED, Event, Series
+from domain.errors import ExchangeError, ExchangeUnavailableError, RateLimitedError, UsageError
+from domain.events import Candle
+from domain.market import Instrument, Timeframe, from_ms, to_ms
+from domain.ports import Exchange
+
+log = logging.getLogger(__name__)
+
+E = TypeVar("E", bound=BaseException)
+Key = tuple[Instrument, Timeframe]
+Out = Callable[[Event | Rejected], Awaitable[None]]
+Forming = Callable[[Candle], None]
+
+LOOK_EVERY = timedelta(milliseconds=250)  # of wall time, for candles that are due
+UNDELIVERED = 10_000  # events before the socket has to wait for `out`
+
+
+class _WatchChangedError(Exception):
+    """Other instruments are wanted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectorSettings:
+    """What an operator may change of a collector."""
+
+    close_grace: timedelta = timedelta(seconds=1)  # wall time that a candle has to come
+    lookback: int = 1000  # newest candles of the store whose holes are repaired at start
+    requests: int = 4  # in flight, for repairs
+
+
+class Collector:
+    """Follows instruments of one exchange and hands on each closed candle once per version.
+
+    It subscribes first, then asks REST for what closed meanwhile, and releases both in the
+    order of close times; the same after each lost connection. A hole in the stream is
+    repaired by REST. A stream that is silent while REST tells of trades is reconnected.
+    Only candles of the exchange are handed on: none is made up.
+
+    Args:
+        exchange: Whom to follow.
+        stored: What was collected before.
+        out: Takes released candles, gaps found, filled or absent, and impossible candles,
+            one after another; while it is slow the socket waits.
+        check: Tells why a candle is impossible.
+        pace: Clocks and chance.
+        forming: Is shown versions of candles that are not closed.
+        settings: For operators.
+    """
+
+    def __init__(  # noqa: PLR0913 - collaborators, each by name
+        self,
+        exchange: Exchange,
+        *,
+        stored: StoredCandles,
+        out: Out,
+        check: Check,
+        pace: Pace,
+        forming: Forming | None = None,
+        settings: CollectorSettings | None = None,
+    ) -> None:
+        self._exchange = exchange
+        self._stored = stored
+        self._out = out
+        self._check = check
+        self._pace = pace
+        self._forming = forming
+        self._settings = settings or CollectorSettings()
+        self._history = History(exchange, check=check, pause=Pause(pace.wall))
+        self._backoff = Backoff(pace.random)
+        self._offset_ms = 0  # the exchange's clock less ours
+        self._series: dict[Key, Series] = {}
+        self._watched: tuple[Instrument, ...] = ()
+        self._changed = asyncio.Event()
+        self._events: asyncio.Queue[Event | Rejected] = asyncio.Queue()
+        self._room = asyncio.Event()
+        self._repairs = self._new_repairs()
+
+    def watch(self, instruments: Iterable[Instrument]) -> None:
+        """Follow these from now on; the series that stay lose nothing."""
+        self._watched = tuple(instruments)
+        self._changed.set()
+
+    async def run(self, instruments: Iterable[Instrument], timeframes: Sequence[Timeframe]) -> None:
+        """Follow `instruments` for ever, whatever happens to the connection.
+
+        Raises:
+            UnknownSymbolError: the exchange does not list one of them.
+            UnknownTimeframeError: it has no candles of one of them.
+        """
+        self._watched = tuple(instruments)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._deliver())
+                tasks.create_task(self._stay_connected(timeframes))
+        except ExceptionGroup as group:
+            mistaken = group.subgroup(UsageError)
+            if mistaken is None:
+                raise
+            raise next(_leaves(mistaken)) from None
+
+    async def _deliver(self) -> None:
+        while True:
+            await self._out(await self._events.get())
+            if self._events.qsize() < UNDELIVERED:
+                self._room.set()
+
+    async def _stay_connected(self, timeframes: Sequence[Timeframe]) -> None:
+        while True:
+            self._changed.clear()
+            wait = await self._connect(timeframes)
+            await self._pace.wall.sleep(wait)
+
+    async def _connect(self, timeframes: Sequence[Timeframe]) -> timedelta:
+        """One connection from its beginning to its end; the wait before the next."""
+        wait = timedelta(0)
+        fresh = self._arrange(timeframes)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._listen(timeframes))
+                tasks.create_task(self._follow(fresh))
+                tasks.create_task(self._until_changed())
+        except* _WatchChangedError:
+            log.info("%s: other instruments are watched", self._exchange.id)
+        except* RateLimitedError as group:
+            wait = max(error.retry_after for error in _leaves(group))
+            log.warning("%s asks for a pause of %.0f s", self._exchange.id, wait.total_seconds())
+        except* ExchangeUnavailableError as group:
+            wait = self._backoff.next()
+            reason = next(_leaves(group))
+            log.warning("connection lost, next in %.1f s: %s", wait.total_seconds(), reason)
+        return wait
+
+    def _arrange(self, timeframes: Sequence[Timeframe]) -> set[Key]:
+        """Hold all series for the connection to come; the keys of those that are new."""
+        keys = [(instrument, timeframe) for timeframe in timeframes for instrument in self._watched]
+        fresh = {key for key in keys if key not in self._series}
+        self._series = {key: self._series.get(key) or Series(*key) for key in keys}
+        self._repairs = self._new_repairs()
+        for series in self._series.values():
+            series.hold()
+        return fresh
+
+    def _new_repairs(self) -> Repairs:
+        return Repairs(
+            self._history,
+            now_ms=self._now_ms,
+            emit=self._emit,
+            pace=self._pace,
+            size=self._settings.requests,
+        )
+
+    async def _until_changed(self) -> None:
+        await self._changed.wait()
+        raise _WatchChangedError
+
+    async def _listen(self, timeframes: Sequence[Timeframe]) -> None:
+        watching = self._exchange.watch_candles(self._watched, timeframes)
+        async with aclosing(cast(AsyncGenerator[Candle, None], watching)) as stream:
+            async for candle in stream:
+                self._backoff.reset()
+                self._on_message(candle)
+                while self._events.qsize() >= UNDELIVERED:
+                    self._room.clear()
+                    await self._room.wait()
+        raise ExchangeUnavailableError(f"{self._exchange.id} ended the stream")
+
+    def _on_message(self, candle: Candle) -> None:
+        series = self._series.get((candle.instrument, candle.timeframe))
+        if series is None:
+            return
+        reason = self._check(candle)
+        if reason is not None:
+            self._emit([Rejected(candle=candle, reason=reason)])
+            return
+        self._emit_of(series, series.on_message(candle))
+        if self._forming is not None and not candle.closed:
+            self._forming(candle)
+
+    def _emit(self, events: Iterable[Event | Rejected]) -> None:
+        for event in events:
+            self._events.put_nowait(event)
+
+    def _emit_of(self, series: Series, events: Iterable[Event]) -> None:
+        self._emit(events)
+        if series.broken:
+            self._repairs.want(series)
+
+    async def _follow(self, fresh: set[Key]) -> None:
+        """Close the seam between history and socket, then watch the time and repair."""
+        await self._measure_offset()
+        await self._recall(fresh)
+        broken = [series for series in self._series.values() if series.broken]
+        for series in self._series.values():
+            if not series.broken:
+                self._emit(series.release())
+        await self._repairs.ask(broken)
+        released = [event for series in broken for event in series.release()]
+        self._emit(sorted(released, key=_moment))
+        for series in self._series.values():
+            if series.broken or series not in broken:  # whole ones: was their end revised?
+                self._repairs.want(series)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._repairs.run())
+            tasks.create_task(self._watch_time())
+
+    async def _recall(self, fresh: set[Key]) -> None:
+        """Find what closed while nobody listened."""
+        for key, series in self._series.items():
+            stored: Sequence[int] = ()
+            now_ms = self._now_ms()
+            if key in fresh:
+                span = self._settings.lookback * series.timeframe.ms
+                since, until = from_ms(now_ms - span), from_ms(now_ms)
+                stored = await self._stored.open_times(*key, since=since, until=until)
+                series.recall(await self._stored.newest(*key, count=REMEMBERED))
+            cause = Cause.START if key in fresh else Cause.RECONNECT
+            self._emit(series.begin(now_ms, stored=stored, cause=cause))
+
+    async def _watch_time(self) -> None:
+        grace_ms = self._settings.close_grace.total_seconds() * 1000 * self._pace.speed
+        while True:
+            await self._pace.wall.sleep(LOOK_EVERY)
+            due_ms = self._now_ms() - round(grace_ms)
+            for series in self._series.values():
+                self._emit_of(series, series.on_time(due_ms))
+
+    async def _measure_offset(self) -> None:
+        before = to_ms(self._pace.clock.now())
+        try:
+            theirs = to_ms(await self._exchange.fetch_time())
+        except ExchangeError as error:
+            log.warning("the time of %s is not known: %s", self._exchange.id, error)
+            return
+        self._offset_ms = theirs - (before + to_ms(self._pace.clock.now())) // 2
+
+    def _now_ms(self) -> int:
+        return to_ms(self._pace.clock.now()) + self._offset_ms
+
+
+def _leaves(group: BaseExceptionGroup[E]) -> Iterator[E]:
+    """The errors in a group of groups."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+def _moment(event: Event) -> tuple[int, str, Instrument]:
+    """Gaps last, candles by close time."""
+    if isinstance(event, Gap):
+        return (1 << 62, event.timeframe, event.instrument)
+    return (event.close_ms, event.timeframe, event.instrument)

@@ -1,0 +1,66 @@
+"""How long to wait before the next try: backoff with jitter, and pauses that an exchange asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from random import Random
+
+from domain.ports import Clock
+
+FIRST_BACKOFF = timedelta(seconds=1)
+LONGEST_BACKOFF = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """Time and chance: the clock that candles close by, and the one that people wait by.
+
+    They are the same clock, and `speed` is 1, unless the exchange is simulated.
+    """
+
+    clock: Clock
+    wall: Clock  # of deadlines and backoff
+    random: Random
+    speed: float = 1.0  # seconds of `clock` in a second of `wall`
+
+
+class Backoff:
+    """The first retry at once, then full jitter: uniform up to 1 s, 2 s, 4 s … 60 s.
+
+    Source: «Exponential Backoff And Jitter», AWS Architecture Blog, 2015.
+    """
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self._attempts = 0
+
+    def next(self) -> timedelta:
+        """The wait before the next try."""
+        self._attempts += 1
+        if self._attempts == 1:
+            return timedelta(0)
+        doublings = min(self._attempts - 2, 16)
+        return self._random.random() * min(FIRST_BACKOFF * 2**doublings, LONGEST_BACKOFF)
+
+    def reset(self) -> None:
+        """Something worked."""
+        self._attempts = 0
+
+
+class Pause:
+    """A stop that all requests to one exchange share when it asks for one."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._until: datetime | None = None
+
+    def extend(self, duration: timedelta) -> None:
+        """No request before `duration` has passed."""
+        until = self._clock.now() + duration
+        self._until = until if self._until is None else max(self._until, until)
+
+    async def wait(self) -> None:
+        """Until requests are allowed."""
+        while self._until is not None and (left := self._until - self._clock.now()) > timedelta(0):
+            await self._clock.sleep(left)

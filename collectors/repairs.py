@@ -1,0 +1,113 @@
+"""REST fills the holes of series: each at once, then again with growing pauses."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from itertools import count
+
+from collectors.backfill import History, Rejected
+from collectors.pacing import Backoff, Pace
+from collectors.series import Event, Series
+from domain.errors import ExchangeError, ExchangeUnavailableError
+from domain.events import Source
+
+log = logging.getLogger(__name__)
+
+
+class StreamStalledError(ExchangeUnavailableError):
+    """The socket is open and says nothing while trades are made."""
+
+
+class Repairs:
+    """The holes of one connection's series and the requests that fill them.
+
+    Args:
+        history: Of the exchange.
+        now_ms: The exchange's time.
+        emit: Takes what a series releases, in order, and impossible candles.
+        pace: For waits between tries.
+        size: Requests in flight.
+    """
+
+    def __init__(
+        self,
+        history: History,
+        *,
+        now_ms: Callable[[], int],
+        emit: Callable[[Iterable[Event | Rejected]], None],
+        pace: Pace,
+        size: int,
+    ) -> None:
+        self._history = history
+        self._now_ms = now_ms
+        self._emit = emit
+        self._pace = pace
+        self._size = size
+        self._wanted: asyncio.PriorityQueue[tuple[bool, int, Series]] = asyncio.PriorityQueue()
+        self._number = count()
+        self._backoffs: dict[Series, Backoff] = {}  # of the series that wait or are worked on
+
+    def want(self, series: Series) -> None:
+        """Repair `series`, broken ones first, unless that is under way."""
+        if series not in self._backoffs:
+            self._backoffs[series] = Backoff(self._pace.random)
+            self._backoffs[series].next()  # the first try is now
+            self._put(series)
+
+    def _put(self, series: Series) -> None:
+        self._wanted.put_nowait((not series.broken, next(self._number), series))
+
+    async def run(self) -> None:
+        """Work for ever.
+
+        Raises:
+            StreamStalledError: REST told of trades that the socket was silent about.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(self._size):
+                tasks.create_task(self._work(tasks))
+
+    async def ask(self, every: Iterable[Series]) -> None:
+        """One try for each of `every`, some at a time; they keep what they hold."""
+        waiting = iter(every)
+
+        async def take() -> None:
+            for series in waiting:  # shared: each takes the next one
+                await self._ask(series)
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(self._size):
+                tasks.create_task(take())
+
+    async def _work(self, tasks: asyncio.TaskGroup) -> None:
+        while True:
+            _, _, series = await self._wanted.get()
+            stalled = await self._ask(series)
+            self._emit(series.release())
+            if not series.broken:
+                del self._backoffs[series]
+            else:
+                tasks.create_task(self._again(series))
+            if stalled:
+                raise StreamStalledError(f"the stream of {series.instrument} is silent")
+
+    async def _again(self, series: Series) -> None:
+        await self._pace.wall.sleep(self._backoffs[series].next())
+        self._put(series)
+
+    async def _ask(self, series: Series) -> bool:
+        """Whether the answer shows that the stream is stalled."""
+        stalled = False
+        try:
+            for span in series.spans(self._now_ms()):
+                good, bad = await self._history.fetch(
+                    series.instrument, series.timeframe, span, Source.REPAIR
+                )
+                self._emit(bad)
+                series.absorb(good, span)
+                stalled = series.stalled(good) or stalled
+        except ExchangeError as error:
+            log.warning("repair of %s %s: %s", series.instrument, series.timeframe, error)
+        return stalled

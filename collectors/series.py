@@ -1,0 +1,257 @@
+"""One instrument's candles in one timeframe on their way in: which to release, which to ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from collectors.gaps import Cause, Gap, GapState, Range, floor_ms, missing_ranges
+from collectors.versions import rank, same_values
+from domain.events import Candle
+from domain.market import Instrument, Timeframe
+
+Event = Candle | Gap
+
+OVERLAP = 2  # candles asked for again before a hole, to see whether they were revised
+REMEMBERED = 16  # newest released candles whose revision is recognised
+LONGEST_PATIENCE = 64  # candles
+ATTEMPTS = 4  # answers of the exchange without a candle before it is called absent
+
+
+@dataclass(slots=True)
+class _Hole:
+    span: Range
+    cause: Cause
+    absent: set[int]  # open times
+    answers: int = 0
+
+
+class Series:
+    """Turns versions as they come into released candles and notices of gaps; does no I/O.
+
+    A candle is released once it is closed: by the exchange's flag, by the first candle of
+    the next interval, or by time. Candles are released in order of open time, except that
+    one whose repair failed or came late follows when it comes. A version is released again
+    only when it outranks the released one and its values differ. No candle is made up.
+    While a repair is under way later candles are held; `release` ends that.
+    """
+
+    def __init__(self, instrument: Instrument, timeframe: Timeframe) -> None:
+        self.instrument = instrument
+        self.timeframe = timeframe
+        self._silent_from: int | None = None  # the first candle that the stream did not tell
+        self._patience = 1  # silent candles before the stream counts as stalled
+        self._last: int | None = None  # newest open time released
+        self._forming: Candle | None = None
+        self._released: dict[int, Candle] = {}
+        self._held: dict[int, Candle] | None = None
+        self._holes: list[_Hole] = []
+        self._absent: set[int] = set()  # open times that the exchange does not have
+
+    @property
+    def held(self) -> bool:
+        """Whether candles wait for a repair."""
+        return self._held is not None
+
+    @property
+    def broken(self) -> bool:
+        """Whether candles are missing."""
+        return bool(self._holes)
+
+    def hold(self) -> None:
+        """A connection begins: until `release`, keep what comes."""
+        self._forming = None
+        self._hold()
+
+    def recall(self, stored: Sequence[Candle]) -> None:
+        """Take the newest stored candles as released."""
+        for candle in sorted(stored, key=lambda candle: candle.open_ms):
+            self._remember(candle)
+
+    def begin(self, now_ms: int, *, stored: Iterable[int], cause: Cause) -> list[Event]:
+        """The socket listens: what closed before `now_ms` and is not known is a gap.
+
+        Args:
+            now_ms: The exchange's time.
+            stored: Open times known from before, at start; holes between them count too.
+            cause: Of the gaps that are found.
+        """
+        known = set(stored)
+        next_open = floor_ms(now_ms, self.timeframe)
+        if self._last is None:  # with nothing stored, nothing older was asked for
+            self._last = max(known, default=next_open - self.timeframe.ms)
+        first = min(known, default=self._last)
+        known.update(self._released, self._absent, {self._last})
+        found: list[Event] = []
+        for span in missing_ranges(known, self.timeframe, since_ms=first, until_ms=next_open):
+            found += self._miss(span, cause)
+        return found
+
+    def spans(self, now_ms: int) -> list[Range]:
+        """What to ask the exchange for: the holes, else the newest candles again."""
+        back = OVERLAP * self.timeframe.ms
+        if self._holes:
+            return [Range(hole.span.from_ms - back, hole.span.to_ms) for hole in self._holes]
+        end = floor_ms(now_ms, self.timeframe)
+        return [Range(end - back, end)]
+
+    def on_message(self, candle: Candle) -> list[Event]:
+        """A version came over the socket; what is released because of it."""
+        self._silent_from = None
+        self._patience = 1
+        if candle.closed:
+            return self._close(candle)
+        events: list[Event] = []
+        forming = self._forming
+        if forming is not None and candle.open_ms > forming.open_ms:
+            events = self._close(replace(forming, closed=True))
+            forming = None
+        newer = forming is None or (
+            candle.open_ms == forming.open_ms and candle.event_ms >= forming.event_ms
+        )
+        if newer and (self._last is None or candle.open_ms > self._last):
+            self._forming = candle
+        return events
+
+    def on_time(self, now_ms: int) -> list[Event]:
+        """Every candle that closed by `now_ms` should have come; what is released or missed.
+
+        Args:
+            now_ms: The exchange's time, less the grace that a candle has.
+        """
+        due = floor_ms(now_ms, self.timeframe) - self.timeframe.ms
+        if self._last is not None and self._last >= due:
+            return []
+        events: list[Event] = []
+        if self._forming is not None and self._forming.open_ms <= due:
+            events = self._close(replace(self._forming, closed=True))
+        newest = self._newest()
+        if newest is None or newest >= due:
+            return events
+        span = Range(newest + self.timeframe.ms, due + self.timeframe.ms)
+        self._silent_from = self._silent_from or span.from_ms
+        self._hold()
+        return events + self._miss(span, Cause.SILENCE)
+
+    def absorb(self, candles: Iterable[Candle], asked: Range) -> None:
+        """The exchange answered `asked`; `release` lets go what it told."""
+        self._hold(*candles)
+        for hole in self._holes:
+            if asked.from_ms <= hole.span.from_ms and hole.span.to_ms <= asked.to_ms:
+                hole.answers += 1
+
+    def stalled(self, told: Sequence[Candle]) -> bool:
+        """Whether trades were made, as REST `told`, of which the stream said nothing.
+
+        Each time that a new connection did not help, the next verdict takes twice as long.
+        """
+        silent_from = self._silent_from
+        if silent_from is None:
+            return False
+        unheard = [c for c in told if c.open_ms >= silent_from and c.volume > 0.0]
+        newest = max((candle.open_ms for candle in unheard), default=0)
+        if newest < silent_from + (self._patience - 1) * self.timeframe.ms:
+            return False
+        self._patience = min(2 * self._patience, LONGEST_PATIENCE)
+        self._silent_from = None
+        return True
+
+    def release(self) -> list[Event]:
+        """Let go what is held, oldest first, and say what became of the gaps."""
+        held = self._held or {}
+        self._held = None
+        events: list[Event] = []
+        for open_ms in sorted(held):
+            events += self._emit(held[open_ms])
+        for hole in list(self._holes):
+            if not hole.absent or hole.answers >= ATTEMPTS:
+                self._holes.remove(hole)
+                self._absent |= hole.absent
+                state = GapState.ABSENT if hole.absent else GapState.FILLED
+                events.append(self._notice(hole, state))
+        return events
+
+    def _close(self, candle: Candle) -> list[Event]:
+        if self._forming is not None and self._forming.open_ms <= candle.open_ms:
+            self._forming = None
+        if self._held is None:
+            events = self._jump(candle.open_ms)
+            if not events:
+                return self._emit(candle)
+        else:
+            events = []
+        self._hold(candle)
+        return events
+
+    def _hold(self, *candles: Candle) -> None:
+        held = self._held = {} if self._held is None else self._held
+        for candle in candles:
+            other = held.get(candle.open_ms)
+            if other is None or rank(candle) > rank(other):
+                held[candle.open_ms] = candle
+
+    def _emit(self, candle: Candle) -> list[Event]:
+        """The candle, where it is news; first the gap that its release leaves behind."""
+        open_ms = candle.open_ms
+        before = self._released.get(open_ms)
+        if before is not None:
+            if rank(candle) <= rank(before):
+                return []
+            self._released[open_ms] = candle
+            return [] if same_values(candle, before) else [candle]
+        events = self._jump(open_ms)
+        missed = self._fill(open_ms)
+        if self._last is not None and open_ms <= self._last and not missed:
+            return []  # released so long ago that it is not remembered
+        self._remember(candle)
+        return [*events, candle]
+
+    def _remember(self, candle: Candle) -> None:
+        self._released[candle.open_ms] = candle
+        self._last = candle.open_ms if self._last is None else max(self._last, candle.open_ms)
+        if len(self._released) > REMEMBERED:
+            del self._released[min(self._released)]
+
+    def _fill(self, open_ms: int) -> bool:
+        """Whether the candle was missing."""
+        for absent in (self._absent, *(hole.absent for hole in self._holes)):
+            if open_ms in absent:
+                absent.remove(open_ms)
+                return True
+        return False
+
+    def _jump(self, open_ms: int) -> list[Event]:
+        """The gap that a candle at `open_ms` leaves behind it, where that is news."""
+        if self._last is None or open_ms <= self._last + self.timeframe.ms:
+            return []
+        return self._miss(Range(self._last + self.timeframe.ms, open_ms), Cause.JUMP)
+
+    def _miss(self, span: Range, cause: Cause) -> list[Event]:
+        """Note a hole, less what is known to be missing already."""
+        noted = self._absent.union(*(hole.absent for hole in self._holes))
+        found: list[Event] = []
+        for part in missing_ranges(
+            noted, self.timeframe, since_ms=span.from_ms, until_ms=span.to_ms
+        ):
+            hole = _Hole(part, cause, set(range(part.from_ms, part.to_ms, self.timeframe.ms)))
+            self._holes.append(hole)
+            found.append(self._notice(hole, GapState.FOUND))
+        return found
+
+    def _newest(self) -> int | None:
+        """The newest open time that is released, held or already known to be missing."""
+        known = [] if self._last is None else [self._last]
+        known += list(self._held or ())
+        known += [hole.span.to_ms - self.timeframe.ms for hole in self._holes]
+        known += self._absent
+        return max(known, default=None)
+
+    def _notice(self, hole: _Hole, state: GapState) -> Gap:
+        return Gap(
+            instrument=self.instrument,
+            timeframe=self.timeframe,
+            from_ms=hole.span.from_ms,
+            to_ms=hole.span.to_ms,
+            cause=hole.cause,
+            state=state,
+        )

@@ -1,0 +1,1 @@
+"""The simulated exchange: a loopback server in the dialect of Binance spot."""

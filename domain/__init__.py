@@ -1,0 +1,1 @@
+"""The shared language: instruments, the events that travel, topics, ports and errors."""

@@ -1,0 +1,93 @@
+"""The tree of errors; each message is one line that a user can act on.
+
+AlphaPulseError
+├── UsageError                 what was asked for cannot be: exit 2 on the command line, 4xx on REST
+│   ├── UnknownTimeframeError, UnknownExchangeError, UnknownSymbolError
+│   └── DataFolderError        a data folder holds nothing that can be used
+├── ExchangeError
+│   ├── ExchangeUnavailableError, RateLimitedError
+├── StoreError
+│   ├── StoreUnavailableError, StateFolderError
+└── ArtifactError              a model's file is missing, altered or unreadable
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from datetime import timedelta
+
+
+class AlphaPulseError(Exception):
+    """The root: everything this system raises on purpose."""
+
+
+class UsageError(AlphaPulseError):
+    """The request cannot be met as it was made."""
+
+
+class UnknownNameError(UsageError):
+    """A name that is not known here, with the closest names that are."""
+
+    noun = "name"
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        self.name = name
+        self.suggestions = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        hint = ", ".join(self.suggestions or names[:12])
+        super().__init__(f"unknown {self.noun} {name!r}; known: {hint}" if hint else name)
+
+
+class UnknownTimeframeError(UnknownNameError):
+    """A timeframe that is none of ours."""
+
+    noun = "timeframe"
+
+
+class UnknownExchangeError(UnknownNameError):
+    """An exchange id that ccxt does not have."""
+
+    noun = "exchange"
+
+
+class UnknownSymbolError(UnknownNameError):
+    """A symbol that the exchange does not list."""
+
+    noun = "symbol"
+
+
+class DataFolderError(UsageError):
+    """A folder of recorded candles that holds nothing usable."""
+
+
+class ExchangeError(AlphaPulseError):
+    """An exchange failed to answer as it should."""
+
+
+class ExchangeUnavailableError(ExchangeError):
+    """No connection, a timeout, maintenance: worth another try later."""
+
+
+class RateLimitedError(ExchangeError):
+    """The exchange asks for a pause."""
+
+    def __init__(self, message: str, retry_after: timedelta) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class StoreError(AlphaPulseError):
+    """The database refused or failed."""
+
+
+class StoreUnavailableError(StoreError):
+    """The database cannot be reached."""
+
+
+class StateFolderError(StoreError):
+    """The state folder is in use, of another version, or not ours."""
+
+
+class ArtifactError(AlphaPulseError):
+    """A model artifact is missing, altered or unreadable."""

@@ -1,0 +1,136 @@
+"""The sockets that adapters plug into: clock, exchange, bus, models, executor."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime, timedelta
+from typing import Any, Protocol, TypeVar
+
+from domain.events import Candle, Examples, FeatureBatch, Floats, Target
+from domain.market import Instrument, Listing, Timeframe
+from domain.topics import Topic
+
+T = TypeVar("T")
+
+
+class Clock(Protocol):
+    """Where time comes from; nothing reads the machine's clock but an adapter of this."""
+
+    def now(self) -> datetime:
+        """The present moment, UTC-aware."""
+        ...
+
+    async def sleep(self, duration: timedelta) -> None: ...
+
+
+class Exchange(Protocol):
+    """One exchange. REST is the authority, the socket the early hint."""
+
+    @property
+    def id(self) -> str:
+        """The exchange's name on every row (`binance`, `simulated`)."""
+        ...
+
+    async def listings(self, symbols: Sequence[str]) -> list[Listing]:
+        """What is listed under `symbols`, in their order.
+
+        Raises:
+            UnknownSymbolError: one of them is not listed.
+            ExchangeUnavailableError: no answer.
+        """
+        ...
+
+    async def fetch_candles(
+        self, instrument: Instrument, timeframe: Timeframe, *, since: datetime, until: datetime
+    ) -> list[Candle]:
+        """All closed candles with since ≤ open time < until, oldest first, pages joined.
+
+        A candle the exchange does not have is absent. Every one is `confirmed`.
+
+        Raises:
+            RateLimitedError: wait `retry_after`.
+            ExchangeUnavailableError: no answer.
+        """
+        ...
+
+    def watch_candles(
+        self, instruments: Sequence[Instrument], timeframes: Sequence[Timeframe]
+    ) -> AsyncIterator[Candle]:
+        """Candle versions as they come, forming ones (`closed=False`) included.
+
+        Ends by raising ExchangeUnavailableError when the connection is lost.
+        """
+        ...
+
+    async def fetch_time(self) -> datetime:
+        """The exchange's own clock."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class EventBus(Protocol):
+    """The road between rooms; the store stays the truth.
+
+    Delivery is at least once and in order per key. Asking for the next event acknowledges
+    the one before. A publisher waits while a subscriber is full: nothing is dropped.
+    """
+
+    async def publish(self, topic: Topic, event: object) -> None: ...
+
+    def subscribe(
+        self, *topics: Topic, group: str
+    ) -> AbstractAsyncContextManager[AsyncIterator[object]]:
+        """Events of `topics` from now on; each `group` receives every event once."""
+        ...
+
+
+class Model(Protocol):
+    """A forecaster of one target at one (timeframe, horizon), for all instruments at once.
+
+    `predict` is pure: it changes nothing in the model.
+    """
+
+    @property
+    def name(self) -> str:
+        """Kind and target: `lightgbm.direction`."""
+        ...
+
+    @property
+    def version(self) -> str: ...
+
+    @property
+    def target(self) -> Target: ...
+
+    def predict(self, features: FeatureBatch) -> Floats:
+        """Forecast each row; one it cannot judge is NaN.
+
+        Returns:
+            Direction: (n, 3) probabilities of down, flat, up. Volatility: (n,) standard
+            deviation of the log return over the horizon. Quantiles: (n, 3) of the log return.
+        """
+        ...
+
+
+class Learner(Model, Protocol):
+    """A model that learns as labels become known; its state is part of the record."""
+
+    def learn(self, examples: Examples) -> None:
+        """Learn each example once, in the order given."""
+        ...
+
+    def snapshot(self) -> bytes: ...
+
+    def restore(self, state: bytes) -> None:
+        """Continue exactly from `snapshot`'s state."""
+        ...
+
+
+class Executor(Protocol):
+    """Runs CPU work outside the event loop's process."""
+
+    def submit(self, work: Callable[..., T], *arguments: Any) -> Future[T]: ...  # noqa: ANN401 - the work's own arguments
+
+    def close(self) -> None: ...

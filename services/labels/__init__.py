@@ -1,0 +1,1 @@
+"""Candles to labels: what came true after each close."""

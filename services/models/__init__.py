@@ -1,0 +1,1 @@
+"""Examples in, forecasters out: baselines, online and fitted models, and their training."""

@@ -1,0 +1,182 @@
+"""Boosted trees for the three targets, by any of the engines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from domain.errors import ArtifactError
+from domain.events import QUANTILE_LEVELS, Examples, Floats, Target
+from services.models.bundle import write_bundle
+from services.models.engines import ENGINES, Raw, Task
+from services.models.forecaster import Forecaster, Table
+from services.models.har import FLOOR, har_regressors, solve
+from services.models.recipes import Recipe
+from services.models.sample import Sample, medians, sample_weights, softmax
+
+
+def _bundle(
+    recipe: Recipe,
+    horizon: int,
+    columns: tuple[str, ...],
+    payloads: Mapping[str, bytes],
+    **fitted: Any,  # noqa: ANN401 - JSON
+) -> bytes:
+    description = {"kind": recipe.kind, "target": recipe.target, "horizon": horizon}
+    suffix = ENGINES[recipe.kind].suffix
+    files = {f"{name}.{suffix}": payload for name, payload in payloads.items()}
+    return write_bundle({**description, "columns": columns, **fitted}, files)
+
+
+def fit_direction(
+    examples: Examples, columns: tuple[str, ...], recipe: Recipe, horizon: int, seed: int
+) -> bytes:
+    """Three classes, log loss."""
+    inputs = Table.of(examples).select(columns)
+    sample = Sample(inputs, examples.outcome, sample_weights(examples)).usable()
+    sample = sample.with_every_class(medians(sample.inputs))
+    task = Task(
+        inputs=sample.inputs,
+        answers=sample.answers + 1,
+        weights=sample.weights,
+        objective="classes",
+        recipe=recipe,
+        seed=seed,
+    )
+    payload = ENGINES[recipe.kind].train(task)
+    return _bundle(recipe, horizon, columns, {"classes": payload})
+
+
+def volatility_regressors(table: Table) -> Floats:
+    """The HAR regressors and the log of the EWMA variance, shape (n, 6)."""
+    return np.column_stack((har_regressors(table), 2 * np.log(table.ewma_sigma(1))))
+
+
+def volatility_inputs(table: Table, columns: tuple[str, ...], regressors: Floats) -> Floats:
+    """`columns` and the Garman-Klass variances relative to EWMA's, in logs."""
+    relative = regressors[:, 1:-1] - regressors[:, -1:]
+    return np.column_stack((table.select(columns), relative))
+
+
+def fit_volatility(
+    examples: Examples, columns: tuple[str, ...], recipe: Recipe, horizon: int, seed: int
+) -> bytes:
+    """Trees on what a log-HAR with EWMA leaves of ln rv², squared error.
+
+    The bias factor, mean of rv² / exp(fit), is QLIKE's best scale on the training rows.
+    """
+    table = Table.of(examples)
+    regressors = volatility_regressors(table)
+    variance = examples.realized_volatility**2
+    logs = np.log(np.where(variance > FLOOR, variance, np.nan))
+    weights = examples.uniqueness
+    rows = np.isfinite(regressors).all(axis=1) & np.isfinite(logs) & (weights > 0)
+    regressors, logs, weights = regressors[rows], logs[rows], weights[rows]
+    weighted = regressors * weights[:, None]
+    coefficients = solve(weighted.T @ regressors, weighted.T @ logs)
+    residual = logs - regressors @ coefficients
+    inputs = volatility_inputs(Table.of(examples.take(rows)), columns, regressors)
+    task = Task(
+        inputs=inputs,
+        answers=residual,
+        weights=weights,
+        objective="mean",
+        recipe=recipe,
+        seed=seed,
+    )
+    engine = ENGINES[recipe.kind]
+    payload = engine.train(task)
+    left = residual - engine.load(payload)(inputs)
+    bias = float(np.average(np.exp(left), weights=weights))
+    fitted = {"coefficients": coefficients.tolist(), "bias": bias}
+    return _bundle(recipe, horizon, columns, {"residual": payload}, **fitted)
+
+
+def fit_quantiles(
+    examples: Examples, columns: tuple[str, ...], recipe: Recipe, horizon: int, seed: int
+) -> bytes:
+    """One booster a level on log return / EWMA-σ, pinball loss."""
+    table = Table.of(examples)
+    ratio = examples.log_return / table.ewma_sigma(horizon)
+    sample = Sample(table.select(columns), ratio, examples.uniqueness).usable()
+    tasks = {
+        f"q{round(100 * level)}": Task(
+            inputs=sample.inputs,
+            answers=sample.answers,
+            weights=sample.weights,
+            objective="quantile",
+            level=level,
+            recipe=recipe,
+            seed=seed,
+        )
+        for level in QUANTILE_LEVELS
+    }
+    payloads = {name: ENGINES[recipe.kind].train(task) for name, task in tasks.items()}
+    return _bundle(recipe, horizon, columns, payloads)
+
+
+class Boosted(Forecaster):
+    """A fitted booster: its columns and its raw scores."""
+
+    parts: tuple[str, ...] = ()
+
+    def __init__(
+        self, description: Mapping[str, Any], files: Mapping[str, bytes], version: str
+    ) -> None:
+        super().__init__(
+            kind=description["kind"],
+            target=Target(description["target"]),
+            horizon=description["horizon"],
+            version=version,
+        )
+        self._columns = tuple(description["columns"])
+        engine = ENGINES[description["kind"]]
+        try:
+            payloads = [files[f"{part}.{engine.suffix}"] for part in self.parts]
+        except KeyError as error:
+            raise ArtifactError(f"the artifact of {self.name} lacks {error}") from error
+        self._raw: list[Raw] = [engine.load(payload) for payload in payloads]
+
+
+class BoostedDirection(Boosted):
+    """Class probabilities; NaN where no feature is known."""
+
+    parts = ("classes",)
+
+    def forecast(self, table: Table) -> Floats:
+        inputs = table.select(self._columns)
+        known = np.isfinite(inputs).any(axis=1)[:, None]
+        return np.where(known, softmax(self._raw[0](inputs)), np.nan)
+
+
+class BoostedVolatility(Boosted):
+    """√(exp(log-HAR + trees) × bias); NaN where EWMA or a HAR regressor is unknown."""
+
+    parts = ("residual",)
+
+    def __init__(
+        self, description: Mapping[str, Any], files: Mapping[str, bytes], version: str
+    ) -> None:
+        super().__init__(description, files, version)
+        self._coefficients = np.array(description["coefficients"])
+        self._bias = float(description["bias"])
+
+    def forecast(self, table: Table) -> Floats:
+        regressors = volatility_regressors(table)
+        inputs = volatility_inputs(table, self._columns, regressors)
+        fit = regressors @ self._coefficients + self._raw[0](inputs)
+        return np.sqrt(np.exp(fit) * self._bias)
+
+
+class BoostedQuantiles(Boosted):
+    """Sorted quantiles of log return / EWMA-σ, × EWMA-σ; NaN where EWMA is unknown."""
+
+    parts = tuple(f"q{round(100 * level)}" for level in QUANTILE_LEVELS)
+
+    def forecast(self, table: Table) -> Floats:
+        inputs = table.select(self._columns)
+        known = np.isfinite(inputs).any(axis=1)[:, None]
+        ratio = np.sort(np.column_stack([raw(inputs) for raw in self._raw]), axis=1)
+        return np.where(known, ratio * table.ewma_sigma(self.horizon)[:, None], np.nan)

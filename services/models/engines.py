@@ -1,0 +1,203 @@
+"""Three boosting libraries behind one pair of functions, one thread, deterministic."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from domain.errors import ArtifactError
+from domain.events import Floats
+from services.models.libraries import load_library
+from services.models.recipes import Recipe
+
+CLASSES = 3
+
+Raw = Callable[[Floats], Floats]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Task:
+    """What an engine fits: classes 0–2, or a number's mean, or its quantile `level`."""
+
+    inputs: Floats  # (m, k), NaN = unknown
+    answers: Floats  # (m,)
+    weights: Floats  # (m,)
+    objective: str  # classes, mean, quantile
+    level: float = 0.5
+    recipe: Recipe
+    seed: int
+
+
+class Engine(Protocol):
+    """A boosting library: `train` writes its native format, `load` reads it."""
+
+    suffix: str
+
+    def train(self, task: Task) -> bytes: ...
+
+    def load(self, payload: bytes) -> Raw:
+        """A function from inputs (n, k) to raw scores: (n, 3) for classes, else (n,).
+
+        Raises:
+            ArtifactError: the library cannot read `payload`.
+        """
+        ...
+
+
+class XGBoost:
+    """UBJSON; `inplace_predict` on the booster."""
+
+    suffix = "ubj"
+
+    def train(self, task: Task) -> bytes:
+        library = load_library("xgboost")
+        recipe = task.recipe
+        parameters: dict[str, Any] = {
+            "tree_method": "hist",
+            "max_depth": recipe.depth,
+            "eta": recipe.learning_rate,
+            "min_child_weight": recipe.min_child,
+            "colsample_bynode": recipe.feature_fraction,
+            "subsample": recipe.row_fraction,
+            "lambda": recipe.l2,
+            "seed": task.seed,
+            "nthread": 1,
+            "verbosity": 0,
+        }
+        if task.objective == "classes":
+            parameters |= {"objective": "multi:softprob", "num_class": CLASSES}
+        else:
+            parameters |= {"objective": "reg:squarederror"}
+        data = library.QuantileDMatrix(
+            task.inputs, label=task.answers, weight=task.weights, nthread=1
+        )
+        booster = library.train(parameters, data, num_boost_round=recipe.trees)
+        return bytes(booster.save_raw("ubj"))
+
+    def load(self, payload: bytes) -> Raw:
+        library = load_library("xgboost")
+        booster = library.Booster()
+        try:
+            booster.load_model(bytearray(payload))
+        except library.core.XGBoostError as error:
+            raise ArtifactError("XGBoost cannot read the model") from error
+        booster.set_param({"nthread": 1})
+
+        def raw(inputs: Floats) -> Floats:
+            scores = booster.inplace_predict(inputs, predict_type="margin", missing=np.nan)
+            return np.asarray(scores, dtype=np.float64)
+
+        return raw
+
+
+class LightGBM:
+    """The library's text format."""
+
+    suffix = "txt"
+
+    def train(self, task: Task) -> bytes:
+        library = load_library("lightgbm")
+        recipe = task.recipe
+        objectives: Mapping[str, dict[str, Any]] = {
+            "classes": {"objective": "multiclass", "num_class": CLASSES},
+            "mean": {"objective": "regression"},
+            "quantile": {"objective": "quantile", "alpha": task.level},
+        }
+        parameters: dict[str, Any] = objectives[task.objective] | {
+            "max_depth": recipe.depth,
+            "num_leaves": 2**recipe.depth,
+            "learning_rate": recipe.learning_rate,
+            "min_data_in_leaf": int(recipe.min_child),
+            "feature_fraction": recipe.feature_fraction,
+            "bagging_fraction": recipe.row_fraction,
+            "bagging_freq": 1,
+            "lambda_l2": recipe.l2,
+            "seed": task.seed,
+            "num_threads": 1,
+            "deterministic": True,
+            "force_col_wise": True,
+            "verbosity": -1,
+        }
+        data = library.Dataset(
+            task.inputs, label=task.answers, weight=task.weights, params=parameters
+        )
+        booster = library.train(parameters, data, num_boost_round=recipe.trees)
+        return str(booster.model_to_string()).encode()
+
+    def load(self, payload: bytes) -> Raw:
+        library = load_library("lightgbm")
+        try:
+            booster = library.Booster(model_str=payload.decode())
+        except (library.basic.LightGBMError, UnicodeDecodeError) as error:
+            raise ArtifactError("LightGBM cannot read the model") from error
+
+        def raw(inputs: Floats) -> Floats:
+            scores = booster.predict(inputs, raw_score=True, num_threads=1)
+            return np.asarray(scores, dtype=np.float64)
+
+        return raw
+
+
+class CatBoost:
+    """The library's binary format, without the time and the random id of the training."""
+
+    suffix = "cbm"
+
+    def train(self, task: Task) -> bytes:
+        library = load_library("catboost")
+        recipe = task.recipe
+        parameters: dict[str, Any] = {
+            "iterations": recipe.trees,
+            "depth": recipe.depth,
+            "learning_rate": recipe.learning_rate,
+            "l2_leaf_reg": recipe.l2,
+            "rsm": recipe.feature_fraction,
+            "bootstrap_type": "Bernoulli",
+            "subsample": recipe.row_fraction,
+            "boosting_type": "Plain",
+            "border_count": 64,
+            "leaf_estimation_iterations": 1,
+            "random_seed": task.seed,
+            "thread_count": 1,
+            "logging_level": "Silent",
+            "allow_writing_files": False,
+        }
+        if task.objective == "classes":
+            parameters |= {"loss_function": "MultiClass", "classes_count": CLASSES}
+        else:
+            parameters |= {"loss_function": "RMSE"}
+        model = library.CatBoost(parameters)
+        answers = task.answers.astype(np.int64) if task.objective == "classes" else task.answers
+        model.fit(library.Pool(task.inputs, label=answers, weight=task.weights))
+        metadata = model.get_metadata()
+        metadata["train_finish_time"] = metadata["model_guid"] = ""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.cbm"
+            model.save_model(str(path), format="cbm")
+            return path.read_bytes()
+
+    def load(self, payload: bytes) -> Raw:
+        library = load_library("catboost")
+        model = library.CatBoost()
+        try:
+            model.load_model(blob=payload)
+        except library.CatBoostError as error:
+            raise ArtifactError("CatBoost cannot read the model") from error
+
+        def raw(inputs: Floats) -> Floats:
+            scores = model.predict(inputs, prediction_type="RawFormulaVal", thread_count=1)
+            return np.asarray(scores, dtype=np.float64)
+
+        return raw
+
+
+ENGINES: Mapping[str, Engine] = {
+    "xgboost": XGBoost(),
+    "lightgbm": LightGBM(),
+    "catboost": CatBoost(),
+}

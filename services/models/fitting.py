@@ -1,0 +1,272 @@
+"""One fit as a pure function that a worker process can run."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from domain.events import QUANTILE_LEVELS, Examples, Floats, Ints, Target
+from domain.market import Instrument
+from services.models.artifacts import open_model
+from services.models.baseline import ClassPrior, EmpiricalQuantiles, Ewma
+from services.models.boosted import fit_direction, fit_quantiles, fit_volatility
+from services.models.forecaster import Forecaster, Table
+from services.models.har import Har
+from services.models.logistic import fit_logistic
+from services.models.losses import row_losses
+from services.models.recipes import Recipe
+from services.models.sample import knowledge_ms
+from services.models.walk_forward import (
+    History,
+    Split,
+    lean_split,
+    refresh_split,
+    walk_forward,
+)
+
+NEWEST_ROWS = 50_000
+
+Baseline = ClassPrior | Ewma | Har | EmpiricalQuantiles
+
+
+class SplitKind(StrEnum):
+    """How a fit is judged."""
+
+    LEAN = "lean"  # one fit; the last fifth is the locked holdout
+    REFRESH = "refresh"  # two fits: without the last 30 blocks, and on all rows
+    FOLDS = "folds"  # walk-forward before the holdout, and one fit on all of that
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FitTask:
+    """What to fit. `examples` are ordered by (known, as_of, instrument)."""
+
+    recipe: Recipe
+    horizon: int  # candles
+    horizon_ms: int
+    columns: tuple[str, ...]  # the model columns of the feature set
+    examples: Examples  # all its columns
+    split: SplitKind
+    seed: int
+    newest_rows: int = NEWEST_ROWS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Judged:
+    """Forecasts of rows that the judged fit could not know, beside its baselines'."""
+
+    instruments: tuple[Instrument, ...]  # (k,)
+    as_of_ms: Ints  # (k,)
+    forecast: Floats  # (k,) or (k, 3)
+    losses: Floats  # (k,); NaN = not scored
+    baseline_losses: Mapping[str, Floats]  # model name → (k,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FitResult:
+    """A fitted model and the evidence for it."""
+
+    name: str
+    artifact: bytes
+    sha256: str  # of `artifact`
+    judged: Judged
+    n_train: int
+    n_effective: float  # sum of uniqueness
+    trained_from_ms: int  # first and last as_of of the training rows
+    trained_until_ms: int
+    finite: float  # share of judged rows that the artifact's model forecasts
+    coverage: float | None  # quantiles: share of returns within q10–q90, artifact's model
+    disagreement: float | None  # between judged fit and artifact's model; see `disagree`
+    data_sha256: str
+    recipe_sha256: str
+    params: Mapping[str, Any]
+    seed: int
+    libraries: Mapping[str, str]
+    train_seconds: float
+
+
+def fit(task: FitTask) -> FitResult:
+    """Fit, judge, and tell what was done; the same task gives the same artifact.
+
+    Raises:
+        ValueError: no rows remain to train on, or none to judge.
+    """
+    started = time.perf_counter()
+    target = task.recipe.target
+    examples = _newest(task.examples, task.newest_rows)
+    splits, final = _splits(task, examples)
+    train = _fitter(task)
+    models = [_train(train, examples, split.train) for split in splits]
+    same = len(splits) == 1 and np.array_equal(splits[0].train, final)
+    artifact = models[0] if same else _train(train, examples, final)
+    judged = _judge(target, models, splits, examples, task.horizon)
+    model = open_model(artifact, version="fitted")
+    tested = examples.take(np.concatenate([split.test for split in splits]))
+    output = model.forecast(Table.of(tested))
+    trained = examples.take(final)
+    return FitResult(
+        name=model.name,
+        artifact=artifact,
+        sha256=hashlib.sha256(artifact).hexdigest(),
+        judged=judged,
+        n_train=len(trained),
+        n_effective=float(trained.uniqueness.sum()),
+        trained_from_ms=int(trained.as_of_ms.min()),
+        trained_until_ms=int(trained.as_of_ms.max()),
+        finite=float(np.isfinite(output).reshape(len(output), -1).all(axis=1).mean()),
+        coverage=_coverage(output, tested.log_return) if target is Target.QUANTILES else None,
+        disagreement=None if same else disagree(target, judged.forecast, output),
+        data_sha256=data_sha256(trained, task.columns),
+        recipe_sha256=task.recipe.sha256,
+        params=asdict(task.recipe),
+        seed=task.seed,
+        libraries=_versions(task.recipe.kind),
+        train_seconds=time.perf_counter() - started,
+    )
+
+
+def progressive(learner: Baseline, examples: Examples, rows: Ints) -> Floats:
+    """What `learner` says of `rows`, having learnt at each only what was known then."""
+    known_ms = knowledge_ms(examples, learner.target)
+    order = np.argsort(known_ms, kind="stable")
+    limits = np.searchsorted(known_ms[order], examples.as_of_ms[rows], side="right")
+    parts: dict[int, Floats] = {}
+    learnt = 0
+    for limit in np.unique(limits):
+        learner.learn(examples.take(order[learnt:limit]))
+        learnt = int(limit)
+        parts[learnt] = learner.forecast(Table.of(examples.take(rows[limits == limit])))
+    shape = () if learner.target is Target.VOLATILITY else (3,)
+    result: Floats = np.empty((len(rows), *shape))
+    for limit, part in parts.items():
+        result[limits == limit] = part
+    return result
+
+
+def disagree(target: Target, one: Floats, other: Floats) -> float:
+    """Mean distance of two forecasts over rows that both make; NaN when there is none.
+
+    Direction: total variation. Volatility: |ln σ₁/σ₂|. Quantiles: mean distance of the
+    three over the mean width of the first.
+    """
+    if target is Target.VOLATILITY:
+        distance = np.abs(np.log(one / other))
+    elif target is Target.DIRECTION:
+        distance = np.abs(one - other).sum(axis=1) / 2
+    else:
+        width = np.nanmean(one[:, 2] - one[:, 0]) if np.isfinite(one).any() else np.nan
+        distance = np.abs(one - other).mean(axis=1) / width
+    both = distance[np.isfinite(distance)]
+    return float(both.mean()) if len(both) else float("nan")
+
+
+def data_sha256(examples: Examples, columns: tuple[str, ...]) -> str:
+    """Identity of the rows that a model was fitted on."""
+    digest = hashlib.sha256("\x1f".join((*examples.columns, "", *columns)).encode())
+    digest.update("\x1f".join(map(str, examples.instruments)).encode())
+    for array in (examples.as_of_ms, examples.direction_known_ms, examples.known_ms):
+        digest.update(array.astype("<i8").tobytes())
+    for values in (
+        examples.features,
+        examples.outcome,
+        examples.weight,
+        examples.log_return,
+        examples.realized_volatility,
+        examples.uniqueness,
+    ):
+        digest.update(values.astype("<f8").tobytes())
+    return digest.hexdigest()
+
+
+def baselines(target: Target, horizon: int) -> tuple[Baseline, ...]:
+    """The floors of a target, untaught."""
+    if target is Target.DIRECTION:
+        return (ClassPrior(horizon=horizon),)
+    if target is Target.QUANTILES:
+        return (EmpiricalQuantiles(horizon=horizon),)
+    return (Ewma(horizon=horizon), Har(horizon=horizon))
+
+
+def _newest(examples: Examples, rows: int) -> Examples:
+    return examples.take(np.arange(max(len(examples) - rows, 0), len(examples)))
+
+
+def _splits(task: FitTask, examples: Examples) -> tuple[list[Split], Ints]:
+    """The splits that judge, and the rows of the fit that is kept."""
+    known_ms = knowledge_ms(examples, task.recipe.target)
+    history = History(examples.as_of_ms, known_ms, embargo_ms=task.horizon_ms)
+    if task.split is SplitKind.REFRESH:
+        splits = [refresh_split(history, horizon_ms=task.horizon_ms)]
+        final = np.arange(len(examples))
+    else:
+        lean = lean_split(history)
+        splits = [lean] if task.split is SplitKind.LEAN else walk_forward(history)
+        final = lean.train
+    if not splits or not all(len(split.train) and len(split.test) for split in splits):
+        raise ValueError(f"{len(examples)} rows are too few for a {task.split} fit")
+    return splits, final
+
+
+def _fitter(task: FitTask) -> Callable[[Examples], bytes]:
+    recipe, columns, horizon = task.recipe, task.columns, task.horizon
+    if recipe.kind == "logistic":
+        return lambda rows: fit_logistic(rows, columns, recipe, horizon)
+    by_target = {
+        Target.DIRECTION: fit_direction,
+        Target.VOLATILITY: fit_volatility,
+        Target.QUANTILES: fit_quantiles,
+    }
+    fitted = by_target[recipe.target]
+    return lambda rows: fitted(rows, columns, recipe, horizon, task.seed)
+
+
+def _train(train: Callable[[Examples], bytes], examples: Examples, rows: Ints) -> bytes:
+    return train(examples.take(rows))
+
+
+def _judge(
+    target: Target, models: list[bytes], splits: list[Split], examples: Examples, horizon: int
+) -> Judged:
+    rows = np.concatenate([split.test for split in splits])
+    tested = examples.take(rows)
+    forecast = np.concatenate(
+        [
+            _forecast(artifact, examples.take(split.test))
+            for artifact, split in zip(models, splits, strict=True)
+        ]
+    )
+    return Judged(
+        instruments=tested.instruments,
+        as_of_ms=tested.as_of_ms,
+        forecast=forecast,
+        losses=row_losses(target, forecast, tested),
+        baseline_losses={
+            learner.name: row_losses(target, progressive(learner, examples, rows), tested)
+            for learner in baselines(target, horizon)
+        },
+    )
+
+
+def _forecast(artifact: bytes, examples: Examples) -> Floats:
+    model: Forecaster = open_model(artifact, version="judged")
+    return model.forecast(Table.of(examples))
+
+
+def _coverage(quantiles: Floats, log_return: Floats) -> float:
+    assert len(QUANTILE_LEVELS) == quantiles.shape[1]  # noqa: S101 - shape
+    said = np.isfinite(quantiles).all(axis=1)
+    inside = (log_return >= quantiles[:, 0]) & (log_return <= quantiles[:, -1])
+    return float(inside[said].mean()) if said.any() else float("nan")
+
+
+def _versions(kind: str) -> dict[str, str]:
+    distributions = {"logistic": "scikit-learn", "xgboost": "xgboost-cpu"}
+    names = ("numpy", distributions.get(kind, kind))
+    return {name: importlib.metadata.version(name) for name in names}

@@ -1,0 +1,86 @@
+"""What every model of this room shares: its name, and reading its columns by name."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from domain.events import Examples, FeatureBatch, Floats, Ints, Target
+
+EWMA_VARIANCE = "ewma_variance"  # of one candle's log return
+LARGEST = 1e12  # no unit-free feature comes near it; its square is still finite
+
+
+@lru_cache(maxsize=256)
+def positions(columns: tuple[str, ...], wanted: tuple[str, ...]) -> Ints:
+    """Where each of `wanted` stands in `columns`.
+
+    Raises:
+        KeyError: `columns` lacks one of them.
+    """
+    where = {column: index for index, column in enumerate(columns)}
+    return np.array([where[column] for column in wanted], dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """Feature rows with the names of their columns."""
+
+    columns: tuple[str, ...]
+    values: Floats  # (n, len(columns))
+
+    @classmethod
+    def of(cls, source: FeatureBatch | Examples) -> Table:
+        if isinstance(source, FeatureBatch):
+            return cls(source.feature_set.columns, source.values)
+        return cls(source.columns, source.features)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def select(self, names: tuple[str, ...]) -> Floats:
+        """A copy of the columns `names`, shape (n, len(names)).
+
+        What is infinite or beyond ±1e12 is no measurement, and NaN.
+        """
+        chosen: Floats = self.values[:, positions(self.columns, names)]
+        chosen[~(np.abs(chosen) <= LARGEST)] = np.nan
+        return chosen
+
+    def ewma_sigma(self, horizon: int) -> Floats:
+        """√(EWMA variance × horizon), shape (n,); NaN unless it is above 0."""
+        variance = self.select((EWMA_VARIANCE,))[:, 0]
+        return np.sqrt(np.where(variance > 0, variance * horizon, np.nan))
+
+
+class Forecaster(ABC):
+    """A model whose forecast is a function of feature rows alone."""
+
+    def __init__(self, *, kind: str, target: Target, horizon: int, version: str) -> None:
+        self._kind = kind
+        self._target = target
+        self._version = version
+        self.horizon = horizon  # candles
+
+    @property
+    def name(self) -> str:
+        return f"{self._kind}.{self._target}"
+
+    @property
+    def version(self) -> str:
+        return self._version
+
+    @property
+    def target(self) -> Target:
+        return self._target
+
+    def predict(self, features: FeatureBatch) -> Floats:
+        """See `domain.ports.Model.predict`."""
+        return self.forecast(Table.of(features))
+
+    @abstractmethod
+    def forecast(self, table: Table) -> Floats:
+        """`predict` on rows that need not be of one tick."""

@@ -1,0 +1,22 @@
+"""Importing the learning libraries late, and without scikit-learn where it is not used."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+
+def load_library(name: str) -> Any:  # noqa: ANN401 - the libraries are untyped
+    """Import `name` when first needed.
+
+    XGBoost and LightGBM import scikit-learn for wrappers that are not used here, which
+    costs seconds and over 60 MB. They do without it when it cannot be imported.
+    """
+    if name in sys.modules or "sklearn" in sys.modules:
+        return importlib.import_module(name)
+    sys.modules["sklearn"] = None  # type: ignore[assignment]  # means: not importable
+    try:
+        return importlib.import_module(name)
+    finally:
+        del sys.modules["sklearn"]

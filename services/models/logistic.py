@@ -1,0 +1,74 @@
+"""Multinomial logistic regression: fitted by scikit-learn, evaluated by numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from domain.events import Examples, Floats, Target
+from services.models.bundle import write_bundle
+from services.models.forecaster import Forecaster, Table
+from services.models.libraries import load_library
+from services.models.recipes import Recipe
+from services.models.sample import Sample, medians, sample_weights, softmax
+
+CLIP = 5.0  # standard deviations
+ITERATIONS = 200
+
+
+def fit_logistic(
+    examples: Examples, columns: tuple[str, ...], recipe: Recipe, horizon: int
+) -> bytes:
+    """Fit on standardised `columns`; an unknown value is the median of the training rows."""
+    inputs = Table.of(examples).select(columns)
+    sample = Sample(inputs, examples.outcome, sample_weights(examples)).usable()
+    centre = medians(sample.inputs)
+    filled = np.where(np.isfinite(sample.inputs), sample.inputs, centre)
+    mean = filled.mean(axis=0)
+    deviation = filled.std(axis=0)
+    scale = np.where(deviation > 0, deviation, 1.0)
+    scaled = Sample(((filled - mean) / scale).clip(-CLIP, CLIP), sample.answers, sample.weights)
+    scaled = scaled.with_every_class(np.zeros(len(columns)))
+    regression = load_library("sklearn.linear_model").LogisticRegression(
+        C=1 / recipe.l2, max_iter=ITERATIONS, tol=1e-6
+    )
+    regression.fit(scaled.inputs, scaled.answers, sample_weight=scaled.weights)
+    description = {
+        "kind": recipe.kind,
+        "target": Target.DIRECTION,
+        "horizon": horizon,
+        "columns": columns,
+        "medians": centre.tolist(),
+        "mean": mean.tolist(),
+        "scale": scale.tolist(),
+        "coefficients": regression.coef_.tolist(),
+        "intercepts": regression.intercept_.tolist(),
+    }
+    return write_bundle(description, {})
+
+
+class Logistic(Forecaster):
+    """Softmax of a linear map of the standardised features; NaN where nothing is known."""
+
+    def __init__(self, description: Mapping[str, Any], version: str) -> None:
+        super().__init__(
+            kind=description["kind"],
+            target=Target(description["target"]),
+            horizon=description["horizon"],
+            version=version,
+        )
+        self._columns = tuple(description["columns"])
+        self._medians = np.array(description["medians"])
+        self._mean = np.array(description["mean"])
+        self._scale = np.array(description["scale"])
+        self._coefficients = np.array(description["coefficients"])
+        self._intercepts = np.array(description["intercepts"])
+
+    def forecast(self, table: Table) -> Floats:
+        inputs = table.select(self._columns)
+        known = np.isfinite(inputs)
+        scaled = (np.where(known, inputs, self._medians) - self._mean) / self._scale
+        scores = scaled.clip(-CLIP, CLIP) @ self._coefficients.T + self._intercepts
+        return np.where(known.any(axis=1)[:, None], softmax(scores), np.nan)

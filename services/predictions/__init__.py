@@ -1,0 +1,1 @@
+"""Features to predictions: the pool, its calibration and intervals, the served row."""

@@ -1,0 +1,230 @@
+"""Features to predictions: the pool answers on the hot path, the rest is heard afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from domain.codec import pack, unpack
+from domain.events import (
+    FeatureBatch,
+    Floats,
+    LabelBatch,
+    PredictionBatch,
+    Role,
+    Skill,
+    Target,
+)
+from domain.market import Instrument, Timeframe, to_ms
+from domain.ports import Clock, Model
+from services.predictions.calibration import Recalibration
+from services.predictions.composition import SCALED, Composition, Seat, members_version
+from services.predictions.conformal import ConformalQuantiles
+from services.predictions.memory import Memory, Said
+from services.predictions.rows import Row, Standing, prediction
+
+TARGETS = (Target.DIRECTION, Target.QUANTILES, Target.VOLATILITY)
+_SERVED_BASELINE = "served.baseline.quantiles"  # kept to steer its own interval, not a member
+_RAW = "raw.direction"  # the pool before calibration, which is what the calibrator learns from
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Blend:
+    """One tick's pooled and baseline forecasts, and who was asked for them."""
+
+    asked: Mapping[Target, list[str]]
+    pooled: Mapping[Target, Floats]
+    baseline: Mapping[Target, Floats]
+
+
+class Predictor:
+    """Everything that is served for one (exchange, timeframe, horizon)."""
+
+    def __init__(self, *, exchange: str, timeframe: Timeframe, horizon: int, clock: Clock) -> None:
+        self.exchange, self.timeframe, self.horizon = exchange, timeframe, horizon
+        self._clock = clock
+        self._compositions = {
+            target: Composition(target, timeframe=timeframe, horizon=horizon) for target in TARGETS
+        }
+        self._calibration = Recalibration()
+        self._intervals = {"pool": ConformalQuantiles(), "baseline": ConformalQuantiles()}
+        self._memory = Memory(horizon=horizon)
+        self._skills: dict[Target, Skill] = {}
+        self._first_ms: dict[Instrument, int] = {}
+
+    def seat(self, model: Model, role: Role) -> None:
+        """Give `model` the role of member or challenger, replacing its earlier version."""
+        self._compositions[model.target].seats[model.name] = Seat(model=model, role=role)
+
+    def seats(self) -> dict[str, Seat]:
+        return {n: seat for c in self._compositions.values() for n, seat in c.seats.items()}
+
+    def weights(self) -> dict[str, float]:
+        """Pool weights by model name."""
+        return {n: w for c in self._compositions.values() for n, w in c.weight_of().items()}
+
+    def seed_weights(self, target: Target, weights: Mapping[str, float]) -> None:
+        self._compositions[target].pool.seed(weights)
+
+    def on_features(self, batch: FeatureBatch) -> Iterable[PredictionBatch]:
+        """The hot path: the votes of the direction members, then the served rows."""
+        forecasts = {
+            name: composition.seats[name].model.predict(batch)
+            for composition in self._compositions.values()
+            for name in composition.hot()
+        }
+        blend = self._blend(forecasts)
+        standing = self._standing(batch)
+        forecasts |= {f"pool.{target}": blend.pooled[target] for target in TARGETS}
+        self._memory.keep(
+            to_ms(batch.as_of), Said(instruments=batch.instruments, forecasts=forecasts)
+        )
+        for name in blend.asked[Target.DIRECTION]:
+            yield self._row(batch, name, forecasts[name], standing)
+        yield self._champion(batch, blend, standing)
+
+    def on_features_published(self, batch: FeatureBatch) -> Iterable[PredictionBatch]:
+        """After publishing: the rows of members, pools and challengers."""
+        as_of_ms = to_ms(batch.as_of)
+        said = dict(self._memory.at(as_of_ms).forecasts)
+        rest = {
+            name: seat.model.predict(batch)
+            for name, seat in self.seats().items()
+            if name not in said
+        }
+        self._memory.extend(as_of_ms, rest)
+        standing = self._standing(batch)
+        voted = set(self._compositions[Target.DIRECTION].seats) & set(said)
+        for name, values in (said | rest).items():
+            if name not in voted and name not in (_RAW, _SERVED_BASELINE):
+                yield self._row(batch, name, values, standing)
+
+    def on_labels(self, labels: LabelBatch) -> Iterable[PredictionBatch]:
+        """Weigh members, calibrate and move the intervals by what has come true."""
+        if labels.horizon != self.horizon:
+            return ()
+        for said, positions in self._memory.judged_by(labels):
+            judged = labels.take(positions)
+            scale = said["ewma.volatility"]
+            for composition in self._compositions.values():
+                composition.learn(said, judged, scale)
+            self._calibration.learn(said[_RAW], judged.outcome)
+            self._intervals["pool"].learn(said["pool.quantiles"], judged.log_return)
+            self._intervals["baseline"].learn(said[_SERVED_BASELINE], judged.log_return)
+        return ()
+
+    def on_skill(self, skill: Skill) -> Iterable[PredictionBatch]:
+        """The gate's verdict, obeyed from the next tick on."""
+        if skill.horizon == self.horizon:
+            self._skills[skill.target] = skill
+        return ()
+
+    def _blend(self, forecasts: dict[str, Floats]) -> _Blend:
+        """Pool each target; adds to `forecasts` what learning needs beside the members."""
+        asked = {
+            target: [name for name in composition.hot() if name in forecasts]
+            for target, composition in self._compositions.items()
+        }
+        base = {t: forecasts[c.baseline()] for t, c in self._compositions.items()}
+        ewma = forecasts["ewma.volatility"]
+        base[Target.VOLATILITY] = np.where(
+            np.isfinite(base[Target.VOLATILITY]), base[Target.VOLATILITY], ewma
+        )
+        pooled = {
+            target: self._compositions[target].blend({n: forecasts[n] for n in asked[target]})
+            for target in (Target.DIRECTION, Target.VOLATILITY)
+        }
+        with np.errstate(invalid="ignore", divide="ignore"):
+            forecasts[SCALED] = base[Target.QUANTILES] * (pooled[Target.VOLATILITY] / ewma)[:, None]
+        asked[Target.QUANTILES].append(SCALED)
+        quantiles = self._compositions[Target.QUANTILES].blend(
+            {n: forecasts[n] for n in asked[Target.QUANTILES]}
+        )
+        pooled[Target.QUANTILES] = self._intervals["pool"].apply(
+            quantiles, pooled[Target.VOLATILITY]
+        )
+        base[Target.QUANTILES] = self._intervals["baseline"].apply(base[Target.QUANTILES], ewma)
+        forecasts[_SERVED_BASELINE] = base[Target.QUANTILES]
+        forecasts[_RAW] = pooled[Target.DIRECTION]
+        pooled[Target.DIRECTION] = self._calibration.apply(pooled[Target.DIRECTION])
+        return _Blend(asked=asked, pooled=pooled, baseline=base)
+
+    def _champion(self, batch: FeatureBatch, blend: _Blend, standing: Standing) -> PredictionBatch:
+        members: dict[str, str] = {}
+        values = {}
+        for target, composition in self._compositions.items():
+            serves = self._serves_pool(target)
+            names = blend.asked[target] if serves else [composition.baseline()]
+            members |= composition.versions(names)
+            pooled, base = blend.pooled[target], blend.baseline[target]
+            known = np.isfinite(pooled if pooled.ndim == 1 else pooled.sum(axis=1))
+            rows = known if pooled.ndim == 1 else known[:, None]
+            values[target] = np.where(rows, pooled, base) if serves else base
+        row = Row(
+            model="served",
+            target=Target.SERVED,
+            probabilities=values[Target.DIRECTION],
+            quantiles=values[Target.QUANTILES],
+            volatility=values[Target.VOLATILITY],
+        )
+        return prediction(
+            batch, row, self.horizon, role=Role.CHAMPION, members=members, standing=standing
+        )
+
+    def _serves_pool(self, target: Target) -> bool:
+        skill = self._skills.get(target)
+        return skill is not None and not skill.no_skill
+
+    def _standing(self, batch: FeatureBatch) -> Standing:
+        as_of_ms = to_ms(batch.as_of)
+        for instrument in batch.instruments:
+            self._first_ms.setdefault(instrument, as_of_ms)
+        first = np.array([self._first_ms[i] for i in batch.instruments], dtype=np.int64)
+        bars = (as_of_ms - first) // self.timeframe.ms + 1
+        return Standing(
+            made_at=self._clock.now(),
+            bars=bars,
+            no_skill=tuple(f"no_skill.{t}" for t in TARGETS if not self._serves_pool(t)),
+        )
+
+    def _pool_version(self, target: Target) -> str:
+        composition = self._compositions[target]
+        return members_version(composition.versions(composition.hot()))
+
+    def _row(
+        self, batch: FeatureBatch, name: str, values: Floats, standing: Standing
+    ) -> PredictionBatch:
+        target = Target(name.rpartition(".")[2])
+        seat = self._compositions[target].seats.get(name)
+        return prediction(
+            batch,
+            Row.of(name, target, values),
+            self.horizon,
+            role=seat.role if seat else Role.MEMBER,
+            version=seat.model.version if seat else self._pool_version(target),
+            standing=standing,
+        )
+
+    def snapshot(self) -> bytes:
+        return pack(
+            {
+                "pools": {t: c.pool.state() for t, c in self._compositions.items()},
+                "calibration": self._calibration.state(),
+                "intervals": {name: i.state() for name, i in self._intervals.items()},
+                "memory": self._memory.state(),
+                "first_ms": {str(i): ms for i, ms in self._first_ms.items()},
+            }
+        )
+
+    def restore(self, state: bytes) -> None:
+        document: dict[str, Any] = unpack(state)
+        for target, composition in self._compositions.items():
+            composition.pool.restore(document["pools"][target])
+        self._calibration.restore(document["calibration"])
+        for name, interval in self._intervals.items():
+            interval.restore(document["intervals"][name])
+        self._memory.restore(document["memory"])
+        self._first_ms = {Instrument.parse(t): ms for t, ms in document["first_ms"].items()}

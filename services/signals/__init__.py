@@ -1,0 +1,1 @@
+"""Predictions to signals: the policy and the life of a signal."""

@@ -1,0 +1,163 @@
+"""The life of a signal: entered at the next open, closed at a barrier or when it expires."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from domain.codec import pack, unpack
+from domain.events import CandleBatch, Signal, SignalBatch
+from domain.market import Instrument, Listing, Timeframe, to_ms
+from services.signals.policy import PolicySettings
+
+
+class SignalBook:
+    """Signals that are not closed yet, for one (exchange, timeframe, horizon).
+
+    Prices follow the candles: fill at the open of the first candle after the decision,
+    the stop before the take where one candle touches both, at the open where it gaps
+    through a barrier, and at the close when the horizon has passed.
+    """
+
+    def __init__(
+        self,
+        *,
+        horizon: int,
+        settings: PolicySettings,
+        listings: Mapping[Instrument, Listing] | None = None,
+    ) -> None:
+        self.horizon = horizon
+        self._settings = settings
+        self._listings = dict(listings or {})
+        self._open: dict[tuple[Instrument, int], Signal] = {}
+
+    def list(self, listing: Listing) -> None:
+        """Learn an instrument's tick size."""
+        self._listings[listing.instrument] = listing
+
+    def on_signals(self, batch: SignalBatch) -> Iterable[SignalBatch]:
+        """Take up the signals that were opened and are not flat."""
+        if batch.event == "opened":
+            for signal in batch.signals:
+                if signal.horizon == self.horizon and signal.side != "flat":
+                    self._open[signal.instrument, signal.as_of_ms] = signal
+        return ()
+
+    def on_candles(self, batch: CandleBatch) -> Iterable[SignalBatch]:
+        """Fill and close open signals by the candles of one tick."""
+        changed: dict[str, list[Signal]] = {"updated": [], "closed": []}
+        rows = {instrument: row for row, instrument in enumerate(batch.instruments)}
+        for key, signal in list(self._open.items()):
+            row = rows.get(signal.instrument)
+            if row is None or signal.as_of_ms >= to_ms(batch.as_of):
+                continue
+            after = self._step(signal, batch, row)
+            if after == signal:
+                continue
+            closed = after.status not in ("pending", "active")
+            changed["closed" if closed else "updated"].append(after)
+            if closed:
+                del self._open[key]
+            else:
+                self._open[key] = after
+        for event, signals in changed.items():
+            if signals:
+                yield _batch(batch, event, signals)
+
+    def _step(self, signal: Signal, batch: CandleBatch, row: int) -> Signal:
+        close_ms = to_ms(batch.as_of)
+        opened, high, low, close = (
+            float(values[row]) for values in (batch.open, batch.high, batch.low, batch.close)
+        )
+        if signal.entry_price is None:
+            if close_ms - batch.timeframe.ms >= signal.expires_ms:
+                # No candle came within the horizon: it was never entered.
+                return replace(signal, status="expired", closed_ms=close_ms)
+            signal = self._enter(signal, opened)
+        exit_price, status = _exit(signal, opened, high, low)
+        if exit_price is None and close_ms >= signal.expires_ms:
+            beyond = close_ms - batch.timeframe.ms >= signal.expires_ms
+            exit_price, status = (opened if beyond else close), "expired"
+        if exit_price is None or signal.entry_price is None:
+            return signal
+        side = 1.0 if signal.side == "long" else -1.0
+        gross = side * math.log(exit_price / signal.entry_price)
+        return replace(
+            signal,
+            status=status,
+            closed_ms=close_ms,
+            exit_price=exit_price,
+            realized_return=gross - self._settings.round_trip,
+        )
+
+    def _enter(self, signal: Signal, price: float) -> Signal:
+        width = max(signal.sigma or 0.0, 2 * self._settings.round_trip)
+        side = 1.0 if signal.side == "long" else -1.0
+        listing = self._listings.get(signal.instrument)
+        tick = listing.tick_size if listing else None
+        stop, take = price * math.exp(-side * width), price * math.exp(side * width)
+        return replace(
+            signal,
+            status="active",
+            entry_price=_round(price, tick),
+            # Away from the price, so that rounding never makes a stop tighter.
+            stop=_round(stop, tick, math.floor if side > 0 else math.ceil),
+            take=_round(take, tick),
+        )
+
+    def snapshot(self) -> bytes:
+        return pack([_plain(signal) for signal in self._open.values()])
+
+    def restore(self, state: bytes) -> None:
+        signals = [_revive(document) for document in unpack(state)]
+        self._open = {(signal.instrument, signal.as_of_ms): signal for signal in signals}
+
+
+def _exit(signal: Signal, opened: float, high: float, low: float) -> tuple[float | None, str]:
+    """Where a candle takes the signal out, the stop before the take; None where it does not."""
+    if signal.stop is None or signal.take is None:
+        return None, signal.status
+    long = signal.side == "long"
+    worst, best = (low, high) if long else (high, low)
+    sign = 1.0 if long else -1.0
+    if sign * (worst - signal.stop) <= 0:
+        return (min(opened, signal.stop) if long else max(opened, signal.stop)), "stop_loss"
+    if sign * (best - signal.take) >= 0:
+        return (max(opened, signal.take) if long else min(opened, signal.take)), "take_profit"
+    return None, signal.status
+
+
+def _round(price: float, tick: float | None, how: Callable[[float], int] = round) -> float:
+    """`price` on the grid of `tick`, spelt with the tick's own decimals."""
+    if not tick:
+        return price
+    decimals = max(0, -math.floor(math.log10(tick)) + 2)
+    return round(how(price / tick) * tick, decimals)
+
+
+def _batch(candles: CandleBatch, event: str, signals: list[Signal]) -> SignalBatch:
+    return SignalBatch(
+        exchange=candles.exchange,
+        timeframe=candles.timeframe,
+        as_of=candles.as_of,
+        instruments=tuple(signal.instrument for signal in signals),
+        event=event,
+        signals=tuple(signals),
+    )
+
+
+def _plain(signal: Signal) -> dict[str, Any]:
+    document = {name: getattr(signal, name) for name in Signal.__dataclass_fields__}
+    return document | {"instrument": str(signal.instrument), "timeframe": signal.timeframe.value}
+
+
+def _revive(document: dict[str, Any]) -> Signal:
+    return Signal(
+        **document
+        | {
+            "instrument": Instrument.parse(document["instrument"]),
+            "timeframe": Timeframe(document["timeframe"]),
+        }
+    )

@@ -1,0 +1,158 @@
+"""Predictions to signals: a side only where probability, cost, interval and agreement allow it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from domain.events import (
+    Bools,
+    Floats,
+    Origin,
+    PredictionBatch,
+    Role,
+    Signal,
+    SignalBatch,
+    Target,
+)
+from domain.losses import BASELINES
+from domain.market import Horizon, to_ms
+
+# A row with one of these, and only these, may still carry a signal.
+_HARMLESS = frozenset({"no_skill.quantiles", "no_skill.volatility"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicySettings:
+    """What an operator may change of the policy.
+
+    Attributes:
+        cost_bps: basis points a side, fees and slippage.
+        minimum_strength: of |p_up − p_down|.
+        minimum_agreement: share of direction members that must lean to the same side.
+        size_cap: largest `size_fraction`.
+    """
+
+    cost_bps: float = 10.0
+    minimum_strength: float = 0.10
+    minimum_agreement: float = 0.5
+    size_cap: float = 0.10
+
+    @property
+    def round_trip(self) -> float:
+        """Cost of getting in and out, as a log return."""
+        return 2 * self.cost_bps / 10_000
+
+
+class SignalPolicy:
+    """One (exchange, timeframe, horizon): each served row becomes a signal, flat or not."""
+
+    def __init__(self, *, horizon: int, settings: PolicySettings) -> None:
+        self.horizon = horizon
+        self.settings = settings
+        self._members: list[PredictionBatch] = []
+
+    def on_predictions(self, batch: PredictionBatch) -> Iterable[SignalBatch]:
+        """Members' rows are votes; the served rows that follow them are decided on."""
+        if batch.horizon != self.horizon or batch.origin is not Origin.LIVE:
+            return
+        if batch.role is Role.CHAMPION:
+            votes = [vote for vote in self._members if vote.as_of == batch.as_of]
+            self._members = []
+            yield self._decide(batch, votes)
+        elif _votes(batch):
+            self._members.append(batch)
+
+    def _decide(self, champion: PredictionBatch, members: list[PredictionBatch]) -> SignalBatch:
+        lean = champion.probabilities[:, 2] - champion.probabilities[:, 0]
+        gates = self._gates(champion, members, lean)
+        as_of_ms = to_ms(champion.as_of)
+        expires_ms = to_ms(Horizon(champion.timeframe, self.horizon).ends_at(champion.as_of))
+        made_ms = to_ms(champion.made_at)
+        signals = tuple(
+            Signal(
+                instrument=instrument,
+                timeframe=champion.timeframe,
+                horizon=self.horizon,
+                as_of_ms=as_of_ms,
+                revision=int(champion.revision[row]),
+                side=side,
+                strength=abs(float(lean[row])),
+                gate=gate,
+                size_fraction=self._size(float(lean[row])) if side != "flat" else 0.0,
+                expires_ms=expires_ms,
+                model=champion.model,
+                version=champion.version,
+                made_ms=made_ms,
+                status="flat" if side == "flat" else "pending",
+                sigma=float(champion.volatility[row]) if side != "flat" else None,
+            )
+            for row, (instrument, gate, side) in enumerate(
+                zip(champion.instruments, gates, _sides(lean, gates), strict=True)
+            )
+        )
+        return SignalBatch(
+            exchange=champion.exchange,
+            timeframe=champion.timeframe,
+            as_of=champion.as_of,
+            instruments=champion.instruments,
+            event="opened",
+            signals=signals,
+        )
+
+    def _gates(
+        self, champion: PredictionBatch, members: list[PredictionBatch], lean: Floats
+    ) -> list[str]:
+        """The first gate that holds each row back; "" where none does."""
+        settings = self.settings
+        barrier = np.maximum(champion.volatility, 2 * settings.round_trip)
+        outer = np.where(lean > 0, champion.quantiles[:, 2], -champion.quantiles[:, 0])
+        spot = np.array([i.kind == "spot" for i in champion.instruments])
+        blocked: Mapping[str, Bools] = {
+            "unknown": ~np.isfinite(lean) | ~np.isfinite(barrier) | ~np.isfinite(outer),
+            "probability": ~(np.abs(lean) >= settings.minimum_strength),
+            "cost": ~(np.abs(lean) * barrier > settings.round_trip),
+            "interval": ~(outer > settings.round_trip),
+            "agreement": _agreement(members, lean) < settings.minimum_agreement,
+            "spot_short": spot & (lean < 0),
+        }
+        gates = [_harm(codes) for codes in champion.degraded]
+        for gate, rows in blocked.items():
+            for row in np.flatnonzero(rows):
+                gates[row] = gates[row] or gate
+        return gates
+
+    def _size(self, lean: float) -> float:
+        """Half the Kelly fraction of an even bet won with probability ½ + lean/2, capped."""
+        return min(abs(lean) / 2, self.settings.size_cap)
+
+
+def _votes(batch: PredictionBatch) -> bool:
+    """Whether these rows have a say: a direction member's, but not the prior's."""
+    member = batch.role is Role.MEMBER and batch.target is Target.DIRECTION
+    return member and batch.model not in BASELINES[Target.DIRECTION]
+
+
+def _harm(degraded: str) -> str:
+    """The first degradation code that forbids a signal."""
+    codes = [code for code in degraded.split(",") if code and code not in _HARMLESS]
+    return codes[0] if codes else ""
+
+
+def _sides(lean: Floats, gates: list[str]) -> list[str]:
+    return [
+        "flat" if gate else ("long" if value > 0 else "short")
+        for value, gate in zip(lean.tolist(), gates, strict=True)
+    ]
+
+
+def _agreement(members: list[PredictionBatch], lean: Floats) -> Floats:
+    """(n,) share of the members that lean the way of `lean`; 1 where none was asked."""
+    if not members:
+        return np.ones(len(lean))
+    leans = np.stack([m.probabilities[:, 2] - m.probabilities[:, 0] for m in members])
+    judged = np.isfinite(leans)
+    agree = (np.sign(leans) == np.sign(lean)) & judged
+    return np.asarray(agree.sum(axis=0) / np.maximum(judged.sum(axis=0), 1))

@@ -1,0 +1,1 @@
+"""Tests, and the doubles and builders they share."""

@@ -1,0 +1,67 @@
+"""Fixtures that every test may ask for: a clock, a database, recorded data."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.doubles import ManualClock
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def manual_clock() -> ManualClock:
+    """A clock at 2024-01-01 that only the test moves."""
+    return ManualClock()
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of recorded market data (with `ohlcv/` in it)."""
+    folder = Path(os.environ.get("ALPHAPULSE_TEST_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "ohlcv").is_dir():
+        pytest.skip(f"no recorded data in {folder} (set ALPHAPULSE_TEST_DATA)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real PostgreSQL for the session: ALPHAPULSE_TEST_DATABASE_URL, or one of our own."""
+    url = os.environ.get("ALPHAPULSE_TEST_DATABASE_URL")
+    if url:
+        yield url
+        return
+    from backend.store.embedded import EmbeddedPostgres  # noqa: PLC0415 - most tests need none
+
+    # Nothing here is to survive a power cut, and a database per test is ten times cheaper so.
+    with EmbeddedPostgres(tmp_path_factory.mktemp("state"), settings={"fsync": "off"}) as url:
+        yield url
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def template(server_url: str) -> AsyncIterator[str]:
+    """The name of a database with the newest schema, to copy from."""
+    from backend.store import database, migrate  # noqa: PLC0415
+
+    name = f"test_template_{uuid.uuid4().hex[:12]}"
+    url = await database.create_database(server_url, name)
+    await asyncio.to_thread(migrate.upgrade, url)
+    yield name
+    await database.drop_database(server_url, name)
+
+
+@pytest.fixture
+async def database_url(server_url: str, template: str) -> AsyncIterator[str]:
+    """A database of the test's own with the newest schema, empty."""
+    from backend.store import database  # noqa: PLC0415
+
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    yield await database.create_database(server_url, name, template=template)
+    await database.drop_database(server_url, name)

@@ -1,0 +1,254 @@
+"""What a label says of the candles after its close."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from domain.events import CandleBatch, LabelBatch, Source
+from domain.market import Timeframe, from_ms, to_ms
+from services.labels.barriers import WARMUP_RETURNS
+from services.labels.labeller import Labeller
+from tests.factories import BTC, ETH, candle_batches
+
+HOUR = Timeframe.H1.ms
+FLAT = [100.0, 100.0, 100.0, 100.0]
+
+
+def tick(number: int, *prices: list[float], instruments=(BTC,), **changes) -> CandleBatch:
+    """The candle that closes `number` hours after the epoch; prices as open, high, low, close."""
+    columns = np.array(prices).T
+    known_at = changes.pop("known_at", from_ms(number * HOUR))
+    return CandleBatch(
+        exchange="simulated",
+        timeframe=Timeframe.H1,
+        as_of=from_ms(number * HOUR),
+        instruments=instruments,
+        open=columns[0],
+        high=columns[1],
+        low=columns[2],
+        close=columns[3],
+        volume=np.ones(len(instruments)),
+        known_at=known_at,
+        revision=np.ones(len(instruments), dtype=np.int64),
+        **changes,
+    )
+
+
+def warm_labeller(horizon: int = 2) -> tuple[Labeller, int]:
+    """A labeller that saw a constant price: barriers stand 40 basis points away."""
+    labeller = Labeller("simulated", Timeframe.H1, horizon)
+    for number in range(1, WARMUP_RETURNS + 2):
+        labeller.on_candles(tick(number, FLAT))
+    return labeller, WARMUP_RETURNS + 1
+
+
+def rows(batches: list[LabelBatch], as_of: int) -> list[dict[str, float]]:
+    """Rows of the label at the close `as_of` hours after the epoch."""
+    names = ("direction_known_ms", "known_ms", "outcome", "weight", "log_return")
+    names += ("realized_volatility", "uniqueness")
+    return [
+        {name: getattr(batch, name)[i].item() for name in names}
+        for batch in batches
+        for i in np.flatnonzero(batch.as_of_ms == as_of * HOUR)
+    ]
+
+
+def test_a_label_is_not_known_before_its_horizon():
+    labeller, now = warm_labeller(horizon=2)
+
+    first = rows(labeller.on_candles(tick(now + 1, [100, 100.1, 99.9, 100.1])), now)
+    (second,) = rows(labeller.on_candles(tick(now + 2, [100.1, 100.2, 100, 100.2])), now)
+
+    assert first == []
+    assert second["known_ms"] == (now + 2) * HOUR
+    assert second["outcome"] == 0
+    assert second["weight"] == 1
+    assert second["log_return"] == pytest.approx(np.log(1.002))
+    moves = np.log([1.001, 100.2 / 100.1])
+    assert second["realized_volatility"] == pytest.approx(np.sqrt((moves**2).sum()))
+
+
+def test_a_touch_is_published_when_it_happens_and_again_with_the_return():
+    labeller, now = warm_labeller(horizon=2)
+
+    (touch,) = rows(labeller.on_candles(tick(now + 1, [100, 100.41, 99.9, 100])), now)
+    (complete,) = rows(labeller.on_candles(tick(now + 2, FLAT)), now)
+
+    assert (touch["outcome"], touch["known_ms"]) == (1, 0)
+    assert touch["direction_known_ms"] == (now + 1) * HOUR
+    assert np.isnan(touch["log_return"])
+    assert (complete["outcome"], complete["known_ms"]) == (1, (now + 2) * HOUR)
+    assert complete["direction_known_ms"] == (now + 1) * HOUR
+    assert complete["uniqueness"] == touch["uniqueness"]
+
+
+def test_barriers_stand_around_the_next_open_not_the_last_close():
+    labeller, now = warm_labeller(horizon=2)
+
+    # 101 is 1 % above the close of 100, but only 0.1 % above the open.
+    untouched = rows(labeller.on_candles(tick(now + 1, [100.9, 101, 100.8, 100.9])), now)
+
+    assert untouched == []
+
+
+def test_both_barriers_in_one_candle_are_a_flat_label_without_weight():
+    labeller, now = warm_labeller(horizon=2)
+
+    (touch,) = rows(labeller.on_candles(tick(now + 1, [100, 101, 99, 100])), now)
+
+    assert (touch["outcome"], touch["weight"]) == (0, 0)
+
+
+def test_barriers_are_at_least_two_round_trips_of_cost_away():
+    near = Labeller("simulated", Timeframe.H1, 2, cost_bps=10)
+    far = Labeller("simulated", Timeframe.H1, 2, cost_bps=20)
+    for number in range(1, WARMUP_RETURNS + 2):
+        for labeller in (near, far):
+            labeller.on_candles(tick(number, FLAT))
+
+    move = tick(WARMUP_RETURNS + 2, [100, 100.5, 100, 100])
+
+    assert len(near.on_candles(move)[0]) == 2  # 40 basis points: this label and the one before
+    assert [batch.outcome.tolist() for batch in far.on_candles(move)] == [[0.0]]  # 80
+
+
+def test_without_a_volatility_there_is_a_return_but_no_direction():
+    labeller = Labeller("simulated", Timeframe.H1, 1)
+
+    labeller.on_candles(tick(1, FLAT))
+    (row,) = rows(labeller.on_candles(tick(2, [100, 110, 90, 101])), 1)
+
+    assert np.isnan(row["outcome"])
+    assert np.isnan(row["weight"])
+    assert row["log_return"] == pytest.approx(np.log(1.01))
+    assert row["uniqueness"] == 1
+
+
+def test_the_volatility_is_known_after_fifty_returns():
+    labeller = Labeller("simulated", Timeframe.H1, 1)
+    known = []
+    for batch in candle_batches([BTC], WARMUP_RETURNS + 4):
+        for labels in labeller.on_candles(batch):
+            known.extend((~np.isnan(labels.outcome)).tolist())
+
+    # Labels of closes 0, 1, …; close i has seen i returns.
+    assert known == [False] * WARMUP_RETURNS + [True] * 3
+
+
+def test_a_missing_candle_makes_every_label_across_it_void():
+    labeller, now = warm_labeller(horizon=3)
+    labeller.on_candles(tick(now + 1, FLAT))
+
+    batches = labeller.on_candles(tick(now + 3, FLAT))  # now + 2 is missing
+    batches += labeller.on_candles(tick(now + 4, FLAT))
+    later = labeller.on_candles(tick(now + 5, FLAT))
+    fine = labeller.on_candles(tick(now + 6, FLAT))
+
+    for as_of in (now - 1, now, now + 1):
+        (row,) = rows(batches, as_of)
+        assert np.isnan([row["outcome"], row["log_return"], row["realized_volatility"]]).all()
+        assert row["known_ms"] == (as_of + 3) * HOUR
+    assert later == []
+    assert rows(fine, now + 3)[0]["outcome"] == 0
+
+
+def test_the_horizon_ends_in_time_not_after_so_many_candles():
+    labeller, now = warm_labeller(horizon=4)
+
+    batches = labeller.on_candles(tick(now + 20, FLAT))
+
+    assert rows(batches, now)[0]["known_ms"] == (now + 4) * HOUR
+    assert np.isnan(rows(batches, now)[0]["log_return"])
+
+
+def test_a_label_that_rests_on_a_repaired_candle_is_known_when_the_gap_was_filled():
+    labeller, now = warm_labeller(horizon=2)
+    filled_at = from_ms((now + 50) * HOUR)
+    repaired = tick(now + 1, FLAT, source=Source.REPAIR, known_at=filled_at)
+
+    labeller.on_candles(repaired)
+    (row,) = rows(labeller.on_candles(tick(now + 2, FLAT)), now)
+    (own,) = rows(labeller.on_candles(tick(now + 3, FLAT)), now + 1)
+    (after,) = rows(labeller.on_candles(tick(now + 4, FLAT)), now + 2)
+
+    assert row["known_ms"] == row["direction_known_ms"] == to_ms(filled_at)
+    assert own["known_ms"] == to_ms(filled_at)
+    assert after["known_ms"] == (now + 4) * HOUR
+
+
+def test_uniqueness_is_the_mean_of_one_over_concurrency():
+    labeller, now = warm_labeller(horizon=2)
+    # At each close two labels live: each one's own first candle and its predecessor's last.
+    (row,) = rows(labeller.on_candles(tick(now + 1, FLAT)), now - 1)
+
+    assert row["uniqueness"] == 0.5
+
+
+def test_a_candle_that_is_not_newer_changes_nothing():
+    labeller, now = warm_labeller()
+    before = labeller.snapshot()
+
+    assert labeller.on_candles(tick(now, [100, 200, 50, 100])) == []
+    assert labeller.snapshot() == before
+
+
+def test_a_candle_without_finite_positive_prices_is_a_missing_candle():
+    broken, now = warm_labeller()
+    whole, _ = warm_labeller()
+
+    broken.on_candles(tick(now + 1, [100, np.nan, 100, 100]))
+    broken.on_candles(tick(now + 1, [100, 100, 0.0, 100]))
+
+    assert broken.snapshot() == whole.snapshot()
+
+
+def test_late_members_of_a_tick_get_the_labels_they_would_have_had():
+    ticks = candle_batches([BTC, ETH], 70, seed=3)
+    together = Labeller("simulated", Timeframe.H1, 3)
+    apart = Labeller("simulated", Timeframe.H1, 3)
+    expected, found = [], []
+    for batch in ticks:
+        expected += answers(together.on_candles(batch))
+        for row in (1, 0):
+            found += answers(apart.on_candles(only(batch, row)))
+
+    assert sorted(map(repr, found)) == sorted(map(repr, expected))
+
+
+def test_a_labeller_continues_from_its_snapshot_bit_for_bit():
+    ticks = candle_batches([BTC, ETH], 80, seed=4)
+    first = Labeller("simulated", Timeframe.H1, 4)
+    for batch in ticks[:60]:
+        first.on_candles(batch)
+    second = Labeller("simulated", Timeframe.H1, 4)
+    second.restore(first.snapshot())
+
+    for batch in ticks[60:]:
+        assert repr(answers(first.on_candles(batch))) == repr(answers(second.on_candles(batch)))
+    assert first.snapshot() == second.snapshot()
+
+
+def test_candles_of_another_timeframe_are_not_looked_at():
+    labeller = Labeller("simulated", Timeframe.M1, 2)
+
+    for batch in candle_batches([BTC], 5):
+        assert labeller.on_candles(batch) == []
+
+
+def only(batch: CandleBatch, row: int) -> CandleBatch:
+    names = ("open", "high", "low", "close", "volume", "revision")
+    columns = {name: getattr(batch, name)[[row]] for name in names}
+    return replace(batch, instruments=(batch.instruments[row],), late=True, **columns)
+
+
+def answers(batches: list[LabelBatch]) -> list[tuple]:
+    names = ("as_of_ms", "direction_known_ms", "known_ms", "outcome", "weight", "log_return")
+    names += ("realized_volatility", "uniqueness")
+    return [
+        (str(batch.instruments[i]), *(getattr(batch, name)[i].item() for name in names))
+        for batch in batches
+        for i in range(len(batch))
+    ]

@@ -1,0 +1,198 @@
+"""A signal is opened only past every gate, and lives by the candles alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from domain.events import CandleBatch, Origin, PredictionBatch, Role, Signal, Target
+from domain.market import Instrument, Listing, Timeframe
+from services.signals.book import SignalBook
+from services.signals.policy import PolicySettings, SignalPolicy
+
+SWAP = Instrument("binanceusdm", "BTC/USDT:USDT")
+SPOT = Instrument("binance", "BTC/USDT")
+NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def served(instrument: Instrument = SPOT, **changes: object) -> PredictionBatch:
+    batch = PredictionBatch(
+        exchange=instrument.exchange,
+        timeframe=Timeframe.H1,
+        as_of=NOON,
+        instruments=(instrument,),
+        horizon=4,
+        role=Role.CHAMPION,
+        target=Target.SERVED,
+        model="served",
+        version="abc",
+        made_at=NOON,
+        origin=Origin.LIVE,
+        revision=np.array([1]),
+        feature_revision=np.array([1]),
+        probabilities=np.array([[0.15, 0.25, 0.60]]),
+        quantiles=np.array([[-0.02, 0.004, 0.03]]),
+        volatility=np.array([0.02]),
+        degraded=("",),
+    )
+    return replace(batch, **changes)
+
+
+def decide(batch: PredictionBatch, *votes: PredictionBatch) -> Signal:
+    policy = SignalPolicy(horizon=4, settings=PolicySettings())
+    for vote in votes:
+        list(policy.on_predictions(vote))
+    (made,) = policy.on_predictions(batch)
+    return made.signals[0]
+
+
+def candle(at: datetime, prices: tuple[float, float, float, float]) -> CandleBatch:
+    opened, high, low, close = (np.array([price]) for price in prices)
+    return CandleBatch(
+        exchange=SPOT.exchange,
+        timeframe=Timeframe.H1,
+        as_of=at,
+        instruments=(SPOT,),
+        open=opened,
+        high=high,
+        low=low,
+        close=close,
+        volume=np.array([1.0]),
+        known_at=at,
+        revision=np.array([1]),
+    )
+
+
+def open_book(**listing: float) -> tuple[SignalBook, Signal]:
+    book = SignalBook(horizon=4, settings=PolicySettings())
+    book.list(Listing(instrument=SPOT, **listing))
+    policy = SignalPolicy(horizon=4, settings=PolicySettings())
+    (made,) = policy.on_predictions(served())
+    book.on_signals(made)
+    return book, made.signals[0]
+
+
+def test_a_clear_forecast_is_a_long_signal() -> None:
+    signal = decide(served())
+
+    assert (signal.side, signal.gate, signal.status) == ("long", "", "pending")
+    assert signal.strength == pytest.approx(0.45)
+    assert signal.size_fraction == pytest.approx(0.10)
+
+
+@pytest.mark.parametrize(
+    ("changes", "gate"),
+    [
+        ({"degraded": ("no_skill.direction",)}, "no_skill.direction"),
+        ({"degraded": ("no_skill.quantiles,gap",)}, "gap"),
+        ({"probabilities": np.array([[0.33, 0.32, 0.35]])}, "probability"),
+        ({"volatility": np.array([0.004]), "probabilities": np.array([[0.2, 0.4, 0.4]])}, "cost"),
+        ({"quantiles": np.array([[-0.02, 0.0, 0.001]])}, "interval"),
+        ({"probabilities": np.array([[0.6, 0.25, 0.15]])}, "spot_short"),
+        ({"volatility": np.array([np.nan])}, "unknown"),
+    ],
+)
+def test_each_gate_makes_the_signal_flat_and_names_itself(
+    changes: dict[str, object], gate: str
+) -> None:
+    signal = decide(served(**changes))
+
+    assert (signal.side, signal.gate, signal.status) == ("flat", gate, "flat")
+
+
+def test_codes_of_the_other_targets_do_not_forbid_a_signal() -> None:
+    signal = decide(served(degraded=("no_skill.quantiles,no_skill.volatility",)))
+
+    assert signal.side == "long"
+
+
+def test_a_swap_may_go_short() -> None:
+    signal = decide(served(SWAP, probabilities=np.array([[0.6, 0.25, 0.15]])))
+
+    assert signal.side == "short"
+
+
+def test_members_that_disagree_make_it_flat() -> None:
+    down = served(
+        role=Role.MEMBER,
+        target=Target.DIRECTION,
+        model="xgboost.direction",
+        probabilities=np.array([[0.5, 0.3, 0.2]]),
+    )
+
+    signal = decide(served(), down)
+
+    assert signal.gate == "agreement"
+
+
+def test_a_prediction_made_afterwards_opens_nothing() -> None:
+    policy = SignalPolicy(horizon=4, settings=PolicySettings())
+
+    assert list(policy.on_predictions(served(origin=Origin.BACKTEST))) == []
+
+
+def test_a_signal_is_filled_at_the_next_open_with_its_barriers() -> None:
+    book, _ = open_book()
+
+    (filled,) = book.on_candles(candle(NOON + HOUR, (100.0, 100.5, 99.5, 100.2)))
+
+    signal = filled.signals[0]
+    assert (filled.event, signal.status, signal.entry_price) == ("updated", "active", 100.0)
+    assert signal.stop == pytest.approx(100 * math.exp(-0.02))
+    assert signal.take == pytest.approx(100 * math.exp(0.02))
+
+
+def test_the_stop_comes_first_when_one_candle_touches_both() -> None:
+    book, _ = open_book()
+
+    (closed,) = book.on_candles(candle(NOON + HOUR, (100.0, 110.0, 90.0, 100.0)))
+
+    signal = closed.signals[0]
+    assert (closed.event, signal.status) == ("closed", "stop_loss")
+    assert signal.realized_return == pytest.approx(-0.02 - 0.002)
+
+
+def test_a_gap_through_the_stop_exits_at_the_open() -> None:
+    book, _ = open_book()
+    list(book.on_candles(candle(NOON + HOUR, (100.0, 100.5, 99.5, 100.0))))
+
+    (closed,) = book.on_candles(candle(NOON + 2 * HOUR, (95.0, 96.0, 94.0, 95.5)))
+
+    assert closed.signals[0].exit_price == 95.0
+
+
+def test_a_signal_expires_at_the_close_of_its_horizon_and_pays_its_costs() -> None:
+    book, _ = open_book()
+    for hour in range(1, 4):
+        list(book.on_candles(candle(NOON + hour * HOUR, (100.0, 100.5, 99.5, 100.0))))
+
+    (closed,) = book.on_candles(candle(NOON + 4 * HOUR, (100.0, 100.5, 99.5, 100.0)))
+
+    signal = closed.signals[0]
+    assert (signal.status, signal.exit_price) == ("expired", 100.0)
+    assert signal.realized_return == pytest.approx(-0.002)
+
+
+def test_the_stop_is_rounded_away_from_the_price() -> None:
+    book, _ = open_book(tick_size=0.5)
+
+    (filled,) = book.on_candles(candle(NOON + HOUR, (100.0, 100.5, 99.5, 100.2)))
+
+    assert filled.signals[0].stop == 98.0
+    assert filled.signals[0].take == 102.0
+
+
+def test_a_restored_book_goes_on_as_if_nothing_had_happened() -> None:
+    book, _ = open_book(tick_size=0.01)
+    list(book.on_candles(candle(NOON + HOUR, (100.0, 100.5, 99.5, 100.0))))
+    copy = SignalBook(horizon=4, settings=PolicySettings())
+    copy.restore(book.snapshot())
+
+    later = candle(NOON + 2 * HOUR, (100.0, 103.0, 99.9, 102.5))
+
+    assert [b.signals for b in book.on_candles(later)] == [b.signals for b in copy.on_candles(later)]
