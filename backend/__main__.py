@@ -4,4 +4,5 @@ from __future__ import annotations
 
 from backend.cli import main
 
-main()
+if __name__ == "__main__":  # a worker process imports this module too
+    main()

@@ -26,8 +26,9 @@ from domain.topics import CANDLES, FEATURES, LABELS, PREDICTIONS, SCORES, SIGNAL
 from services.features.engine import FeatureEngine
 from services.features.feature_set import OHLCV
 from services.labels.labeller import Labeller
-from services.models.baseline import ClassPrior, EmpiricalQuantiles, Ewma, Har
+from services.models.baseline import ClassPrior, EmpiricalQuantiles, Ewma
 from services.models.examples import ExampleJoiner
+from services.models.har import Har
 from services.models.online import RiverSoftmax
 from services.predictions.predictor import TARGETS, Predictor
 from services.scores.gate import Gate
@@ -62,25 +63,22 @@ class HorizonRooms:
     def __init__(
         self, key: PanelKey, horizon: int, *, clock: Clock, policy: PolicySettings
     ) -> None:
-        place: dict[str, Any] = {
-            "exchange": key.exchange,
-            "timeframe": key.timeframe,
-            "horizon": horizon,
-        }
+        place = (key.exchange, key.timeframe, horizon)
+        named: dict[str, Any] = dict(zip(("exchange", "timeframe", "horizon"), place, strict=True))
         self.horizon = horizon
-        self.predictor = Predictor(**place, clock=clock)
-        self.labeller = Labeller(**place, cost_bps=policy.cost_bps)
-        self.joiner = ExampleJoiner(**place, feature_set=OHLCV)
-        self.scorekeeper = Scorekeeper(**place)
-        self.gates = {target: Gate(**place, target=target) for target in TARGETS}
+        self.predictor = Predictor(**named, clock=clock)
+        self.labeller = Labeller(*place, cost_bps=policy.cost_bps)
+        self.joiner = ExampleJoiner(OHLCV, **named)
+        self.scorekeeper = Scorekeeper(*place)
+        self.gates = {target: Gate(*place, target) for target in TARGETS}
         self.policy = SignalPolicy(horizon=horizon, settings=policy)
         self.book = SignalBook(horizon=horizon, settings=policy)
         self.learners: tuple[Learner, ...] = (
-            ClassPrior(**place),
-            Ewma(**place),
-            Har(**place),
-            EmpiricalQuantiles(**place),
-            RiverSoftmax(**place, columns=OHLCV.model_columns),
+            ClassPrior(horizon=horizon),
+            Ewma(horizon=horizon),
+            Har(horizon=horizon),
+            EmpiricalQuantiles(horizon=horizon),
+            RiverSoftmax(OHLCV.model_columns, horizon=horizon),
         )
         self.matured = 0
         for learner in self.learners:
@@ -101,8 +99,6 @@ class HorizonRooms:
         return {
             "predictor": self.predictor,
             "labeller": self.labeller,
-            "joiner": self.joiner,
-            "scorekeeper": self.scorekeeper,
             "book": self.book,
             **{f"gate.{target}": gate for target, gate in self.gates.items()},
             **{learner.name: learner for learner in self.learners},
@@ -128,10 +124,10 @@ class Panel:
         self.hot = Chain(hot_stages(self), time.perf_counter)
         self.cold = Chain(cold_stages(self), time.perf_counter)
 
-    def list(self, listings: Iterable[Listing]) -> None:
+    def enlist(self, listings: Iterable[Listing]) -> None:
         for listing in listings:
             for rooms in self.rooms.values():
-                rooms.book.list(listing)
+                rooms.book.enlist(listing)
 
     def schedule(self, change: SeatChange) -> None:
         self._changes.append(change)
@@ -148,10 +144,11 @@ class Panel:
         return due
 
     def snapshot(self) -> bytes:
-        state = {"engine": self.engine.snapshot().hex()}
+        state: dict[str, Any] = {"engine": self.engine.snapshot().hex()}
         for horizon, rooms in self.rooms.items():
             for name, room in rooms.stateful().items():
                 state[f"{horizon}/{name}"] = room.snapshot().hex()
+            state[f"{horizon}/matured"] = rooms.matured
         return pack(state)
 
     def restore(self, data: bytes) -> None:
@@ -160,6 +157,7 @@ class Panel:
         for horizon, rooms in self.rooms.items():
             for name, room in rooms.stateful().items():
                 room.restore(bytes.fromhex(state[f"{horizon}/{name}"]))
+            rooms.matured = state[f"{horizon}/matured"]
 
 
 def hot_stages(panel: Panel) -> tuple[Stage, ...]:
@@ -224,7 +222,8 @@ def cold_stages(panel: Panel) -> tuple[Stage, ...]:
     def skill(event: OutcomeBatch) -> Iterable[object]:
         for room in rooms:
             for gate in room.gates.values():
-                for verdict in gate.on_scores(event):
+                verdict = gate.on_outcomes(event)
+                if verdict is not None:
                     room.predictor.on_skill(verdict)
                     yield verdict
 

@@ -28,7 +28,7 @@ def exchange_ids() -> list[str]:
 
 
 def exchange_class(exchange_id: str) -> type[Any]:
-    """ccxt's class for the sockets and REST of one exchange.
+    """The class of ccxt for the sockets and REST of one exchange.
 
     Raises:
         UnknownExchangeError: ccxt does not have it; with the closest ids that it has.
@@ -36,11 +36,15 @@ def exchange_class(exchange_id: str) -> type[Any]:
     ids = exchange_ids()
     if exchange_id not in ids:
         raise UnknownExchangeError(exchange_id, ids)
+    exchange: type[Any] = getattr(ccxt_module(f"pro.{exchange_id}"), exchange_id)
+    return exchange
+
+
+def ccxt_module(name: str) -> ModuleType:
+    """One module of ccxt, `base.errors` for one."""
     if "ccxt" not in sys.modules:
         _enter_packages()
-    module = importlib.import_module(f"ccxt.pro.{exchange_id}")
-    exchange: type[Any] = getattr(module, exchange_id)
-    return exchange
+    return importlib.import_module(f"ccxt.{name}")
 
 
 def _enter_packages() -> None:
@@ -50,7 +54,7 @@ def _enter_packages() -> None:
         if spec is None:
             raise ModuleNotFoundError(name)
         package = module_from_spec(spec)
-        package.__dict__["__getattr__"] = _Attributes(name)
+        package.__class__ = _Package
         sys.modules[name] = package
         parent, _, child = name.rpartition(".")
         if parent:
@@ -61,17 +65,19 @@ def _enter_packages() -> None:
     root.__dict__["Exchange"] = importlib.import_module("ccxt.base.exchange").Exchange
 
 
-class _Attributes:
-    """`package.name` for an exchange is the class `name` of the module `package.name`."""
+class _Package(ModuleType):
+    """A package in which the name of an exchange means its class, imported when asked for."""
 
-    def __init__(self, package: str) -> None:
-        self._package = package
-
-    def __call__(self, name: str) -> object:
+    def __getattr__(self, name: str) -> object:
         if name.startswith("__"):
             raise AttributeError(name)
         try:
-            module: ModuleType = importlib.import_module(f"{self._package}.{name}")
+            module = importlib.import_module(f"{self.__name__}.{name}")
         except ModuleNotFoundError as error:
-            raise AttributeError(f"{self._package} has no {name!r} here") from error
+            raise AttributeError(f"{self.__name__} has no {name!r} here") from error
         return getattr(module, name, module)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """An import binds each submodule to its name here; ccxt means the class of that name."""
+        within = getattr(value, name, None) if isinstance(value, ModuleType) else None
+        super().__setattr__(name, within if isinstance(within, type) else value)

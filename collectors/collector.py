@@ -160,7 +160,7 @@ class Collector:
     def _new_repairs(self) -> Repairs:
         return Repairs(
             self._history,
-            now_ms=self._now_ms,
+            settled_ms=self._settled_ms,
             emit=self._emit,
             pace=self._pace,
             size=self._settings.requests,
@@ -212,7 +212,8 @@ class Collector:
                 self._emit(series.release())
         await self._repairs.ask(broken)
         released = [event for series in broken for event in series.release()]
-        self._emit(sorted(released, key=_moment))
+        released.sort(key=_moment)
+        self._emit(released)
         for series in self._series.values():
             if series.broken or series not in broken:  # whole ones: was their end revised?
                 self._repairs.want(series)
@@ -224,7 +225,7 @@ class Collector:
         """Find what closed while nobody listened."""
         for key, series in self._series.items():
             stored: Sequence[int] = ()
-            now_ms = self._now_ms()
+            now_ms = self._settled_ms()
             if key in fresh:
                 span = self._settings.lookback * series.timeframe.ms
                 since, until = from_ms(now_ms - span), from_ms(now_ms)
@@ -234,12 +235,13 @@ class Collector:
             self._emit(series.begin(now_ms, stored=stored, cause=cause))
 
     async def _watch_time(self) -> None:
-        grace_ms = self._settings.close_grace.total_seconds() * 1000 * self._pace.speed
         while True:
             await self._pace.wall.sleep(LOOK_EVERY)
-            due_ms = self._now_ms() - round(grace_ms)
+            settled_ms = self._settled_ms()
             for series in self._series.values():
-                self._emit_of(series, series.on_time(due_ms))
+                self._emit_of(series, series.on_time(settled_ms))
+                if series.unsure(settled_ms):
+                    self._repairs.want(series)
 
     async def _measure_offset(self) -> None:
         before = to_ms(self._pace.clock.now())
@@ -250,8 +252,10 @@ class Collector:
             return
         self._offset_ms = theirs - (before + to_ms(self._pace.clock.now())) // 2
 
-    def _now_ms(self) -> int:
-        return to_ms(self._pace.clock.now()) + self._offset_ms
+    def _settled_ms(self) -> int:
+        """The exchange's time less the grace: what closed before should be known everywhere."""
+        grace = self._settings.close_grace * self._pace.speed
+        return to_ms(self._pace.clock.now() - grace) + self._offset_ms
 
 
 def _leaves(group: BaseExceptionGroup[E]) -> Iterator[E]:

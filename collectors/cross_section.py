@@ -55,6 +55,7 @@ class CrossSection:
     ) -> None:
         self._exchange = exchange
         self._timeframe = timeframe
+        self._step = timeframe.ms
         self._deadline = deadline
         self._watched = frozenset(instruments)
         self._expected = self._watched
@@ -78,7 +79,7 @@ class CrossSection:
         A version that does not outrank one already taken changes nothing, nor does one that
         confirms its values.
         """
-        close_ms = candle.close_ms
+        close_ms = candle.open_ms + self._step
         if close_ms <= self._last_drawn:
             tick = self._drawn.setdefault(close_ms, _Tick(arrived, set()))
             news = self._take(tick, candle, arrived)

@@ -1,10 +1,11 @@
-"""How long to wait before the next try: backoff with jitter, and pauses that an exchange asks for."""
+"""How long to wait before the next try: backoff with jitter, and pauses that were asked for."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from random import Random
+
+import numpy as np
 
 from domain.ports import Clock
 
@@ -21,7 +22,7 @@ class Pace:
 
     clock: Clock
     wall: Clock  # of deadlines and backoff
-    random: Random
+    random: np.random.Generator
     speed: float = 1.0  # seconds of `clock` in a second of `wall`
 
 
@@ -31,7 +32,7 @@ class Backoff:
     Source: «Exponential Backoff And Jitter», AWS Architecture Blog, 2015.
     """
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: np.random.Generator) -> None:
         self._random = random
         self._attempts = 0
 
@@ -41,7 +42,8 @@ class Backoff:
         if self._attempts == 1:
             return timedelta(0)
         doublings = min(self._attempts - 2, 16)
-        return self._random.random() * min(FIRST_BACKOFF * 2**doublings, LONGEST_BACKOFF)
+        longest: timedelta = min(FIRST_BACKOFF * 2**doublings, LONGEST_BACKOFF)
+        return self._random.random() * longest
 
     def reset(self) -> None:
         """Something worked."""

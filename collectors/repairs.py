@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from itertools import count
+from typing import NamedTuple
 
 from collectors.backfill import History, Rejected
 from collectors.pacing import Backoff, Pace
@@ -20,12 +21,17 @@ class StreamStalledError(ExchangeUnavailableError):
     """The socket is open and says nothing while trades are made."""
 
 
+class _Answer(NamedTuple):
+    came: bool
+    stalled: bool  # it tells of trades that the socket was silent about
+
+
 class Repairs:
     """The holes of one connection's series and the requests that fill them.
 
     Args:
         history: Of the exchange.
-        now_ms: The exchange's time.
+        settled_ms: The exchange's time, less the grace that candles have.
         emit: Takes what a series releases, in order, and impossible candles.
         pace: For waits between tries.
         size: Requests in flight.
@@ -35,13 +41,13 @@ class Repairs:
         self,
         history: History,
         *,
-        now_ms: Callable[[], int],
+        settled_ms: Callable[[], int],
         emit: Callable[[Iterable[Event | Rejected]], None],
         pace: Pace,
         size: int,
     ) -> None:
         self._history = history
-        self._now_ms = now_ms
+        self._settled_ms = settled_ms
         self._emit = emit
         self._pace = pace
         self._size = size
@@ -84,24 +90,23 @@ class Repairs:
     async def _work(self, tasks: asyncio.TaskGroup) -> None:
         while True:
             _, _, series = await self._wanted.get()
-            stalled = await self._ask(series)
+            answer = await self._ask(series)
             self._emit(series.release())
-            if not series.broken:
+            if answer.came and not series.broken:
                 del self._backoffs[series]
             else:
                 tasks.create_task(self._again(series))
-            if stalled:
+            if answer.stalled:
                 raise StreamStalledError(f"the stream of {series.instrument} is silent")
 
     async def _again(self, series: Series) -> None:
         await self._pace.wall.sleep(self._backoffs[series].next())
         self._put(series)
 
-    async def _ask(self, series: Series) -> bool:
-        """Whether the answer shows that the stream is stalled."""
+    async def _ask(self, series: Series) -> _Answer:
         stalled = False
         try:
-            for span in series.spans(self._now_ms()):
+            for span in series.spans(self._settled_ms()):
                 good, bad = await self._history.fetch(
                     series.instrument, series.timeframe, span, Source.REPAIR
                 )
@@ -110,4 +115,5 @@ class Repairs:
                 stalled = series.stalled(good) or stalled
         except ExchangeError as error:
             log.warning("repair of %s %s: %s", series.instrument, series.timeframe, error)
-        return stalled
+            return _Answer(came=False, stalled=stalled)
+        return _Answer(came=True, stalled=stalled)

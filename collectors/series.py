@@ -30,9 +30,10 @@ class Series:
     """Turns versions as they come into released candles and notices of gaps; does no I/O.
 
     A candle is released once it is closed: by the exchange's flag, by the first candle of
-    the next interval, or by time. Candles are released in order of open time, except that
-    one whose repair failed or came late follows when it comes. A version is released again
-    only when it outranks the released one and its values differ. No candle is made up.
+    the next interval, or by time; the latter two are then compared with REST. Candles are
+    released in order of open time, except that one whose repair failed or came late follows
+    when it comes. A version is released again only when it outranks the released one and its
+    values differ. No candle is made up.
     While a repair is under way later candles are held; `release` ends that.
     """
 
@@ -40,7 +41,10 @@ class Series:
         self.instrument = instrument
         self.timeframe = timeframe
         self._silent_from: int | None = None  # the first candle that the stream did not tell
+        self._listening_ms = 0
+        self._unsure: set[int] = set()  # open times closed without the exchange's flag
         self._patience = 1  # silent candles before the stream counts as stalled
+        self._step = timeframe.ms
         self._last: int | None = None  # newest open time released
         self._forming: Candle | None = None
         self._released: dict[int, Candle] = {}
@@ -58,6 +62,10 @@ class Series:
         """Whether candles are missing."""
         return bool(self._holes)
 
+    def unsure(self, now_ms: int) -> bool:
+        """Whether REST is to confirm a candle that closed by `now_ms` without the flag."""
+        return bool(self._unsure) and min(self._unsure) + self._step <= now_ms
+
     def hold(self) -> None:
         """A connection begins: until `release`, keep what comes."""
         self._forming = None
@@ -72,14 +80,15 @@ class Series:
         """The socket listens: what closed before `now_ms` and is not known is a gap.
 
         Args:
-            now_ms: The exchange's time.
+            now_ms: The exchange's time, less the grace.
             stored: Open times known from before, at start; holes between them count too.
             cause: Of the gaps that are found.
         """
         known = set(stored)
+        self._listening_ms = now_ms
         next_open = floor_ms(now_ms, self.timeframe)
         if self._last is None:  # with nothing stored, nothing older was asked for
-            self._last = max(known, default=next_open - self.timeframe.ms)
+            self._last = max(known, default=next_open - self._step)
         first = min(known, default=self._last)
         known.update(self._released, self._absent, {self._last})
         found: list[Event] = []
@@ -89,11 +98,11 @@ class Series:
 
     def spans(self, now_ms: int) -> list[Range]:
         """What to ask the exchange for: the holes, else the newest candles again."""
-        back = OVERLAP * self.timeframe.ms
+        back = OVERLAP * self._step
         if self._holes:
             return [Range(hole.span.from_ms - back, hole.span.to_ms) for hole in self._holes]
         end = floor_ms(now_ms, self.timeframe)
-        return [Range(end - back, end)]
+        return [Range(min(end - back, *self._unsure, end), end)]
 
     def on_message(self, candle: Candle) -> list[Event]:
         """A version came over the socket; what is released because of it."""
@@ -104,7 +113,7 @@ class Series:
         events: list[Event] = []
         forming = self._forming
         if forming is not None and candle.open_ms > forming.open_ms:
-            events = self._close(replace(forming, closed=True))
+            events = self._close_unflagged(forming)
             forming = None
         newer = forming is None or (
             candle.open_ms == forming.open_ms and candle.event_ms >= forming.event_ms
@@ -119,16 +128,16 @@ class Series:
         Args:
             now_ms: The exchange's time, less the grace that a candle has.
         """
-        due = floor_ms(now_ms, self.timeframe) - self.timeframe.ms
+        due = now_ms - now_ms % self._step - self._step
         if self._last is not None and self._last >= due:
             return []
         events: list[Event] = []
         if self._forming is not None and self._forming.open_ms <= due:
-            events = self._close(replace(self._forming, closed=True))
+            events = self._close_unflagged(self._forming)
         newest = self._newest()
         if newest is None or newest >= due:
             return events
-        span = Range(newest + self.timeframe.ms, due + self.timeframe.ms)
+        span = Range(newest + self._step, due + self._step)
         self._silent_from = self._silent_from or span.from_ms
         self._hold()
         return events + self._miss(span, Cause.SILENCE)
@@ -136,6 +145,7 @@ class Series:
     def absorb(self, candles: Iterable[Candle], asked: Range) -> None:
         """The exchange answered `asked`; `release` lets go what it told."""
         self._hold(*candles)
+        self._unsure = {ms for ms in self._unsure if not asked.from_ms <= ms < asked.to_ms}
         for hole in self._holes:
             if asked.from_ms <= hole.span.from_ms and hole.span.to_ms <= asked.to_ms:
                 hole.answers += 1
@@ -148,9 +158,10 @@ class Series:
         silent_from = self._silent_from
         if silent_from is None:
             return False
-        unheard = [c for c in told if c.open_ms >= silent_from and c.volume > 0.0]
+        first = max(silent_from, self._listening_ms)
+        unheard = [c for c in told if c.open_ms >= first and c.volume > 0.0]
         newest = max((candle.open_ms for candle in unheard), default=0)
-        if newest < silent_from + (self._patience - 1) * self.timeframe.ms:
+        if newest < silent_from + (self._patience - 1) * self._step:
             return False
         self._patience = min(2 * self._patience, LONGEST_PATIENCE)
         self._silent_from = None
@@ -170,6 +181,11 @@ class Series:
                 state = GapState.ABSENT if hole.absent else GapState.FILLED
                 events.append(self._notice(hole, state))
         return events
+
+    def _close_unflagged(self, forming: Candle) -> list[Event]:
+        """Its interval is over; whether this is its last version REST has to say."""
+        self._unsure.add(forming.open_ms)
+        return self._close(replace(forming, closed=True))
 
     def _close(self, candle: Candle) -> list[Event]:
         if self._forming is not None and self._forming.open_ms <= candle.open_ms:
@@ -214,6 +230,8 @@ class Series:
 
     def _fill(self, open_ms: int) -> bool:
         """Whether the candle was missing."""
+        if not self._holes and not self._absent:
+            return False
         for absent in (self._absent, *(hole.absent for hole in self._holes)):
             if open_ms in absent:
                 absent.remove(open_ms)
@@ -222,9 +240,9 @@ class Series:
 
     def _jump(self, open_ms: int) -> list[Event]:
         """The gap that a candle at `open_ms` leaves behind it, where that is news."""
-        if self._last is None or open_ms <= self._last + self.timeframe.ms:
+        if self._last is None or open_ms <= self._last + self._step:
             return []
-        return self._miss(Range(self._last + self.timeframe.ms, open_ms), Cause.JUMP)
+        return self._miss(Range(self._last + self._step, open_ms), Cause.JUMP)
 
     def _miss(self, span: Range, cause: Cause) -> list[Event]:
         """Note a hole, less what is known to be missing already."""
@@ -233,7 +251,7 @@ class Series:
         for part in missing_ranges(
             noted, self.timeframe, since_ms=span.from_ms, until_ms=span.to_ms
         ):
-            hole = _Hole(part, cause, set(range(part.from_ms, part.to_ms, self.timeframe.ms)))
+            hole = _Hole(part, cause, set(range(part.from_ms, part.to_ms, self._step)))
             self._holes.append(hole)
             found.append(self._notice(hole, GapState.FOUND))
         return found
@@ -242,7 +260,7 @@ class Series:
         """The newest open time that is released, held or already known to be missing."""
         known = [] if self._last is None else [self._last]
         known += list(self._held or ())
-        known += [hole.span.to_ms - self.timeframe.ms for hole in self._holes]
+        known += [hole.span.to_ms - self._step for hole in self._holes]
         known += self._absent
         return max(known, default=None)
 

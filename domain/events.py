@@ -109,8 +109,8 @@ class CandleBatch(Tick):
     known_at: datetime
     revision: Ints  # of each candle, from 1
     source: Source = Source.LIVE
-    # Members of the stored cross-section when these candles came after it was drawn.
-    late: bool = False
+    late: bool = False  # these came after the tick's cross-section was drawn
+    told: tuple[Candle, ...] = ()  # the versions as the exchange told them, where kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

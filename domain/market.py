@@ -65,8 +65,7 @@ class Timeframe(StrEnum):
 
     @property
     def ms(self) -> int:
-        unit = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}[self.value[-1]]
-        return int(self.value[:-1]) * unit
+        return _LENGTHS_MS[self]
 
     @property
     def duration(self) -> timedelta:
@@ -80,6 +79,10 @@ class Timeframe(StrEnum):
         """
         milliseconds = to_ms(moment)
         return from_ms(milliseconds - milliseconds % self.ms)
+
+
+_UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_LENGTHS_MS = {one: int(one.value[:-1]) * _UNITS_MS[one.value[-1]] for one in Timeframe}
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -111,7 +111,8 @@ class Connection:
     def heartbeat(self, ts: str, *, full: bool) -> None:
         """Queue a heartbeat with the heads that moved, or with all of them."""
         heads = self.heads if full else self.moved
-        self.push_object({"type": "heartbeat", "ts": ts, "heads": heads})
+        plain = {stream: list(head) for stream, head in heads.items()}
+        self.push_object({"type": "heartbeat", "ts": ts, "heads": plain})
         self.moved = {}
 
     def close(self, reason: CloseReason) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Final, Protocol
+from typing import Final
 
 import orjson
 
@@ -17,34 +16,11 @@ from backend.api.connection import (
     Subscription,
 )
 from backend.api.limits import Limits
+from backend.store.stream_log import StreamEvent
 from domain.market import rfc3339
 from domain.ports import Clock
 
 FULL_HEADS_EVERY: Final = 12  # heartbeats
-
-
-class StreamEvent(Protocol):
-    """One row of the stream log, as the store returns it after the commit."""
-
-    @property
-    def stream(self) -> str: ...
-    @property
-    def epoch(self) -> str: ...
-    @property
-    def offset(self) -> int: ...
-    @property
-    def event(self) -> str: ...
-    @property
-    def payload(self) -> bytes:
-        """The row as a JSON object."""
-        ...
-
-    @property
-    def hash(self) -> str: ...
-    @property
-    def previous_hash(self) -> str: ...
-    @property
-    def ts(self) -> datetime: ...
 
 
 class Hub:
@@ -108,15 +84,19 @@ class Hub:
 
 
 def update_body(event: StreamEvent) -> str:
-    """The update message of `event`, without its `seq` and closing brace."""
+    """The update message of `event`, without its `seq` and closing brace.
+
+    `data` is the payload byte for byte, so that a client can recompute the hash.
+    """
     envelope = {
         "type": "update",
         "stream": event.stream,
         "epoch": event.epoch,
         "offset": event.offset,
         "event": event.event,
-        "ts": rfc3339(event.ts),
-        "hash": event.hash,
-        "previous_hash": event.previous_hash,
+        "as_of": rfc3339(event.as_of),
+        "ts": rfc3339(event.published_at),
+        "hash": event.hash.hex(),
+        "previous_hash": event.previous_hash.hex(),
     }
     return (orjson.dumps(envelope)[:-1] + b',"data":' + event.payload).decode()

@@ -83,7 +83,7 @@ class Welcome(_Frame):
     session: str
     api: Literal["alphapulse.v1.json"]
     server: str
-    source: str
+    market: str
     heartbeat_ms: int
     limits: dict[str, int]
 
@@ -154,16 +154,21 @@ class Snapshot(_Frame):
 
 
 class Update(_Frame):
-    """One event of a stream's log; `data` is the row as REST spells it."""
+    """One event of a stream's log; `data` is the row as REST spells it.
+
+    `hash` is SHA-256 over, each followed by a line feed, previous_hash, stream, epoch,
+    offset, event, as_of and ts, and then the bytes of `data` as sent.
+    """
 
     type: Literal["update"]
     stream: str
     epoch: str
     offset: int
     event: str
+    as_of: str
     ts: str
     hash: str
-    previous_hash: str | None
+    previous_hash: str
     data: dict[str, Any]
 
 

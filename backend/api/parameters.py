@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
@@ -58,26 +56,21 @@ def _split(value: Any) -> Any:  # noqa: ANN401 - whatever the query held
     parts = [value] if isinstance(value, str) else value
     if not isinstance(parts, list):
         return parts
-    return [each.strip() for part in parts for each in str(part).split(",") if each.strip()]
+    words = [each.strip() for part in parts for each in str(part).split(",")]
+    if "" in words:
+        raise ValueError("an empty name")
+    return words
 
 
 def _known_timeframe(values: list[str]) -> list[str]:
-    for value in values:
-        _one_of(value, [each.value for each in Timeframe], "timeframe")
-    return values
+    return [Timeframe.parse(value).value for value in values]
 
 
 def _known_role(values: list[str]) -> list[str]:
     for value in values:
-        _one_of(value, [each.value for each in Role], "role")
+        if value not in (known := [each.value for each in Role]):
+            raise ValueError(f"unknown role {value!r}; known: {', '.join(known)}")
     return values
-
-
-def _one_of(value: str, known: Sequence[str], noun: str) -> None:
-    if value not in known:
-        close = difflib.get_close_matches(value, known, n=3, cutoff=0.3)
-        meant = f"; did you mean {', '.join(close)}?" if close else ""
-        raise ValueError(f"unknown {noun} {value!r}{meant} Known: {', '.join(known)}")
 
 
 _Utc = Annotated[datetime, BeforeValidator(parse_time)]
@@ -132,18 +125,14 @@ class HorizonSelection(Selection):
 class PredictionSelection(HorizonSelection):
     """Predictions: the served rows unless `role` says otherwise."""
 
-    role: _Roles = Field(
-        [Role.CHAMPION.value], description="champion (served), member, challenger"
-    )
+    role: _Roles = Field([Role.CHAMPION.value], description="champion (served), member, challenger")
 
 
 class SignalSelection(HorizonSelection):
     """Signals of one side or in one state."""
 
     side: _Words = Field([], description="long, short, flat")
-    status: _Words = Field(
-        [], description="pending, active, take_profit, stop_loss, expired, flat"
-    )
+    status: _Words = Field([], description="pending, active, take_profit, stop_loss, expired, flat")
 
 
 class FeatureSelection(Selection):
@@ -152,12 +141,38 @@ class FeatureSelection(Selection):
     feature_set: _Words = Field([], description="`name@version`")
 
 
-def unknown_parameters(given: Iterable[str], known: Sequence[str]) -> list[dict[str, str]]:
-    """What to say of query parameters that no one reads, closest names first."""
-    errors = []
-    for name in given:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-            hint = f"; did you mean {', '.join(close)}?" if close else ""
-            errors.append({"parameter": name, "detail": f"unknown parameter{hint}"})
-    return errors
+class ModelSelection(BaseModel):
+    """Which fitted models."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    exchange: _Words = Field([], description="exchange ids")
+    timeframe: _Timeframes = Field([], description="1m 3m 5m 15m 30m 1h 4h 1d")
+    horizon: _Horizons = Field([], description="candles ahead")
+    model: _Words = Field([], description="model names, `lightgbm.direction`")
+    target: _Words = Field([], description="direction, quantiles, volatility")
+    as_of: _Utc | None = Field(None, description="models that existed at this time")
+    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT)
+
+
+class DashboardSelection(BaseModel):
+    """Which panels."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    panel: _Words = Field([], description="panel names; all of them by default")
+
+
+PARAMETERS: Final = sorted(
+    {
+        name
+        for model in (
+            PredictionSelection,
+            SignalSelection,
+            FeatureSelection,
+            ModelSelection,
+            DashboardSelection,
+        )
+        for name in model.model_fields
+    }
+)

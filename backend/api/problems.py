@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from backend.api.parameters import PARAMETERS
 from domain.errors import (
     AlphaPulseError,
     StoreError,
@@ -152,15 +154,18 @@ def _on_usage(_request: Request, error: Exception) -> Response:
 
 def _on_validation(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type only
-    errors = [
-        {
-            "parameter": ".".join(str(part) for part in item["loc"][1:]),
-            "detail": str(item["msg"]).removeprefix("Value error, "),
-        }
-        for item in error.errors()
-    ]
+    errors = [_parameter(item) for item in error.errors()]
     detail = "; ".join(f"{item['parameter']}: {item['detail']}" for item in errors)
     return answer(ProblemError("bad_request", detail, errors=errors))
+
+
+def _parameter(item: Mapping[str, Any]) -> dict[str, str]:
+    name = ".".join(str(part) for part in item["loc"][1:]) or "query"
+    detail = str(item["msg"]).removeprefix("Value error, ")
+    if item["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(name, PARAMETERS, n=3, cutoff=0.5)
+        detail = "unknown parameter" + (f"; did you mean {', '.join(close)}?" if close else "")
+    return {"parameter": name, "detail": detail}
 
 
 def _on_http(request: Request, error: Exception) -> Response:

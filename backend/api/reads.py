@@ -7,32 +7,28 @@ nothing.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 import asyncpg
-import orjson
 
+from backend.api import cursors
 from backend.api.parameters import Selection
-from backend.api.problems import ProblemError
-from backend.api.shelves import Shelf
+from backend.api.shelves import Filters, Shelf
 from domain.errors import UnknownExchangeError, UnknownSymbolError
-from domain.market import EPOCH, Timeframe, from_ms, to_ms
+from domain.market import EPOCH, Timeframe, from_ms
 
 WIDEN: Final = 8  # each further window reaches this many times as far
-Filters = dict[str, list[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """The first and last time of one series."""
+    """The first and last time of one series; `place` holds the values of `Shelf.series`."""
 
+    place: tuple[Any, ...]
     instrument_id: int
     timeframe: str
     first: datetime
@@ -84,47 +80,66 @@ async def read_page(
     if selection.timeframe:
         wanted["timeframe"] = selection.timeframe
     spans = await read_spans(connection, shelf, wanted)
-    fingerprint = _fingerprint(shelf, selection, filters)
-    after = _decode(selection.cursor, fingerprint) if selection.cursor else None
+    for position, name in enumerate(shelf.series):  # so that the primary key is read by ranges
+        wanted.setdefault(name, sorted({span.place[position] for span in spans}))
+    fingerprint = cursors.fingerprint(shelf, selection, filters)
+    after = cursors.decode(selection.cursor, fingerprint, shelf) if selection.cursor else None
     found = await _windows(connection, shelf, selection, wanted, spans, after)
     more = len(found) > selection.limit
     kept = found[: selection.limit]
     key = [kept[-1][f"k{n}"] for n in range(len(shelf.key) + 1)] if more else None
     return Page(
         data=[shelf.spell(_public(row), selection.as_of) for row in kept],
-        cursor=_encode(key, fingerprint) if key else None,
+        cursor=cursors.encode(key, fingerprint) if key else None,
         watermark=min((span.last for span in spans), default=None),
         spans=spans,
     )
 
 
-async def read_spans(
-    connection: asyncpg.Connection, shelf: Shelf, wanted: Filters
-) -> list[Span]:
-    """First and last time of each series, by a skip scan over the primary key."""
-    columns = ", ".join(shelf.series)
-    qualified = ", ".join(f"t.{name}" for name in shelf.series)
-    places = ", ".join(f"s.{name}" for name in shelf.series)
-    same = " AND ".join(f"t.{name} = s.{name}" for name in shelf.series)
-    names = [name for name in shelf.series if wanted.get(name)]
-    chosen = " AND ".join(f"s.{name} = ANY(${n})" for n, name in enumerate(names, 1))
-    edge = f"SELECT t.{shelf.time} FROM {shelf.table} t WHERE {same} ORDER BY t.{shelf.time}"  # noqa: S608 - names are ours
+async def read_spans(connection: asyncpg.Connection, shelf: Shelf, wanted: Filters) -> list[Span]:
+    """First and last time of each series that is wanted."""
+    scan, values = series_scan(shelf, wanted)
+    edge = f"SELECT t.{shelf.time} FROM {shelf.table} t WHERE {shelf.same_series}"  # noqa: S608 - names are ours
     found = await connection.fetch(
         f"""
-        WITH RECURSIVE s AS (
+        {scan}
+        SELECT s.*,
+               ({edge} ORDER BY t.{shelf.time} LIMIT 1) AS first,
+               ({edge} ORDER BY t.{shelf.time} DESC LIMIT 1) AS last
+        FROM wanted_series s
+        """,  # noqa: S608 - names are ours, values are parameters
+        *values,
+    )
+    return [
+        Span(
+            place=tuple(row[name] for name in shelf.series),
+            instrument_id=row["instrument_id"],
+            timeframe=row["timeframe"],
+            first=row["first"],
+            last=row["last"],
+        )
+        for row in found
+    ]
+
+
+def series_scan(shelf: Shelf, wanted: Filters) -> tuple[str, list[Any]]:
+    """SQL that names the wanted series `wanted_series`, by a skip scan over the primary key."""
+    columns = ", ".join(shelf.series)
+    qualified = ", ".join(f"t.{name}" for name in shelf.series)
+    places = ", ".join(f"every.{name}" for name in shelf.series)
+    names = [name for name in shelf.series if name in wanted]
+    chosen = " AND ".join(f"{name} = ANY(${n})" for n, name in enumerate(names, 1))
+    statement = f"""
+        WITH RECURSIVE every AS (
             (SELECT {columns} FROM {shelf.table} ORDER BY {columns} LIMIT 1)
             UNION ALL
-            SELECT n.* FROM s, LATERAL (
+            SELECT following.* FROM every, LATERAL (
                 SELECT {qualified} FROM {shelf.table} t
                 WHERE ({qualified}) > ({places}) ORDER BY {qualified} LIMIT 1
-            ) n
-        )
-        SELECT s.instrument_id, s.timeframe, ({edge} LIMIT 1) AS first, ({edge} DESC LIMIT 1) AS last
-        FROM s WHERE {chosen}
-        """,  # noqa: S608 - names are ours, values are parameters
-        *(wanted[name] for name in names),
-    )
-    return [Span(**row) for row in found]
+            ) following
+        ), wanted_series AS (SELECT * FROM every WHERE {chosen})
+        """  # noqa: S608 - names are ours, values are parameters
+    return statement, [wanted[name] for name in names]
 
 
 async def _windows(
@@ -139,10 +154,10 @@ async def _windows(
         return []
     step = min(Timeframe(span.timeframe).duration for span in spans)
     low = max(selection.start or EPOCH, min(span.first for span in spans))
-    high = min(
-        selection.end or max(span.last for span in spans) + step,
-        max(span.last for span in spans) + step,
-    )
+    # Nothing is known of a time that has not come: as_of bounds the rows as `end` does.
+    bounds = [max(span.last for span in spans) + step, selection.end]
+    bounds.append(selection.as_of + step if selection.as_of else None)
+    high = min(bound for bound in bounds if bound)
     if after:
         place = from_ms(after[0])
         low, high = (place, high) if selection.ascending else (low, min(high, place + step))
@@ -156,7 +171,7 @@ async def _windows(
         width *= WIDEN
 
 
-async def _read(  # noqa: PLR0913 - the six parts of one statement
+async def _read(
     connection: asyncpg.Connection,
     shelf: Shelf,
     selection: Selection,
@@ -169,9 +184,13 @@ async def _read(  # noqa: PLR0913 - the six parts of one statement
     direction = "ASC" if selection.ascending else "DESC"
     values: list[Any] = [*window]
     conditions = [f"t.{shelf.time} >= $1", f"t.{shelf.time} < $2"]
+    afterwards = []  # what may differ between revisions is asked of the newest one
     for name, accepted in wanted.items():
         values.append(accepted)
-        conditions.append(f"t.{name} = ANY(${len(values)})")
+        if name in shelf.key:
+            conditions.append(f"t.{name} = ANY(${len(values)})")
+        else:
+            afterwards.append(f"newest.{name} = ANY(${len(values)})")
     if selection.as_of is not None:
         values.append(selection.as_of)
         conditions.append(f"{shelf.known} <= ${len(values)}")
@@ -183,12 +202,16 @@ async def _read(  # noqa: PLR0913 - the six parts of one statement
     ordered = ", ".join(f"{key} {direction}" for key in keys)
     newest = "t.revision DESC" if source == shelf.table else shelf.newest
     marked = ", ".join(f"{key} AS k{n}" for n, key in enumerate(keys))
+    marks = ", ".join(f"k{n} {direction}" for n in range(len(keys)))
     statement = f"""
-        SELECT DISTINCT ON ({", ".join(keys)}) {shelf.columns}, {marked}
-        FROM {source} t JOIN instruments i USING (instrument_id) {shelf.joins}
-        WHERE {" AND ".join(conditions)}
-        ORDER BY {ordered}, {newest}
-        LIMIT {selection.limit + 1}
+        SELECT * FROM (
+            SELECT DISTINCT ON ({", ".join(keys)}) {shelf.columns}, {marked}
+            FROM {source} t JOIN instruments i USING (instrument_id) {shelf.joins}
+            WHERE {" AND ".join(conditions)}
+            ORDER BY {ordered}, {newest}
+        ) newest
+        WHERE {" AND ".join(afterwards) or "true"}
+        ORDER BY {marks} LIMIT {selection.limit + 1}
         """  # noqa: S608 - names are ours, values are parameters
     rows: list[asyncpg.Record] = await connection.fetch(statement, *values)
     return rows
@@ -200,61 +223,3 @@ def _public(row: asyncpg.Record) -> dict[str, Any]:
 
 def _is_mark(name: str) -> bool:
     return name[0] == "k" and name[1:].isdigit()
-
-
-def _fingerprint(shelf: Shelf, selection: Selection, filters: Filters) -> str:
-    asked = selection.model_dump(mode="json", exclude={"cursor", "limit"})
-    text = orjson.dumps([shelf.table, asked, filters], option=orjson.OPT_SORT_KEYS)
-    return hashlib.sha256(text).hexdigest()[:16]
-
-
-def _encode(key: list[Any], fingerprint: str) -> str:
-    text = orjson.dumps([fingerprint, to_ms(key[0]), *key[1:]])
-    return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
-
-
-def _decode(cursor: str, fingerprint: str) -> list[Any]:
-    try:
-        padded = cursor.encode() + b"=" * (-len(cursor) % 4)
-        made_for, *key = orjson.loads(base64.urlsafe_b64decode(padded))
-    except (ValueError, TypeError, binascii.Error):
-        raise ProblemError("bad_cursor", "cursor is none that this server gave out") from None
-    if made_for != fingerprint:
-        raise ProblemError("bad_cursor", "cursor belongs to a request with other parameters")
-    return list(key)
-
-
-async def coverage(
-    connection: asyncpg.Connection, spans: Sequence[Span], start: datetime, end: datetime
-) -> dict[str, Any]:
-    """How many candles that closed in [start, end] there should be, are, and which are missing."""
-    series = sorted({(span.instrument_id, span.timeframe) for span in spans})
-    expected = sum(_closes(Timeframe(timeframe), start, end) for _, timeframe in series)
-    ids = [instrument_id for instrument_id, _ in series]
-    timeframes = [timeframe for _, timeframe in series]
-    present = await connection.fetchval(
-        """
-        SELECT count(*) FROM unnest($1::int[], $2::text[]) AS s (instrument_id, timeframe)
-        JOIN candles t USING (instrument_id, timeframe)
-        WHERE t.open_time >= $3::timestamptz - $5::interval
-          AND t.close_time >= $3 AND t.close_time <= $4 AND t.open_time < $4
-        """,
-        ids, timeframes, start, end, timedelta(days=1),
-    )  # fmt: skip
-    gaps = await connection.fetch(
-        """
-        SELECT i.exchange, i.symbol, g.timeframe, g.from_time AS "from", g.to_time AS "to",
-               g.cause, g.state
-        FROM unnest($1::int[], $2::text[]) AS s (instrument_id, timeframe)
-        JOIN ingest_gaps g USING (instrument_id, timeframe)
-        JOIN instruments i USING (instrument_id)
-        WHERE g.state <> 'filled' AND g.from_time < $4 AND g.to_time > $3
-        ORDER BY g.from_time, i.exchange, i.symbol, g.timeframe LIMIT 100
-        """,
-        ids, timeframes, start, end,
-    )  # fmt: skip
-    return {"expected": expected, "present": present, "gaps": [dict(gap) for gap in gaps]}
-
-
-def _closes(timeframe: Timeframe, start: datetime, end: datetime) -> int:
-    return to_ms(end) // timeframe.ms - -(-to_ms(start) // timeframe.ms) + 1

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from backend.api import rows
 
+Filters = dict[str, list[Any]]  # column → accepted values
+
 CANDLE_KNOWN: Final = "CASE WHEN t.source = 'backfill' THEN t.close_time ELSE t.known_at END"
 CANDLE_RANK: Final = (
     "t.confirmed DESC, t.event_time DESC NULLS LAST, t.trades DESC NULLS LAST,"
@@ -44,6 +46,11 @@ class Shelf:
     joins: str = ""
     spell: Callable[[rows.Row, datetime | None], dict[str, Any]]
 
+    @property
+    def same_series(self) -> str:
+        """SQL: row `t` belongs to series `s`."""
+        return " AND ".join(f"t.{name} = s.{name}" for name in self.series)
+
 
 CANDLES: Final = Shelf(
     table="candles",
@@ -54,7 +61,7 @@ CANDLES: Final = Shelf(
     known=CANDLE_KNOWN,
     newest=CANDLE_RANK,
     columns="i.exchange, i.symbol, t.timeframe, t.open_time, t.close_time, t.open, t.high, t.low,"
-    " t.close, t.volume, t.trades, t.revision, t.confirmed, t.source, t.known_at",
+    " t.close, t.volume, t.revision, t.source, t.known_at",
     spell=lambda row, _at: rows.plain(row),
 )
 
@@ -96,6 +103,6 @@ SIGNALS: Final = Shelf(
     newest="t.revision DESC",
     columns="i.exchange, i.symbol, t.timeframe, t.horizon, t.as_of, t.revision, t.side,"
     " t.strength, t.gate, t.size_fraction, t.entry_price, t.stop, t.take, t.expires_at, t.status,"
-    " t.closed_at, t.exit_price, t.realized_return, t.model, t.version, t.made_at",
+    " t.closed_at, t.exit_price, t.realized_return, t.model, t.version",
     spell=lambda row, at: rows.plain(row) if at is None else rows.signal_as_known(row, at),
 )

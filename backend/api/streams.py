@@ -30,8 +30,8 @@ def expand(pattern: str, known: Collection[str]) -> list[str]:
 
     The symbol comes last and may hold `/`, `:` and `.`. `*` alone is every stream.
 
-    >>> expand("signals.*.binance.*", ["signals.1h.binance.BTC/USDT", "candles.1h.binance.BTC/USDT"])
-    ['signals.1h.binance.BTC/USDT']
+    >>> expand("signals.*.kraken.*", ["signals.1h.kraken.BTC/USD", "candles.1h.kraken.BTC/USD"])
+    ['signals.1h.kraken.BTC/USD']
     """
     if "*" not in pattern:
         return [pattern] if pattern in known else []

@@ -52,12 +52,18 @@ class Rows:
         row = self.take(np.array([position], dtype=np.int64))
         return {name: _describe(values) for name, values in row.columns.items()}
 
-    def encode(self) -> bytes:
-        """The rows as COPY sends them, without header and trailer."""
+    def encode(self, *, numbered: bool = False) -> bytes:
+        """The rows as COPY sends them, without header and trailer.
+
+        Args:
+            numbered: an integer column with the row's position comes first.
+        """
         fields = [
             _field(self.table.c[name].type, values, self.count)
             for name, values in self.columns.items()
         ]
+        if numbered:
+            fields.insert(0, _Field(np.dtype(">i4"), np.arange(self.count), 4))
         return _lay_out(fields, self.count)
 
 
@@ -69,6 +75,16 @@ class _Field:
     values: Any
     lengths: int | Ints
     keep: NDArray[np.bool_] | None = None
+    varies: bool = False  # `values` are bytes of `lengths`, or None
+
+    def padded(self) -> _Field:
+        """The same at full width."""
+        if not self.varies or self.dtype is None:
+            return self
+        width = self.dtype.itemsize
+        whole = np.array([value or b"" for value in self.values], dtype=f"S{width}")
+        keep = np.arange(width) < np.asarray(self.lengths)[:, None]
+        return _Field(self.dtype, whole.view(np.uint8).reshape(-1, width), self.lengths, keep)
 
 
 def message(parts: Iterable[bytes]) -> memoryview:
@@ -130,38 +146,37 @@ def _fixed(dtype: np.dtype[Any], values: Any, missing: NDArray[np.bool_]) -> _Fi
 
 
 def _text(values: Any, count: int) -> _Field:  # noqa: ANN401 - a column of any type
-    if isinstance(values, str | bytes):
-        return _constant(_as_bytes(values) or b"")
-    texts = [_as_bytes(value) for value in values]
-    lengths = np.array([-1 if value is None else len(value) for value in texts], dtype=np.int64)
-    return _variable([value or b"" for value in texts], lengths, count)
+    if isinstance(values, str):
+        return _constant(str.encode(values))
+    spelt = {value: None if value is None else str.encode(value) for value in set(values)}
+    if len(spelt) == 1:
+        value = next(iter(spelt.values()))
+        return _Field(None, None, -1) if value is None else _constant(value)
+    return _bytes([spelt[value] for value in values], count)
 
 
 def _json(values: Any, count: int) -> _Field:  # noqa: ANN401 - a column of any type
     """Binary jsonb is a version byte and the text."""
-    if isinstance(values, str | bytes):
-        return _constant(b"\x01" + (_as_bytes(values) or b""))
-    texts = [None if value is None else b"\x01" + (_as_bytes(value) or b"") for value in values]
-    return _text(texts, count)
+    if isinstance(values, bytes):
+        return _constant(b"\x01" + values)
+    return _bytes([None if value is None else b"\x01" + value for value in values], count)
 
 
-def _as_bytes(value: str | bytes | None) -> bytes | None:
-    return value.encode() if isinstance(value, str) else value
+def _bytes(values: Any, _count: int) -> _Field:  # noqa: ANN401 - a column of any type
+    if isinstance(values, bytes):
+        return _constant(values)
+    lengths = np.array([-1 if value is None else len(value) for value in values], dtype=np.int64)
+    width = max(0, int(lengths.max(initial=0)))
+    if (lengths == width).all():
+        block = np.frombuffer(b"".join(values), np.uint8).reshape(-1, width) if width else None
+        return _Field(_bytes_dtype(width) if width else None, block, width)
+    return _Field(_bytes_dtype(width) if width else None, values, lengths, varies=True)
 
 
 def _constant(value: bytes) -> _Field:
     if not value:
         return _Field(None, None, 0)
     return _Field(_bytes_dtype(len(value)), np.frombuffer(value, np.uint8), len(value))
-
-
-def _variable(values: Sequence[bytes], lengths: Ints, count: int) -> _Field:
-    width = max(0, int(lengths.max(initial=0)))
-    if not width:
-        return _Field(None, None, lengths)
-    padded = np.array(values, dtype=f"S{width}").view(np.uint8).reshape(count, width)
-    keep = None if (lengths == width).all() else np.arange(width) < lengths[:, None]
-    return _Field(_bytes_dtype(width), padded, lengths, keep)
 
 
 def _bytes_dtype(width: int) -> np.dtype[Any]:
@@ -197,39 +212,56 @@ _ENCODERS: Final[dict[str, Callable[[Any, int], _Field]]] = {
     "Double": _float,
     "TIMESTAMP": _time,
     "Text": _text,
-    "LargeBinary": _text,
+    "LargeBinary": _bytes,
     "JSONB": _json,
     "ARRAY": _float_array,
 }
 
 
 def _lay_out(fields: Sequence[_Field], count: int) -> bytes:
+    """Rows of all fields. A last field that varies is joined instead of padded."""
+    last = fields[-1]
+    if not last.varies:
+        return _pack([field.padded() for field in fields], len(fields), count)[0]
+    front, ends = _pack([field.padded() for field in fields[:-1]], len(fields), count)
+    lengths = np.asarray(last.lengths).astype(">i4").tobytes()
+    parts: list[bytes] = []
+    start = 0
+    for row, (end, value) in enumerate(zip(ends, last.values, strict=True)):
+        parts += (front[start:end], lengths[4 * row : 4 * row + 4], value or b"")
+        start = end
+    return b"".join(parts)
+
+
+def _pack(fields: Sequence[_Field], width: int, count: int) -> tuple[bytes, list[int]]:
+    """The fields of all rows, and where each row ends; `width` is the count that rows tell."""
     layout: list[tuple[str, Any]] = [("fields", ">i2")]
     for position, field in enumerate(fields):
         layout.append((f"length{position}", ">i4"))
         if field.dtype is not None:
             layout.append((f"value{position}", field.dtype))
-    dtype = np.dtype(layout)
-    block = np.empty(count, dtype)
-    block["fields"] = len(fields)
+    block = np.empty(count, np.dtype(layout))
+    block["fields"] = width
     for position, field in enumerate(fields):
         block[f"length{position}"] = field.lengths
         if field.dtype is not None:
             block[f"value{position}"] = field.values
+    size = block.dtype.itemsize
     if all(field.keep is None for field in fields):
-        return block.tobytes()
-    return _drop_absent(block, fields)
+        return block.tobytes(), [*range(size, size * (count + 1), size)]
+    keep = _kept(block, fields)
+    flat: Bytes = block.view(np.uint8).reshape(count, -1)
+    return flat[keep].tobytes(), np.cumsum(keep.sum(axis=1)).tolist()
 
 
-def _drop_absent(block: NDArray[Any], fields: Sequence[_Field]) -> bytes:
+def _kept(block: NDArray[Any], fields: Sequence[_Field]) -> NDArray[np.bool_]:
     keep = np.ones((len(block), block.dtype.itemsize), dtype=np.bool_)
     offsets: Mapping[str, Any] = block.dtype.fields or {}
     for position, field in enumerate(fields):
         if field.keep is not None:
             start = offsets[f"value{position}"][1]
             keep[:, start : start + field.keep.shape[1]] = field.keep
-    flat: Bytes = block.view(np.uint8).reshape(len(block), -1)
-    return flat[keep].tobytes()
+    return keep
 
 
 def decode(data: bytes, fields: Sequence[tuple[str, DTypeLike]]) -> dict[str, NDArray[Any]]:
@@ -237,8 +269,8 @@ def decode(data: bytes, fields: Sequence[tuple[str, DTypeLike]]) -> dict[str, ND
 
     Args:
         data: what `COPY (…) TO STDOUT (FORMAT binary)` sent.
-        fields: name and type of each column; `float8[n]` is `("f8", (n,))`, and the time a
-            bigint of milliseconds.
+        fields: name and type of each column; `float8[n]` is `("f8", (n,))`; a time comes
+            as i8 microseconds since 2000.
 
     Raises:
         ValueError: the message is not of these columns.
@@ -262,4 +294,4 @@ def decode(data: bytes, fields: Sequence[tuple[str, DTypeLike]]) -> dict[str, ND
 
 def _native(column: NDArray[Any]) -> NDArray[Any]:
     values = column["value"] if column.dtype.names else column
-    return values.astype(values.dtype.newbyteorder("="))
+    return values.astype(np.int64 if values.dtype.kind == "i" else np.float64)

@@ -76,11 +76,14 @@ def reachable(url: str) -> Iterator[None]:
     """Turn a failure to connect into our own error, in one line and without the password."""
     try:
         yield
-    except (*CONNECTION_ERRORS, asyncpg.PostgresError, ValueError) as error:
-        reason = " ".join(str(error).split()) or "no answer"
+    except ValueError:  # its message may quote parts of the password
         raise StoreUnavailableError(
-            f"cannot reach the database {redact(url)}: {_without_password(reason, url)}"
-        ) from error
+            f"cannot reach the database {redact(url)}: not a URL like postgresql://user:password"
+            f"@host:5432/name, where special characters of a password are written as %XX"
+        ) from None
+    except (*CONNECTION_ERRORS, asyncpg.PostgresError) as error:
+        reason = " ".join(str(error).split()) or "no answer"
+        raise StoreUnavailableError(f"cannot reach the database {redact(url)}: {reason}") from error
 
 
 async def create_database(url: str, name: str, *, template: str | None = None) -> str:
@@ -146,12 +149,3 @@ def redact(url: str) -> str:
     """
     url = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)
     return re.sub(r"([?&]password=)[^&]*", r"\1***", url)
-
-
-def _without_password(text: str, url: str) -> str:
-    """Whatever a library quotes of the URL, its password is not repeated."""
-    for pattern in (r"://[^:/@]*:(.*)@", r"[?&]password=([^&]*)"):
-        found = re.search(pattern, url)
-        if found and found[1]:
-            text = text.replace(found[1], "***")
-    return text

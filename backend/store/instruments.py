@@ -12,6 +12,8 @@ import numpy as np
 from domain.events import Ints
 from domain.market import Instrument, Listing
 
+_RECENT: Final = 64  # tuples of instruments whose numbers are at hand
+
 _INSERT: Final = """
 INSERT INTO instruments (exchange, symbol, kind, base, quote)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
@@ -48,14 +50,21 @@ class Instruments:
         self._pool = pool
         self._ids: dict[Instrument, int] = {}
         self._instruments: dict[int, Instrument] = {}
+        # By identity: the batches of a tick share one tuple.
+        self._recent: dict[int, tuple[tuple[Instrument, ...], Ints]] = {}
 
     async def ids(self, instruments: Sequence[Instrument]) -> Ints:
         """The number of each, shape (n,); unknown instruments are entered first."""
+        recent = self._recent.get(id(instruments))
+        if recent is not None and recent[0] is instruments:
+            return recent[1]
         missing = {one for one in instruments if one not in self._ids}
         if missing:
             await self._enter(missing)
-        known = self._ids
-        return np.array([known[one] for one in instruments], dtype=np.int64)
+        ids = np.array([self._ids[one] for one in instruments], dtype=np.int64)
+        if isinstance(instruments, tuple):
+            self._remember(instruments, ids)
+        return ids
 
     async def of(self, ids: Ints) -> tuple[Instrument, ...]:
         """The instrument of each number, in their order."""
@@ -75,9 +84,7 @@ class Instruments:
 
     async def unwatch(self, instrument: Instrument, *, until: datetime) -> bool:
         """Watch it until `until`; False when it was not watched."""
-        status = await self._pool.execute(
-            _UNWATCH, instrument.exchange, instrument.symbol, until
-        )
+        status = await self._pool.execute(_UNWATCH, instrument.exchange, instrument.symbol, until)
         return bool(status == "UPDATE 1")
 
     async def watched(self, at: datetime) -> list[Listing]:
@@ -91,6 +98,11 @@ class Instruments:
             )
             for row in await self._pool.fetch(_WATCHED, at)
         ]
+
+    def _remember(self, instruments: tuple[Instrument, ...], ids: Ints) -> None:
+        if len(self._recent) >= _RECENT:
+            self._recent.clear()
+        self._recent[id(instruments)] = (instruments, ids)
 
     async def _enter(self, missing: set[Instrument]) -> None:
         await self._load()

@@ -29,7 +29,8 @@ def upgrade(url: str) -> None:
 
     Raises:
         StoreUnavailableError: no connection.
-        StoreError: the database is of a newer version than this program.
+        StoreError: the database is of a newer version than this program, or refuses a step;
+            the step is undone.
     """
     from alembic import command  # noqa: PLC0415
 
@@ -41,7 +42,7 @@ def downgrade(url: str, revision: str) -> None:
 
     Raises:
         StoreUnavailableError: no connection.
-        StoreError: the database is of a newer version than this program.
+        StoreError: as `upgrade`, or there is no such revision.
     """
     from alembic import command  # noqa: PLC0415
 
@@ -66,7 +67,9 @@ def heads() -> list[str]:
 
 def _migrate(url: str, command: Callable[[Config], None]) -> None:
     from alembic.script import ScriptDirectory  # noqa: PLC0415
+    from alembic.util import CommandError  # noqa: PLC0415
     from sqlalchemy import text  # noqa: PLC0415
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
 
     def work(connection: Connection) -> None:
         connection.execute(text(f"SELECT pg_advisory_lock({LOCK})"))
@@ -83,7 +86,15 @@ def _migrate(url: str, command: Callable[[Config], None]) -> None:
         command(config)
         connection.commit()
 
-    _connected(url, work)
+    try:
+        _connected(url, work)
+    except DBAPIError as error:
+        reason = str(error.orig).partition(": ")[2] or str(error.orig)
+        raise StoreError(
+            f"the database {database.redact(url)} cannot be migrated: {' '.join(reason.split())}"
+        ) from error
+    except CommandError as error:
+        raise StoreError(str(error)) from error
 
 
 def _revision(connection: Connection) -> str | None:

@@ -13,15 +13,19 @@ hash. An edited, missing or back-dated event therefore breaks the chain at its o
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import Any, Final, NamedTuple
+from itertools import repeat
+from typing import Final, NamedTuple
 
 import asyncpg
+import numpy as np
 
-from backend.store.copy import Rows, message
+from backend.store.copy import Rows
+from backend.store.merge import append
 from backend.store.tables import stream_events
 from domain.market import from_ms, rfc3339, to_ms
 
@@ -35,10 +39,13 @@ _HEADS: Final = """
 SELECT stream, stream_id, epoch, head_offset, hash FROM stream_heads
 WHERE stream = ANY($1::text[])
 """
+# Arrays travel as text, and the hashes as one run of bytes: an array of 1 500 elements costs
+# the driver more than the server.
 _MOVE: Final = """
-UPDATE stream_heads AS head SET head_offset = moved.head_offset, hash = moved.hash
-FROM unnest($1::int[], $2::bigint[], $3::bigint[], $4::bytea[])
-    AS moved (stream_id, expected, head_offset, hash)
+UPDATE stream_heads AS head
+SET head_offset = moved.head_offset, hash = substr($4::bytea, moved.position::int * 32 - 31, 32)
+FROM unnest($1::text::int[], $2::text::bigint[], $3::text::bigint[])
+    WITH ORDINALITY AS moved (stream_id, expected, head_offset, position)
 WHERE head.stream_id = moved.stream_id AND head.head_offset = moved.expected
 """
 _STREAMS: Final = """
@@ -51,13 +58,21 @@ FROM stream_events WHERE stream_id = $1 AND "offset" > $2 ORDER BY "offset" LIMI
 """
 
 
-class Draft(NamedTuple):
-    """An event before it has its place in the stream."""
+class Drafts(NamedTuple):
+    """Events of one kind and time, before they have their places in their streams."""
 
-    stream: str
     event: str
     as_of: datetime
-    payload: bytes
+    streams: Sequence[str]
+    payloads: Sequence[bytes]
+
+    def chosen(self, marks: Iterable[object]) -> Drafts:
+        """Those whose mark is true."""
+        keep = [position for position, mark in enumerate(marks) if mark]
+        return self._replace(
+            streams=[self.streams[position] for position in keep],
+            payloads=[self.payloads[position] for position in keep],
+        )
 
 
 class StreamEvent(NamedTuple):
@@ -74,13 +89,7 @@ class StreamEvent(NamedTuple):
     previous_hash: bytes
 
 
-class Head(NamedTuple):
-    """Where a stream ends."""
-
-    stream_id: int
-    epoch: str
-    offset: int
-    hash: bytes
+Head = tuple[int, str, int, bytes]  # number of the stream, epoch, last offset, its hash
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,11 +117,11 @@ class StreamLog:
         if unknown:
             await connection.execute(_CREATE, unknown)
             for stream, *head in await connection.fetch(_HEADS, unknown):
-                self._heads[stream] = Head(*head)
+                self._heads[stream] = tuple(head)
 
-    def chain(self, drafts: Sequence[Draft], published_at: datetime) -> Extension:
-        """Give each draft its offset and hash; nothing is written."""
-        return Extension(self._heads, drafts, published_at)
+    def extend(self, published_at: datetime) -> Extension:
+        """Begin to append; nothing is written yet."""
+        return Extension(self._heads, from_ms(to_ms(published_at)))
 
     def remember(self, extension: Extension) -> None:
         """The extension is committed."""
@@ -125,72 +134,134 @@ class StreamLog:
 
 
 class Extension:
-    """Drafts in their place behind the heads of their streams."""
+    """Events in their places behind the heads of their streams, not yet committed."""
 
-    def __init__(
-        self, heads: dict[str, Head], drafts: Sequence[Draft], published_at: datetime
-    ) -> None:
-        moment = from_ms(to_ms(published_at))  # stored as it is spelt: in milliseconds
+    def __init__(self, heads: dict[str, Head], published_at: datetime) -> None:
         self.heads: dict[str, Head] = {}
         self.events: list[StreamEvent] = []
         self._before = heads
-        spelt = {as_of: rfc3339(as_of) for as_of in {draft.as_of for draft in drafts}}
-        published = rfc3339(moment)
-        for stream, event, as_of, payload in drafts:
-            number, epoch, last, previous = self.heads.get(stream) or heads[stream]
+        self._published_at = published_at  # whole milliseconds, as it is spelt
+        self._rows: list[Rows] = []
+
+    def add(self, drafts: Drafts) -> None:
+        """Append events to the chains."""
+        if not drafts.streams:
+            return
+        moment = self._published_at
+        suffix = f"\n{drafts.event}\n{rfc3339(drafts.as_of)}\n{rfc3339(moment)}\n".encode()
+        heads, before, places = self.heads, self._before, []
+        for stream, payload in zip(drafts.streams, drafts.payloads, strict=True):
+            number, epoch, last, previous = heads.get(stream) or before[stream]
             offset = last + 1
-            prefix = (
-                f"{previous.hex()}\n{stream}\n{epoch}\n{offset}\n{event}\n"
-                f"{spelt[as_of]}\n{published}\n"
-            )
-            digest = sha256(prefix.encode() + payload).digest()
-            self.heads[stream] = Head(number, epoch, offset, digest)
-            self.events.append(
-                StreamEvent(
-                    stream, epoch, offset, event, as_of, moment, payload, digest, previous
-                )
-            )
+            place = f"{previous.hex()}\n{stream}\n{epoch}\n{offset}".encode()
+            digest = sha256(b"".join((place, suffix, payload))).digest()
+            heads[stream] = (number, epoch, offset, digest)
+            places.append((number, epoch, offset, digest, previous))
+        self._place(drafts, *zip(*places, strict=True))
+
+    def _place(
+        self,
+        drafts: Drafts,
+        numbers: Sequence[int],
+        epochs: Sequence[str],
+        offsets: Sequence[int],
+        *hashes: Sequence[bytes],
+    ) -> None:
+        columns = {
+            "stream_id": np.array(numbers, dtype=np.int64),
+            "offset": np.array(offsets, dtype=np.int64),
+            "epoch": epochs,
+            "event": drafts.event,
+            "as_of": drafts.as_of,
+            "published_at": self._published_at,
+            "hash": hashes[0],
+            "previous_hash": hashes[1],
+            "payload": drafts.payloads,
+        }
+        self._rows.append(Rows(stream_events, len(numbers), columns))
+        same = (repeat(drafts.event), repeat(drafts.as_of), repeat(self._published_at))
+        fields = zip(drafts.streams, epochs, offsets, *same, drafts.payloads, *hashes)  # noqa: B905 - `repeat` has no end
+        self.events += map(StreamEvent._make, fields)
 
     async def write(self, connection: asyncpg.Connection) -> None:
         """Move the heads and store the events, within the caller's transaction.
 
         Raises:
-            StaleHeadsError: a head is not where this process left it; write nothing of it.
+            StaleHeadsError: a head is not where this process left it.
         """
-        moved = sorted(self.heads.items(), key=lambda item: item[1].stream_id)
-        status = await connection.execute(
-            _MOVE,
-            [head.stream_id for _, head in moved],
-            [self._before[stream].offset for stream, _ in moved],
-            [head.offset for _, head in moved],
-            [head.hash for _, head in moved],
+        if not self.events:
+            return
+        numbers, _, offsets, hashes = zip(*self.heads.values(), strict=True)
+        expected = [self._before[stream][2] for stream in self.heads]
+        moving = asyncio.ensure_future(
+            connection.execute(
+                _MOVE, _array(numbers), _array(expected), _array(offsets), b"".join(hashes)
+            )
         )
-        if status != f"UPDATE {len(moved)}":
+        await asyncio.sleep(0)  # let it be sent; the server moves the heads while we encode
+        try:
+            encoded = [rows.encode() for rows in self._rows]
+        finally:
+            status = await moving
+        if status != f"UPDATE {len(numbers)}":
             raise StaleHeadsError(status)
-        rows = self.rows()
-        await connection.copy_to_table(
-            "stream_events",
-            source=message([rows.encode()]),
-            columns=list(rows.columns),
-            format="binary",
-        )
+        await append(connection, self._rows, encoded=encoded)
 
-    def rows(self) -> Rows:
-        """The events as rows of `stream_events`."""
-        columns: list[list[Any]] = [list(column) for column in zip(*self.events, strict=True)]
-        streams, epochs, offsets, names, as_of, published, payloads, hashes, previous = columns
-        return Rows(
-            stream_events,
-            len(self.events),
-            {
-                "stream_id": _ints([self.heads[stream].stream_id for stream in streams]),
-                "offset": _ints(offsets),
-                "epoch": epochs,
-                "event": names,
-                "as_of": _times(as_of),
-                "published_at": published[0],
-                "payload": payloads,
-                "hash": hashes,
-                "previous_hash": previous,
-            },
-        )
+
+def _array(numbers: Iterable[int]) -> str:
+    return "{" + ",".join(map(str, numbers)) + "}"
+
+
+def event_hash(event: StreamEvent) -> bytes:
+    """The hash that the event must carry, from everything else in it."""
+    fields = (
+        event.previous_hash.hex(),
+        event.stream,
+        event.epoch,
+        str(event.offset),
+        event.event,
+        rfc3339(event.as_of),
+        rfc3339(event.published_at),
+    )
+    return sha256("\n".join((*fields, "")).encode() + event.payload).digest()
+
+
+async def verify(connection: asyncpg.Connection, stream: str | None = None) -> Break | None:
+    """Recompute the chain of one stream, or of all in the order of their names.
+
+    Returns:
+        The first event that is edited, missing, back-dated or beyond the head; None when
+        the log is whole.
+    """
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        for name, *head in await connection.fetch(_STREAMS, stream):
+            found = await _verify_stream(connection, name, tuple(head))
+            if found is not None:
+                return found
+    return None
+
+
+async def _verify_stream(connection: asyncpg.Connection, stream: str, head: Head) -> Break | None:
+    number, epoch, head_offset, head_hash = head
+    offset, previous = 0, FIRST_HASH
+    while page := await connection.fetch(_EVENTS, number, offset, _PAGE):
+        for found_offset, *fields in page:
+            event = StreamEvent(stream, fields[0], found_offset, *fields[1:])
+            reason = _fault(event, offset + 1, previous, epoch)
+            if reason:
+                return Break(stream=stream, offset=offset + 1, reason=reason)
+            offset, previous = event.offset, event.hash
+    if (offset, previous) != (head_offset, head_hash):
+        at = min(offset, head_offset) + 1
+        return Break(stream=stream, offset=at, reason=f"the head says {head_offset} events")
+    return None
+
+
+def _fault(event: StreamEvent, offset: int, previous: bytes, epoch: str) -> str:
+    if event.offset != offset:
+        return "missing"
+    if event.epoch != epoch:
+        return f"of another epoch, {event.epoch}"
+    if event.previous_hash != previous:
+        return "does not follow the event before it"
+    return "" if event.hash == event_hash(event) else "its content does not give its hash"

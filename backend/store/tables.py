@@ -127,7 +127,7 @@ instruments = Table(
     _check("sizes", _finite("tick_size", "lot_size", "min_notional")),
 )
 
-# The latest version of each candle.
+# The highest version of each candle. The view `candle_history` has all versions.
 candles = Table(
     "candles",
     metadata,
@@ -139,7 +139,7 @@ candles = Table(
     *_candle_checks(),
 )
 
-# Every distinct version ever told. The view `candle_history` numbers the revisions.
+# Every other distinct version that was ever told.
 candle_revisions = Table(
     "candle_revisions",
     metadata,
@@ -206,11 +206,11 @@ ml_labels = Table(
     _check(
         "known",
         "(known_at IS NOT NULL AND NOT void) = (log_return IS NOT NULL)"
-        " AND (log_return IS NULL OR outcome IS NOT NULL)"
         " AND (log_return IS NULL) = (realized_volatility IS NULL)",
     ),
     _check("finite", _finite("weight", "log_return", "realized_volatility", "uniqueness")),
     _check("ranges", "weight >= 0 AND realized_volatility >= 0 AND uniqueness >= 0"),
+    Index(None, "timeframe", "horizon", "known_at"),
 )
 
 ml_models_metadata = Table(

@@ -40,25 +40,35 @@ class Book:
     def klines(
         self, column: int, timeframe: Timeframe, *, first_ms: int | None, last_ms: int, limit: int
     ) -> tuple[Ints, Floats]:
-        """Candles with first <= open time <= last: the oldest `limit`, or without a first the newest.
+        """Candles with first <= open time <= last; the last one may still be forming.
 
-        The last one may still be forming.
+        At most `limit` of them: the oldest, or without a first the newest.
         """
         size, now = timeframe.ms, self.now_ms()
-        current = now - now % size  # open time of the forming candle
-        newest = min(last_ms - last_ms % size, current)
-        start = self.tape.market.start_ms
-        if first_ms is None:
-            first = max(newest - (limit - 1) * size, start - start % size)
-        else:
-            first = max(first_ms, start - start % size)
-            newest = min(newest, first - first % size + limit * size)
-        opens, rows = self.tape.history(column, timeframe, first, min(newest + size, current))
-        if newest == current and first <= current:
-            opens, rows = self._with_forming(column, timeframe, opens, rows)
-        opens, rows = self._as_told(column, timeframe, opens, rows)
+        earliest = self.tape.market.start_ms - self.tape.market.start_ms % size
+        lowest = earliest if first_ms is None else max(first_ms, earliest)
+        newest = min(last_ms - last_ms % size, now - now % size)
+        span = limit * size  # doubled while candles that do not exist make it too short
+        while True:
+            low = lowest if first_ms is not None else max(lowest, newest - span)
+            high = newest if first_ms is None else min(newest, lowest + span)
+            opens, rows = self._between(column, timeframe, low, high)
+            if len(opens) >= limit or (low <= lowest and high >= newest):
+                break
+            span *= 2
         cut = slice(0, limit) if first_ms is not None else slice(-limit, None)
         return opens[cut], rows[cut]
+
+    def _between(
+        self, column: int, timeframe: Timeframe, low: int, high: int
+    ) -> tuple[Ints, Floats]:
+        """Candles with low <= open time <= high."""
+        now = self.now_ms()
+        current = now - now % timeframe.ms  # open time of the forming candle
+        opens, rows = self.tape.history(column, timeframe, low, min(high + timeframe.ms, current))
+        if low <= current <= high:
+            opens, rows = self._with_forming(column, timeframe, opens, rows)
+        return self._as_told(column, timeframe, opens, rows)
 
     def _with_forming(
         self, column: int, timeframe: Timeframe, opens: Ints, rows: Floats

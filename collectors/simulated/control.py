@@ -32,7 +32,7 @@ class Control:
         ]
 
     async def sent(self, request: web.Request) -> web.Response:
-        """Closed candles told, with the number of closed frames each; query `symbol`, `timeframe`."""
+        """Closed candles and how many frames told of each; query `symbol`, `timeframe`."""
         candles = self._sent.rows(request.query.get("symbol"), request.query.get("timeframe"))
         faults = [
             {"kind": one.kind, "instrument": one.instrument, "acted": one.acted}

@@ -19,7 +19,7 @@ UNKNOWN_SYMBOL: Json = {"code": -1121, "msg": "Invalid symbol."}
 UNKNOWN_INTERVAL: Json = {"code": -1120, "msg": "Invalid interval."}
 TOO_MANY: Json = {"code": -1003, "msg": "Too many requests; please use the websocket."}
 UNAVAILABLE: Json = {"code": -1001, "msg": "Internal error; unable to process your request."}
-_NOT_RECORDED = "0.00000000"  # quote and taker volumes; candles files do not have them
+_NOT_RECORDED = "0.00000000"  # quote and taker volumes; files of candles do not have them
 
 
 def market_id(symbol: str) -> str:
@@ -127,7 +127,7 @@ def _kline(open_ms: int, row: list[float], timeframe: Timeframe) -> list[Any]:
     ]
 
 
-def kline_event(  # noqa: PLR0913 - one argument for each fact of the frame
+def kline_event(
     symbol_id: str, timeframe: Timeframe, open_ms: int, row: list[float], *, event_ms: int, x: bool
 ) -> bytes:
     """Frame of `<symbol>@kline_<timeframe>`; `x` says whether the candle has closed."""

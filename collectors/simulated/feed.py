@@ -172,9 +172,7 @@ class Feed:
     ) -> bytes:
         event_ms = (told_ms or moment.at_ms) + self._book.faults.skew_ms()
         symbol_id = self._book.ids[column]
-        return kline_event(
-            symbol_id, moment.timeframe, moment.open_ms, row, event_ms=event_ms, x=x
-        )
+        return kline_event(symbol_id, moment.timeframe, moment.open_ms, row, event_ms=event_ms, x=x)
 
 
 class _Trades:

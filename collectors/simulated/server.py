@@ -21,7 +21,7 @@ from collectors.simulated.subscribers import Subscribers
 from collectors.simulated.tape import Market, Tape
 from domain.errors import UsageError
 
-HISTORY = 2000  # candles that are there when the clock starts
+HISTORY = 2000  # candles
 UPDATES = 2  # forming frames per candle
 
 
@@ -31,7 +31,8 @@ class Play:
 
     Attributes:
         speed: Simulated seconds per second.
-        clock_ms: Where the clock starts; None: when `HISTORY` candles are there.
+        clock_ms: Where the clock starts; None: when `history` candles are there.
+        history: Candles that every instrument has when the clock starts.
         held: Whether the clock waits for `POST /_control/clock {"held": false}`.
         updates: Forming frames per candle.
         port: 0 lets the system choose.
@@ -39,6 +40,7 @@ class Play:
 
     speed: float = 1.0
     clock_ms: int | None = None
+    history: int = HISTORY
     held: bool = False
     updates: int = UPDATES
     host: str = "127.0.0.1"
@@ -56,7 +58,7 @@ class SimulatedExchange:
         tape = Tape(market)
         start_ms = play.clock_ms
         if start_ms is None:
-            start_ms = market.start_ms + HISTORY * market.timeframe.ms
+            start_ms = market.ready_ms(play.history)
         self.clock = ScaledClock(start_ms, play.speed, end_ms=market.end_ms, held=play.held)
         self.faults = Faults()
         self.sent = Sent()

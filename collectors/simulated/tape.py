@@ -23,8 +23,12 @@ class Market(Protocol):
     start_ms: int  # open time of candle 0
     end_ms: int | None  # close time of the last candle; None: there is always another
     parts: int  # steps inside a candle
-    finer: bool  # whether steps may be served as candles of a shorter timeframe
     decimals: Ints  # of prices, (instruments,)
+
+    @property
+    def finer(self) -> bool:
+        """Whether steps may be served as candles of a shorter timeframe."""
+        ...
 
     def candles(self, first: int, last: int, column: int | None = None) -> Floats:
         """Candles first <= index < last: (n, instruments, 5), or (n, 5) of one column."""
@@ -32,6 +36,10 @@ class Market(Protocol):
 
     def steps(self, index: int) -> Floats:
         """The walk inside candle `index`: (parts, instruments, 5)."""
+        ...
+
+    def ready_ms(self, candles: int) -> int:
+        """When every instrument has `candles` behind it, or as many as can be asked of it."""
         ...
 
 
@@ -101,7 +109,8 @@ class Tape:
         first, last = offset // self._step_ms, (offset + last_ms - first_ms) // self._step_ms
         if last <= first:
             return np.empty((0, len(self.market.symbols), FIELDS))
-        return self.market.steps(index)[first:last]
+        between: Floats = self.market.steps(index)[first:last]
+        return between
 
     def _grouped(self, column: int, timeframe: Timeframe, first_ms: int, last_ms: int) -> Floats:
         """Rows of the market in groups of one candle each: (candles, group, 5)."""
@@ -114,13 +123,14 @@ class Tape:
         if size >= unit:
             padding = ((max(-first, 0), last - known), (0, 0))
             padded = np.pad(rows, padding, constant_values=np.nan)
-            return padded.reshape(-1, size // unit, FIELDS)
+            grouped: Floats = padded.reshape(-1, size // unit, FIELDS)
+            return grouped
         steps = np.concatenate([self.market.steps(i)[:, column] for i in range(first, known)])
         offset = (first_ms - start - first * unit) // self._step_ms
         group = size // self._step_ms
-        return steps[offset : offset + (last_ms - first_ms) // self._step_ms].reshape(
-            -1, group, FIELDS
-        )
+        wanted = steps[offset : offset + (last_ms - first_ms) // self._step_ms]
+        folded: Floats = wanted.reshape(-1, group, FIELDS)
+        return folded
 
 
 def fold(rows: Floats) -> Floats:
@@ -132,9 +142,7 @@ def fold(rows: Floats) -> Floats:
     Returns:
         (series, 5), NaN where a series has no row.
     """
-    if len(rows) == 1:
-        return rows[0]
-    folded = np.full(rows.shape[1:], np.nan)
+    folded: Floats = np.full(rows.shape[1:], np.nan)
     if len(rows) == 0:
         return folded
     exists = ~np.isnan(rows[..., 3])

@@ -181,8 +181,7 @@ CREATE TABLE ml_labels (
         CONSTRAINT ml_labels_void_check CHECK (NOT void OR (known_at IS NOT NULL AND outcome IS
         NULL)),
         CONSTRAINT ml_labels_known_check CHECK ((known_at IS NOT NULL AND NOT void) = (log_return
-        IS NOT NULL) AND (log_return IS NULL OR outcome IS NOT NULL) AND (log_return IS NULL) =
-        (realized_volatility IS NULL)),
+        IS NOT NULL) AND (log_return IS NULL) = (realized_volatility IS NULL)),
         CONSTRAINT ml_labels_finite_check CHECK (weight > '-Infinity' AND weight < 'Infinity' AND
         log_return > '-Infinity' AND log_return < 'Infinity' AND realized_volatility > '-Infinity'
         AND realized_volatility < 'Infinity' AND uniqueness > '-Infinity' AND uniqueness <
@@ -190,6 +189,9 @@ CREATE TABLE ml_labels (
         CONSTRAINT ml_labels_ranges_check CHECK (weight >= 0 AND realized_volatility >= 0 AND
         uniqueness >= 0)
 )
+""",
+    """
+CREATE INDEX ml_labels_timeframe_horizon_known_at_idx ON ml_labels (timeframe, horizon, known_at)
 """,
     """
 CREATE TABLE ml_models_metadata (
@@ -452,21 +454,30 @@ CREATE TABLE trading_signals (
 # A revision is a change of prices or volume; a confirmation that changes nothing is none.
 CANDLE_HISTORY = """
 CREATE VIEW candle_history AS
-SELECT
-    ordered.*,
-    sum(changed) OVER (versions ROWS UNBOUNDED PRECEDING)::int AS revision
-FROM (
+WITH told AS (
     SELECT
-        candle_revisions.*,
+        instrument_id, timeframe, open_time, close_time, open, high, low, close, volume, trades,
+        event_time, confirmed, source, known_at, row_hash
+    FROM candles
+    UNION ALL
+    SELECT
+        instrument_id, timeframe, open_time, close_time, open, high, low, close, volume, trades,
+        event_time, confirmed, source, known_at, row_hash
+    FROM candle_revisions
+), compared AS (
+    SELECT
+        told.*,
         (ARRAY[open, high, low, close, volume]
             IS DISTINCT FROM lag(ARRAY[open, high, low, close, volume]) OVER versions)::int
             AS changed
-    FROM candle_revisions
+    FROM told
     WINDOW versions AS (
         PARTITION BY instrument_id, timeframe, open_time
         ORDER BY confirmed, event_time NULLS FIRST, trades NULLS FIRST, volume, row_hash
     )
-) AS ordered
+)
+SELECT compared.*, sum(changed) OVER (versions ROWS UNBOUNDED PRECEDING)::int AS revision
+FROM compared
 WINDOW versions AS (
     PARTITION BY instrument_id, timeframe, open_time
     ORDER BY confirmed, event_time NULLS FIRST, trades NULLS FIRST, volume, row_hash

@@ -8,7 +8,7 @@ is complete in itself: it calls no compiled function, and reads no number, of an
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numba import from_dtype, njit, types
@@ -20,6 +20,7 @@ Records = NDArray[np.void]
 FLOAT_1D = types.float64[::1]
 FLOAT_2D = types.float64[:, ::1]
 FLOAT_3D = types.float64[:, :, ::1]
+INT_TRIPLE = types.UniTuple(types.int64, 3)  # type: ignore[no-untyped-call]
 INT_1D = types.int64[::1]
 INT_2D = types.int64[:, ::1]
 
@@ -31,13 +32,10 @@ def records(dtype: np.dtype[np.void], dimensions: int) -> types.Type:
 
 def kernel(result: types.Type, *arguments: types.Type) -> Callable[[F], F]:
     """A function that Python calls: compiled eagerly, cached on disk, without the GIL."""
-    decorate: Callable[[F], F] = njit(
-        result(*arguments), cache=True, error_model="numpy", nogil=True
-    )
-    return decorate
+    decorate = njit(result(*arguments), cache=True, error_model="numpy", nogil=True)
+    return cast("Callable[[F], F]", decorate)
 
 
 def part(function: F) -> F:
     """A function that only kernels of the same file call."""
-    compiled: F = njit(function, error_model="numpy")
-    return compiled
+    return cast("F", njit(function, error_model="numpy"))

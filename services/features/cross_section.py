@@ -62,15 +62,28 @@ def _draw(rows: Records, tick: int, market: Records, sections: Floats) -> None:
 
 
 @part
+def _count_below(members: Floats, value: float) -> int:
+    """How many of the sorted `members` are below `value`: halving without a branch."""
+    low, size = 0, members.shape[0]
+    while size > 1:
+        half = size // 2
+        low += half * (members[low + half - 1] < value)
+        size -= half
+    return int(low + (members[low] < value))
+
+
+@part
 def _rank(value: float, section: Floats, tick: int) -> float:
     """Share of the members below `value`, ties by half; NaN without value or members."""
     count = int(section[1])
     if np.isnan(value) or section[0] != tick or count == 0:
         return np.nan
     members = section[HEAD : HEAD + count]
-    below = np.searchsorted(members, value, side="left")
-    equal = np.searchsorted(members, value, side="right") - below
-    return float((below + 0.5 * equal) / count)
+    below = _count_below(members, value)
+    above = below
+    while above < count and members[above] == value:
+        above += 1
+    return (below + 0.5 * (above - below)) / count
 
 
 @part

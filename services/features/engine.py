@@ -115,7 +115,7 @@ class FeatureEngine:
             return
         if (as_of_ms % self.timeframe.ms).any():
             raise ValueError(f"a close time that is off the grid of {self.timeframe}")
-        if (np.diff(as_of_ms) <= 0).any():
+        if len(as_of_ms) > 1 and (np.diff(as_of_ms) <= 0).any():
             raise OutOfOrderError("the ticks of a walk must each be newer than the last")
         if not late and as_of_ms[0] <= self._drawn_ms:
             raise OutOfOrderError(

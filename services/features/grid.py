@@ -13,6 +13,7 @@ from services.features.compiled import (
     FLOAT_3D,
     INT_1D,
     INT_2D,
+    INT_TRIPLE,
     Records,
     kernel,
     part,
@@ -43,7 +44,15 @@ def _is_impossible(candle: Floats) -> bool:
     return not (low <= close <= high and 0.0 <= candle[4] < EXTREME)
 
 
-@kernel(types.UniTuple(types.int64, 3), FLOAT_3D, INT_1D, INT_1D, SERIES_1D)
+@part
+def _is_absent(candle: Floats) -> bool:
+    known = 0
+    for value in candle:
+        known += not np.isnan(value)
+    return known == 0
+
+
+@kernel(INT_TRIPLE, FLOAT_3D, INT_1D, INT_1D, SERIES_1D)
 def first_fault(candles: Floats, ticks: Ints, slots: Ints, series: Records) -> tuple[int, int, int]:
     """The first candle that cannot be taken: (fault, its row, its column); changes nothing.
 
@@ -60,7 +69,7 @@ def first_fault(candles: Floats, ticks: Ints, slots: Ints, series: Records) -> t
         taken[slots[i]] = 1
     for t in range(candles.shape[0]):
         for i in range(slots.shape[0]):
-            if np.isnan(candles[t, i]).all():
+            if _is_absent(candles[t, i]):
                 continue
             if ticks[t] <= series[slots[i]]["tick"]:
                 return OUT_OF_ORDER, t, i

@@ -17,6 +17,7 @@ from services.features.feature_set import OHLCV, ROW
 
 FIRST_CAPACITY = 16
 FEATURES = len(OHLCV.columns)
+ROWS_AT_ONCE = 1024  # half a megabyte of rows: the kernels meet them in the cache
 
 
 class Ticks(NamedTuple):
@@ -92,9 +93,7 @@ class KernelState:
 
 def find_fault(state: KernelState, ticks: Ticks) -> Fault | None:
     """The first candle that `advance` could not take, if any; changes nothing."""
-    kind, tick, column = grid.first_fault(
-        ticks.candles, ticks.numbers, ticks.slots, state.series
-    )
+    kind, tick, column = grid.first_fault(ticks.candles, ticks.numbers, ticks.slots, state.series)
     return None if kind == grid.SOUND else Fault(kind, tick, column)
 
 
@@ -110,10 +109,21 @@ def advance(state: KernelState, ticks: Ticks, *, late: bool) -> tuple[Floats, Fl
         Values (T, n, columns of OHLCV), all NaN where there is no candle, and coverage (T, n).
     """
     shape = ticks.candles.shape[:2]
-    values = np.full((*shape, FEATURES), np.nan)
+    values, coverage = np.empty((*shape, FEATURES)), np.empty(shape)
+    length = max(1, ROWS_AT_ONCE // max(1, shape[1]))
+    for first in range(0, shape[0], length):
+        part = slice(first, first + length)
+        some = ticks._replace(as_of_ms=ticks.as_of_ms[part], candles=ticks.candles[part])
+        _fill(state, some, values[part], coverage[part], late=late)
+    return values, coverage
+
+
+def _fill(
+    state: KernelState, ticks: Ticks, values: Floats, coverage: Floats, *, late: bool
+) -> None:
+    values.fill(np.nan)
     rows = values.view(ROW)[..., 0]
-    presence = np.empty(shape, dtype=np.int64)
-    coverage = np.empty(shape)
+    presence = np.empty(coverage.shape, dtype=np.int64)
     numbers, slots, candles = ticks.numbers, ticks.slots, ticks.candles
     grid.place(candles, numbers, slots, state.series, presence, coverage)
     windows.roll(candles, presence, slots, state.windows, rows)
@@ -121,7 +131,6 @@ def advance(state: KernelState, ticks: Ticks, *, late: bool) -> tuple[Floats, Fl
     time_of_week.date(ticks.as_of_ms, presence, rows)
     across = cross_section.compare if late else cross_section.draw_and_compare
     across(rows, numbers, slots, state.moments, state.market, state.sections)
-    return values, coverage
 
 
 if __name__ == "__main__":

@@ -25,9 +25,7 @@ _NAMES = (
     "high low close obv gain loss atr plus_dm minus_dm true_range adx "
     "ema_fast ema_slow macd_signal ewma_variance"
 )
-RECURSIVE: Final = np.dtype(
-    [("count", np.int64), *((name, np.float64) for name in _NAMES.split())]
-)
+RECURSIVE: Final = np.dtype([("count", np.int64), *((name, np.float64) for name in _NAMES.split())])
 RECURSIVE_1D = records(RECURSIVE, 1)
 ROW_2D = records(ROW, 2)
 

@@ -22,6 +22,7 @@ SHORT: Final = 24
 BAND: Final = 20  # Bollinger, CCI
 SWING: Final = 14  # stochastic, Williams %R, MFI
 SMOOTH: Final = 3  # stochastic %K and %D
+ROUNDING: Final = 1e-12  # of a typical price; nearer ones differ only by their division by 3
 
 WINDOWS: Final = np.dtype(
     [
@@ -62,27 +63,56 @@ def _ratio(part_: float, whole: float) -> float:
 
 
 @part
-def _sum(window: Floats, first: int, last: int) -> float:
-    """The sum of the values `first` ≤ age < `last`, in four lanes; last - first = 4 k."""
-    end = window.shape[0] - first
+def _sum(window: Floats, first: int, last: int, origin: float) -> float:
+    """The sum of value - `origin` over `first` ≤ age < `last`; last - first = 4 k.
+
+    Four lanes, fixed by hand, since strict arithmetic lets no compiler reorder a sum.
+    """
     a, b, c, d = 0.0, 0.0, 0.0, 0.0
-    for i in range(window.shape[0] - last, end, 4):
-        a += window[i]
-        b += window[i + 1]
-        c += window[i + 2]
-        d += window[i + 3]
+    for i in range(window.shape[0] - last, window.shape[0] - first, 4):
+        a += window[i] - origin
+        b += window[i + 1] - origin
+        c += window[i + 2] - origin
+        d += window[i + 3] - origin
     return (a + b) + (c + d)
 
 
 @part
-def _sum_squares(window: Floats, first: int, last: int) -> float:
-    end = window.shape[0] - first
+def _sums(window: Floats, first: int, last: int) -> tuple[float, float]:
+    """The sums of the values and of their squares, as `_sum` takes them, in one pass."""
     a, b, c, d = 0.0, 0.0, 0.0, 0.0
-    for i in range(window.shape[0] - last, end, 4):
-        a += window[i] * window[i]
-        b += window[i + 1] * window[i + 1]
-        c += window[i + 2] * window[i + 2]
-        d += window[i + 3] * window[i + 3]
+    e, f, g, h = 0.0, 0.0, 0.0, 0.0
+    for i in range(window.shape[0] - last, window.shape[0] - first, 4):
+        a += window[i]
+        b += window[i + 1]
+        c += window[i + 2]
+        d += window[i + 3]
+        e += window[i] ** 2
+        f += window[i + 1] ** 2
+        g += window[i + 2] ** 2
+        h += window[i + 3] ** 2
+    return (a + b) + (c + d), (e + f) + (g + h)
+
+
+@part
+def _sum_squares(window: Floats, first: int, last: int, origin: float) -> float:
+    a, b, c, d = 0.0, 0.0, 0.0, 0.0
+    for i in range(window.shape[0] - last, window.shape[0] - first, 4):
+        a += (window[i] - origin) ** 2
+        b += (window[i + 1] - origin) ** 2
+        c += (window[i + 2] - origin) ** 2
+        d += (window[i + 3] - origin) ** 2
+    return (a + b) + (c + d)
+
+
+@part
+def _sum_distances(window: Floats, length: int, origin: float) -> float:
+    a, b, c, d = 0.0, 0.0, 0.0, 0.0
+    for i in range(window.shape[0] - length, window.shape[0], 4):
+        a += abs(window[i] - origin)
+        b += abs(window[i + 1] - origin)
+        c += abs(window[i + 2] - origin)
+        d += abs(window[i + 3] - origin)
     return (a + b) + (c + d)
 
 
@@ -93,15 +123,8 @@ def _moments(window: Floats, length: int) -> tuple[float, float]:
     Taken about the newest value: a constant window has a deviation of exactly 0.
     """
     newest = window[window.shape[0] - 1]
-    first = window.shape[0] - length
-    total = 0.0
-    for i in range(first, window.shape[0]):
-        total += window[i] - newest
-    shift = total / length
-    squares = 0.0
-    for i in range(first, window.shape[0]):
-        squares += (window[i] - newest - shift) ** 2
-    return newest + shift, math.sqrt(squares / length)
+    mean = newest + _sum(window, 0, length, newest) / length
+    return mean, math.sqrt(_sum_squares(window, 0, length, mean) / length)
 
 
 @part
@@ -116,10 +139,11 @@ def _take(candle: Floats, state: np.void, row: np.void) -> None:
     row["gk_variance_1"] = gk_variance
     if state["count"] > 0:
         change = close - state["close"][SHORT - 1]
-        flow = typical - state["typical"][SHORT - 1]
+        rise = typical - state["typical"][SHORT - 1]
+        rise = rise if abs(rise) > ROUNDING * typical else 0.0
         _push(state["returns"], math.log(close / state["close"][SHORT - 1]))
         _push(state["signed_volume"], np.sign(change) * volume)
-        _push(state["signed_flow"], np.sign(flow) * typical * volume)
+        _push(state["signed_flow"], np.sign(rise) * typical * volume)
     state["count"] += 1
     _push(state["gk_variance"], gk_variance)
     _push(state["high"], high)
@@ -142,43 +166,48 @@ def _shape(candle: Floats, row: np.void) -> None:
 
 @part
 def _returns(state: np.void, row: np.void) -> None:
-    known = state["count"] - 1
-    returns = state["returns"]
-    sum_4 = _sum(returns, 0, 4)
-    sum_12 = sum_4 + _sum(returns, 4, 12)
-    sum_24 = sum_12 + _sum(returns, 12, 24)
-    sum_72 = sum_24 + _sum(returns, 24, 72)
+    """Returns over several windows and what their squares say."""
+    known, returns = state["count"] - 1, state["returns"]
+    sum_4, squares_4 = _sums(returns, 0, 4)
+    sum_12, squares_12 = _sums(returns, 4, 12)
+    sum_24, squares_24 = _sums(returns, 12, 24)
+    sum_72, squares_72 = _sums(returns, 24, 72)
+    sum_168, squares_168 = _sums(returns, 72, LONG)
+    sum_12 += sum_4
+    sum_24 += sum_12
+    sum_72 += sum_24
     row["log_return_1"] = _known(known, 1, returns[LONG - 1])
     row["log_return_4"] = _known(known, 4, sum_4)
     row["log_return_12"] = _known(known, 12, sum_12)
     row["log_return_24"] = _known(known, 24, sum_24)
     row["log_return_72"] = _known(known, 72, sum_72)
-    row["log_return_168"] = _known(known, LONG, sum_72 + _sum(returns, 72, LONG))
-
-
-@part
-def _volatility(state: np.void, row: np.void) -> None:
-    known, returns, gk_variance = state["count"] - 1, state["returns"], state["gk_variance"]
-    squares_4 = _sum_squares(returns, 0, 4)
-    squares_24 = squares_4 + _sum_squares(returns, 4, 24)
-    squares_168 = squares_24 + _sum_squares(returns, 24, LONG)
-    downside = 0.0
-    for i in range(LONG - 24, LONG):
-        downside += min(returns[i], 0.0) ** 2
+    row["log_return_168"] = _known(known, LONG, sum_72 + sum_168)
+    squares_24 += squares_4 + squares_12
+    squares_168 += squares_24 + squares_72
     volatility_24, volatility_168 = math.sqrt(squares_24 / 24), math.sqrt(squares_168 / LONG)
     row["realized_volatility_4"] = _known(known, 4, math.sqrt(squares_4 / 4))
     row["realized_volatility_24"] = _known(known, 24, volatility_24)
     row["realized_volatility_168"] = _known(known, LONG, volatility_168)
     row["volatility_ratio_24_168"] = _known(known, LONG, _ratio(volatility_24, volatility_168))
+    downside = 0.0
+    for i in range(LONG - 24, LONG):
+        downside += min(returns[i], 0.0) ** 2
     row["downside_share_24"] = _known(known, 24, _ratio(downside, squares_24))
-    gk_4 = _sum(gk_variance, 0, 4)
-    gk_24 = gk_4 + _sum(gk_variance, 4, 24)
-    row["gk_variance_4"] = _known(known, 3, gk_4 / 4)
-    row["gk_variance_24"] = _known(known, 23, gk_24 / 24)
-    row["gk_variance_168"] = _known(known, 167, (gk_24 + _sum(gk_variance, 24, LONG)) / LONG)
-    squared_range = _sum_squares(state["log_range"], 0, SHORT) / SHORT
+
+
+@part
+def _range_volatility(state: np.void, row: np.void) -> None:
+    """Garman-Klass variances and Parkinson's volatility, from the candles' own ranges."""
+    count, gk_variance = state["count"], state["gk_variance"]
+    gk_4 = _sum(gk_variance, 0, 4, 0.0)
+    gk_24 = gk_4 + _sum(gk_variance, 4, 24, 0.0)
+    gk_168 = gk_24 + _sum(gk_variance, 24, LONG, 0.0)
+    row["gk_variance_4"] = _known(count, 4, gk_4 / 4)
+    row["gk_variance_24"] = _known(count, 24, gk_24 / 24)
+    row["gk_variance_168"] = _known(count, LONG, gk_168 / LONG)
+    squared_range = _sum_squares(state["log_range"], 0, SHORT, 0.0) / SHORT
     parkinson = math.sqrt(squared_range / (4.0 * math.log(2.0)))
-    row["parkinson_volatility_24"] = _known(known, 23, parkinson)
+    row["parkinson_volatility_24"] = _known(count, SHORT, parkinson)
 
 
 @part
@@ -214,10 +243,9 @@ def _bands(state: np.void, row: np.void) -> None:
     row["bollinger_position"] = _known(count, BAND, position)
     row["bollinger_width"] = _known(count, BAND, 4.0 * deviation / middle)
     mean, spread = _moments(state["typical"], BAND)
-    distance = 0.0
-    for i in range(SHORT - BAND, SHORT):
-        distance += abs(state["typical"][i] - mean)
-    distance = distance / BAND if spread > 0.0 else 0.0
+    distance = _sum_distances(state["typical"], BAND, mean) / BAND
+    if spread <= ROUNDING * mean:
+        distance = 0.0
     cci = _ratio(state["typical"][SHORT - 1] - mean, 0.015 * distance)
     row["cci_20"] = _known(count, BAND, cci)
 
@@ -225,14 +253,14 @@ def _bands(state: np.void, row: np.void) -> None:
 @part
 def _volume(state: np.void, row: np.void) -> None:
     count, volumes = state["count"], state["volume"]
-    total = _sum(volumes, 0, SHORT)
+    total = _sum(volumes, 0, SHORT, 0.0)
     traded = 0.0
     for i in range(SHORT):
         traded += volumes[i] * state["typical"][i]
     vwap = _ratio(traded, total)
     row["vwap"] = _known(count, SHORT, vwap)
     row["vwap_distance"] = _known(count, SHORT, state["close"][SHORT - 1] / vwap - 1.0)
-    signed = _sum(state["signed_volume"], 0, SHORT)
+    signed = _sum(state["signed_volume"], 0, SHORT, 0.0)
     row["obv_ratio_24"] = _known(count, SHORT + 1, _ratio(signed, total))
     mean, deviation = _moments(volumes, SHORT)
     row["volume_z_24"] = _known(count, SHORT, _ratio(volumes[SHORT - 1] - mean, deviation))
@@ -265,7 +293,7 @@ def roll(candles: Floats, presence: Ints, slots: Ints, states: Records, rows: Re
             _take(candles[t, i], state, row)
             _shape(candles[t, i], row)
             _returns(state, row)
-            _volatility(state, row)
+            _range_volatility(state, row)
             _range(state, row)
             _bands(state, row)
             _volume(state, row)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from domain.errors import ArtifactError
@@ -15,7 +16,7 @@ from services.models.engines import ENGINES
 from services.models.forecaster import Forecaster
 from services.models.logistic import Logistic
 
-BOOSTED = {
+BOOSTED: Mapping[Target, Callable[..., Forecaster]] = {
     Target.DIRECTION: BoostedDirection,
     Target.VOLATILITY: BoostedVolatility,
     Target.QUANTILES: BoostedQuantiles,

@@ -45,7 +45,8 @@ class ClassPrior(Forecaster):
         total = int(self._counts.sum())
         if total < MINIMUM_LABELS:
             return np.full(3, 1 / 3)
-        return (self._counts + 1) / (total + 3)
+        frequencies: Floats = (self._counts + 1) / (total + 3)
+        return frequencies
 
 
 class Ewma(Forecaster):
@@ -62,7 +63,8 @@ class Ewma(Forecaster):
         self._schedule = RefitSchedule()
 
     def forecast(self, table: Table) -> Floats:
-        return table.ewma_sigma(self.horizon) * np.sqrt(self._scale)
+        sigma: Floats = table.ewma_sigma(self.horizon) * np.sqrt(self._scale)
+        return sigma
 
     def learn(self, examples: Examples) -> None:
         pairs = np.column_stack(
@@ -136,4 +138,5 @@ class EmpiricalQuantiles(Forecaster):
         wanted = np.array(QUANTILE_LEVELS) * below[-1]
         bins = np.searchsorted(below, wanted)
         inside = 1 - (below[bins] - wanted) / self._counts[bins]
-        return (bins + inside) * self.WIDTH - self.LIMIT
+        quantiles: Floats = (bins + inside) * self.WIDTH - self.LIMIT
+        return quantiles

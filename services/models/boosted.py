@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -66,6 +67,9 @@ def fit_volatility(
     """Trees on what a log-HAR with EWMA leaves of ln rv², squared error.
 
     The bias factor, mean of rv² / exp(fit), is QLIKE's best scale on the training rows.
+
+    Raises:
+        ValueError: no row can be used.
     """
     table = Table.of(examples)
     regressors = volatility_regressors(table)
@@ -73,6 +77,8 @@ def fit_volatility(
     logs = np.log(np.where(variance > FLOOR, variance, np.nan))
     weights = examples.uniqueness
     rows = np.isfinite(regressors).all(axis=1) & np.isfinite(logs) & (weights > 0)
+    if not rows.any():
+        raise ValueError("no row has a realised volatility and the variances to explain it")
     regressors, logs, weights = regressors[rows], logs[rows], weights[rows]
     weighted = regressors * weights[:, None]
     coefficients = solve(weighted.T @ regressors, weighted.T @ logs)
@@ -117,6 +123,11 @@ def fit_quantiles(
     return _bundle(recipe, horizon, columns, payloads)
 
 
+def nothing(target: Target) -> Floats:
+    """The forecast of no rows."""
+    return np.empty(0) if target is Target.VOLATILITY else np.empty((0, 3))
+
+
 class Boosted(Forecaster):
     """A fitted booster: its columns and its raw scores."""
 
@@ -139,15 +150,22 @@ class Boosted(Forecaster):
             raise ArtifactError(f"the artifact of {self.name} lacks {error}") from error
         self._raw: list[Raw] = [engine.load(payload) for payload in payloads]
 
+    def forecast(self, table: Table) -> Floats:
+        # The libraries refuse to predict no rows.
+        return self._of_rows(table) if len(table) else nothing(self.target)
+
+    @abstractmethod
+    def _of_rows(self, table: Table) -> Floats: ...
+
 
 class BoostedDirection(Boosted):
     """Class probabilities; NaN where no feature is known."""
 
     parts = ("classes",)
 
-    def forecast(self, table: Table) -> Floats:
+    def _of_rows(self, table: Table) -> Floats:
         inputs = table.select(self._columns)
-        known = np.isfinite(inputs).any(axis=1)[:, None]
+        known = np.isfinite(inputs).any(axis=1, keepdims=True)
         return np.where(known, softmax(self._raw[0](inputs)), np.nan)
 
 
@@ -163,11 +181,12 @@ class BoostedVolatility(Boosted):
         self._coefficients = np.array(description["coefficients"])
         self._bias = float(description["bias"])
 
-    def forecast(self, table: Table) -> Floats:
+    def _of_rows(self, table: Table) -> Floats:
         regressors = volatility_regressors(table)
         inputs = volatility_inputs(table, self._columns, regressors)
         fit = regressors @ self._coefficients + self._raw[0](inputs)
-        return np.sqrt(np.exp(fit) * self._bias)
+        sigma: Floats = np.sqrt(np.exp(fit) * self._bias)
+        return sigma
 
 
 class BoostedQuantiles(Boosted):
@@ -175,8 +194,8 @@ class BoostedQuantiles(Boosted):
 
     parts = tuple(f"q{round(100 * level)}" for level in QUANTILE_LEVELS)
 
-    def forecast(self, table: Table) -> Floats:
+    def _of_rows(self, table: Table) -> Floats:
         inputs = table.select(self._columns)
-        known = np.isfinite(inputs).any(axis=1)[:, None]
+        known = np.isfinite(inputs).any(axis=1, keepdims=True)
         ratio = np.sort(np.column_stack([raw(inputs) for raw in self._raw]), axis=1)
         return np.where(known, ratio * table.ewma_sigma(self.horizon)[:, None], np.nan)

@@ -173,7 +173,14 @@ class CatBoost:
             parameters |= {"loss_function": "RMSE"}
         model = library.CatBoost(parameters)
         answers = task.answers.astype(np.int64) if task.objective == "classes" else task.answers
-        model.fit(library.Pool(task.inputs, label=answers, weight=task.weights))
+        pool = library.Pool(task.inputs, label=answers, weight=task.weights)
+        if task.objective == "classes":  # the other libraries start at the frequencies
+            start = np.log(np.bincount(answers, weights=task.weights) / task.weights.sum())
+            pool.set_baseline(np.tile(start, (len(answers), 1)))
+            model.fit(pool)
+            model.set_scale_and_bias(1.0, start.tolist())
+        else:
+            model.fit(pool)
         metadata = model.get_metadata()
         metadata["train_finish_time"] = metadata["model_guid"] = ""
         with tempfile.TemporaryDirectory() as folder:

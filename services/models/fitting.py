@@ -7,12 +7,11 @@ import importlib.metadata
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
 
-from domain.events import QUANTILE_LEVELS, Examples, Floats, Ints, Target
+from domain.events import Examples, Floats, Ints, Target
 from domain.market import Instrument
 from services.models.artifacts import open_model
 from services.models.baseline import ClassPrior, EmpiricalQuantiles, Ewma
@@ -26,6 +25,7 @@ from services.models.sample import knowledge_ms
 from services.models.walk_forward import (
     History,
     Split,
+    SplitKind,
     lean_split,
     refresh_split,
     walk_forward,
@@ -34,14 +34,6 @@ from services.models.walk_forward import (
 NEWEST_ROWS = 50_000
 
 Baseline = ClassPrior | Ewma | Har | EmpiricalQuantiles
-
-
-class SplitKind(StrEnum):
-    """How a fit is judged."""
-
-    LEAN = "lean"  # one fit; the last fifth is the locked holdout
-    REFRESH = "refresh"  # two fits: without the last 30 blocks, and on all rows
-    FOLDS = "folds"  # walk-forward before the holdout, and one fit on all of that
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -64,6 +56,9 @@ class Judged:
 
     instruments: tuple[Instrument, ...]  # (k,)
     as_of_ms: Ints  # (k,)
+    outcome: Floats  # (k,) what happened
+    log_return: Floats  # (k,)
+    realized_volatility: Floats  # (k,)
     forecast: Floats  # (k,) or (k, 3)
     losses: Floats  # (k,); NaN = not scored
     baseline_losses: Mapping[str, Floats]  # model name → (k,)
@@ -100,7 +95,7 @@ def fit(task: FitTask) -> FitResult:
     """
     started = time.perf_counter()
     target = task.recipe.target
-    examples = _newest(task.examples, task.newest_rows)
+    examples = _newest(task.examples, target, task.newest_rows)
     splits, final = _splits(task, examples)
     train = _fitter(task)
     models = [_train(train, examples, split.train) for split in splits]
@@ -194,12 +189,16 @@ def baselines(target: Target, horizon: int) -> tuple[Baseline, ...]:
     return (Ewma(horizon=horizon), Har(horizon=horizon))
 
 
-def _newest(examples: Examples, rows: int) -> Examples:
-    return examples.take(np.arange(max(len(examples) - rows, 0), len(examples)))
+def _newest(examples: Examples, target: Target, rows: int) -> Examples:
+    """The last `rows` of those whose label is known."""
+    known = np.flatnonzero(knowledge_ms(examples, target) > 0)
+    return examples.take(known[-rows:])
 
 
 def _splits(task: FitTask, examples: Examples) -> tuple[list[Split], Ints]:
     """The splits that judge, and the rows of the fit that is kept."""
+    if not len(examples):
+        raise ValueError("no rows to fit on")
     known_ms = knowledge_ms(examples, task.recipe.target)
     history = History(examples.as_of_ms, known_ms, embargo_ms=task.horizon_ms)
     if task.split is SplitKind.REFRESH:
@@ -245,6 +244,9 @@ def _judge(
     return Judged(
         instruments=tested.instruments,
         as_of_ms=tested.as_of_ms,
+        outcome=tested.outcome,
+        log_return=tested.log_return,
+        realized_volatility=tested.realized_volatility,
         forecast=forecast,
         losses=row_losses(target, forecast, tested),
         baseline_losses={
@@ -260,7 +262,6 @@ def _forecast(artifact: bytes, examples: Examples) -> Floats:
 
 
 def _coverage(quantiles: Floats, log_return: Floats) -> float:
-    assert len(QUANTILE_LEVELS) == quantiles.shape[1]  # noqa: S101 - shape
     said = np.isfinite(quantiles).all(axis=1)
     inside = (log_return >= quantiles[:, 0]) & (log_return <= quantiles[:, -1])
     return float(inside[said].mean()) if said.any() else float("nan")

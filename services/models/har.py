@@ -23,8 +23,7 @@ def har_regressors(table: Table) -> Floats:
 
 def solve(gram: Floats, moment: Floats) -> Floats:
     """Least squares from normal equations; regressors that say the same share the weight."""
-    solution: Floats = np.linalg.lstsq(gram, moment, rcond=1e-12)[0]
-    return solution
+    return np.asarray(np.linalg.lstsq(gram, moment, rcond=1e-12)[0], dtype=np.float64)
 
 
 class Har(Forecaster):
@@ -98,4 +97,5 @@ class Har(Forecaster):
         """Squared volatilities, realised and fitted, shape (n, 2)."""
         # Row by row: a matrix product may round differently in batches of another size.
         fit = (rows[:, :SIZE] * self._coefficients).sum(axis=1)
-        return np.exp(np.column_stack((rows[:, SIZE], fit)))
+        variances: Floats = np.exp(np.column_stack((rows[:, SIZE], fit)))
+        return variances

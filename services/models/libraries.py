@@ -10,7 +10,7 @@ from typing import Any
 def load_library(name: str) -> Any:  # noqa: ANN401 - the libraries are untyped
     """Import `name` when first needed.
 
-    XGBoost and LightGBM import scikit-learn for wrappers that are not used here, which
+    XGBoost, LightGBM and River import scikit-learn for parts that are not used here, which
     costs seconds and over 60 MB. They do without it when it cannot be imported.
     """
     if name in sys.modules or "sklearn" in sys.modules:

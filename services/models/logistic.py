@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,6 @@ import numpy as np
 from domain.events import Examples, Floats, Target
 from services.models.bundle import write_bundle
 from services.models.forecaster import Forecaster, Table
-from services.models.libraries import load_library
 from services.models.recipes import Recipe
 from services.models.sample import Sample, medians, sample_weights, softmax
 
@@ -31,8 +31,8 @@ def fit_logistic(
     scale = np.where(deviation > 0, deviation, 1.0)
     scaled = Sample(((filled - mean) / scale).clip(-CLIP, CLIP), sample.answers, sample.weights)
     scaled = scaled.with_every_class(np.zeros(len(columns)))
-    regression = load_library("sklearn.linear_model").LogisticRegression(
-        C=1 / recipe.l2, max_iter=ITERATIONS, tol=1e-6
+    regression = importlib.import_module("sklearn.linear_model").LogisticRegression(
+        C=1 / recipe.l2, max_iter=ITERATIONS
     )
     regression.fit(scaled.inputs, scaled.answers, sample_weight=scaled.weights)
     description = {
@@ -71,4 +71,4 @@ class Logistic(Forecaster):
         known = np.isfinite(inputs)
         scaled = (np.where(known, inputs, self._medians) - self._mean) / self._scale
         scores = scaled.clip(-CLIP, CLIP) @ self._coefficients.T + self._intercepts
-        return np.where(known.any(axis=1)[:, None], softmax(scores), np.nan)
+        return np.where(known.any(axis=1, keepdims=True), softmax(scores), np.nan)

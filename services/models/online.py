@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import numpy as np
-from river import compose, linear_model, optim, preprocessing
+import math
+from typing import Any
 
+import numpy as np
+
+from domain.errors import ArtifactError
 from domain.events import Examples, Floats, Target
 from services.models.forecaster import Forecaster, Table
+from services.models.libraries import load_library
 from services.models.sample import softmax
 from services.models.state import read_state, write_state
+
+load_library("river.preprocessing")  # which else brings scikit-learn with it
+from river import compose, linear_model, optim, preprocessing  # noqa: E402
 
 CLASSES = (-1, 0, 1)
 CLIP = 5.0  # standard deviations
@@ -20,15 +27,18 @@ DECAY = 0.5
 
 def bounded(scaled: dict[str, float]) -> dict[str, float]:
     """Clip at ±5 standard deviations and add the constant that River's softmax lacks."""
-    inputs = {name: min(max(value, -CLIP), CLIP) for name, value in scaled.items()}
+    inputs = {
+        name: value if -CLIP < value < CLIP else math.copysign(CLIP, value)
+        for name, value in scaled.items()
+    }
     inputs[INTERCEPT] = 1.0
     return inputs
 
 
-class StepOnce(optim.SGD):  # type: ignore[misc]  # River has no types
+class StepOnce(optim.SGD):
     """River's SGD, its learning rate read once a step instead of once a weight."""
 
-    def _step_with_dict(self, w: dict[str, float], g: dict[str, float]) -> dict[str, float]:
+    def _step_with_dict(self, w: Any, g: Any) -> Any:  # noqa: ANN401 - River's signature
         rate = self.learning_rate
         for name, gradient in g.items():
             w[name] -= rate * gradient
@@ -93,7 +103,8 @@ class RiverSoftmax(Forecaster):
 
     def restore(self, state: bytes) -> None:
         content = read_state(state, self.name, self.horizon)
-        self.columns = tuple(content["columns"])
+        if tuple(content["columns"]) != self.columns:
+            raise ArtifactError(f"the state of {self.name} was learnt from other columns")
         self.learnt, self.skipped = content["learnt"], content["skipped"]
         scaler, regression = self._scaler, self._regression
         for position, name in enumerate(self.columns):

@@ -37,7 +37,7 @@ def _recipes() -> tuple[Recipe, ...]:
         # Three trees a round: fewer rounds keep 500 rows within 3 ms.
         Recipe(kind="xgboost", target=direction, trees=70, learning_rate=0.08, min_child=50.0),
         Recipe(kind="lightgbm", target=direction, trees=70, learning_rate=0.08),
-        Recipe(kind="catboost", target=direction, trees=150),
+        Recipe(kind="catboost", target=direction, trees=150, learning_rate=0.08),
         Recipe(kind="lightgbm", target=volatility),
         Recipe(kind="xgboost", target=volatility),
         Recipe(kind="catboost", target=volatility, trees=150),

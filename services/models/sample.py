@@ -45,9 +45,15 @@ class Sample:
     weights: Floats  # (m,)
 
     def usable(self) -> Sample:
-        """Without rows that have no answer, no weight or no input at all."""
+        """Without rows that have no answer, no weight or no input at all.
+
+        Raises:
+            ValueError: none remains.
+        """
         rows = np.isfinite(self.answers) & (self.weights > 0)
         rows &= np.isfinite(self.inputs).any(axis=1)
+        if not rows.any():
+            raise ValueError("no row has an answer, a weight and a known feature")
         return Sample(self.inputs[rows], self.answers[rows], self.weights[rows])
 
     def with_every_class(self, neutral: Floats) -> Sample:

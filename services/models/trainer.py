@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from domain.market import Timeframe
-from services.models.fitting import SplitKind
+from services.models.walk_forward import SplitKind
 
 MINIMUM_ROWS = 1_000
 SHORT_DELAY = timedelta(minutes=15)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 
@@ -10,6 +12,14 @@ from domain.events import Ints
 
 HOLDOUT = 0.2  # the locked last fifth
 REFRESH_BLOCKS = 30  # of two horizons
+
+
+class SplitKind(StrEnum):
+    """How a fit is judged."""
+
+    LEAN = "lean"  # one fit; the last fifth is the locked holdout
+    REFRESH = "refresh"  # two fits: without the last 30 blocks, and on all rows
+    FOLDS = "folds"  # walk-forward before the holdout, and one fit on all of that
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,8 +78,5 @@ def walk_forward(history: History, *, folds: int = 6) -> list[Split]:
     """
     start_ms, end_ms = int(history.as_of_ms.min()), history.last(HOLDOUT)
     edges = np.linspace(start_ms, end_ms, folds + 2).astype(np.int64)[1:]
-    splits = [
-        history.split_at(int(start), int(stop))
-        for start, stop in zip(edges[:-1], edges[1:], strict=True)
-    ]
+    splits = [history.split_at(int(start), int(stop)) for start, stop in itertools.pairwise(edges)]
     return [split for split in splits if len(split.train) and len(split.test)]

@@ -23,6 +23,7 @@ from services.predictions.pool import (
 )
 
 HALF_LIFE: Final = timedelta(days=30)  # of a member's record: a bad month fades in about two
+ON_TRIAL: Final = "on trial: "
 SCALED: Final = "scaled.quantiles"  # empirical quantiles on the pooled volatility
 
 Blend = Callable[[Sequence[Floats], Floats], Floats]
@@ -44,6 +45,11 @@ class Seat:
     model: Model
     role: Role  # member or challenger
 
+    @property
+    def place(self) -> str:
+        """Where its forecasts are kept: a challenger may bear the name of the member it tries."""
+        return self.model.name if self.role is Role.MEMBER else f"{ON_TRIAL}{self.model.name}"
+
 
 def members_version(members: Mapping[str, str]) -> str:
     """Twelve hex digits that change whenever a member or its version does."""
@@ -59,6 +65,16 @@ class Composition:
         self.target = target
         self.seats: dict[str, Seat] = {}
         self.pool = Pool(horizon=horizon, discount=0.5 ** (1 / ticks), rate=_RATES[target])
+
+    def take(self, seat: Seat) -> None:
+        """Seat a model; one that becomes a member leaves its trial."""
+        if seat.role is Role.MEMBER:
+            self.seats.pop(f"{ON_TRIAL}{seat.model.name}", None)
+        self.seats[seat.place] = seat
+
+    def vacate(self, name: str) -> None:
+        """Take a model off its trial."""
+        self.seats.pop(f"{ON_TRIAL}{name}", None)
 
     def members(self) -> list[str]:
         return [name for name, seat in self.seats.items() if seat.role is Role.MEMBER]

@@ -57,9 +57,14 @@ class Predictor:
 
     def seat(self, model: Model, role: Role) -> None:
         """Give `model` the role of member or challenger, replacing its earlier version."""
-        self._compositions[model.target].seats[model.name] = Seat(model=model, role=role)
+        self._compositions[model.target].take(Seat(model=model, role=role))
+
+    def vacate(self, target: Target, name: str) -> None:
+        """End the trial of a challenger."""
+        self._compositions[target].vacate(name)
 
     def seats(self) -> dict[str, Seat]:
+        """Who sits where; a challenger's place is not its name."""
         return {n: seat for c in self._compositions.values() for n, seat in c.seats.items()}
 
     def weights(self) -> dict[str, float]:
@@ -201,7 +206,7 @@ class Predictor:
         seat = self._compositions[target].seats.get(name)
         return prediction(
             batch,
-            Row.of(name, target, values),
+            Row.of(seat.model.name if seat else name, target, values),
             self.horizon,
             role=seat.role if seat else Role.MEMBER,
             version=seat.model.version if seat else self._pool_version(target),

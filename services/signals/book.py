@@ -33,7 +33,7 @@ class SignalBook:
         self._listings = dict(listings or {})
         self._open: dict[tuple[Instrument, int], Signal] = {}
 
-    def list(self, listing: Listing) -> None:
+    def enlist(self, listing: Listing) -> None:
         """Learn an instrument's tick size."""
         self._listings[listing.instrument] = listing
 

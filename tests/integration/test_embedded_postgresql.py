@@ -14,14 +14,15 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 
 from backend.store import database
-from backend.store.embedded import EmbeddedPostgres, free_port, working_in
+from backend.store.embedded import EmbeddedPostgres
+from backend.store.postmaster import working_in
 from backend.store.programs import WHEEL, find_binaries, root_accounts
 from domain.errors import StateFolderError, StoreUnavailableError
 
@@ -29,28 +30,41 @@ ROOT = Path(__file__).parents[2]
 
 OWNER = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 from backend.store.embedded import EmbeddedPostgres
+from backend.store.programs import find_account
 
-with EmbeddedPostgres(Path(sys.argv[1])) as url:
+state = Path(sys.argv[1])
+account = find_account(state)
+if sys.argv[2] == "stays":
+    kept = [word for word in account.prefix if word not in ("--pdeathsig", "INT")]
+    account = replace(account, prefix=(*kept[:-1], "--no-new-privs", "--"))
+with EmbeddedPostgres(state, account=account) as url:
     print(url, flush=True)
     sys.stdin.read()
 """
 
 
 @pytest.fixture(scope="module")
-def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A state folder whose server was made, and given a row, and stopped."""
-    state = tmp_path_factory.mktemp("fresh") / "state"
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state folder whose server was made, given a row, and stopped.
+
+    Its tests share it: each leaves it with no server, and with `kept` in it. Its path is
+    longer than a socket's may be.
+    """
+    state = tmp_path_factory.mktemp("deep") / ("x" * 60) / ("y z" * 20) / "state"
     with EmbeddedPostgres(state) as url:
         asyncio.run(ask(url, "CREATE TABLE kept AS SELECT 42 AS answer"))
     return state
 
 
 @pytest.fixture
-def state(fresh: Path, tmp_path: Path) -> Path:
-    """A state folder of the test's own, as `fresh` left it."""
-    return Path(shutil.copytree(fresh, tmp_path / "state"))
+def open_folder() -> Iterator[Path]:
+    """A folder that other users can reach; pytest's own they cannot."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 async def ask(url: str, query: str) -> Any:
@@ -62,10 +76,12 @@ async def ask(url: str, query: str) -> Any:
 
 
 @contextmanager
-def another_process(state: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def another_process(
+    state: Path, *, server: str = "dies with it"
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A process that runs the server of the folder, and the server's URL."""
-    with subprocess.Popen(
-        [sys.executable, "-c", OWNER, str(state)],
+    with subprocess.Popen(  # noqa: S603 - our own script
+        [sys.executable, "-c", OWNER, str(state), server],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -91,7 +107,7 @@ def wait_for_the_end_of(pid: int) -> None:
         os.close(descriptor)
 
 
-async def test_a_second_start_finds_what_the_first_committed(state: Path):
+async def test_a_second_start_finds_what_the_first_committed(state: Path) -> None:
     server = EmbeddedPostgres(state)
     for _ in range(2):
         url = server.start()
@@ -104,18 +120,20 @@ async def test_a_second_start_finds_what_the_first_committed(state: Path):
         assert working_in(state / "postgres") == []
 
 
-async def test_it_listens_on_loopback_alone_and_asks_for_the_password(state: Path):
+async def test_it_listens_on_loopback_alone_and_asks_for_the_password(state: Path) -> None:
     with EmbeddedPostgres(state) as url:
         assert await ask(url, "SHOW listen_addresses") == "127.0.0.1"
         assert await ask(url, "SHOW unix_socket_directories") == ""
         stored = await ask(url, "SELECT rolpassword FROM pg_authid WHERE rolname = 'alphapulse'")
         assert stored.startswith("SCRAM-SHA-256$")
         with pytest.raises(StoreUnavailableError, match="password authentication failed"):
-            await database.connect(url.replace(":alphapulse", "").replace("alphapulse:", "alphapulse:x"))
+            await database.connect(
+                url.replace(":alphapulse", "").replace("alphapulse:", "alphapulse:x")
+            )
     assert stat.S_IMODE((state / "postgres.password").stat().st_mode) == 0o600
 
 
-async def test_it_is_durable_in_utc_and_needs_no_shared_memory_folder(state: Path):
+async def test_it_is_durable_in_utc_and_needs_no_shared_memory_folder(state: Path) -> None:
     with EmbeddedPostgres(state) as url:
         assert await ask(url, "SHOW synchronous_commit") == "on"
         assert await ask(url, "SHOW fsync") == "on"
@@ -124,7 +142,7 @@ async def test_it_is_durable_in_utc_and_needs_no_shared_memory_folder(state: Pat
         assert await ask(url, "SHOW server_encoding") == "UTF8"
 
 
-async def test_no_server_outlives_a_killed_process(state: Path):
+async def test_no_server_outlives_a_killed_process(state: Path) -> None:
     with another_process(state) as (process, url):
         await ask(url, "CREATE TABLE later AS SELECT 43 AS answer")
         postmaster = postmaster_of(state)
@@ -137,41 +155,43 @@ async def test_no_server_outlives_a_killed_process(state: Path):
             assert await ask(again, "SELECT answer FROM later") == 43
 
 
-async def test_committed_rows_outlive_the_server_killed_with_its_process(state: Path):
+async def test_committed_rows_outlive_the_server_killed_with_its_process(state: Path) -> None:
     with another_process(state) as (process, url):
-        await ask(url, "CREATE TABLE later AS SELECT 43 AS answer")
+        await ask(url, "CREATE TABLE last AS SELECT 43 AS answer")
         os.kill(postmaster_of(state), signal.SIGKILL)
         process.kill()
         process.wait()
 
         with EmbeddedPostgres(state) as again:
-            assert await ask(again, "SELECT answer FROM later") == 43
+            assert await ask(again, "SELECT answer FROM last") == 43
 
 
-async def test_a_server_left_running_is_ended_before_another_starts(state: Path):
-    with another_process(state) as (process, url):
-        postmaster = postmaster_of(state)
-        # Frozen, it cannot obey the kernel's request before the next start looks for it.
-        os.kill(postmaster, signal.SIGSTOP)
+async def test_a_server_left_running_is_ended_before_another_starts(state: Path) -> None:
+    with another_process(state, server="stays") as (process, url):
         process.kill()
         process.wait()
-        thaw = threading.Timer(0.2, os.kill, (postmaster, signal.SIGCONT))
-        thaw.start()
+        left = postmaster_of(state)
 
-        with EmbeddedPostgres(state) as again:
-            assert postmaster_of(state) != postmaster
-            assert await ask(again, "SELECT answer FROM kept") == 42
-        thaw.join()
-
-
-async def test_a_process_id_that_another_program_took_over_does_not_stop_the_start(state: Path):
-    (state / "postgres" / "postmaster.pid").write_text(f"{os.getpid()}\n{state / 'postgres'}\n")
-
-    with EmbeddedPostgres(state) as url:
         assert await ask(url, "SELECT answer FROM kept") == 42
+        with EmbeddedPostgres(state) as again:
+            assert postmaster_of(state) != left
+            assert await ask(again, "SELECT answer FROM kept") == 42
+            with pytest.raises(StoreUnavailableError):
+                await database.connect(url)
 
 
-async def test_the_server_outlives_the_thread_that_started_it(state: Path):
+async def test_a_process_id_that_another_program_took_over_does_not_stop_the_start(
+    state: Path, tmp_path: Path
+) -> None:
+    with another_process(Path(shutil.copytree(state, tmp_path / "other"))) as (program, _):
+        (state / "postgres" / "postmaster.pid").write_text(f"{program.pid}\n{state}/postgres\n")
+
+        with EmbeddedPostgres(state) as url:
+            assert await ask(url, "SELECT answer FROM kept") == 42
+        assert program.poll() is None
+
+
+async def test_the_server_outlives_the_thread_that_started_it(state: Path) -> None:
     server = EmbeddedPostgres(state)
     urls: list[str] = []
     starter = threading.Thread(target=lambda: urls.append(server.start()))
@@ -183,30 +203,29 @@ async def test_the_server_outlives_the_thread_that_started_it(state: Path):
         server.stop()
 
 
-def test_a_second_server_on_the_folder_is_refused_and_told_who_runs_the_first(state: Path):
-    with another_process(state) as (process, _):
-        with pytest.raises(StateFolderError, match=f"in use by process {process.pid};"):
-            EmbeddedPostgres(state).start()
+def test_a_second_server_on_the_folder_is_refused_and_told_who_runs_the_first(state: Path) -> None:
+    with (
+        another_process(state) as (process, _),
+        pytest.raises(StateFolderError, match=f"in use by process {process.pid};"),
+    ):
+        EmbeddedPostgres(state).start()
 
 
-async def test_it_starts_in_a_folder_deeper_than_a_socket_path_may_be(fresh: Path, tmp_path: Path):
-    deep = tmp_path / ("x" * 60) / ("y z" * 20) / "state"
-    shutil.copytree(fresh, deep)
-
-    assert len(str(deep)) > 107
-    with EmbeddedPostgres(deep) as url:
+async def test_it_starts_in_a_folder_deeper_than_a_socket_path_may_be(state: Path) -> None:
+    assert len(str(state)) > 107
+    with EmbeddedPostgres(state) as url:
         assert await ask(url, "SELECT answer FROM kept") == 42
 
 
-async def test_a_first_start_cut_short_is_begun_again(tmp_path: Path):
+async def test_a_first_start_cut_short_is_begun_again(tmp_path: Path) -> None:
     (tmp_path / "postgres.new").mkdir()
     (tmp_path / "postgres.new" / "PG_VERSION").write_text("18\n")
 
-    with EmbeddedPostgres(tmp_path) as url:
+    with EmbeddedPostgres(tmp_path, settings={"fsync": "off"}) as url:
         assert await ask(url, "SELECT current_database()") == "alphapulse"
 
 
-def test_a_server_that_cannot_start_says_why_in_one_line(state: Path):
+def test_a_server_that_cannot_start_says_why_in_one_line(state: Path) -> None:
     with pytest.raises(StoreUnavailableError, match="ALPHAPULSE_DATABASE_URL") as refused:
         EmbeddedPostgres(state, settings={"shared_buffers": "lots"}).start()
 
@@ -216,30 +235,29 @@ def test_a_server_that_cannot_start_says_why_in_one_line(state: Path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-@pytest.mark.parametrize("number", [0, 1, 2], ids=["namespace", "nobody", "copied-programs"])
-async def test_root_has_three_ways_to_run_it_and_can_change_between_them(fresh: Path, number: int):
-    with tempfile.TemporaryDirectory() as folder:  # pytest's own are closed to other users
-        Path(folder).chmod(0o755)
-        state = Path(shutil.copytree(fresh, Path(folder) / "state"))
-        account = list(root_accounts(find_binaries(), state))[number]
-        if not account.works(state):
-            pytest.skip(f"this machine refuses {account.prefix[0]}")
+async def test_root_has_three_ways_to_run_it_and_can_change_between_them(
+    state: Path, open_folder: Path
+) -> None:
+    copy = Path(shutil.copytree(state, open_folder / "state"))
+    namespace, nobody, copied = root_accounts(find_binaries(), copy)
+    ways = [way for way in (nobody, copied, namespace, nobody) if way.works(copy)]
 
-        with EmbeddedPostgres(state, account=account) as url:
+    assert copied in ways
+    for way in ways:
+        with EmbeddedPostgres(copy, account=way) as url:
             assert await ask(url, "SELECT answer FROM kept") == 42
-        with EmbeddedPostgres(state) as url:
-            assert await ask(url, "SELECT answer FROM kept") == 42
+            assert (copy / "postgres").stat().st_uid == way.uid
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_a_user_who_cannot_reach_the_folder_is_not_chosen(tmp_path: Path):
-    namespace, nobody, *_ = root_accounts(find_binaries(), tmp_path)
+def test_a_user_who_cannot_reach_the_folder_is_not_chosen(tmp_path: Path) -> None:
+    nobody = next(islice(root_accounts(find_binaries(), tmp_path), 1, None))
     tmp_path.parent.chmod(0o700)
 
     assert not nobody.works(tmp_path)
 
 
-def test_the_programs_are_the_wheels_and_the_wheel_is_not_imported():
+def test_the_programs_are_the_wheels_and_the_wheel_is_not_imported() -> None:
     found = subprocess.run(
         [
             sys.executable,

@@ -20,7 +20,9 @@ T = TypeVar("T")
 
 
 async def inspected(url: str, look: Callable[[Connection], T]) -> T:
-    engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://"))
+    engine = create_async_engine(
+        "postgresql+asyncpg://", async_creator=lambda: database.connect(url)
+    )
     try:
         async with engine.begin() as connection:
             return await connection.run_sync(look)
@@ -67,18 +69,18 @@ async def catalog(url: str) -> set[tuple[str | None, ...]]:
     return {row for row in rows if row[1] != "alembic_version"}
 
 
-def test_there_is_one_newest_revision():
+def test_there_is_one_newest_revision() -> None:
     assert len(migrate.heads()) == 1
 
 
-async def test_a_migrated_database_is_what_the_tables_say(database_url: str):
+async def test_a_migrated_database_is_what_the_tables_say(database_url: str) -> None:
     assert await asyncio.to_thread(migrate.current, database_url) == migrate.heads()[0]
     assert await inspected(database_url, differences) == []
 
 
 async def test_migrating_and_creating_make_the_same_columns_constraints_and_indexes(
     database_url: str, server_url: str
-):
+) -> None:
     url = await created(server_url, "test_created")
     try:
         declared, migrated = await catalog(url), await catalog(database_url)
@@ -89,7 +91,9 @@ async def test_migrating_and_creating_make_the_same_columns_constraints_and_inde
     assert migrated - declared == set()
 
 
-async def test_downgrading_removes_everything_and_upgrading_brings_it_back(database_url: str):
+async def test_downgrading_removes_everything_and_upgrading_brings_it_back(
+    database_url: str,
+) -> None:
     before = await catalog(database_url)
 
     await asyncio.to_thread(migrate.downgrade, database_url, "base")
@@ -102,7 +106,7 @@ async def test_downgrading_removes_everything_and_upgrading_brings_it_back(datab
     assert await catalog(database_url) == before
 
 
-async def test_upgrading_twice_changes_nothing(database_url: str):
+async def test_upgrading_twice_changes_nothing(database_url: str) -> None:
     before = await catalog(database_url)
 
     await asyncio.to_thread(migrate.upgrade, database_url)
@@ -110,7 +114,7 @@ async def test_upgrading_twice_changes_nothing(database_url: str):
     assert await catalog(database_url) == before
 
 
-async def test_processes_that_upgrade_at_once_take_turns(server_url: str):
+async def test_processes_that_upgrade_at_once_take_turns(server_url: str) -> None:
     url = await database.create_database(server_url, "test_turns")
     try:
         await asyncio.gather(*(asyncio.to_thread(migrate.upgrade, url) for _ in range(3)))
@@ -120,7 +124,7 @@ async def test_processes_that_upgrade_at_once_take_turns(server_url: str):
         await database.drop_database(server_url, "test_turns")
 
 
-async def test_a_database_of_a_newer_program_is_refused_in_one_line(database_url: str):
+async def test_a_database_of_a_newer_program_is_refused_in_one_line(database_url: str) -> None:
     connection = await database.connect(database_url)
     await connection.execute("UPDATE alembic_version SET version_num = '9999'")
     await connection.close()
@@ -132,6 +136,30 @@ async def test_a_database_of_a_newer_program_is_refused_in_one_line(database_url
     assert "\n" not in str(refused.value)
 
 
-async def test_an_unreachable_database_cannot_be_migrated():
+async def test_an_unreachable_database_cannot_be_migrated() -> None:
     with pytest.raises(StoreUnavailableError):
         await asyncio.to_thread(migrate.upgrade, "postgresql://me:secret@127.0.0.1:1/none")
+
+
+async def test_a_database_with_tables_in_the_way_is_refused_in_one_line_and_unchanged(
+    server_url: str,
+) -> None:
+    url = await database.create_database(server_url, "test_in_the_way")
+    try:
+        connection = await database.connect(url)
+        await connection.execute("CREATE TABLE candles (mine int)")
+        await connection.close()
+        before = await catalog(url)
+
+        with pytest.raises(StoreError, match='relation "candles" already exists') as refused:
+            await asyncio.to_thread(migrate.upgrade, url)
+
+        assert "\n" not in str(refused.value)
+        assert await catalog(url) == before
+    finally:
+        await database.drop_database(server_url, "test_in_the_way")
+
+
+async def test_an_unknown_revision_is_refused(database_url: str) -> None:
+    with pytest.raises(StoreError, match="nowhere"):
+        await asyncio.to_thread(migrate.downgrade, database_url, "nowhere")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -14,26 +16,35 @@ from services.labels.labeller import Labeller
 from tests.factories import BTC, ETH, candle_batches
 
 HOUR = Timeframe.H1.ms
+ANSWERS = (
+    *("direction_known_ms", "known_ms", "outcome", "weight"),
+    *("log_return", "realized_volatility", "uniqueness"),
+)
 FLAT = [100.0, 100.0, 100.0, 100.0]
 
 
-def tick(number: int, *prices: list[float], instruments=(BTC,), **changes) -> CandleBatch:
+def tick(
+    number: int,
+    prices: Sequence[float],
+    *,
+    source: Source = Source.LIVE,
+    known_at: datetime | None = None,
+) -> CandleBatch:
     """The candle that closes `number` hours after the epoch; prices as open, high, low, close."""
-    columns = np.array(prices).T
-    known_at = changes.pop("known_at", from_ms(number * HOUR))
+    columns = np.array(prices, dtype=float)[:, None]
     return CandleBatch(
         exchange="simulated",
         timeframe=Timeframe.H1,
         as_of=from_ms(number * HOUR),
-        instruments=instruments,
+        instruments=(BTC,),
         open=columns[0],
         high=columns[1],
         low=columns[2],
         close=columns[3],
-        volume=np.ones(len(instruments)),
-        known_at=known_at,
-        revision=np.ones(len(instruments), dtype=np.int64),
-        **changes,
+        volume=np.ones(1),
+        known_at=known_at or from_ms(number * HOUR),
+        revision=np.ones(1, dtype=np.int64),
+        source=source,
     )
 
 
@@ -47,16 +58,14 @@ def warm_labeller(horizon: int = 2) -> tuple[Labeller, int]:
 
 def rows(batches: list[LabelBatch], as_of: int) -> list[dict[str, float]]:
     """Rows of the label at the close `as_of` hours after the epoch."""
-    names = ("direction_known_ms", "known_ms", "outcome", "weight", "log_return")
-    names += ("realized_volatility", "uniqueness")
     return [
-        {name: getattr(batch, name)[i].item() for name in names}
+        {name: getattr(batch, name)[i].item() for name in ANSWERS}
         for batch in batches
         for i in np.flatnonzero(batch.as_of_ms == as_of * HOUR)
     ]
 
 
-def test_a_label_is_not_known_before_its_horizon():
+def test_a_label_is_not_known_before_its_horizon() -> None:
     labeller, now = warm_labeller(horizon=2)
 
     first = rows(labeller.on_candles(tick(now + 1, [100, 100.1, 99.9, 100.1])), now)
@@ -71,7 +80,7 @@ def test_a_label_is_not_known_before_its_horizon():
     assert second["realized_volatility"] == pytest.approx(np.sqrt((moves**2).sum()))
 
 
-def test_a_touch_is_published_when_it_happens_and_again_with_the_return():
+def test_a_touch_is_published_when_it_happens_and_again_with_the_return() -> None:
     labeller, now = warm_labeller(horizon=2)
 
     (touch,) = rows(labeller.on_candles(tick(now + 1, [100, 100.41, 99.9, 100])), now)
@@ -85,7 +94,7 @@ def test_a_touch_is_published_when_it_happens_and_again_with_the_return():
     assert complete["uniqueness"] == touch["uniqueness"]
 
 
-def test_barriers_stand_around_the_next_open_not_the_last_close():
+def test_barriers_stand_around_the_next_open_not_the_last_close() -> None:
     labeller, now = warm_labeller(horizon=2)
 
     # 101 is 1 % above the close of 100, but only 0.1 % above the open.
@@ -94,7 +103,7 @@ def test_barriers_stand_around_the_next_open_not_the_last_close():
     assert untouched == []
 
 
-def test_both_barriers_in_one_candle_are_a_flat_label_without_weight():
+def test_both_barriers_in_one_candle_are_a_flat_label_without_weight() -> None:
     labeller, now = warm_labeller(horizon=2)
 
     (touch,) = rows(labeller.on_candles(tick(now + 1, [100, 101, 99, 100])), now)
@@ -102,20 +111,21 @@ def test_both_barriers_in_one_candle_are_a_flat_label_without_weight():
     assert (touch["outcome"], touch["weight"]) == (0, 0)
 
 
-def test_barriers_are_at_least_two_round_trips_of_cost_away():
+def test_barriers_are_at_least_two_round_trips_of_cost_away() -> None:
     near = Labeller("simulated", Timeframe.H1, 2, cost_bps=10)
     far = Labeller("simulated", Timeframe.H1, 2, cost_bps=20)
     for number in range(1, WARMUP_RETURNS + 2):
         for labeller in (near, far):
             labeller.on_candles(tick(number, FLAT))
 
-    move = tick(WARMUP_RETURNS + 2, [100, 100.5, 100, 100])
+    now = WARMUP_RETURNS + 1
+    move = tick(now + 1, [100, 100.5, 100, 100])  # 50 basis points up
 
-    assert len(near.on_candles(move)[0]) == 2  # 40 basis points: this label and the one before
-    assert [batch.outcome.tolist() for batch in far.on_candles(move)] == [[0.0]]  # 80
+    assert rows(near.on_candles(move), now)[0]["outcome"] == 1
+    assert rows(far.on_candles(move), now) == []
 
 
-def test_without_a_volatility_there_is_a_return_but_no_direction():
+def test_without_a_volatility_there_is_a_return_but_no_direction() -> None:
     labeller = Labeller("simulated", Timeframe.H1, 1)
 
     labeller.on_candles(tick(1, FLAT))
@@ -127,9 +137,9 @@ def test_without_a_volatility_there_is_a_return_but_no_direction():
     assert row["uniqueness"] == 1
 
 
-def test_the_volatility_is_known_after_fifty_returns():
+def test_the_volatility_is_known_after_fifty_returns() -> None:
     labeller = Labeller("simulated", Timeframe.H1, 1)
-    known = []
+    known: list[bool] = []
     for batch in candle_batches([BTC], WARMUP_RETURNS + 4):
         for labels in labeller.on_candles(batch):
             known.extend((~np.isnan(labels.outcome)).tolist())
@@ -138,7 +148,7 @@ def test_the_volatility_is_known_after_fifty_returns():
     assert known == [False] * WARMUP_RETURNS + [True] * 3
 
 
-def test_a_missing_candle_makes_every_label_across_it_void():
+def test_a_missing_candle_makes_every_label_across_it_void() -> None:
     labeller, now = warm_labeller(horizon=3)
     labeller.on_candles(tick(now + 1, FLAT))
 
@@ -155,7 +165,7 @@ def test_a_missing_candle_makes_every_label_across_it_void():
     assert rows(fine, now + 3)[0]["outcome"] == 0
 
 
-def test_the_horizon_ends_in_time_not_after_so_many_candles():
+def test_the_horizon_ends_in_time_not_after_so_many_candles() -> None:
     labeller, now = warm_labeller(horizon=4)
 
     batches = labeller.on_candles(tick(now + 20, FLAT))
@@ -164,7 +174,7 @@ def test_the_horizon_ends_in_time_not_after_so_many_candles():
     assert np.isnan(rows(batches, now)[0]["log_return"])
 
 
-def test_a_label_that_rests_on_a_repaired_candle_is_known_when_the_gap_was_filled():
+def test_a_label_that_rests_on_a_repaired_candle_is_known_when_the_gap_was_filled() -> None:
     labeller, now = warm_labeller(horizon=2)
     filled_at = from_ms((now + 50) * HOUR)
     repaired = tick(now + 1, FLAT, source=Source.REPAIR, known_at=filled_at)
@@ -179,7 +189,21 @@ def test_a_label_that_rests_on_a_repaired_candle_is_known_when_the_gap_was_fille
     assert after["known_ms"] == (now + 4) * HOUR
 
 
-def test_uniqueness_is_the_mean_of_one_over_concurrency():
+@pytest.mark.parametrize(("missing", "direction_is_known"), [(3, True), (4, False)])
+def test_after_a_hole_of_more_than_three_candles_the_volatility_starts_anew(
+    *, missing: int, direction_is_known: bool
+) -> None:
+    labeller, now = warm_labeller(horizon=1)
+    back = now + missing + 1
+
+    labeller.on_candles(tick(back, FLAT))
+    (row,) = rows(labeller.on_candles(tick(back + 1, FLAT)), back)
+
+    assert (row["outcome"] == 0) is direction_is_known
+    assert row["log_return"] == 0
+
+
+def test_uniqueness_is_the_mean_of_one_over_concurrency() -> None:
     labeller, now = warm_labeller(horizon=2)
     # At each close two labels live: each one's own first candle and its predecessor's last.
     (row,) = rows(labeller.on_candles(tick(now + 1, FLAT)), now - 1)
@@ -187,7 +211,7 @@ def test_uniqueness_is_the_mean_of_one_over_concurrency():
     assert row["uniqueness"] == 0.5
 
 
-def test_a_candle_that_is_not_newer_changes_nothing():
+def test_a_candle_that_is_not_newer_changes_nothing() -> None:
     labeller, now = warm_labeller()
     before = labeller.snapshot()
 
@@ -195,7 +219,7 @@ def test_a_candle_that_is_not_newer_changes_nothing():
     assert labeller.snapshot() == before
 
 
-def test_a_candle_without_finite_positive_prices_is_a_missing_candle():
+def test_a_candle_without_finite_positive_prices_is_a_missing_candle() -> None:
     broken, now = warm_labeller()
     whole, _ = warm_labeller()
 
@@ -205,11 +229,12 @@ def test_a_candle_without_finite_positive_prices_is_a_missing_candle():
     assert broken.snapshot() == whole.snapshot()
 
 
-def test_late_members_of_a_tick_get_the_labels_they_would_have_had():
+def test_late_members_of_a_tick_get_the_labels_they_would_have_had() -> None:
     ticks = candle_batches([BTC, ETH], 70, seed=3)
     together = Labeller("simulated", Timeframe.H1, 3)
     apart = Labeller("simulated", Timeframe.H1, 3)
-    expected, found = [], []
+    expected: list[tuple[str | float, ...]] = []
+    found: list[tuple[str | float, ...]] = []
     for batch in ticks:
         expected += answers(together.on_candles(batch))
         for row in (1, 0):
@@ -218,7 +243,7 @@ def test_late_members_of_a_tick_get_the_labels_they_would_have_had():
     assert sorted(map(repr, found)) == sorted(map(repr, expected))
 
 
-def test_a_labeller_continues_from_its_snapshot_bit_for_bit():
+def test_a_labeller_continues_from_its_snapshot_bit_for_bit() -> None:
     ticks = candle_batches([BTC, ETH], 80, seed=4)
     first = Labeller("simulated", Timeframe.H1, 4)
     for batch in ticks[:60]:
@@ -231,7 +256,7 @@ def test_a_labeller_continues_from_its_snapshot_bit_for_bit():
     assert first.snapshot() == second.snapshot()
 
 
-def test_candles_of_another_timeframe_are_not_looked_at():
+def test_candles_of_another_timeframe_are_not_looked_at() -> None:
     labeller = Labeller("simulated", Timeframe.M1, 2)
 
     for batch in candle_batches([BTC], 5):
@@ -244,9 +269,8 @@ def only(batch: CandleBatch, row: int) -> CandleBatch:
     return replace(batch, instruments=(batch.instruments[row],), late=True, **columns)
 
 
-def answers(batches: list[LabelBatch]) -> list[tuple]:
-    names = ("as_of_ms", "direction_known_ms", "known_ms", "outcome", "weight", "log_return")
-    names += ("realized_volatility", "uniqueness")
+def answers(batches: list[LabelBatch]) -> list[tuple[str | float, ...]]:
+    names = ("as_of_ms", *ANSWERS)
     return [
         (str(batch.instruments[i]), *(getattr(batch, name)[i].item() for name in names))
         for batch in batches

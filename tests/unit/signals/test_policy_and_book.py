@@ -70,7 +70,7 @@ def candle(at: datetime, prices: tuple[float, float, float, float]) -> CandleBat
 
 def open_book(**listing: float) -> tuple[SignalBook, Signal]:
     book = SignalBook(horizon=4, settings=PolicySettings())
-    book.list(Listing(instrument=SPOT, **listing))
+    book.enlist(Listing(instrument=SPOT, **listing))
     policy = SignalPolicy(horizon=4, settings=PolicySettings())
     (made,) = policy.on_predictions(served())
     book.on_signals(made)

@@ -1,0 +1,89 @@
+"""The application: routes, the socket, errors as problems, and the page."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import FileResponse, HTMLResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.routing import WebSocketRoute
+
+from backend.api import (
+    asyncapi,
+    health,
+    problems,
+    reference,
+    routes_market,
+    routes_models,
+    routes_predictions,
+    rows,
+)
+from backend.api.socket import Socket
+from backend.api.state import ApiState
+
+PAGE: Final = Path(__file__).parent.parent / "dashboard"
+# Nothing but this server is asked for anything; inline styles are the chart library's.
+_POLICY: Final = (
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
+    " connect-src 'self'; frame-ancestors 'none'"
+)
+
+
+def create_app(state: ApiState) -> FastAPI:
+    """The served API over `state`, which wiring fills while the system starts."""
+    app = FastAPI(
+        title="AlphaPulse",
+        version=state.status.version,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_beating,
+    )
+    app.state.alphapulse = state
+    app.state.registry = health.gauges(state)
+    problems.install(app)
+    for router in (
+        health.router,
+        routes_market.router,
+        routes_predictions.router,
+        routes_models.router,
+    ):
+        app.include_router(router)
+    socket = Socket(state)
+    app.router.routes.extend(WebSocketRoute(path, socket) for path in ("/ws", "/ws/v1"))
+    _serve_documents(app, state)
+    _serve_page(app)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def _beating(app: FastAPI) -> AsyncIterator[None]:
+    state: ApiState = app.state.alphapulse
+    async with asyncio.TaskGroup() as tasks:
+        heart = tasks.create_task(state.hub.beat())
+        yield
+        heart.cancel()
+
+
+def _serve_documents(app: FastAPI, state: ApiState) -> None:
+    @app.get("/asyncapi.json", include_in_schema=False)
+    async def asyncapi_document() -> Response:
+        document = asyncapi.document(state.status.version)
+        return Response(rows.dumps(document), media_type="application/json")
+
+    @app.get("/docs", include_in_schema=False)
+    async def documentation() -> HTMLResponse:
+        return HTMLResponse(reference.page(app.openapi()))
+
+
+def _serve_page(app: FastAPI) -> None:
+    app.mount("/static", StaticFiles(directory=PAGE), name="static")
+
+    @app.get("/", include_in_schema=False)
+    async def page(_request: Request) -> FileResponse:
+        headers = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"}
+        return FileResponse(PAGE / "index.html", headers=headers)

@@ -1,0 +1,109 @@
+"""Whether the process lives, whether it may be relied on, and its metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from backend import metrics
+from backend.api import rows
+from backend.api.answers import starting, state_of
+from backend.api.problems import ProblemError
+from backend.api.state import ApiState
+from domain.market import rfc3339
+
+router = APIRouter(tags=["health"])
+NAMED = 5  # stale instruments in one line
+
+
+@router.get("/healthz")
+async def healthz() -> Response:
+    """The process answers."""
+    return Response(b'{"status":"ok"}', media_type="application/json")
+
+
+@router.get("/readyz")
+async def readyz(request: Request) -> Response:
+    """Every watched instrument has a prediction, and none is older than it may be.
+
+    503 `starting` before the first, 503 `stale` when one is older than its timeframe (by
+    the speed) and 30 s of wall time.
+    """
+    state = state_of(request)
+    if not state.status.ready:
+        raise starting(state)
+    if late := stale(state):
+        named = ", ".join(f"{each['symbol']} {each['timeframe']}" for each in late[:NAMED])
+        rest = f" and {len(late) - NAMED} more" if len(late) > NAMED else ""
+        raise ProblemError("stale", f"no fresh prediction of {named}{rest}", stale=late)
+    ages = state.status.ages(state.clock.now())
+    body = {"status": "ready", "prediction_age_seconds": round(max(ages.values()), 3)}
+    return Response(rows.dumps(body), media_type="application/json")
+
+
+def stale(state: ApiState) -> list[dict[str, Any]]:
+    """The watched instruments whose newest prediction is too old."""
+    now = state.clock.now()
+    ages = state.status.ages(now)
+    return [
+        {
+            "exchange": instrument.exchange,
+            "symbol": instrument.symbol,
+            "timeframe": timeframe.value,
+            "as_of": rfc3339(state.status.newest[instrument, timeframe]),
+            "age_seconds": round(ages[instrument, timeframe], 3),
+        }
+        for instrument, timeframe in state.status.stale(now)
+    ]
+
+
+@router.get("/metrics")
+async def metrics_text(request: Request) -> Response:
+    """Prometheus text."""
+    served: CollectorRegistry = request.app.state.registry
+    text = generate_latest(served) + generate_latest(metrics.REGISTRY)
+    return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def gauges(state: ApiState) -> CollectorRegistry:
+    """Figures that are read from the state when they are asked for."""
+    registry = CollectorRegistry(auto_describe=True)
+    registry.register(
+        metrics.GaugeReading(
+            "alphapulse_prediction_age_seconds",
+            "Wall seconds since the close that the newest prediction is of, the oldest of those "
+            "watched",
+            ("timeframe",),
+            lambda: _oldest(state),
+        )
+    )
+    registry.register(
+        metrics.GaugeReading(
+            "alphapulse_ready", "1 when /readyz is green", (), lambda: [((), _ready(state))]
+        )
+    )
+    registry.register(
+        metrics.GaugeReading(
+            "alphapulse_sockets",
+            "Open socket connections",
+            (),
+            lambda: [((), float(len(state.hub.connections)))],
+        )
+    )
+    return registry
+
+
+def _ready(state: ApiState) -> float:
+    return float(state.status.ready and not state.status.stale(state.clock.now()))
+
+
+def _oldest(state: ApiState) -> Iterator[tuple[tuple[str], float]]:
+    oldest: dict[str, float] = {}
+    for (_, timeframe), age in state.status.ages(state.clock.now()).items():
+        oldest[timeframe.value] = max(age, oldest.get(timeframe.value, age))
+    for name, age in oldest.items():
+        yield (name,), age

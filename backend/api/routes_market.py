@@ -1,0 +1,89 @@
+"""REST: candles, features, gaps, streams, and what the system says of itself."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from backend.api.answers import answer_page, envelope, reading, state_of
+from backend.api.parameters import FeatureSelection, Selection
+from backend.api.reads import instrument_ids
+from backend.api.shelves import CANDLES, FEATURES, Filters
+
+router = APIRouter(prefix="/v1", tags=["market"])
+
+
+@router.get("/candles")
+async def candles(request: Request, selection: Annotated[Selection, Query()]) -> Response:
+    """Closed candles; a candle is named by its open time."""
+    return await answer_page(state_of(request), CANDLES, selection, {})
+
+
+@router.get("/features")
+async def features(request: Request, selection: Annotated[FeatureSelection, Query()]) -> Response:
+    """Feature rows; null is a value that was not known yet."""
+    filters: Filters = {"feature_set": selection.feature_set} if selection.feature_set else {}
+    return await answer_page(state_of(request), FEATURES, selection, filters)
+
+
+@router.get("/sentiment")
+async def sentiment(request: Request, selection: Annotated[Selection, Query()]) -> Response:
+    """Sentiment rows; empty, there is no source yet."""
+    return envelope([], as_of=selection.as_of or state_of(request).clock.now())
+
+
+@router.get("/gaps")
+async def gaps(request: Request, selection: Annotated[Selection, Query()]) -> Response:
+    """Stretches of missing candles, newest first, and what became of them."""
+    state = state_of(request)
+    async with reading(state) as connection:
+        ids = await instrument_ids(connection, selection.exchange, selection.wanted_symbols)
+        found = await connection.fetch(
+            _GAPS, ids, selection.timeframe or None, selection.start, selection.end,
+            selection.as_of, selection.limit,
+        )  # fmt: skip
+    return envelope([dict(row) for row in found], as_of=selection.as_of or state.clock.now())
+
+
+@router.get("/streams")
+async def streams(request: Request) -> Response:
+    """Every stream of the log with its head; watched ones without an event yet at offset 0."""
+    state = state_of(request)
+    async with reading(state) as connection:
+        found = await connection.fetch(
+            "SELECT stream, epoch, head_offset AS offset, hash FROM stream_heads ORDER BY stream"
+        )
+    data = [dict(row) for row in found]
+    existing = {row["stream"] for row in data}
+    data.extend(
+        {"stream": stream, "epoch": None, "offset": 0, "hash": None}
+        for stream in sorted(set(state.status.streams()) - existing)
+    )
+    return envelope(data, as_of=state.clock.now())
+
+
+@router.get("/status")
+async def status(request: Request) -> Response:
+    """What is watched, what still loads, how fresh it is; answers from the first moment."""
+    state = state_of(request)
+    now = state.clock.now()
+    row = {
+        **state.status.public(now),
+        "store": state.reader is not None,
+        "settings": dict(state.settings),
+    }
+    return envelope([row], as_of=now)
+
+
+# `from_time` first by the primary key within an instrument; gaps are few.
+_GAPS = """
+    SELECT i.exchange, i.symbol, g.timeframe, g.from_time AS "from", g.to_time AS "to",
+           g.cause, g.state, g.detected_at, g.filled_at, g.attempts
+    FROM ingest_gaps g JOIN instruments i USING (instrument_id)
+    WHERE g.instrument_id = ANY($1) AND ($2::text[] IS NULL OR g.timeframe = ANY($2))
+      AND ($3::timestamptz IS NULL OR g.to_time > $3)
+      AND ($4::timestamptz IS NULL OR g.from_time < $4)
+      AND ($5::timestamptz IS NULL OR g.detected_at <= $5)
+    ORDER BY g.from_time DESC, i.exchange, i.symbol, g.timeframe LIMIT $6
+    """

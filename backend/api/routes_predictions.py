@@ -1,0 +1,93 @@
+"""REST: predictions and signals."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from backend.api.answers import answer_page, envelope, reading, state_of
+from backend.api.parameters import PredictionSelection, SignalSelection
+from backend.api.problems import ProblemError
+from backend.api.reads import instrument_ids, series_scan
+from backend.api.shelves import PREDICTIONS, SIGNALS, Filters
+
+router = APIRouter(prefix="/v1", tags=["predictions"])
+LATEST_LIMIT = 10_000
+
+
+@router.get("/predictions")
+async def predictions(
+    request: Request, selection: Annotated[PredictionSelection, Query()]
+) -> Response:
+    """Predictions; the served rows, unless `role` asks for members or challengers."""
+    filters: Filters = {"role": selection.role}
+    if selection.horizon:
+        filters["horizon"] = list(selection.horizon)
+    if selection.model:
+        filters["model"] = selection.model
+    return await answer_page(state_of(request), PREDICTIONS, selection, filters)
+
+
+@router.get("/predictions/latest")
+async def latest(request: Request, selection: Annotated[PredictionSelection, Query()]) -> Response:
+    """The newest row of each (instrument, timeframe, horizon), and model, in one answer."""
+    state = state_of(request)
+    async with reading(state) as connection:
+        wanted: Filters = {
+            "instrument_id": await instrument_ids(
+                connection, selection.exchange, selection.wanted_symbols
+            )
+        }
+        if selection.timeframe:
+            wanted["timeframe"] = selection.timeframe
+        if selection.horizon:
+            wanted["horizon"] = list(selection.horizon)
+        scan, values = series_scan(PREDICTIONS, wanted)
+        first = len(values) + 1
+        found = await connection.fetch(
+            scan + _latest(first),
+            *values, selection.role, selection.model or None, selection.as_of,
+        )  # fmt: skip
+    if len(found) > LATEST_LIMIT:
+        raise ProblemError(
+            "answer_too_large", f"more than {LATEST_LIMIT} rows; name symbols or a timeframe"
+        )
+    return envelope(
+        [PREDICTIONS.spell(row, selection.as_of) for row in found],
+        as_of=selection.as_of or state.clock.now(),
+        watermark=min((row["as_of"] for row in found), default=None),
+        revision=max((row["revision"] for row in found), default=None),
+    )
+
+
+@router.get("/signals")
+async def signals(request: Request, selection: Annotated[SignalSelection, Query()]) -> Response:
+    """Signals; a flat one names the gate that made it so."""
+    if selection.status and selection.as_of:
+        raise ProblemError("bad_request", "status is of today; leave it out together with as_of")
+    filters: Filters = {}
+    for name in ("horizon", "model", "side", "status"):
+        if accepted := getattr(selection, name):
+            filters[name] = list(accepted)
+    return await answer_page(state_of(request), SIGNALS, selection, filters)
+
+
+def _latest(first: int) -> str:
+    accepted = f"""{PREDICTIONS.same_series} AND t.role = ANY(${first}::text[])
+        AND (${first + 1}::text[] IS NULL OR t.model = ANY(${first + 1}))
+        AND (${first + 2}::timestamptz IS NULL OR {PREDICTIONS.known} <= ${first + 2})"""
+    return f"""
+    SELECT {PREDICTIONS.columns}
+    FROM wanted_series s
+    CROSS JOIN LATERAL (
+        SELECT t.as_of FROM ml_predictions t WHERE {accepted} ORDER BY t.as_of DESC LIMIT 1
+    ) newest
+    CROSS JOIN LATERAL (
+        SELECT DISTINCT ON (t.role, t.model) t.* FROM ml_predictions t
+        WHERE {accepted} AND t.as_of = newest.as_of ORDER BY t.role, t.model, t.revision DESC
+    ) t
+    JOIN instruments i ON i.instrument_id = t.instrument_id
+    ORDER BY i.exchange, i.symbol, t.timeframe, t.horizon, t.role, t.model
+    LIMIT {LATEST_LIMIT + 1}
+    """  # noqa: S608 - names are ours, values are parameters

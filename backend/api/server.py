@@ -1,0 +1,109 @@
+"""Runs the API in the process's own event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import ipaddress
+import logging
+import socket
+from collections.abc import Iterator
+from typing import Final
+
+import uvicorn
+from fastapi import FastAPI
+
+from backend.api.state import ApiState
+from domain.errors import UsageError
+
+BACKLOG: Final = 2_048
+LARGEST_FRAME: Final = 1_048_576  # beyond it the connection ends; up to it there is an answer
+GRACE_S: Final = 3  # for requests in progress when the server stops
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the process that it runs in."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def listen(host: str, port: int, *, allow_no_keys: bool = False) -> socket.socket:
+    """The bound socket; port 0 picks a free one.
+
+    Raises:
+        UsageError: the address is not loopback and keys are not waived, is none of this
+            machine's, or its port is in use.
+    """
+    if not (allow_no_keys or is_loopback(host)):
+        raise UsageError(
+            f"{host} can be reached from other machines and there are no keys;"
+            " use 127.0.0.1, or pass --allow-no-keys"
+        )
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise UsageError(_reason(error, host, port)) from error
+    listener.settimeout(0)
+    return listener
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches `host`.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0")
+    (True, True, False)
+    """
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _reason(error: Exception, host: str, port: int) -> str:
+    match getattr(error, "errno", None):
+        case errno.EADDRINUSE:
+            return f"port {port} on {host} is in use; pass another --port"
+        case errno.EACCES:
+            return f"port {port} on {host} needs more rights; pass a --port above 1023"
+        case errno.EADDRNOTAVAIL:
+            return f"{host} is no address of this machine"
+        case _:
+            return f"cannot listen on {host}:{port}: {error}"
+
+
+async def serve(app: FastAPI, listener: socket.socket) -> None:
+    """Answer on `listener` until cancelled; then say goodbye to sockets and finish requests.
+
+    uvicorn's deflate is on by default: for small frames it costs more than it saves.
+    """
+    config = uvicorn.Config(
+        app,
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        ws_max_size=LARGEST_FRAME,
+        log_config=None,
+        log_level=logging.WARNING,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    server = _Server(config)
+    running = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        state: ApiState = app.state.alphapulse
+        state.hub.drain()
+        server.should_exit = True
+        await running
+        raise

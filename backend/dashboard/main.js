@@ -1,0 +1,210 @@
+// Brings the page to life: status, the chosen instrument, the live streams, the panels.
+
+import { MarketChart } from "/static/chart.js";
+import { $, el, show } from "/static/dom.js";
+import * as panels from "/static/panels.js";
+import { Live } from "/static/socket.js";
+import { nameOf, price, seconds, span, stepOf } from "/static/words.js";
+
+const STATUS_MS = 2_000;
+const STARTING_MS = 500;
+const PANELS_MS = 5_000;
+const FEED_KEPT = 300;
+
+const market = {
+  instruments: [],
+  rows: new Map(), // name → { candle, prediction, signal }
+  of(name) {
+    if (!this.rows.has(name)) this.rows.set(name, {});
+    return this.rows.get(name);
+  },
+};
+const view = { timeframe: null, horizon: null, selected: null, loaded: null, events: [] };
+let chart = null;
+let status = null;
+let dirty = false;
+
+async function ask(path) {
+  const answer = await fetch(path, { headers: { accept: "application/json" } });
+  const body = await answer.json();
+  if (!answer.ok) throw new Error(body.detail);
+  return body.data;
+}
+
+const live = new Live({ frame: onFrame, state: onLink });
+
+function onLink(name, detail) {
+  const said = {
+    connecting: ["connecting", "wait"], live: ["live", "good"], waiting: [`waiting: ${detail}`, "wait"],
+    lost: ["connection lost, trying again", "bad"], refused: [`refused: ${detail}`, "bad"],
+  }[name];
+  $("link").textContent = said[0];
+  $("link").className = `badge ${said[1]}`;
+}
+
+function onFrame(message) {
+  if (message.type === "snapshot") for (const row of message.data) onRow(message.stream, row);
+  if (message.type !== "update") return;
+  onRow(message.stream, message.data);
+  if (message.stream.startsWith("signals.") && message.data.horizon === view.horizon) {
+    view.events.unshift({ event: message.event, row: message.data, ts: message.ts, fresh: true });
+    view.events.length = Math.min(view.events.length, FEED_KEPT);
+  }
+}
+
+function onRow(stream, row) {
+  if (row.horizon !== undefined && row.horizon !== view.horizon) return;
+  const channel = stream.slice(0, stream.indexOf("."));
+  const known = market.of(nameOf(row));
+  const shown = view.loaded === nameOf(row);
+  if (channel === "candles" && !(known.candle?.open_time > row.open_time)) {
+    known.candle = row;
+    if (shown) chart.candle(row);
+  }
+  if (channel === "predictions" && !(known.prediction?.as_of > row.as_of)) {
+    known.prediction = row;
+    if (shown) chart.prediction(row);
+  }
+  if (channel === "signals") {
+    if (!(known.signal?.as_of > row.as_of)) known.signal = row;
+    if (shown) chart.signal(row);
+  }
+  redraw();
+}
+
+function redraw() {
+  if (dirty) return;
+  dirty = true;
+  requestAnimationFrame(() => {
+    dirty = false;
+    panels.instruments(market, view.selected, select);
+    panels.predictions(market, view.selected);
+    panels.feed(view.events, market);
+    for (const each of view.events) each.fresh = false;
+    if (view.loaded) chart.draw();
+    legend();
+  });
+}
+
+function legend() {
+  const { candle, prediction } = market.of(view.selected);
+  if (!candle) return;
+  const parts = [`close ${price(candle.close)}`];
+  if (prediction?.q10 !== null && prediction) {
+    const [low, high] = [prediction.q10, prediction.q90].map((q) => candle.close * Math.exp(q));
+    parts.push(`in ${span(stepOf(view.timeframe) * view.horizon)}: ${price(low)} – ${price(high)}`);
+  }
+  $("legend").textContent = parts.join(" · ");
+}
+
+async function select(name) {
+  view.selected = name;
+  view.loaded = null;
+  $("chart-title").textContent = `${name.slice(name.indexOf(":") + 1)} · ${view.timeframe}`;
+  redraw();
+  const [exchange, symbol] = [name.slice(0, name.indexOf(":")), name.slice(name.indexOf(":") + 1)];
+  const of = new URLSearchParams({ exchange, symbol, timeframe: view.timeframe, limit: "300" });
+  try {
+    const [candles, predictions, signals] = await Promise.all([
+      ask(`/v1/candles?${of}`),
+      ask(`/v1/predictions?${of}&horizon=${view.horizon}`),
+      ask(`/v1/signals?${of}&horizon=${view.horizon}&side=long,short`),
+    ]);
+    if (view.selected !== name) return;
+    chart ??= new MarketChart($("chart"));
+    chart.load({ candles, predictions, signals });
+    view.loaded = name;
+    redraw();
+  } catch (error) {
+    trouble(error.message);
+  }
+}
+
+function trouble(text) {
+  $("trouble").textContent = text ?? "";
+  $("trouble").hidden = !text;
+}
+
+function choices(id, values, chosen, onChoice) {
+  const box = $(id);
+  if (box.dataset.values !== values.join()) {
+    box.dataset.values = values.join();
+    box.replaceChildren(...values.map((value) => el("option", { value, selected: value === chosen }, String(value))));
+    box.onchange = () => onChoice(box.value);
+  }
+  $(`${id}-choice`).hidden = values.length < 2;
+}
+
+function header(now) {
+  const kind = { simulated: "SIMULATED MARKET", recorded: "RECORDED MARKET, REPLAYED", live: "LIVE MARKET" }[now.market];
+  Object.assign($("market"), { textContent: kind, className: `badge ${now.market}`, hidden: false });
+  $("speed").textContent = now.speed === 1 ? "" : `${now.speed.toLocaleString("en-US")}× real time`;
+  $("clock").textContent = `${now.now.slice(0, 16).replace("T", " ")} UTC`;
+  const oldest = Math.max(0, ...now.freshness.map((each) => each.age_seconds));
+  const [text, tone] = !now.ready ? ["starting", "wait"] : now.fresh ? [`fresh, ${span(oldest)}`, "good"] : [`stale, ${span(oldest)}`, "bad"];
+  Object.assign($("freshness"), { textContent: text, className: `badge ${tone}` });
+  loading(now);
+}
+
+function loading(now) {
+  const pending = now.progress.filter((each) => !now.ready || each.done < each.total);
+  $("loading").hidden = !pending.length;
+  show("loading", ...pending.map((each) => el("label", {},
+    each.total ? `${each.name}: ${each.done.toLocaleString("en-US")} of ${each.total.toLocaleString("en-US")}` : each.name,
+    el("progress", each.total ? { max: each.total, value: each.done } : {}))));
+}
+
+function watch(now) {
+  const names = now.instruments.map(nameOf).join();
+  if (!now.store || !now.instruments.length || !now.timeframes.length || !now.horizons.length) return;
+  view.timeframe ??= now.timeframes[0];
+  view.horizon ??= now.horizons[0];
+  choices("timeframe", now.timeframes, view.timeframe, (value) => restart({ timeframe: value }));
+  choices("horizon", now.horizons, view.horizon, (value) => restart({ horizon: Number(value) }));
+  if (view.names === names) return;
+  view.names = names;
+  market.instruments = now.instruments;
+  restart({});
+}
+
+function restart(change) {
+  Object.assign(view, change, { events: [], loaded: null });
+  market.rows.clear();
+  live.want(["candles", "predictions", "signals"].map((channel) => `${channel}.${view.timeframe}.*.*`));
+  const names = market.instruments.map(nameOf);
+  select(names.includes(view.selected) ? view.selected : names[0]);
+  pastSignals();
+}
+
+async function pastSignals() {
+  const of = new URLSearchParams({ timeframe: view.timeframe, horizon: view.horizon, side: "long,short", limit: "60" });
+  const rows = await ask(`/v1/signals?${of}`).catch(() => []);
+  view.events.push(...rows.map((row) => ({ event: row.closed_at ? "closed" : "opened", row, ts: row.closed_at ?? row.as_of })));
+  view.events.sort((a, b) => seconds(b.ts) - seconds(a.ts));
+  redraw();
+}
+
+async function pollStatus() {
+  try {
+    [status] = await ask("/v1/status");
+    trouble(null);
+    header(status);
+    watch(status);
+    if (view.selected && !view.loaded) select(view.selected);
+  } catch (error) {
+    trouble(`The server does not answer: ${error.message}`);
+  }
+  setTimeout(pollStatus, status?.ready ? STATUS_MS : STARTING_MS);
+}
+
+async function pollPanels() {
+  const rows = status?.store ? await ask("/v1/dashboard").catch(() => []) : [];
+  const payload = Object.fromEntries(rows.map((row) => [row.panel, row.payload]));
+  panels.scores(payload.model_scores);
+  panels.coverage(payload.coverage);
+  panels.latency(payload.latency);
+  setTimeout(pollPanels, rows.length ? PANELS_MS : STARTING_MS);
+}
+
+pollStatus();
+pollPanels();

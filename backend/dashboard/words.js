@@ -1,0 +1,57 @@
+// Codes as a person would say them, and numbers as a person would read them.
+
+const SAID = {
+  warming_up: "warming up",
+  late: "late",
+  gap: "gap in the candles",
+  stale: "stale input",
+  drift: "drift",
+  "no_skill.direction": "no proven direction skill",
+  "no_skill.quantiles": "baseline quantiles",
+  "no_skill.volatility": "baseline volatility",
+};
+
+export const inWords = (code) => SAID[code] ?? code.replaceAll("_", " ");
+
+export const known = (value) => value !== null && value !== undefined;
+
+export function decimals(price) {
+  return price > 0 ? Math.min(8, Math.max(0, 4 - Math.floor(Math.log10(price)))) : 2;
+}
+
+export const price = (value) =>
+  known(value) ? value.toLocaleString("en-US", {
+    minimumFractionDigits: decimals(value), maximumFractionDigits: decimals(value),
+  }) : "–";
+
+export const percent = (value, digits = 2) => (known(value) ? `${(100 * value).toFixed(digits)} %` : "–");
+
+export const signed = (value, digits = 2) =>
+  known(value) ? `${sign(value, digits)}${Math.abs(100 * value).toFixed(digits)} %` : "–";
+
+const sign = (value, digits) => {
+  const shown = Number((100 * value).toFixed(digits));
+  return shown > 0 ? "+" : shown < 0 ? "−" : "";
+};
+
+export const count = (value) => (known(value) ? Math.round(value).toLocaleString("en-US") : "–");
+
+export const figure = (value) => (known(value) ? Number(value).toPrecision(4) : "–");
+
+export function span(seconds) {
+  if (seconds < 90) return `${Math.round(seconds)} s`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  return seconds < 172800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86400)} d`;
+}
+
+export const milliseconds = (us) => (known(us) ? `${(us / 1000).toFixed(us < 10_000 ? 2 : 1)} ms` : "–");
+
+export const moment = (text) => (text ? `${text.slice(5, 10)} ${text.slice(11, 16)}` : "–");
+
+export const seconds = (text) => Date.parse(text) / 1000;
+
+const UNIT = { m: 60, h: 3600, d: 86400 };
+
+export const stepOf = (timeframe) => Number(timeframe.slice(0, -1)) * UNIT[timeframe.slice(-1)];
+
+export const nameOf = (row) => `${row.exchange}:${row.symbol}`;

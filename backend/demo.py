@@ -1,0 +1,197 @@
+"""The demo: everything in one process, against the simulated exchange beside it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+
+from backend.api.status import Market, Status
+from backend.clock import ExchangeClock, SystemClock
+from backend.feed import Feed
+from backend.settings import Settings
+from backend.simulated import READ_EVERY_S, SimulatedProcess, simulated_process
+from backend.system import SystemPlan, run_system, say
+from collectors.ccxt_exchange import CcxtExchange
+from collectors.pacing import Pace
+from collectors.recorded import Selection, choose, read_folder
+from collectors.simulated.instruments import default_symbols
+from domain.errors import UsageError
+from domain.market import Timeframe
+
+SYNTHETIC = "simulated"
+INSTRUMENTS = 12
+TRAINING_BARS = 60
+HOLD_LIMIT = timedelta(seconds=3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoPlan:
+    """The flags of `alphapulse demo`."""
+
+    data: Path | None
+    exchange: str | None
+    symbols: list[str] | None
+    timeframes: list[str] | None
+    horizons: list[int] | None
+    since: datetime | None
+    until: datetime | None
+    speed: float
+    seed: int
+    signal: float
+    stop_after: timedelta | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Market:
+    """What the simulated exchange is to play."""
+
+    name: str  # of the exchange on every row
+    symbols: tuple[str, ...]
+    timeframes: tuple[Timeframe, ...]
+    arguments: tuple[str, ...]  # of its process
+    notes: tuple[str, ...] = ()
+
+
+async def run_demo(plan: DemoPlan, settings: Settings) -> None:
+    """Run until interrupted, or for as long as was asked."""
+    market = _recorded(plan) if plan.data else _synthetic(plan)
+    for note in market.notes:
+        say(note)
+    clock = ExchangeClock(datetime.now(UTC), speed=plan.speed)
+    clock.set(clock.now(), held=True)
+
+    async def connect(status: Status, stack: AsyncExitStack) -> Sequence[Feed]:
+        status.notes += market.notes
+        process = await stack.enter_async_context(simulated_process(*market.arguments))
+        await process.read_clock(clock)
+        keeping = asyncio.create_task(_keep_time(process, clock))
+        stack.callback(keeping.cancel)
+        return [await _feed(market, process, clock, plan, stack)]
+
+    timeframe = market.timeframes[0]
+    await run_system(
+        SystemPlan(
+            market=Market.RECORDED if plan.data else Market.SIMULATED,
+            horizons=tuple(plan.horizons or [4]),
+            clock=clock,
+            connect=connect,
+            speed=plan.speed,
+            training_every=timeframe.duration * TRAINING_BARS,
+            hold_limit=HOLD_LIMIT,
+            stop_after=plan.stop_after,
+            seed=plan.seed,
+        ),
+        settings,
+    )
+
+
+async def _feed(
+    market: _Market,
+    process: SimulatedProcess,
+    clock: ExchangeClock,
+    plan: DemoPlan,
+    stack: AsyncExitStack,
+) -> Feed:
+    exchange = await asyncio.to_thread(
+        CcxtExchange,
+        "binance",
+        name=market.name,
+        rest_url=process.rest_url,
+        ws_url=process.ws_url,
+        rate_limited=False,
+    )
+    stack.push_async_callback(exchange.close)
+
+    async def hold(held: bool) -> None:  # noqa: FBT001 - the shape of Hold
+        await process.hold(held)
+        await process.read_clock(clock)
+
+    return Feed(
+        exchange=exchange,
+        listings=tuple(await exchange.listings(market.symbols)),
+        timeframes=market.timeframes,
+        pace=Pace(clock=clock, wall=SystemClock(), random=np.random.default_rng(plan.seed), speed=plan.speed),
+        hold=hold,
+    )
+
+
+async def _keep_time(process: SimulatedProcess, clock: ExchangeClock) -> None:
+    """Read the exchange's clock from time to time; say so when the recording has ended."""
+    ended = False
+    while True:
+        await asyncio.sleep(READ_EVERY_S)
+        running = await process.read_clock(clock)
+        if not running and not ended:
+            say("the recording has ended; what was collected stays on the page")
+        ended = not running
+
+
+def _synthetic(plan: DemoPlan) -> _Market:
+    if plan.exchange not in (None, SYNTHETIC):
+        raise UsageError("--exchange names recorded candles; pass --data with it")
+    timeframes = _timeframes(plan.timeframes, Timeframe.H1)
+    symbols = tuple(plan.symbols or default_symbols(INSTRUMENTS))
+    return _Market(
+        name=SYNTHETIC,
+        symbols=symbols,
+        timeframes=timeframes,
+        arguments=(
+            *("--seed", str(plan.seed), "--signal", str(plan.signal)),
+            *("--timeframe", min(timeframes, key=lambda one: one.ms).value),
+            *("--symbols", ",".join(symbols)),
+            *_playing(plan),
+        ),
+    )
+
+
+def _recorded(plan: DemoPlan) -> _Market:
+    if plan.data is None:
+        raise UsageError("--data names no folder")
+    wanted = _timeframes(plan.timeframes, None)
+    selection = choose(
+        read_folder(plan.data),
+        exchange=plan.exchange,
+        symbols=plan.symbols,
+        timeframe=wanted[0] if wanted else None,
+    )
+    symbols = tuple(instrument.symbol for instrument in sorted(selection.recordings))
+    arguments = [
+        *("--data", str(plan.data), "--exchange", selection.exchange),
+        *("--timeframe", selection.timeframe.value, "--symbols", ",".join(symbols)),
+        *_playing(plan),
+    ]
+    if plan.since:
+        arguments += ["--from", plan.since.isoformat()]
+    if plan.until:
+        arguments += ["--to", plan.until.isoformat()]
+    return _Market(
+        name=f"{SYNTHETIC}-{selection.exchange}",
+        symbols=symbols,
+        timeframes=(selection.timeframe, *wanted[1:]),
+        arguments=tuple(arguments),
+        notes=_notes(selection),
+    )
+
+
+def _notes(selection: Selection) -> tuple[str, ...]:
+    chosen = (
+        f"playing {len(selection.recordings)} instruments of {selection.exchange} "
+        f"at {selection.timeframe}"
+    )
+    return (chosen, *selection.left_out)
+
+
+def _playing(plan: DemoPlan) -> tuple[str, ...]:
+    return ("--speed", str(plan.speed), "--port", "0", "--held")
+
+
+def _timeframes(texts: list[str] | None, default: Timeframe | None) -> tuple[Timeframe, ...]:
+    if texts:
+        return tuple(Timeframe.parse(text) for text in texts)
+    return (default,) if default else ()

@@ -1,0 +1,136 @@
+"""What the policy is shown: losses of fits and of seats, pooled over instruments by date."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+import asyncpg
+import numpy as np
+
+from domain.events import Floats, Ints, Target
+from domain.losses import LOSS_OF
+from domain.market import Horizon, from_ms
+from services.models.fitting import FitResult
+from services.scores.blocks import Dates
+
+_LIVE: Final = """
+SELECT (extract(epoch FROM as_of) * 1000)::bigint AS as_of_ms, instrument_id, model, {loss} AS loss
+FROM ml_prediction_outcomes JOIN instruments USING (instrument_id)
+WHERE exchange = $1 AND timeframe = $2 AND horizon = $3 AND model = ANY($4::text[])
+  AND role = ANY($5::text[]) AND origin = 'live' AND as_of >= $6 AND {loss} IS NOT NULL
+"""
+
+
+def dates_of(as_of_ms: Ints, losses: Sequence[Floats]) -> Dates:
+    """Rows to dates: means over the rows of a close time that every forecaster judged.
+
+    Args:
+        as_of_ms: (k,) of the rows.
+        losses: (k,) for each forecaster, the one compared with first.
+    """
+    table = np.stack(losses, axis=1)
+    judged = np.isfinite(table).all(axis=1)
+    times, which = np.unique(as_of_ms[judged], return_inverse=True)
+    counts = np.bincount(which, minlength=len(times))
+    sums = np.zeros((len(times), table.shape[1]))
+    np.add.at(sums, which, table[judged])
+    return Dates(as_of_ms=times, losses=sums / counts[:, None], counts=counts)
+
+
+def best_baseline(result: FitResult) -> str:
+    """Of the target's baselines the one with the smaller mean loss on the judged rows."""
+    means = {name: np.nanmean(losses) for name, losses in result.judged.baseline_losses.items()}
+    return min(means, key=means.__getitem__)
+
+
+def holdout(results: Mapping[str, FitResult]) -> Dates:
+    """Baseline in column 0, then each fit; all were judged on the same rows."""
+    first = next(iter(results.values()))
+    baseline = first.judged.baseline_losses[best_baseline(first)]
+    return dates_of(
+        first.judged.as_of_ms, [baseline, *(one.judged.losses for one in results.values())]
+    )
+
+
+async def beside_seat(
+    pool: asyncpg.Pool, result: FitResult, *, exchange: str, horizon: Horizon, target: Target
+) -> Dates:
+    """Column 0 the live losses of the seat, column 1 the fit that did not see those blocks."""
+    judged = result.judged
+    since = from_ms(int(judged.as_of_ms.min()))
+    rows = await pool.fetch(
+        _LIVE.format(loss=LOSS_OF[target]),
+        exchange,
+        horizon.timeframe.value,
+        horizon.steps,
+        [result.name],
+        ["member"],
+        since,
+    )
+    by_time: dict[int, list[float]] = {}
+    for row in rows:
+        by_time.setdefault(row["as_of_ms"], []).append(row["loss"])
+    ours = dates_of(judged.as_of_ms, [judged.losses])
+    seat = [float(np.mean(by_time.get(int(ms), [np.nan]))) for ms in ours.as_of_ms]
+    return Dates(
+        as_of_ms=ours.as_of_ms,
+        losses=np.column_stack([seat, ours.losses[:, 0]]),
+        counts=ours.counts,
+    )
+
+
+async def on_trial(
+    pool: asyncpg.Pool,
+    name: str,
+    baseline: str,
+    *,
+    exchange: str,
+    horizon: Horizon,
+    target: Target,
+    since: datetime,
+) -> Dates:
+    """Column 0 the baseline's live losses, column 1 those of a challenger, on the same rows."""
+    rows = await pool.fetch(
+        _LIVE.format(loss=LOSS_OF[target]),
+        exchange,
+        horizon.timeframe.value,
+        horizon.steps,
+        [name, baseline],
+        ["member", "challenger"],
+        since,
+    )
+    losses: dict[str, dict[tuple[int, int], float]] = {name: {}, baseline: {}}
+    for row in rows:
+        losses[row["model"]][row["as_of_ms"], row["instrument_id"]] = row["loss"]
+    shared = sorted(losses[name].keys() & losses[baseline].keys())
+    return dates_of(
+        np.array([as_of_ms for as_of_ms, _ in shared], dtype=np.int64),
+        [
+            np.array([losses[baseline][key] for key in shared]),
+            np.array([losses[name][key] for key in shared]),
+        ],
+    )
+
+
+def joined(parts: Sequence[Dates]) -> Dates:
+    """Several comparisons with the same reference: its column once, then one of each part.
+
+    A date's reference is the mean of what the parts that have the date say of it.
+    """
+    times = np.unique(np.concatenate([part.as_of_ms for part in parts]))
+    columns = sum(part.losses.shape[1] - 1 for part in parts)
+    losses = np.full((len(times), 1 + columns), np.nan)
+    counts = np.zeros(len(times), dtype=np.int64)
+    column = 1
+    for part in parts:
+        at = np.searchsorted(times, part.as_of_ms)
+        width = part.losses.shape[1] - 1
+        losses[at, 0] = np.where(np.isnan(losses[at, 0]), part.losses[:, 0], losses[at, 0])
+        losses[at[:, None], np.arange(column, column + width)] = part.losses[:, 1:]
+        counts[at] = np.maximum(counts[at], part.counts)
+        column += width
+    return Dates(as_of_ms=times, losses=losses, counts=counts)
+
+

@@ -1,0 +1,134 @@
+"""An exchange's candles on their way to the panels: collected, assembled into ticks, published."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from backend.store.gaps import GapLedger
+from collectors.backfill import Rejected
+from collectors.checks import reason
+from collectors.collector import Collector, CollectorSettings
+from collectors.cross_section import CrossSection
+from collectors.gaps import Gap, GapState
+from collectors.history_port import StoredCandles
+from collectors.pacing import Pace
+from domain.events import Candle, CandleBatch
+from domain.market import Instrument, Listing, Timeframe, from_ms
+from domain.ports import EventBus, Exchange
+from domain.topics import CANDLES
+
+log = logging.getLogger(__name__)
+
+_LEDGER_STATES = {
+    GapState.FOUND: "open",
+    GapState.FILLED: "filled",
+    GapState.ABSENT: "unfillable",
+}
+
+Hold = Callable[[bool], Awaitable[None]]
+
+
+async def _no_hold(held: bool) -> None:  # noqa: FBT001 - the shape of Hold
+    """A real market cannot be held."""
+    del held
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feed:
+    """One exchange with what is watched on it and the clocks it goes by."""
+
+    exchange: Exchange
+    listings: tuple[Listing, ...]
+    timeframes: tuple[Timeframe, ...]
+    pace: Pace
+    hold: Hold = _no_hold  # stops and starts a simulated exchange's clock
+
+    @property
+    def instruments(self) -> tuple[Instrument, ...]:
+        return tuple(listing.instrument for listing in self.listings)
+
+
+@dataclass(slots=True, kw_only=True)
+class LiveEdge:
+    """Follows one feed and publishes each tick when its cross-section is drawn."""
+
+    feed: Feed
+    bus: EventBus
+    stored: StoredCandles
+    ledger: GapLedger
+    refused: Callable[[Rejected], Awaitable[None]]
+    deadline: timedelta
+    history_bars: int
+    _sections: dict[Timeframe, CrossSection] = field(default_factory=dict)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        feed = self.feed
+        self._sections = {
+            timeframe: CrossSection(
+                exchange=feed.exchange.id,
+                timeframe=timeframe,
+                instruments=feed.instruments,
+                deadline=self.deadline,
+            )
+            for timeframe in feed.timeframes
+        }
+        collector = Collector(
+            feed.exchange,
+            stored=self.stored,
+            out=self._take,
+            check=reason,
+            pace=feed.pace,
+            settings=CollectorSettings(lookback=min(self.history_bars, 1_000)),
+        )
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(collector.run(feed.instruments, feed.timeframes))
+            tasks.create_task(self._draw_when_due())
+
+    async def _take(self, event: Candle | Gap | Rejected) -> None:
+        match event:
+            case Candle():
+                section = self._sections[event.timeframe]
+                await self._publish(section.add(event, arrived=self.feed.pace.wall.now()))
+                self._changed.set()
+            case Gap():
+                log.info(
+                    "gap %s",
+                    event.state.value,
+                    extra={"instrument": str(event.instrument), "cause": event.cause.value},
+                )
+                await self.ledger.note(
+                    event.instrument,
+                    event.timeframe,
+                    span=(from_ms(event.from_ms), from_ms(event.to_ms)),
+                    cause=event.cause.value,
+                    state=_LEDGER_STATES[event.state],
+                    at=self.feed.pace.clock.now(),
+                )
+            case Rejected():
+                log.warning("candle refused", extra={"reason": event.reason})
+                await self.refused(event)
+
+    async def _draw_when_due(self) -> None:
+        wall = self.feed.pace.wall
+        while True:
+            self._changed.clear()
+            deadlines = [s.next_deadline() for s in self._sections.values()]
+            waiting = [moment for moment in deadlines if moment is not None]
+            if not waiting:
+                await self._changed.wait()
+                continue
+            await wall.sleep(max(min(waiting) - wall.now(), timedelta(0)))
+            for section in self._sections.values():
+                await self._publish(section.due(wall.now()))
+
+    async def _publish(self, batches: Sequence[CandleBatch]) -> None:
+        # The cross-section waits by the wall; what is known is known at the market's time.
+        known_at = self.feed.pace.clock.now()
+        for batch in batches:
+            await self.bus.publish(CANDLES, replace(batch, known_at=known_at))

@@ -1,0 +1,121 @@
+"""The live system on real exchanges; where none answers it ends with one line."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+import numpy as np
+
+from backend.api.status import Market, Status
+from backend.clock import ExchangeClock, SystemClock
+from backend.feed import Feed
+from backend.settings import ExchangeSettings, Settings
+from backend.system import SystemPlan, run_system
+from collectors.ccxt_exchange import CcxtExchange
+from collectors.ccxt_import import exchange_class
+from collectors.pacing import Pace
+from domain.errors import ExchangeError, ExchangeUnavailableError
+from domain.market import Listing, Timeframe
+from domain.ports import Clock
+
+PACE_SAMPLE_S = 1.0  # wall seconds between the two readings that tell a clock's pace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LivePlan:
+    """The flags of `alphapulse run`."""
+
+    exchanges: list[str]
+    symbols: list[str]
+    timeframes: list[str]
+    horizons: list[int]
+    allow_no_keys: bool
+
+
+async def run_live(plan: LivePlan, settings: Settings) -> None:
+    """Run until interrupted.
+
+    Raises:
+        UnknownExchangeError, UnknownTimeframeError, UnknownSymbolError: with suggestions.
+        ExchangeUnavailableError: none of the exchanges answers.
+    """
+    timeframes = tuple(Timeframe.parse(text) for text in plan.timeframes)
+    for exchange_id in plan.exchanges:
+        await asyncio.to_thread(exchange_class, exchange_id)
+    async with AsyncExitStack() as opened:
+        exchanges = [_open(one, settings.exchange.get(one)) for one in plan.exchanges]
+        for exchange in exchanges:
+            opened.push_async_callback(exchange.close)
+        reachable = await _reachable(exchanges, plan.symbols)
+        clock, speed = await _clock(settings, reachable[0][0], opened)
+
+        async def connect(status: Status, stack: AsyncExitStack) -> Sequence[Feed]:
+            del stack
+            status.notes += [
+                f"{one.id} cannot be reached" for one in exchanges if one not in dict(reachable)
+            ]
+            pace = Pace(clock=clock, wall=SystemClock(), random=np.random.default_rng(), speed=speed)
+            return [
+                Feed(exchange=one, listings=tuple(listed), timeframes=timeframes, pace=pace)
+                for one, listed in reachable
+            ]
+
+        await run_system(
+            SystemPlan(
+                market=Market.LIVE if settings.clock == "system" else Market.SIMULATED,
+                horizons=tuple(plan.horizons),
+                clock=clock,
+                connect=connect,
+                speed=speed,
+                allow_no_keys=plan.allow_no_keys,
+            ),
+            settings,
+        )
+
+
+def _open(exchange_id: str, addresses: ExchangeSettings | None) -> CcxtExchange:
+    where = addresses or ExchangeSettings()
+    return CcxtExchange(exchange_id, rest_url=where.rest_url, ws_url=where.ws_url)
+
+
+async def _reachable(
+    exchanges: Sequence[CcxtExchange], symbols: Sequence[str]
+) -> list[tuple[CcxtExchange, list[Listing]]]:
+    """The exchanges that answer, with what they list; a symbol that one lacks is an error."""
+    found, reasons = [], []
+    for exchange in exchanges:
+        try:
+            found.append((exchange, await exchange.listings(symbols)))
+        except ExchangeError as error:
+            reasons.append(f"{exchange.id}: {error}")
+    if not found:
+        raise ExchangeUnavailableError("no exchange can be reached: " + "; ".join(reasons))
+    return found
+
+
+async def _clock(
+    settings: Settings, exchange: CcxtExchange, stack: AsyncExitStack
+) -> tuple[Clock, float]:
+    """The machine's clock, or, where the settings say so, the simulated exchange's."""
+    if settings.clock == "system":
+        return SystemClock(), 1.0
+    first, began = await exchange.fetch_time(), time.monotonic()
+    await asyncio.sleep(PACE_SAMPLE_S)
+    second = await exchange.fetch_time()
+    speed = max((second - first).total_seconds() / (time.monotonic() - began), 1.0)
+    clock = ExchangeClock(second, speed=round(speed, 1) if speed < 10 else round(speed))  # noqa: PLR2004
+    keeping = asyncio.create_task(_keep_time(exchange, clock))
+    stack.callback(keeping.cancel)
+    return clock, clock.speed
+
+
+async def _keep_time(exchange: CcxtExchange, clock: ExchangeClock) -> None:
+    while True:
+        await asyncio.sleep(PACE_SAMPLE_S)
+        clock.set(await exchange.fetch_time())
+
+

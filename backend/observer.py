@@ -1,0 +1,102 @@
+"""What watches a panel's ticks: freshness, snapshots, and the training that they make due."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from backend.api.status import Status
+from backend.feed import Hold
+from backend.learning import Due, Learning
+from backend.panel import Panel, SeatChange
+from backend.runner import Publish
+from backend.store.snapshots import Snapshot
+from backend.warmup import snapshot_of
+from backend.wiring import Store
+from domain.events import CandleBatch
+from domain.ports import Clock
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class Observer:
+    """One panel's.
+
+    Args:
+        hold: stops the market's clock while a fit runs, where the market is simulated.
+        hold_limit: how long it may; None: it is never held.
+        told: what `learning` emits, until it is committed and published.
+        every_bars: ticks between two snapshots.
+        as_of: newest tick of the panel.
+    """
+
+    panel: Panel
+    learning: Learning
+    told: list[object]
+    publish: Publish
+    clock: Clock
+    store: Store
+    status: Status
+    hold: Hold
+    hold_limit: timedelta | None
+    every_bars: int
+    as_of: datetime | None
+    _since_snapshot: int = 0
+    _snapshot_due: bool = False
+    _training: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def seated(self, changes: Sequence[SeatChange]) -> None:
+        """A snapshot follows each change of seats, so that recovery never crosses one."""
+        if changes:
+            self._snapshot_due = True
+
+    def states(self, as_of: datetime) -> Sequence[Snapshot]:
+        self.as_of = as_of if self.as_of is None else max(self.as_of, as_of)
+        self._since_snapshot += 1
+        if not self._snapshot_due and self._since_snapshot < self.every_bars:
+            return ()
+        self._snapshot_due, self._since_snapshot = False, 0
+        return (snapshot_of(self.panel, as_of),)
+
+    async def after_tick(self, candles: CandleBatch) -> None:
+        self.status.predicted(candles.timeframe, candles.instruments, candles.as_of)
+        requests = self.learning.due(candles.as_of)
+        if requests and not self._training:
+            task = asyncio.create_task(self._train(requests))
+            self._training.add(task)
+            task.add_done_callback(self._training.discard)
+
+    async def close(self) -> None:
+        """Stop the training and keep the panel's state."""
+        for task in tuple(self._training):
+            task.cancel()
+        await asyncio.gather(*self._training, return_exceptions=True)
+        if self.as_of is not None:
+            await self.store.recorder.commit_learning(
+                (), published_at=self.as_of, state=(snapshot_of(self.panel, self.as_of),)
+            )
+
+    async def _train(self, requests: Sequence[Due]) -> None:
+        name = f"training {self.panel.key.timeframe}"
+        training = asyncio.create_task(
+            self.learning.train(
+                requests, report=lambda done, total: self.status.report(name, done, total)
+            )
+        )
+        if self.hold_limit is not None:
+            await self.hold(True)  # noqa: FBT003 - the shape of Hold
+            await asyncio.wait({training}, timeout=self.hold_limit.total_seconds())
+            await self.hold(False)  # noqa: FBT003 - the shape of Hold
+        try:
+            await training
+            events, self.told[:] = list(self.told), []
+            committed = await self.store.recorder.commit_learning(
+                events, published_at=self.clock.now()
+            )
+            self.publish(committed)
+        except (OSError, ValueError) as error:
+            log.warning("a training failed; what serves goes on", extra={"reason": str(error)})

@@ -1,0 +1,222 @@
+"""The same rooms over recorded candles on a virtual clock, in a database that is then dropped."""
+
+from __future__ import annotations
+
+import resource
+import time
+import uuid
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from backend.clock import VirtualClock
+from backend.executor import ProcessExecutor
+from backend.learning import Learning, LearningPlan
+from backend.panel import Panel, PanelKey
+from backend.progress import Progress
+from backend.report import ReportContext, build_report
+from backend.runner import kept
+from backend.settings import Settings
+from backend.store import database
+from backend.store.columns import CandlePanel, CandleSeries
+from backend.ticks import ticks
+from backend.transfer import write_replay_tables
+from backend.wiring import Store, database_of, open_store, policy_of
+from collectors.recorded import Recording, choose, read_folder
+from domain.errors import UsageError
+from domain.events import CandleBatch
+from domain.market import Timeframe, from_ms, rfc3339, to_ms
+
+TICKS_PER_COMMIT = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayPlan:
+    """What to replay and where the report goes."""
+
+    data: Path
+    exchange: str | None
+    symbols: list[str] | None
+    timeframe: str
+    horizon: int
+    since: datetime | None
+    until: datetime | None
+    seed: int
+    report: Path
+    out: Path | None
+
+
+async def run_replay(plan: ReplayPlan, settings: Settings) -> dict[str, Any]:
+    """Replay, write the report, and return it.
+
+    Raises:
+        UsageError: the folder, or what was asked of it, holds nothing to replay.
+    """
+    timeframe = Timeframe.parse(plan.timeframe)
+    selection = choose(
+        read_folder(plan.data),
+        exchange=plan.exchange,
+        symbols=plan.symbols,
+        timeframe=timeframe,
+    )
+    series = [_series(one, plan.until) for one in selection.recordings.values()]
+    if not any(len(one) for one in series):
+        raise UsageError(f"{plan.data}: no candle before {plan.until}")
+    plan.report.parent.mkdir(parents=True, exist_ok=True)
+    async with AsyncExitStack() as stack:
+        base = await stack.enter_async_context(database_of(settings))
+        name = f"replay_{uuid.uuid4().hex[:12]}"
+        url = await database.create_database(base, name)
+        stack.push_async_callback(database.drop_database, base, name)
+        artifacts = settings.state / "replay" / name
+        store = await stack.enter_async_context(open_store(url, artifacts, durable=False))
+        replay = Replay(plan, settings, store, timeframe)
+        report = await replay.run(series)
+        if plan.out is not None:
+            await write_replay_tables(store, plan.out)
+    plan.report.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
+    return report
+
+
+class Replay:
+    """One pass over the ticks."""
+
+    def __init__(
+        self, plan: ReplayPlan, settings: Settings, store: Store, timeframe: Timeframe
+    ) -> None:
+        self._plan, self._settings, self._store = plan, settings, store
+        self._timeframe = timeframe
+        self._clock = VirtualClock(from_ms(0))
+        self._events: list[object] = []
+
+    async def run(self, series: list[CandleSeries]) -> dict[str, Any]:
+        began = time.perf_counter()
+        exchange = series[0].instrument.exchange
+        panel = Panel(
+            PanelKey(exchange=exchange, timeframe=self._timeframe),
+            [self._plan.horizon],
+            clock=self._clock,
+            policy=policy_of(self._settings),
+        )
+        executor = ProcessExecutor(workers=2, nice=0)
+        learning = Learning(
+            panel=panel,
+            store=self._store,
+            executor=executor,
+            clock=self._clock,
+            plan=LearningPlan.of(
+                self._settings.training, self._timeframe, seed=self._plan.seed
+            ),
+            emit=self._events.append,
+        )
+        batches = list(ticks(CandlePanel.of(series, self._timeframe), exchange=exchange))
+        try:
+            await self._play(panel, learning, batches)
+        finally:
+            executor.close()
+        candles = sum(len(batch) for batch in batches)
+        seconds = time.perf_counter() - began
+        return await self._report(panel, series, candles, seconds)
+
+    async def _play(
+        self, panel: Panel, learning: Learning, batches: Sequence[CandleBatch]
+    ) -> None:
+        since = self._plan.since
+        with Progress("replay", len(batches)) as progress:
+            for number, batch in enumerate(batches, start=1):
+                live = since is None or batch.as_of >= since
+                # Before `--from` the clock stands at `--from`: those candles are history.
+                self._clock.set(batch.as_of if live or since is None else since)
+                panel.seat_due(batch.as_of)
+                hot, _ = panel.hot.run(batch)
+                cold, _ = panel.cold.run(batch, *hot)
+                self._events += [batch, *kept([*hot, *cold])]
+                due = learning.due(batch.as_of)
+                if due or number % TICKS_PER_COMMIT == 0 or number == len(batches):
+                    await self._flush()
+                    progress.report(number)
+                if due:
+                    await learning.train(due)
+            await self._flush()
+
+    async def _flush(self) -> None:
+        events, self._events[:] = list(self._events), []
+        await self._store.recorder.commit_tick(events, published_at=self._clock.now())
+
+    async def _report(
+        self,
+        panel: Panel,
+        series: list[CandleSeries],
+        candles: int,
+        seconds: float,
+    ) -> dict[str, Any]:
+        instruments = [one.instrument for one in series]
+        numbers = await self._store.instruments.ids(instruments)
+        rooms = panel.rooms[self._plan.horizon]
+        first, last, gaps = _extent(series, self._timeframe)
+        async with self._store.readers.acquire() as connection:
+            return await build_report(
+                connection,
+                timeframe=self._timeframe,
+                horizon=self._plan.horizon,
+                instruments=dict(zip(numbers.tolist(), instruments, strict=True)),
+                context=ReportContext(
+                    data={
+                        "candles": candles,
+                        "instruments": len(series),
+                        "from": rfc3339(first),
+                        "to": rfc3339(last),
+                        "gaps": gaps,
+                    },
+                    cost={
+                        "seconds": round(seconds, 3),
+                        "candles_per_second": round(candles / seconds, 1),
+                        "peak_rss_mb": peak_rss_mb(),
+                    },
+                    weights=rooms.predictor.weights(),
+                    cost_bps=self._settings.signals.cost_bps,
+                    seed=self._plan.seed,
+                ),
+            )
+
+
+def peak_rss_mb() -> float:
+    """The most memory that this process has held."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_024, 1)
+
+
+def _series(recording: Recording, until: datetime | None) -> CandleSeries:
+    """The candles of a recording that close by `until`."""
+    n = len(recording)
+    if until is not None:
+        closed = recording.open_ms + recording.timeframe.ms <= to_ms(until)
+        n = int(closed.sum())
+    opened, high, low, close, volume = recording.values[:n].T
+    return CandleSeries(
+        instrument=recording.instrument,
+        open_ms=recording.open_ms[:n],
+        open=opened,
+        high=high,
+        low=low,
+        close=close,
+        volume=volume,
+        revision=np.ones(n, dtype=np.int64),
+    )
+
+
+def _extent(series: list[CandleSeries], timeframe: Timeframe) -> tuple[datetime, datetime, int]:
+    """First open, last close, and how many candles are missing between each one's ends."""
+    filled = [one for one in series if len(one)]
+    first = min(int(one.open_ms[0]) for one in filled)
+    last = max(int(one.open_ms[-1]) for one in filled) + timeframe.ms
+    gaps = sum(
+        (int(one.open_ms[-1]) - int(one.open_ms[0])) // timeframe.ms + 1 - len(one)
+        for one in filled
+    )
+    return from_ms(first), from_ms(last), gaps

@@ -1,0 +1,141 @@
+"""A panel's ticks, one after another: hot chain, one transaction, publish, then the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol, TypeVar
+
+from backend.panel import Panel, SeatChange
+from backend.store.recorder import CrossSection
+from backend.store.snapshots import Snapshot
+from backend.store.stream_log import StreamEvent
+from domain.errors import StoreUnavailableError
+from domain.events import Candle, CandleBatch, Origin, OutcomeBatch, PredictionBatch, Role
+from domain.ports import Clock
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Publish = Callable[[Sequence[StreamEvent]], None]
+
+RETRY_EVERY = timedelta(seconds=1)  # wall time, while the database is away
+
+
+class TickRecorder(Protocol):
+    """What a tick needs of the store; both calls may be repeated after a lost connection."""
+
+    async def commit_tick(
+        self,
+        events: Sequence[object],
+        *,
+        published_at: datetime,
+        versions: Sequence[Candle] | None = None,
+        cross_section: CrossSection | None = None,
+    ) -> list[StreamEvent]: ...
+
+    async def commit_learning(
+        self, events: Sequence[object], *, published_at: datetime, state: Sequence[Snapshot] = ()
+    ) -> list[StreamEvent]: ...
+
+
+class TickObserver(Protocol):
+    """What watches the ticks: training, snapshots, freshness."""
+
+    def seated(self, changes: Sequence[SeatChange]) -> None: ...
+
+    def states(self, as_of: datetime) -> Sequence[Snapshot]:
+        """What is to be kept with the second transaction of this tick."""
+        ...
+
+    async def after_tick(self, candles: CandleBatch) -> None: ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Runner:
+    """Runs one panel.
+
+    Args:
+        panel: the rooms.
+        recorder: where rows go, before anybody hears of them.
+        publish: takes committed stream events.
+        clock: the market's time.
+        wall: of waits for the database.
+        observer: what watches the ticks.
+    """
+
+    panel: Panel
+    recorder: TickRecorder
+    publish: Publish
+    clock: Clock
+    wall: Clock
+    observer: TickObserver
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def on_candles(self, candles: CandleBatch, *, deadline: bool = False) -> None:
+        """Take one tick from candles to everything that follows from it."""
+        async with self._turn:
+            arrived = self.clock.now()
+            self.observer.seated(self.panel.seat_due(candles.as_of))
+            hot, spent = self.panel.hot.run(candles)
+            drawn = CrossSection(
+                exchange=candles.exchange,
+                timeframe=candles.timeframe,
+                as_of=candles.as_of,
+                instruments=candles.instruments,
+                arrived_at=arrived,
+                deadline=deadline,
+                stage_us=spent,
+            )
+            first, second = split(hot)
+            events = await self._patiently(
+                lambda: self.recorder.commit_tick(
+                    [candles, *first],
+                    published_at=arrived,
+                    versions=candles.told or None,
+                    cross_section=None if candles.late else drawn,
+                )
+            )
+            self.publish(events)
+            cold, _ = await asyncio.to_thread(self.panel.cold.run, candles, *hot)
+            state = self.observer.states(candles.as_of)
+            events = await self._patiently(
+                lambda: self.recorder.commit_learning(
+                    kept([*second, *cold]), published_at=self.clock.now(), state=state
+                )
+            )
+            self.publish(events)
+        await self.observer.after_tick(candles)
+
+    async def _patiently(self, commit: Callable[[], Awaitable[T]]) -> T:
+        """Commit, again and again while the database is away; ticks wait in the bus."""
+        while True:
+            try:
+                return await commit()
+            except StoreUnavailableError as error:
+                log.warning("waiting for the database", extra={"reason": str(error)})
+                await self.wall.sleep(RETRY_EVERY)
+
+
+def split(events: Sequence[object]) -> tuple[list[object], list[object]]:
+    """What belongs to the tick's own transaction, and what follows in the second."""
+    first = [event for event in events if not _waits(event)]
+    return first, [event for event in events if _waits(event)]
+
+
+def kept(events: Sequence[object]) -> list[object]:
+    """Without the rows of members over history: only served rows of a backtest are stored."""
+    return [event for event in events if not _is_aside(event)]
+
+
+def _waits(event: object) -> bool:
+    return isinstance(event, PredictionBatch) and event.role is not Role.CHAMPION
+
+
+def _is_aside(event: object) -> bool:
+    if not isinstance(event, PredictionBatch | OutcomeBatch):
+        return False
+    return event.origin is Origin.BACKTEST and event.role is not Role.CHAMPION

@@ -1,0 +1,142 @@
+"""The two ways of writing a plan: as rows that are all new, or row by row against what is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from functools import partial
+from itertools import dropwhile, islice, takewhile
+from typing import Final
+
+import asyncpg
+import numpy as np
+import orjson
+from sqlalchemy import Table
+
+from backend.store.candles import merge_versions
+from backend.store.copy import Rows
+from backend.store.merge import append, keep_first, merge
+from backend.store.quarantine import Marks, keep_good
+from backend.store.stream_log import Drafts
+from backend.store.writes import Write
+
+# The index: stream_events_as_of_idx.
+_TOLD: Final = """
+SELECT stream, payload FROM stream_events JOIN stream_heads USING (stream_id)
+WHERE as_of = $1 AND stream = ANY($2::text[])
+"""
+_STORED: Final = """
+SELECT instrument_id FROM candles
+WHERE instrument_id = ANY($1::int[]) AND timeframe = $2 AND open_time = $3
+"""
+
+PIECES: Final = 3  # of our own work while the server stores one table's rows
+
+# What a second telling of the same fact may spell differently.
+_MOMENTS: Final = frozenset({"known_at", "source"})
+
+
+async def copy_new(
+    connection: asyncpg.Connection, work: Sequence[Write], tell: Callable[[Drafts], None]
+) -> None:
+    """Write rows that are all new, and tell their events.
+
+    Raises:
+        asyncpg.UniqueViolationError: one is not; the transaction is void.
+        asyncpg.CheckViolationError: one is impossible; the same.
+    """
+    new: dict[Table, list[Rows]] = {}
+    for write in work:
+        if write.rows is not None and not write.guard:
+            new.setdefault(write.rows.table, []).append(write.rows)
+    pieces = _tell_certain(work, tell)
+    for batches in new.values():
+        await append(connection, batches, meanwhile=partial(_work_on, pieces, PIECES))
+    _work_on(pieces, None)
+    for write in dropwhile(_is_certain, work):
+        for drafts in await _news(connection, write):
+            tell(drafts)
+
+
+def _tell_certain(work: Sequence[Write], tell: Callable[[Drafts], None]) -> Iterator[None]:
+    """The events that need not wait for the database, in pieces of about a millisecond."""
+    for write in takewhile(_is_certain, work):
+        drafts = write.drafts
+        yield
+        if drafts is not None:
+            tell(drafts)
+        yield
+
+
+def _is_certain(write: Write) -> bool:
+    return write.certain
+
+
+def _work_on(pieces: Iterator[None], count: int | None) -> None:
+    for _ in islice(pieces, count):
+        pass
+
+
+async def _news(connection: asyncpg.Connection, write: Write) -> list[Drafts]:
+    if write.rows is not None and write.guard:
+        changed = await merge(connection, write.rows, answers=write.answers, guard=write.guard)
+        return _chosen(write.drafts, changed)
+    if write.rows is None and write.doubtful:
+        return await _untold(connection, write)
+    return [] if write.drafts is None else [write.drafts]
+
+
+async def compare(
+    connection: asyncpg.Connection,
+    work: Sequence[Write],
+    tell: Callable[[Drafts], None],
+    *,
+    received_at: datetime,
+) -> None:
+    """Write what is new in it, set aside what the tables refuse, and tell the news."""
+    for write in work:
+        if write.rows is None:
+            news = await _untold(connection, write)
+        else:
+            marks = await _keep(connection, write, write.rows, received_at)
+            news = _chosen(write.drafts, marks)
+        for drafts in news:
+            tell(drafts)
+
+
+async def _keep(
+    connection: asyncpg.Connection, write: Write, rows: Rows, received_at: datetime
+) -> Marks:
+    async def store(some: Rows) -> Marks:
+        if write.guard:
+            return await merge(connection, some, answers=write.answers, guard=write.guard)
+        return await keep_first(connection, some, answers=write.answers, received_at=received_at)
+
+    if write.versions:
+        return await merge_versions(connection, rows, received_at=received_at)
+    return await keep_good(connection, rows, store, received_at=received_at)
+
+
+async def _untold(connection: asyncpg.Connection, write: Write) -> list[Drafts]:
+    """The drafts of stored candles, or of models, that the log has not told yet."""
+    drafts = write.drafts
+    if drafts is None:
+        return []
+    if write.candles is not None:
+        ids, timeframe, open_time = write.candles
+        found = await connection.fetch(_STORED, ids.tolist(), timeframe, open_time)
+        drafts = drafts.chosen(np.isin(ids, [row["instrument_id"] for row in found]))
+    told = await connection.fetch(_TOLD, drafts.as_of, list(drafts.streams))
+    known = {(row["stream"], _fact(row["payload"])) for row in told}
+    events = zip(drafts.streams, drafts.payloads, strict=True)
+    return [drafts.chosen((stream, _fact(payload)) not in known for stream, payload in events)]
+
+
+def _fact(payload: bytes) -> bytes:
+    row = orjson.loads(payload)
+    fact = {name: value for name, value in row.items() if name not in _MOMENTS}
+    return orjson.dumps(fact, option=orjson.OPT_SORT_KEYS)
+
+
+def _chosen(drafts: Drafts | None, marks: Marks) -> list[Drafts]:
+    return [] if drafts is None else [drafts.chosen(marks.tolist())]

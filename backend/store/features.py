@@ -1,0 +1,67 @@
+"""Feature sets enter the record, each with a view that names its columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import asyncpg
+import orjson
+
+from domain.errors import StoreError
+from domain.events import FeatureSet
+
+
+def view_name(feature_set: FeatureSet) -> str:
+    """The view for analysts; `ohlcv@1` is `ml_features_ohlcv_1`."""
+    return f"ml_features_{feature_set.name}_{feature_set.version}"
+
+
+async def register_feature_set(
+    pool: asyncpg.Pool, feature_set: FeatureSet, *, spec: Mapping[str, object], code_sha: str
+) -> None:
+    """Enter a feature set and its view; nothing happens when it is there already.
+
+    Args:
+        pool: where to write.
+        feature_set: its columns never change under one version.
+        spec: how the columns are made, as data.
+        code_sha: of the code that makes them.
+
+    Raises:
+        StoreError: the same version was registered with other columns.
+    """
+    columns, model_columns = list(feature_set.columns), list(feature_set.model_columns)
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(
+            "INSERT INTO feature_sets VALUES ($1, $2, $3, $4, $5, $6)"
+            " ON CONFLICT (feature_set) DO NOTHING",
+            feature_set.id,
+            columns,
+            model_columns,
+            orjson.dumps(spec).decode(),
+            code_sha,
+            feature_set.warmup_bars,
+        )
+        stored = await connection.fetchrow(
+            "SELECT columns, model_columns FROM feature_sets WHERE feature_set = $1",
+            feature_set.id,
+        )
+        if [*stored] != [columns, model_columns]:
+            raise StoreError(f"{feature_set.id} is registered with other columns")
+        await connection.execute(_view(feature_set))
+
+
+def _view(feature_set: FeatureSet) -> str:
+    named = ",\n    ".join(
+        f'"values"[{place}] AS {_quote(column)}'
+        for place, column in enumerate(feature_set.columns, start=1)
+    )
+    return f"""CREATE OR REPLACE VIEW {_quote(view_name(feature_set))} AS
+SELECT exchange, symbol, timeframe, as_of, revision, known_at, candle_revision, coverage,
+    {named}
+FROM ml_features_ohlcv JOIN instruments USING (instrument_id)
+WHERE feature_set = '{feature_set.id}'"""  # noqa: S608 - names of ours
+
+
+def _quote(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,319 @@
+"""The record read back in bulk: what rooms start from and what learners are given."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from io import BytesIO
+from itertools import groupby
+from typing import Any, Final
+
+import asyncpg
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from backend.store.columns import CandlePanel, CandleSeries, FeatureTable
+from backend.store.copy import POSTGRES_EPOCH_MS, decode
+from backend.store.instruments import Instruments
+from backend.store.tables import LABEL_SET
+from domain.errors import StoreError
+from domain.events import Examples, Floats, Ints, Origin, PredictionBatch, Role, Signal, Target
+from domain.market import Instrument, Timeframe, to_ms
+
+# The index: candles_pkey.
+_CANDLES: Final = """
+SELECT c.instrument_id, c.open_time, c.open, c.high, c.low, c.close, c.volume, c.revision
+FROM unnest($1::int[]) AS wanted (instrument_id) CROSS JOIN LATERAL (
+    SELECT * FROM candles WHERE instrument_id = wanted.instrument_id AND timeframe = $2
+        AND open_time >= $3 AND open_time < $4
+    ORDER BY open_time DESC LIMIT $5
+) AS c
+"""
+_CANDLE_FIELDS: Final = (
+    ("instrument_id", "i4"),
+    ("open_ms", "i8"),
+    ("open", "f8"),
+    ("high", "f8"),
+    ("low", "f8"),
+    ("close", "f8"),
+    ("volume", "f8"),
+    ("revision", "i4"),
+)
+# NULL elements are told as NaN, so that all rows are of one width.
+_VALUES: Final = """array_replace("values", NULL, 'NaN'::float8)"""
+# The index: ml_features_ohlcv_pkey.
+_FEATURES: Final = f"""
+SELECT instrument_id, as_of, revision, candle_revision, coverage, {_VALUES}
+FROM ml_features_ohlcv WHERE instrument_id = ANY($1::int[]) AND timeframe = $2
+    AND feature_set = $3 AND as_of > $4 AND as_of <= $5
+"""  # noqa: S608 - words of ours
+# The indexes: ml_labels_timeframe_horizon_known_at_idx, then both primary keys.
+_EXAMPLES: Final = f"""
+WITH chosen AS (
+    SELECT label.* FROM ml_labels AS label JOIN instruments USING (instrument_id)
+    WHERE label.timeframe = $2 AND label.horizon = $3 AND label.known_at <= $5
+        AND label.label_set = '{LABEL_SET}' AND exchange = $1 AND NOT label.void
+        AND NOT EXISTS (
+            SELECT FROM ml_labels AS newer
+            WHERE (newer.instrument_id, newer.timeframe, newer.label_set, newer.horizon,
+                newer.as_of) = (label.instrument_id, label.timeframe, label.label_set,
+                label.horizon, label.as_of)
+                AND newer.revision > label.revision AND newer.known_at <= $5
+        )
+    ORDER BY label.known_at DESC, label.as_of DESC, symbol DESC LIMIT $6
+)
+SELECT instrument_id, as_of, coalesce(direction_known_at, known_at), known_at,
+    coalesce(outcome::float8, 'NaN'), coalesce(weight, 'NaN'), log_return, realized_volatility,
+    coalesce(uniqueness, 'NaN'), feature.row
+FROM chosen CROSS JOIN LATERAL (
+    SELECT {_VALUES} AS row FROM ml_features_ohlcv AS stored
+    WHERE stored.instrument_id = chosen.instrument_id AND stored.timeframe = $2
+        AND stored.feature_set = $4 AND stored.as_of = chosen.as_of AND stored.known_at <= $5
+    ORDER BY stored.revision DESC LIMIT 1
+) AS feature
+"""  # noqa: S608 - words of ours
+_EXAMPLE_FIELDS: Final = (
+    ("instrument_id", "i4"),
+    ("as_of_ms", "i8"),
+    ("direction_known_ms", "i8"),
+    ("known_ms", "i8"),
+    ("outcome", "f8"),
+    ("weight", "f8"),
+    ("log_return", "f8"),
+    ("realized_volatility", "f8"),
+    ("uniqueness", "f8"),
+)
+# The index: ml_predictions_pkey.
+_PENDING: Final = """
+SELECT p.*, symbol FROM ml_predictions AS p JOIN instruments USING (instrument_id)
+WHERE exchange = $1 AND p.timeframe = $2 AND p.horizon = $3 AND p.as_of > $4
+    AND NOT EXISTS (
+        SELECT FROM ml_prediction_outcomes AS o
+        WHERE (o.instrument_id, o.timeframe, o.horizon, o.as_of, o.revision, o.role, o.model)
+            = (p.instrument_id, p.timeframe, p.horizon, p.as_of, p.revision, p.role, p.model)
+    )
+ORDER BY p.as_of, p.role, p.model, p.version, p.made_at, p.origin, p.members::text, symbol
+"""
+_OPEN_SIGNALS: Final = """
+SELECT s.*, symbol FROM trading_signals AS s JOIN instruments USING (instrument_id)
+WHERE exchange = $1 AND s.timeframe = $2 AND s.status IN ('pending', 'active')
+ORDER BY s.as_of, symbol, s.horizon, s.revision
+"""
+
+
+class History:
+    """Reads of whole columns, decoded from binary COPY without a loop over rows."""
+
+    def __init__(self, pool: asyncpg.Pool, instruments: Instruments) -> None:
+        self._pool = pool
+        self._instruments = instruments
+
+    async def candles(
+        self,
+        instruments: Sequence[Instrument],
+        timeframe: Timeframe,
+        *,
+        since: datetime,
+        until: datetime,
+        limit: int | None = None,
+    ) -> list[CandleSeries]:
+        """The latest version of candles with since ≤ open time < until.
+
+        Args:
+            instruments: whose; the answer has their order.
+            timeframe: of the candles.
+            since: first open time.
+            until: end of open times.
+            limit: at most so many of each instrument, the newest.
+        """
+        ids = await self._instruments.ids(instruments)
+        arguments = (ids.tolist(), timeframe.value, since, until, limit)
+        found = decode(await self._copy(_CANDLES, *arguments), _CANDLE_FIELDS)
+        found["open_ms"] = _milliseconds(found["open_ms"])
+        order = np.lexsort((found["open_ms"], found["instrument_id"]))
+        found = {name: column[order] for name, column in found.items()}
+        starts = np.searchsorted(found["instrument_id"], ids, side="left")
+        ends = np.searchsorted(found.pop("instrument_id"), ids, side="right")
+        return [
+            CandleSeries(
+                instrument=instrument,
+                **{name: column[start:end] for name, column in found.items()},
+            )
+            for instrument, start, end in zip(instruments, starts, ends, strict=True)
+        ]
+
+    async def panel(
+        self,
+        instruments: Sequence[Instrument],
+        timeframe: Timeframe,
+        *,
+        since: datetime,
+        until: datetime,
+        limit: int | None = None,
+    ) -> CandlePanel:
+        """The same candles on one grid of times."""
+        series = await self.candles(instruments, timeframe, since=since, until=until, limit=limit)
+        return CandlePanel.of(series, timeframe)
+
+    async def feature_rows(
+        self,
+        instruments: Sequence[Instrument],
+        timeframe: Timeframe,
+        feature_set: str,
+        *,
+        since: datetime,
+        until: datetime,
+    ) -> FeatureTable:
+        """The newest revision of the feature rows with since < as_of ≤ until."""
+        ids = await self._instruments.ids(instruments)
+        columns = await self._columns(feature_set)
+        arguments = (ids.tolist(), timeframe.value, feature_set, since, until)
+        fields = (
+            ("instrument_id", "i4"),
+            ("as_of_ms", "i8"),
+            ("revision", "i4"),
+            ("candle_revision", "i4"),
+            ("coverage", "f8"),
+            ("values", ("f8", (len(columns),))),
+        )
+        found = decode(await self._copy(_FEATURES, *arguments), fields)
+        found["as_of_ms"] = _milliseconds(found["as_of_ms"])
+        rank = await self._rank(found["instrument_id"])
+        order = np.lexsort((found["revision"], rank, found["as_of_ms"]))
+        key = np.stack([found["as_of_ms"][order], rank[order]])
+        newest = np.append((key[:, 1:] != key[:, :-1]).any(axis=0), True)[: len(order)]
+        kept = order[newest]
+        table = {name: column[kept] for name, column in found.items()}
+        owners = await self._instruments.of(table.pop("instrument_id"))
+        return FeatureTable(columns=columns, instruments=owners, **table)
+
+    async def examples(
+        self,
+        exchange: str,
+        timeframe: Timeframe,
+        horizon: int,
+        *,
+        feature_set: str,
+        until: datetime,
+        limit: int,
+    ) -> Examples:
+        """Feature rows with the label that came true, as both were known at `until`.
+
+        Args:
+            exchange: whose instruments.
+            timeframe: of the rows.
+            horizon: of the labels, in candles.
+            feature_set: `name@version`.
+            until: nothing known later is in it; void labels are not either.
+            limit: the most rows; the newest by (known, as_of, instrument) are kept.
+        """
+        columns = await self._columns(feature_set)
+        arguments = (exchange, timeframe.value, horizon, feature_set, until, limit)
+        fields = (*_EXAMPLE_FIELDS, ("features", ("f8", (len(columns),))))
+        found = decode(await self._copy(_EXAMPLES, *arguments), fields)
+        for name in ("as_of_ms", "direction_known_ms", "known_ms"):
+            found[name] = _milliseconds(found[name])
+        rank = await self._rank(found["instrument_id"])
+        order = np.lexsort((rank, found["as_of_ms"], found["known_ms"]))
+        table = {name: column[order] for name, column in found.items()}
+        owners = await self._instruments.of(table.pop("instrument_id"))
+        return Examples(columns=columns, instruments=owners, **table)
+
+    async def pending_predictions(
+        self, exchange: str, timeframe: Timeframe, horizon: int, *, after: datetime
+    ) -> list[PredictionBatch]:
+        """Every row with as_of > `after` that has no outcome yet, in batches by forecaster."""
+        rows = await self._pool.fetch(_PENDING, exchange, timeframe.value, horizon, after)
+        shared = ("as_of", "role", "model", "version", "made_at", "origin", "members", "target")
+        batches = groupby(rows, key=lambda row: tuple(row[name] for name in shared))
+        return [_prediction_batch(exchange, timeframe, list(batch)) for _, batch in batches]
+
+    async def open_signals(self, exchange: str, timeframe: Timeframe) -> list[Signal]:
+        """Signals that the market has not answered yet, oldest first."""
+        rows = await self._pool.fetch(_OPEN_SIGNALS, exchange, timeframe.value)
+        return [_signal(exchange, timeframe, row) for row in rows]
+
+    async def _columns(self, feature_set: str) -> tuple[str, ...]:
+        query = "SELECT columns FROM feature_sets WHERE feature_set = $1"
+        columns = await self._pool.fetchval(query, feature_set)
+        if columns is None:
+            raise StoreError(f"no feature set {feature_set} is registered")
+        return tuple(columns)
+
+    async def _rank(self, ids: Ints) -> Ints:
+        """The place of each instrument in the order of instruments."""
+        unique, inverse = np.unique(ids, return_inverse=True)
+        known = await self._instruments.of(unique)
+        order = sorted(range(len(known)), key=known.__getitem__)
+        rank = np.empty(len(order), dtype=np.int64)
+        rank[order] = np.arange(len(order))
+        return rank[inverse]
+
+    async def _copy(self, query: str, *arguments: object) -> bytes:
+        output = BytesIO()
+
+        async def receive(chunk: bytes) -> None:
+            output.write(chunk)
+            await asyncio.sleep(0)  # a long answer must not hold the loop
+
+        async with self._pool.acquire() as connection:
+            await connection.copy_from_query(query, *arguments, output=receive, format="binary")
+        return output.getvalue()
+
+
+def _milliseconds(microseconds: NDArray[Any]) -> Ints:
+    return microseconds // 1000 + POSTGRES_EPOCH_MS
+
+
+def _prediction_batch(
+    exchange: str, timeframe: Timeframe, rows: Sequence[asyncpg.Record]
+) -> PredictionBatch:
+    first = rows[0]
+    return PredictionBatch(
+        exchange=exchange,
+        timeframe=timeframe,
+        as_of=first["as_of"],
+        instruments=tuple(Instrument(exchange, row["symbol"]) for row in rows),
+        horizon=first["horizon"],
+        role=Role(first["role"]),
+        target=Target(first["target"]),
+        model=first["model"],
+        version=first["version"],
+        members=orjson.loads(first["members"] or "{}"),
+        made_at=first["made_at"],
+        origin=Origin(first["origin"]),
+        revision=_ints(rows, "revision"),
+        feature_revision=_ints(rows, "feature_revision"),
+        probabilities=_floats(rows, "p_down", "p_flat", "p_up"),
+        quantiles=_floats(rows, "q10", "q50", "q90"),
+        volatility=_floats(rows, "volatility")[:, 0],
+        degraded=tuple(row["degraded"] for row in rows),
+    )
+
+
+def _signal(exchange: str, timeframe: Timeframe, row: asyncpg.Record) -> Signal:
+    moments = {"as_of_ms": "as_of", "expires_ms": "expires_at", "made_ms": "made_at"}
+    same = (
+        "horizon revision side strength gate size_fraction model version status sigma"
+        " entry_price stop take exit_price realized_return"
+    )
+    times: dict[str, Any] = {name: to_ms(row[column]) for name, column in moments.items()}
+    values: dict[str, Any] = {name: row[name] for name in same.split()}
+    return Signal(
+        instrument=Instrument(exchange, row["symbol"]),
+        timeframe=timeframe,
+        closed_ms=None if row["closed_at"] is None else to_ms(row["closed_at"]),
+        **times,
+        **values,
+    )
+
+
+def _ints(rows: Sequence[asyncpg.Record], name: str) -> Ints:
+    return np.array([row[name] for row in rows], dtype=np.int64)
+
+
+def _floats(rows: Sequence[asyncpg.Record], *names: str) -> Floats:
+    """Shape (rows, names); NULL becomes NaN."""
+    return np.array([[row[name] for name in names] for row in rows], dtype=np.float64)

@@ -1,0 +1,212 @@
+"""The dashboard's panels: each a function of the base tables and a point in time.
+
+`dashboard_data` only caches what these functions say; rebuilding it gives the same rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import asyncpg
+import orjson
+
+from backend.store.track_record import Scope, read_record
+from domain.market import Timeframe, rfc3339
+
+Panel = Callable[[asyncpg.Connection, datetime], Awaitable[Any]]
+
+SCOPE: Final = "all"
+RECORD_DAYS: Final = 60  # of candle time in the scores panel
+LATENCY_TICKS: Final = 500  # of each timeframe in the latency panel
+
+
+async def latest_predictions(connection: asyncpg.Connection, at: datetime) -> Any:  # noqa: ANN401
+    """The newest served row of each series, its close, and what became of its signal."""
+    return [
+        {**row, "degraded": row["degraded"].split(",") if row["degraded"] else []}
+        for row in await connection.fetch(_SERIES + _LATEST, at)
+    ]
+
+
+async def active_signals(connection: asyncpg.Connection, at: datetime) -> Any:  # noqa: ANN401
+    """Signals with a side whose end had not come at `at`, as they were known then."""
+    found = []
+    for row in await connection.fetch(_ACTIVE, at):
+        filled_at = row["as_of"] + Timeframe(row["timeframe"]).duration
+        open_yet = {"status": "pending", "entry_price": None, "stop": None, "take": None}
+        found.append({**row, **(open_yet if at < filled_at else {"status": "active"})})
+    return found
+
+
+async def model_scores(connection: asyncpg.Connection, at: datetime) -> Any:  # noqa: ANN401
+    """The track record of the last days before `at`."""
+    start = at - timedelta(days=RECORD_DAYS)
+    return await read_record(connection, Scope(start=start, end=at, scored_by=at))
+
+
+async def coverage(connection: asyncpg.Connection, at: datetime) -> Any:  # noqa: ANN401
+    """Candles expected since the first of each series, those present, and open gaps."""
+    found = []
+    for row in await connection.fetch(_COVERAGE, at):
+        span = row["last_close"] - row["first_close"]
+        expected = span // Timeframe(row["timeframe"]).duration + 1
+        found.append({**row, "expected": expected})
+    return found
+
+
+async def freshness(connection: asyncpg.Connection, at: datetime) -> Any:  # noqa: ANN401
+    """The newest candle and the newest served prediction of each series."""
+    return [dict(row) for row in await connection.fetch(_SERIES + _FRESHNESS, at)]
+
+
+async def latency(connection: asyncpg.Connection, at: datetime) -> Any:  # noqa: ANN401
+    """Microseconds of each stage over the last ticks: median, 99th percentile, count."""
+    return [dict(row) for row in await connection.fetch(_LATENCY, at, LATENCY_TICKS)]
+
+
+PANELS: Final[Mapping[str, Panel]] = {
+    "latest_predictions": latest_predictions,
+    "active_signals": active_signals,
+    "model_scores": model_scores,
+    "coverage": coverage,
+    "freshness": freshness,
+    "latency": latency,
+}
+
+
+async def refresh(connection: asyncpg.Connection, name: str, at: datetime) -> bool:
+    """Write one panel as of `at`; whether its payload changed.
+
+    An unchanged panel keeps its version and its time.
+    """
+    payload = await PANELS[name](connection, at)
+    text = orjson.dumps(payload, default=_spell, option=orjson.OPT_PASSTHROUGH_DATETIME).decode()
+    return bool(await connection.fetchval(_WRITE, name, SCOPE, at, text))
+
+
+async def rebuild(connection: asyncpg.Connection, at: datetime | None = None) -> list[str]:
+    """Write every panel from the base tables; the names of those that changed.
+
+    Args:
+        connection: any; everything happens in one transaction.
+        at: the point in time; None for each panel's own, which must change nothing.
+    """
+    async with connection.transaction():
+        times = dict(await connection.fetch("SELECT panel, as_of FROM dashboard_data"))
+        return [
+            name
+            for name in PANELS
+            if (moment := at or times.get(name)) and await refresh(connection, name, moment)
+        ]
+
+
+def _spell(value: object) -> str:
+    if isinstance(value, datetime):
+        return rfc3339(value)
+    raise TypeError(f"{type(value).__name__} has no JSON spelling")
+
+
+_WRITE: Final = """
+    INSERT INTO dashboard_data AS d (panel, scope, as_of, version, payload)
+    VALUES ($1, $2, $3, 1, $4::jsonb)
+    ON CONFLICT (panel, scope) DO UPDATE
+        SET as_of = excluded.as_of, version = d.version + 1, payload = excluded.payload
+        WHERE d.payload IS DISTINCT FROM excluded.payload
+    RETURNING true
+    """
+
+# A skip scan over the primary key names the series; each then reads its newest rows.
+_SERIES: Final = """
+    WITH RECURSIVE series AS (
+        (SELECT instrument_id, timeframe, horizon FROM ml_predictions ORDER BY 1, 2, 3 LIMIT 1)
+        UNION ALL
+        SELECT following.* FROM series s, LATERAL (
+            SELECT t.instrument_id, t.timeframe, t.horizon FROM ml_predictions t
+            WHERE (t.instrument_id, t.timeframe, t.horizon)
+                > (s.instrument_id, s.timeframe, s.horizon)
+            ORDER BY 1, 2, 3 LIMIT 1
+        ) following
+    )
+    """
+
+_LATEST: Final = """
+    SELECT i.exchange, i.symbol, p.timeframe, p.horizon, p.as_of, p.revision, p.origin,
+           p.p_down, p.p_flat, p.p_up, p.q10, p.q50, p.q90, p.volatility, p.degraded,
+           c.close, g.side, g.gate, g.strength
+    FROM series s
+    JOIN instruments i USING (instrument_id)
+    CROSS JOIN LATERAL (
+        SELECT * FROM ml_predictions t
+        WHERE t.instrument_id = s.instrument_id AND t.timeframe = s.timeframe
+          AND t.horizon = s.horizon AND t.role = 'champion' AND t.made_at <= $1
+        ORDER BY t.as_of DESC, t.revision DESC LIMIT 1
+    ) p
+    LEFT JOIN LATERAL (
+        SELECT t.close FROM candles t
+        WHERE t.instrument_id = s.instrument_id AND t.timeframe = s.timeframe
+          AND t.open_time < p.as_of ORDER BY t.open_time DESC LIMIT 1
+    ) c ON true
+    LEFT JOIN trading_signals g
+      ON g.instrument_id = s.instrument_id AND g.timeframe = s.timeframe
+     AND g.horizon = s.horizon AND g.as_of = p.as_of AND g.revision = p.revision
+     AND g.made_at <= $1
+    ORDER BY i.exchange, i.symbol, p.timeframe, p.horizon
+    """
+
+_ACTIVE: Final = """
+    SELECT i.exchange, i.symbol, t.timeframe, t.horizon, t.as_of, t.revision, t.side,
+           t.strength, t.size_fraction, t.entry_price, t.stop, t.take, t.expires_at,
+           t.model, t.version
+    FROM trading_signals t JOIN instruments i USING (instrument_id)
+    WHERE t.side <> 'flat' AND t.made_at <= $1 AND (t.closed_at IS NULL OR t.closed_at > $1)
+    ORDER BY t.as_of DESC, i.exchange, i.symbol, t.timeframe, t.horizon, t.revision
+    """
+
+_COVERAGE: Final = """
+    SELECT i.exchange, i.symbol, c.timeframe, min(c.close_time) AS first_close,
+           max(c.close_time) AS last_close, count(*)::int AS present,
+           (SELECT count(*)::int FROM ingest_gaps g
+            WHERE g.instrument_id = c.instrument_id AND g.timeframe = c.timeframe
+              AND g.detected_at <= $1 AND (g.filled_at IS NULL OR g.filled_at > $1)) AS gaps
+    FROM candles c JOIN instruments i USING (instrument_id)
+    WHERE c.close_time <= $1
+      AND CASE WHEN c.source = 'backfill' THEN c.close_time ELSE c.known_at END <= $1
+    GROUP BY i.exchange, i.symbol, c.instrument_id, c.timeframe
+    ORDER BY i.exchange, i.symbol, c.timeframe
+    """
+
+_FRESHNESS: Final = """
+    SELECT i.exchange, i.symbol, s.timeframe, s.horizon, p.as_of AS prediction_as_of, p.origin,
+           c.close_time AS candle_close
+    FROM series s
+    JOIN instruments i USING (instrument_id)
+    LEFT JOIN LATERAL (
+        SELECT t.as_of, t.origin FROM ml_predictions t
+        WHERE t.instrument_id = s.instrument_id AND t.timeframe = s.timeframe
+          AND t.horizon = s.horizon AND t.role = 'champion' AND t.made_at <= $1
+        ORDER BY t.as_of DESC, t.revision DESC LIMIT 1
+    ) p ON true
+    LEFT JOIN LATERAL (
+        SELECT t.close_time FROM candles t
+        WHERE t.instrument_id = s.instrument_id AND t.timeframe = s.timeframe
+          AND t.open_time < $1 AND t.close_time <= $1
+        ORDER BY t.open_time DESC LIMIT 1
+    ) c ON true
+    ORDER BY i.exchange, i.symbol, s.timeframe, s.horizon
+    """
+
+_LATENCY: Final = """
+    SELECT x.exchange, x.timeframe, stage.key AS stage, count(*)::int AS ticks,
+           percentile_disc(0.5) WITHIN GROUP (ORDER BY stage.value::float8) AS p50_us,
+           percentile_disc(0.99) WITHIN GROUP (ORDER BY stage.value::float8) AS p99_us
+    FROM (
+        SELECT exchange, timeframe, stage_us,
+               row_number() OVER (PARTITION BY exchange, timeframe ORDER BY as_of DESC) AS n
+        FROM cross_sections WHERE arrived_at <= $1
+    ) x, jsonb_each_text(x.stage_us) AS stage
+    WHERE x.n <= $2
+    GROUP BY x.exchange, x.timeframe, stage.key
+    ORDER BY x.exchange, x.timeframe, stage.key
+    """

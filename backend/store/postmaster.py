@@ -1,0 +1,107 @@
+"""One run of a PostgreSQL server: started, watched until ready, stopped, or found left over."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Final
+
+from domain.errors import StoreUnavailableError
+
+START_TIMEOUT_S: Final = 180.0  # the replay of max_wal_size after a crash, on a slow disk
+STOP_TIMEOUT_S: Final = 30.0
+POLL_S: Final = 0.01
+
+
+class Server:
+    """One run of the postmaster."""
+
+    def __init__(self, command: list[str], log: Path) -> None:
+        started: Future[subprocess.Popen[bytes]] = Future()
+        # The thread lives as long as the server: the kernel's signal (`programs.DIES_WITH_US`)
+        # comes when the thread that forked it ends.
+        self._thread = threading.Thread(
+            target=self._serve, args=(command, log, started), name="postgres", daemon=True
+        )
+        self._thread.start()
+        self._process = started.result()
+
+    @staticmethod
+    def _serve(command: list[str], log: Path, started: Future[subprocess.Popen[bytes]]) -> None:
+        try:
+            with log.open("ab") as output:
+                process = subprocess.Popen(  # noqa: S603 - our own command line
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,  # a Ctrl-C is for us; the server stops after us
+                )
+        except OSError as error:
+            started.set_exception(error)
+            return
+        started.set_result(process)
+        process.wait()
+
+    def wait_until_ready(self, data: Path) -> bool:
+        """Whether it came to accept connections; False when it ended instead."""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while self._thread.is_alive():
+            if ready(data, self._process.pid):
+                return True
+            if time.monotonic() > deadline:
+                self.stop()
+            time.sleep(POLL_S)
+        return False
+
+    def stop(self) -> None:
+        for how in (signal.SIGINT, signal.SIGQUIT):  # fast; else at once, to recover at start
+            self._process.send_signal(how)
+            self._thread.join(STOP_TIMEOUT_S)
+
+
+def ready(data: Path, pid: int) -> bool:
+    """Whether postmaster.pid says that the server `pid` accepts connections."""
+    try:
+        first, *others = (data / "postmaster.pid").read_text().splitlines() or [""]
+    except FileNotFoundError:
+        return False
+    return first == str(pid) and any(line.strip() == "ready" for line in others)
+
+
+def end_leftovers(data: Path) -> None:
+    """End what a killed process left of its server, and forget its process id.
+
+    To be called by the holder of the folder's lock: whatever still works in `data` has no
+    owner. The id must go, for another program may have it by now.
+    """
+    pid_file = data / "postmaster.pid"
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    left = working_in(data)
+    if left and pid_file.exists() and int(pid_file.read_text().splitlines()[0]) in left:
+        os.kill(int(pid_file.read_text().splitlines()[0]), signal.SIGINT)
+    while left := working_in(data):
+        if time.monotonic() > deadline:
+            raise StoreUnavailableError(
+                f"a PostgreSQL server still works in {data} (process {left[0]}); end it first"
+            )
+        time.sleep(POLL_S)
+    pid_file.unlink(missing_ok=True)
+
+
+def working_in(folder: Path) -> list[int]:
+    """The processes whose working directory is `folder`, as every PostgreSQL process's is."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            where = (entry / "cwd").readlink()
+        except OSError:  # it ended, or is not ours to look at
+            continue
+        if where == folder:
+            found.append(int(entry.name))
+    return found

@@ -1,0 +1,183 @@
+"""Everything that happened at a tick becomes one transaction; then it may be told.
+
+A commit is tried as what it nearly always is, rows that nobody has stored before, copied
+straight into their tables. Where that is not so (a repetition, a revision, a row that a
+table refuses) the transaction is rolled back and done again by comparison, row for row
+where it must be. Both ways leave the same record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import asyncpg
+import orjson
+
+from backend.store import snapshots
+from backend.store.commit import compare, copy_new
+from backend.store.database import CONNECTION_ERRORS
+from backend.store.instruments import Instruments
+from backend.store.locks import take_turn
+from backend.store.quarantine import REFUSALS
+from backend.store.snapshots import Snapshot
+from backend.store.stream_log import StaleHeadsError, StreamEvent, StreamLog
+from backend.store.writes import Planner, Write
+from domain.errors import StoreError, StoreUnavailableError
+from domain.events import Candle
+from domain.market import Instrument, Timeframe
+
+ATTEMPTS: Final = 4  # two ways, and two times that another writer was faster
+
+_CROSS_SECTION: Final = """
+INSERT INTO cross_sections (exchange, timeframe, as_of, members, arrived_at, deadline, stage_us)
+VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (exchange, timeframe, as_of) DO NOTHING
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossSection:
+    """Who was compared with whom at a close time, and how long each stage took."""
+
+    exchange: str
+    timeframe: Timeframe
+    as_of: datetime
+    instruments: tuple[Instrument, ...]
+    arrived_at: datetime  # of the first candle
+    deadline: bool  # drawn because time was up
+    stage_us: dict[str, int]
+
+
+class Recorder:
+    """Writes the events of the rooms and the stream log; one for a process."""
+
+    def __init__(self, pool: asyncpg.Pool, instruments: Instruments, *, feature_set: str) -> None:
+        self._pool = pool
+        self._instruments = instruments
+        self._planner = Planner(instruments, feature_set=feature_set)
+        self._log = StreamLog()
+
+    async def commit_tick(
+        self,
+        events: Sequence[object],
+        *,
+        published_at: datetime,
+        versions: Sequence[Candle] | None = None,
+        cross_section: CrossSection | None = None,
+        state: Sequence[Snapshot] = (),
+    ) -> list[StreamEvent]:
+        """Commit a tick durably: rows, cross-section, states, stream log and heads.
+
+        Args:
+            events: CandleBatch, FeatureBatch, champions' PredictionBatch and SignalBatch,
+                of one tick or of several in their order.
+            published_at: the clock's time.
+            versions: the candles as they were told; None: the batches are all there is;
+                empty: `store_candles` has stored them already.
+            cross_section: drawn at this tick.
+            state: what the rooms know after it.
+
+        Returns:
+            What subscribers are to be told, in the order of `events`. A repetition of
+            what is stored tells nothing.
+
+        Raises:
+            StoreUnavailableError: no connection; the same call may be made again.
+        """
+
+        async def more(connection: asyncpg.Connection) -> None:
+            if cross_section is not None:
+                await self._write_cross_section(connection, cross_section)
+            await snapshots.save(connection, state)
+
+        return await self._commit(events, versions, published_at, more)
+
+    async def commit_learning(
+        self,
+        events: Sequence[object],
+        *,
+        published_at: datetime,
+        state: Sequence[Snapshot] = (),
+    ) -> list[StreamEvent]:
+        """Commit what follows a tick durably.
+
+        Args:
+            events: members' and challengers' PredictionBatch, LabelBatch, OutcomeBatch,
+                Skill and ModelEvent.
+            published_at: the clock's time.
+            state: what the rooms know after it.
+
+        Returns:
+            The events of the stream `models`.
+
+        Raises:
+            StoreUnavailableError: no connection; the same call may be made again.
+        """
+
+        async def more(connection: asyncpg.Connection) -> None:
+            await snapshots.save(connection, state)
+
+        return await self._commit(events, None, published_at, more)
+
+    async def _commit(
+        self,
+        events: Sequence[object],
+        versions: Sequence[Candle] | None,
+        published_at: datetime,
+        more: Callable[[asyncpg.Connection], Awaitable[None]],
+    ) -> list[StreamEvent]:
+        try:
+            work = await self._planner.plan(events, versions, published_at)
+            async with self._pool.acquire() as connection:
+                return await self._attempt(connection, work, published_at, more)
+        except CONNECTION_ERRORS as error:
+            raise StoreUnavailableError(f"the database is gone: {error}") from error
+
+    async def _attempt(
+        self,
+        connection: asyncpg.Connection,
+        work: list[Write],
+        published_at: datetime,
+        more: Callable[[asyncpg.Connection], Awaitable[None]],
+    ) -> list[StreamEvent]:
+        comparing = False
+        streams = {stream for one in work for stream in one.streams}
+        for _ in range(ATTEMPTS):
+            await self._log.open(connection, streams)
+            extension = self._log.extend(published_at)
+            try:
+                async with connection.transaction():
+                    await take_turn(connection, {one.turn for one in work})
+                    if comparing:
+                        await compare(connection, work, extension.add, received_at=published_at)
+                    else:
+                        await copy_new(connection, work, extension.add)
+                    await extension.write(connection)
+                    await more(connection)
+            except StaleHeadsError:
+                self._log.forget(streams)
+            except (asyncpg.UniqueViolationError, *REFUSALS):
+                if comparing:
+                    raise
+                comparing = True
+            else:
+                self._log.remember(extension)
+                return extension.events
+        raise StoreError("other writers move the same streams without pause")
+
+    async def _write_cross_section(
+        self, connection: asyncpg.Connection, drawn: CrossSection
+    ) -> None:
+        members = await self._instruments.ids(drawn.instruments)
+        await connection.execute(
+            _CROSS_SECTION,
+            drawn.exchange,
+            drawn.timeframe.value,
+            drawn.as_of,
+            members.tolist(),
+            drawn.arrived_at,
+            drawn.deadline,
+            orjson.dumps(drawn.stage_us).decode(),
+        )

@@ -1,0 +1,281 @@
+"""Which models exist, which of them answers, and why: versions, aliases and decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+import asyncpg
+import orjson
+
+from domain.errors import StoreError
+from domain.events import Target
+from domain.market import Timeframe
+
+_REGISTER: Final = """
+INSERT INTO ml_models_metadata (
+    exchange, timeframe, horizon, target, name, version, kind, status, params, seed, code_sha,
+    data_sha256, feature_set, label_set, trained_from, trained_until, effective_from, n_train,
+    n_effective, n_trials, metrics, environment, artifact_path, artifact_sha256,
+    artifact_bytes, train_seconds, parent_version, created_at
+) SELECT $1, $2, $3, $4, $5, 1 + coalesce(max(version), 0), $6, $7, $8::jsonb, $9::bigint, $10,
+    $11, $12, $13, $14::timestamptz, $15::timestamptz, $16::timestamptz, $17::int, $18::float8,
+    $19::int, $20::jsonb, $21::jsonb, $22, $23, $24::bigint, $25::float8, $26::int,
+    $27::timestamptz
+FROM ml_models_metadata
+WHERE (exchange, timeframe, horizon, name) = ($1, $2, $3, $5)
+RETURNING version
+"""
+_SEAT: Final = "(exchange, timeframe, horizon, target, name) = ($1, $2, $3, $4, $5)"
+_ALIASES: Final = f"SELECT alias, version FROM model_aliases WHERE {_SEAT}"  # noqa: S608 - words of ours
+_SET: Final = """
+INSERT INTO model_aliases AS kept (
+    exchange, timeframe, horizon, target, name, alias, version, set_at
+) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+ON CONFLICT (exchange, timeframe, horizon, target, name, alias)
+DO UPDATE SET version = EXCLUDED.version, set_at = EXCLUDED.set_at
+WHERE kept.version <> EXCLUDED.version
+"""
+_CLEAR: Final = f"DELETE FROM model_aliases WHERE {_SEAT} AND alias = $6"  # noqa: S608 - words of ours
+_DECIDE: Final = """
+INSERT INTO promotion_decisions (
+    exchange, timeframe, horizon, target, name, champion_version, challenger_version, verdict,
+    trigger, decided_at, evidence
+) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) RETURNING id
+"""
+_EFFECTIVE: Final = f"""
+UPDATE ml_models_metadata SET effective_from = $7 WHERE {_SEAT} AND version = $6
+"""  # noqa: S608 - words of ours
+_LIST: Final = """
+SELECT m.*, array_remove(array_agg(a.alias ORDER BY a.alias), NULL) AS aliases
+FROM ml_models_metadata AS m LEFT JOIN model_aliases AS a
+    USING (exchange, timeframe, horizon, target, name, version)
+WHERE ($1::text IS NULL OR exchange = $1) AND ($2::text IS NULL OR timeframe = $2)
+GROUP BY m.model_id ORDER BY exchange, timeframe, horizon, target, name, version
+"""
+_SHOW: Final = f"SELECT * FROM ml_models_metadata WHERE {_SEAT} AND version = $6"  # noqa: S608 - words of ours
+_DECISIONS: Final = f"SELECT * FROM promotion_decisions WHERE {_SEAT} ORDER BY id"  # noqa: S608 - words of ours
+_JSON: Final = ("params", "metrics", "environment", "evidence")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seat:
+    """What a model competes for: one target at one horizon, under one name."""
+
+    exchange: str
+    timeframe: Timeframe
+    horizon: int
+    target: Target
+    name: str  # `lightgbm.direction`
+
+    def key(self) -> tuple[str, str, int, str, str]:
+        """As the tables have it."""
+        return (self.exchange, self.timeframe.value, self.horizon, self.target.value, self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelVersion:
+    """Everything needed to say where a fitted model came from, and to fit it again."""
+
+    seat: Seat
+    kind: str
+    status: str = "registered"  # registered, eligible, rejected, retired
+    params: Mapping[str, Any]
+    seed: int
+    code_sha: str
+    data_sha256: str
+    feature_set: str
+    label_set: str
+    trained_from: datetime
+    trained_until: datetime
+    effective_from: datetime | None = None
+    n_train: int
+    n_effective: float
+    n_trials: int
+    metrics: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    artifact_path: str
+    artifact_sha256: str
+    artifact_bytes: int
+    train_seconds: float
+    parent_version: int | None = None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """A verdict on a seat, with every number that the rule used."""
+
+    seat: Seat
+    champion_version: int | None
+    challenger_version: int | None
+    verdict: str  # promote, keep, reject, rollback, cold_start, refresh
+    trigger: str
+    decided_at: datetime
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Registry:
+    """Versions are never changed; aliases move, each move together with its decision."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def register(self, model: ModelVersion) -> int:
+        """Enter a fitted model; its number, counted from 1 for each seat."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            await _take_seat(connection, model.seat)
+            number: int = await connection.fetchval(
+                _REGISTER,
+                *model.seat.key(),
+                model.kind,
+                model.status,
+                _spell(model.params),
+                model.seed,
+                model.code_sha,
+                model.data_sha256,
+                model.feature_set,
+                model.label_set,
+                model.trained_from,
+                model.trained_until,
+                model.effective_from,
+                model.n_train,
+                model.n_effective,
+                model.n_trials,
+                _spell(model.metrics),
+                _spell(model.environment),
+                model.artifact_path,
+                model.artifact_sha256,
+                model.artifact_bytes,
+                model.train_seconds,
+                model.parent_version,
+                model.created_at,
+            )
+        return number
+
+    async def aliases(self, seat: Seat) -> dict[str, int]:
+        """The versions that champion, challenger and previous stand for."""
+        rows = await self._pool.fetch(_ALIASES, *seat.key())
+        return {row["alias"]: row["version"] for row in rows}
+
+    async def promote(self, decision: Decision, *, effective_from: datetime) -> int:
+        """Let the challenger of the decision take the seat; the decision's number.
+
+        previous ← champion ← challenger, in one transaction with the decision.
+
+        Raises:
+            StoreError: another champion holds the seat than the decision was about.
+        """
+        seat, version = decision.seat, decision.challenger_version
+        if version is None:
+            raise StoreError("a promotion needs a challenger")
+        async with self._pool.acquire() as connection, connection.transaction():
+            await _take_seat(connection, seat)
+            champion = await _champion(connection, decision)
+            moves = {"champion": version} | ({"previous": champion} if champion else {})
+            await _set_aliases(connection, decision, moves)
+            await connection.execute(_CLEAR, *seat.key(), "challenger")
+            await connection.execute(_EFFECTIVE, *seat.key(), version, effective_from)
+            return await _decide(connection, decision)
+
+    async def roll_back(self, decision: Decision) -> int:
+        """Give the seat back to `previous`, in one transaction with the decision.
+
+        Raises:
+            StoreError: nothing to go back to, or another champion holds the seat.
+        """
+        async with self._pool.acquire() as connection, connection.transaction():
+            await _take_seat(connection, decision.seat)
+            champion = await _champion(connection, decision)
+            rows = await connection.fetch(_ALIASES, *decision.seat.key())
+            previous = {row["alias"]: row["version"] for row in rows}.get("previous")
+            if previous is None or champion is None:
+                raise StoreError(f"{decision.seat.name} has no previous version")
+            await _set_aliases(connection, decision, {"champion": previous, "previous": champion})
+            return await _decide(connection, decision)
+
+    async def challenge(self, decision: Decision) -> int:
+        """Put the challenger of the decision into the shadow; the decision's number."""
+        if decision.challenger_version is None:
+            raise StoreError("a challenge needs a challenger")
+        async with self._pool.acquire() as connection, connection.transaction():
+            await _take_seat(connection, decision.seat)
+            await _set_aliases(connection, decision, {"challenger": decision.challenger_version})
+            return await _decide(connection, decision)
+
+    async def keep(self, decision: Decision) -> int:
+        """Record a verdict that moves nothing but the challenger, who leaves."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            await _take_seat(connection, decision.seat)
+            if decision.verdict == "reject":
+                await connection.execute(_CLEAR, *decision.seat.key(), "challenger")
+            return await _decide(connection, decision)
+
+    async def versions(
+        self, exchange: str | None = None, timeframe: Timeframe | None = None
+    ) -> list[dict[str, Any]]:
+        """Every version with its aliases, in the order of their seats."""
+        rows = await self._pool.fetch(_LIST, exchange, timeframe and timeframe.value)
+        return [_read(row) for row in rows]
+
+    async def show(self, seat: Seat, version: int) -> dict[str, Any] | None:
+        """One version; None when there is none."""
+        row = await self._pool.fetchrow(_SHOW, *seat.key(), version)
+        return None if row is None else _read(row)
+
+    async def decisions(self, seat: Seat) -> list[dict[str, Any]]:
+        """The decisions on a seat, oldest first."""
+        return [_read(row) for row in await self._pool.fetch(_DECISIONS, *seat.key())]
+
+
+async def _take_seat(connection: asyncpg.Connection, seat: Seat) -> None:
+    name = "|".join(map(str, seat.key()))
+    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", name)
+
+
+async def _champion(connection: asyncpg.Connection, decision: Decision) -> int | None:
+    rows = await connection.fetch(_ALIASES, *decision.seat.key())
+    champion = {row["alias"]: row["version"] for row in rows}.get("champion")
+    if champion != decision.champion_version:
+        raise StoreError(
+            f"{decision.seat.name}: version {champion} holds the seat,"
+            f" not {decision.champion_version}"
+        )
+    return champion
+
+
+async def _set_aliases(
+    connection: asyncpg.Connection, decision: Decision, moves: Mapping[str, int]
+) -> None:
+    for alias, version in moves.items():
+        if await connection.fetchrow(_SHOW, *decision.seat.key(), version) is None:
+            raise StoreError(f"{decision.seat.name} has no version {version}")
+        arguments = (*decision.seat.key(), alias, version, decision.decided_at)
+        await connection.execute(_SET, *arguments)
+
+
+async def _decide(connection: asyncpg.Connection, decision: Decision) -> int:
+    number: int = await connection.fetchval(
+        _DECIDE,
+        *decision.seat.key(),
+        decision.champion_version,
+        decision.challenger_version,
+        decision.verdict,
+        decision.trigger,
+        decision.decided_at,
+        _spell(decision.evidence),
+    )
+    return number
+
+
+def _spell(value: Mapping[str, Any]) -> str:
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+
+
+def _read(row: asyncpg.Record) -> dict[str, Any]:
+    return {
+        name: orjson.loads(value) if name in _JSON and value else value
+        for name, value in row.items()
+    }

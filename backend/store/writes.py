@@ -1,0 +1,169 @@
+"""What a commit has to write, table for table: from events to rows and the news they make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property, partial
+from typing import Any
+
+from backend.store import payloads, rows
+from backend.store.candles import batch_rows, version_rows
+from backend.store.copy import Rows
+from backend.store.instruments import Instruments
+from backend.store.locks import panel
+from backend.store.stream_log import Drafts
+from domain.events import (
+    Candle,
+    CandleBatch,
+    FeatureBatch,
+    Ints,
+    LabelBatch,
+    ModelEvent,
+    OutcomeBatch,
+    PredictionBatch,
+    Role,
+    SignalBatch,
+    Skill,
+)
+from domain.market import Instrument
+
+
+@dataclass(kw_only=True)
+class Write:
+    """Rows of one table, and the events that they make when they are news.
+
+    The events are as many as the rows, or none. A write without rows has events only.
+    """
+
+    turn: str
+    rows: Rows | None = None
+    streams: Sequence[str] = ()  # of the events
+    tell: Callable[[], Drafts] | None = None  # spells the events; a while's work
+    versions: bool = False  # rows are candle versions
+    candles: tuple[Ints, str, datetime] | None = None  # whose events: ids, timeframe, open time
+    doubtful: bool = False  # the log may have told the events before
+    answers: tuple[str, ...] = ()  # columns that are filled in under an existing key
+    guard: str = ""  # when, over `kept` and `EXCLUDED`; "" for rows that open their key
+
+    @cached_property
+    def drafts(self) -> Drafts | None:
+        """The events, spelt once."""
+        return None if self.tell is None else self.tell()
+
+    @property
+    def certain(self) -> bool:
+        """Whether new rows alone make its events news."""
+        return not self.guard and not self.doubtful
+
+
+class Planner:
+    """Turns events into writes."""
+
+    def __init__(self, instruments: Instruments, *, feature_set: str) -> None:
+        self._instruments = instruments
+        self._feature_set = feature_set
+        self._writes: dict[type, Callable[[Any, Ints, str], Write]] = {
+            CandleBatch: _candles,
+            FeatureBatch: _features,
+            PredictionBatch: self._predictions,
+            SignalBatch: _signals,
+            LabelBatch: _labels,
+            OutcomeBatch: _outcomes,
+            Skill: _skill,
+        }
+
+    async def plan(
+        self, events: Sequence[object], versions: Sequence[Candle] | None, known_at: datetime
+    ) -> list[Write]:
+        """The writes of the events in their order, after those of the candle versions.
+
+        Args:
+            events: batches and single events.
+            versions: None: the candle batches are all there is of their candles; empty:
+                their candles are stored already.
+            known_at: of `versions`.
+        """
+        batches = [event for event in events if isinstance(event, CandleBatch)]
+        if versions is None:
+            writes = [await self._batch_versions(batch) for batch in batches]
+        else:
+            writes = await self._versions(versions, batches[0].known_at if batches else known_at)
+        stored_before = versions is not None and not versions
+        for event in events:
+            write = await self._write(event)
+            writes.append(replace(write, doubtful=True) if stored_before else write)
+        return writes
+
+    async def _versions(self, told: Sequence[Candle], known_at: datetime) -> list[Write]:
+        if not told:
+            return []
+        ids = await self._instruments.ids([one.instrument for one in told])
+        turn = panel(told[0].instrument.exchange, told[0].timeframe)
+        return [Write(turn=turn, rows=version_rows(told, ids, known_at), versions=True)]
+
+    async def _batch_versions(self, batch: CandleBatch) -> Write:
+        ids = await self._instruments.ids(batch.instruments)
+        turn = panel(batch.exchange, batch.timeframe)
+        return Write(turn=turn, rows=batch_rows(batch, ids), versions=True)
+
+    async def _write(self, event: Any) -> Write:  # noqa: ANN401 - any event
+        if isinstance(event, ModelEvent):
+            stream = payloads.MODELS_STREAM
+            tell = partial(payloads.model_drafts, event)
+            return Write(turn=stream, streams=[stream], tell=tell, doubtful=True)
+        ids = await self._instruments.ids(_instruments_of(event))
+        turn = panel(event.exchange, event.timeframe)
+        return self._writes[type(event)](event, ids, turn)
+
+    def _predictions(self, batch: PredictionBatch, ids: Ints, turn: str) -> Write:
+        found = rows.prediction_rows(batch, ids, self._feature_set)
+        if batch.role is not Role.CHAMPION:
+            return Write(turn=turn, rows=found)
+        streams = payloads.stream_names("predictions", batch.timeframe, batch.instruments)
+        tell = partial(payloads.prediction_drafts, batch, streams)
+        return Write(turn=turn, rows=found, streams=streams, tell=tell)
+
+
+def _instruments_of(event: Any) -> Sequence[Instrument]:  # noqa: ANN401 - any event
+    if isinstance(event, SignalBatch):
+        return [signal.instrument for signal in event.signals]
+    return () if isinstance(event, Skill) else event.instruments
+
+
+def _candles(batch: CandleBatch, ids: Ints, turn: str) -> Write:
+    candles = (ids, batch.timeframe.value, batch.as_of - batch.timeframe.duration)
+    streams = payloads.stream_names("candles", batch.timeframe, batch.instruments)
+    tell = partial(payloads.candle_drafts, batch, streams)
+    return Write(turn=turn, streams=streams, tell=tell, candles=candles)
+
+
+def _features(batch: FeatureBatch, ids: Ints, turn: str) -> Write:
+    return Write(turn=turn, rows=rows.feature_rows(batch, ids))
+
+
+def _signals(batch: SignalBatch, ids: Ints, turn: str) -> Write:
+    instruments = [signal.instrument for signal in batch.signals]
+    streams = payloads.stream_names("signals", batch.timeframe, instruments)
+    return Write(
+        turn=turn,
+        rows=rows.signal_rows(batch, ids),
+        streams=streams,
+        tell=partial(payloads.signal_drafts, batch, streams),
+        answers=rows.SIGNAL_ANSWERS,
+        guard="" if batch.event == "opened" else rows.SIGNAL_GUARD,
+    )
+
+
+def _labels(batch: LabelBatch, ids: Ints, turn: str) -> Write:
+    found = rows.label_rows(batch, ids)
+    return Write(turn=turn, rows=found, answers=rows.LABEL_ANSWERS, guard=rows.LABEL_GUARD)
+
+
+def _outcomes(batch: OutcomeBatch, ids: Ints, turn: str) -> Write:
+    return Write(turn=turn, rows=rows.outcome_rows(batch, ids))
+
+
+def _skill(skill: Skill, _ids: Ints, turn: str) -> Write:
+    return Write(turn=turn, rows=rows.skill_rows(skill), answers=rows.SKILL_ANSWERS, guard="true")

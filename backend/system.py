@@ -1,0 +1,278 @@
+"""The running system: page first, then store, exchanges, history, and the live edge."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from backend.api.app import create_app
+from backend.api.hub import Hub
+from backend.api.server import listen, serve
+from backend.api.state import ApiState
+from backend.api.status import Market, Status
+from backend.executor import ProcessExecutor
+from backend.feed import Feed, LiveEdge
+from backend.learning import Learning, LearningPlan
+from backend.observer import Observer
+from backend.panel import Panel, PanelKey
+from backend.runner import Runner
+from backend.settings import Settings
+from backend.store import panels
+from backend.store.candles import store_candles
+from backend.store.quarantine import refuse_candle
+from backend.store.state import Runtime, StateFolder
+from backend.warmup import catch_up
+from backend.wiring import Store, database_of, make_bus, open_store, policy_of
+from collectors.backfill import Backfill, History, Rejected
+from collectors.checks import reason
+from collectors.pacing import Pause
+from domain.errors import AlphaPulseError
+from domain.events import Candle, CandleBatch
+from domain.market import Timeframe
+from domain.ports import Clock, EventBus
+from domain.topics import CANDLES
+
+READY_WITHIN = timedelta(seconds=180)
+DASHBOARD_EVERY_S = 1.0  # wall seconds between two looks at what changed
+
+
+class NotReadyError(AlphaPulseError):
+    """The first predictions did not come in time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SystemPlan:
+    """What to run, whatever the exchanges are."""
+
+    market: Market
+    horizons: tuple[int, ...]
+    clock: Clock
+    connect: Callable[[Status, AsyncExitStack], Awaitable[Sequence[Feed]]]
+    speed: float = 1.0
+    training_every: timedelta | None = None
+    hold_limit: timedelta | None = None  # how long a simulated clock waits for a fit
+    stop_after: timedelta | None = None  # counted from ready
+    allow_no_keys: bool = False
+    seed: int = 7
+
+
+async def run_system(plan: SystemPlan, settings: Settings) -> None:
+    """Run until cancelled, or until `stop_after`.
+
+    Raises:
+        StateFolderError: another system runs on the state folder.
+        UsageError: the port is in use, or what is asked for does not exist.
+        ExchangeUnavailableError, StoreUnavailableError: at the start.
+        NotReadyError: no prediction of every instrument within READY_WITHIN.
+    """
+    folder = StateFolder(settings.state)
+    with folder.owned():
+        listener = listen(settings.host, settings.port, allow_no_keys=plan.allow_no_keys)
+        host, port = listener.getsockname()[:2]
+        status = Status(market=plan.market, speed=plan.speed, horizons=plan.horizons)
+        api = ApiState(clock=plan.clock, hub=Hub(plan.clock), status=status)
+        say(f"page and API at http://{host}:{port}/")
+        async with AsyncExitStack() as stack:
+            serving = asyncio.create_task(serve(create_app(api), listener))
+            stack.push_async_callback(_cancelled, serving)
+            status.report("database", 0, 1)
+            url = await stack.enter_async_context(database_of(settings))
+            store = await stack.enter_async_context(open_store(url, folder.path / "artifacts"))
+            api.reader = store.readers
+            status.report("database", 1, 1)
+            folder.publish(
+                Runtime(pid=os.getpid(), database_url=url, api_host=host, api_port=port)
+            )
+            system = System(plan=plan, settings=settings, store=store, api=api)
+            await system.run(stack)
+
+
+@dataclass(slots=True, kw_only=True)
+class System:
+    """Feeds, panels and what watches them, once the store is open."""
+
+    plan: SystemPlan
+    settings: Settings
+    store: Store
+    api: ApiState
+    _observers: list[Observer] = field(default_factory=list)
+
+    async def run(self, stack: AsyncExitStack) -> None:
+        """From connecting to the end."""
+        status = self.api.status
+        status.report("exchange", 0, 1)
+        feeds = await self.plan.connect(status, stack)
+        status.instruments = tuple(one for feed in feeds for one in feed.instruments)
+        status.timeframes = tuple(dict.fromkeys(tf for feed in feeds for tf in feed.timeframes))
+        status.report("exchange", 1, 1)
+        bus = make_bus(self.settings)
+        executor = ProcessExecutor(workers=1)
+        stack.callback(executor.close)
+        async with asyncio.TaskGroup() as tasks:
+            live = [tasks.create_task(self._follow(feed, bus, executor)) for feed in feeds]
+            live.append(tasks.create_task(self._refresh_dashboard()))
+            try:
+                await self._until_done()
+            finally:
+                for task in live:
+                    task.cancel()
+        for observer in self._observers:
+            await observer.close()
+
+    async def _until_done(self) -> None:
+        status = self.api.status
+        try:
+            async with asyncio.timeout(READY_WITHIN.total_seconds()):
+                while not status.ready:
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            missing = [str(i) for i, tf in status.watched if (i, tf) not in status.newest]
+            raise NotReadyError(
+                f"no prediction within {READY_WITHIN.total_seconds():.0f} s of "
+                f"{', '.join(missing[:5]) or 'anything'}"
+            ) from None
+        say(f"ready: {len(status.instruments)} instruments, predictions are being published")
+        await asyncio.sleep(
+            self.plan.stop_after.total_seconds() if self.plan.stop_after else float("inf")
+        )
+
+    async def _follow(self, feed: Feed, bus: EventBus, executor: ProcessExecutor) -> None:
+        """One exchange: history, warm-up, then its live edge for ever."""
+        await self.store.instruments.watch(feed.listings, since=self.plan.clock.now())
+        await self._backfill(feed)
+        runners = [await self._panel(feed, tf, executor) for tf in feed.timeframes]
+        edge = LiveEdge(
+            feed=feed,
+            bus=bus,
+            stored=self.store.collected,
+            ledger=self.store.ledger,
+            refused=self._refuse,
+            deadline=timedelta(milliseconds=self.settings.deadline_ms),
+            history_bars=self.settings.history_bars,
+        )
+        async with asyncio.TaskGroup() as tasks:
+            for runner in runners:
+                subscribed = asyncio.Event()
+                tasks.create_task(_consume(runner, bus, subscribed))
+                await subscribed.wait()
+            tasks.create_task(edge.run())
+            await feed.hold(False)  # noqa: FBT003 - the shape of Hold
+
+    async def _backfill(self, feed: Feed) -> None:
+        history = History(feed.exchange, check=reason, pause=Pause(feed.pace.wall))
+
+        async def keep(candles: Sequence[Candle], rejected: Sequence[Rejected]) -> None:
+            if candles:
+                await store_candles(
+                    self.store.writers,
+                    self.store.instruments,
+                    candles,
+                    known_at=self.plan.clock.now(),
+                )
+            for one in rejected:
+                await self._refuse(one)
+
+        name = f"history {feed.exchange.id}"
+        await Backfill(history, stored=self.store.collected, out=keep, pace=feed.pace).run(
+            feed.instruments,
+            feed.timeframes,
+            bars=self.settings.history_bars,
+            progress=lambda done, total: self.api.status.report(name, done, total),
+        )
+
+    async def _panel(self, feed: Feed, timeframe: Timeframe, executor: ProcessExecutor) -> Runner:
+        plan, settings = self.plan, self.settings
+        panel = Panel(
+            PanelKey(exchange=feed.exchange.id, timeframe=timeframe),
+            plan.horizons,
+            clock=plan.clock,
+            policy=policy_of(settings),
+        )
+        panel.enlist(feed.listings)
+        told: list[object] = []
+        learning = Learning(
+            panel=panel,
+            store=self.store,
+            executor=executor,
+            clock=plan.clock,
+            plan=LearningPlan.of(
+                settings.training, timeframe, seed=plan.seed, every=plan.training_every
+            ),
+            emit=told.append,
+        )
+        await learning.restore()
+        name = f"warm-up {timeframe}"
+        since = plan.clock.now() - settings.history_bars * timeframe.duration
+        caught_up = await catch_up(
+            panel,
+            feed.instruments,
+            store=self.store,
+            clock=plan.clock,
+            since=since,
+            report=lambda done, total: self.api.status.report(name, done, total),
+        )
+        observer = Observer(
+            panel=panel,
+            learning=learning,
+            told=told,
+            publish=self.api.hub.publish,
+            clock=plan.clock,
+            store=self.store,
+            status=self.api.status,
+            hold=feed.hold,
+            hold_limit=plan.hold_limit,
+            every_bars=settings.snapshot_bars,
+            as_of=caught_up.as_of,
+        )
+        self._observers.append(observer)
+        return Runner(
+            panel=panel,
+            recorder=self.store.recorder,
+            publish=self.api.hub.publish,
+            clock=plan.clock,
+            wall=feed.pace.wall,
+            observer=observer,
+        )
+
+    async def _refuse(self, rejected: Rejected) -> None:
+        await refuse_candle(
+            self.store.writers,
+            rejected.candle,
+            reason=rejected.reason,
+            received_at=self.plan.clock.now(),
+        )
+
+    async def _refresh_dashboard(self) -> None:
+        while True:
+            await asyncio.sleep(DASHBOARD_EVERY_S)
+            async with self.store.writers.acquire() as connection:
+                await panels.rebuild(connection, self.plan.clock.now())
+
+
+async def _consume(runner: Runner, bus: EventBus, subscribed: asyncio.Event) -> None:
+    """Feed one panel with its ticks."""
+    key = runner.panel.key
+    async with bus.subscribe(CANDLES, group=f"{key.exchange}|{key.timeframe}") as events:
+        subscribed.set()
+        async for event in events:
+            ours = isinstance(event, CandleBatch) and (
+                (event.exchange, event.timeframe) == (key.exchange, key.timeframe)
+            )
+            if ours and isinstance(event, CandleBatch):
+                await runner.on_candles(event)
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def say(line: str) -> None:
+    """One line for the person at the terminal."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()

@@ -1,0 +1,81 @@
+"""One fit in a worker process: read the examples from the store, fit, hand back the evidence."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+
+from backend.store.database import connect_pool
+from backend.store.history import History
+from backend.store.instruments import Instruments
+from domain.events import Examples, FeatureSet
+from domain.market import Timeframe
+from services.models.fitting import FitResult, FitTask, fit
+from services.models.recipes import Recipe
+from services.models.walk_forward import SplitKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExamplesOrder:
+    """Which rows a training reads; the same for all kinds of one training."""
+
+    database_url: str
+    exchange: str
+    timeframe: Timeframe
+    horizon: int
+    feature_set: FeatureSet
+    until: datetime  # nothing that was known later
+    newest_rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitOrder:
+    """One kind to fit on those rows."""
+
+    examples: ExamplesOrder
+    recipe: Recipe
+    split: SplitKind
+    seed: int
+
+
+def fit_from_store(order: FitOrder) -> FitResult:
+    """Run in a worker process.
+
+    Raises:
+        ValueError: too few rows.
+    """
+    rows = order.examples
+    return fit(
+        FitTask(
+            recipe=order.recipe,
+            horizon=rows.horizon,
+            horizon_ms=rows.horizon * rows.timeframe.ms,
+            columns=rows.feature_set.model_columns,
+            examples=read_examples(rows),
+            split=order.split,
+            seed=order.seed,
+            newest_rows=rows.newest_rows,
+        )
+    )
+
+
+@lru_cache(maxsize=1)  # the kinds of one training follow each other in this process
+def read_examples(order: ExamplesOrder) -> Examples:
+    return asyncio.run(_read(order))
+
+
+async def _read(order: ExamplesOrder) -> Examples:
+    pool = await connect_pool(order.database_url, size=1, read_only=True)
+    try:
+        return await History(pool, Instruments(pool)).examples(
+            order.exchange,
+            order.timeframe,
+            order.horizon,
+            feature_set=order.feature_set.id,
+            until=order.until,
+            limit=order.newest_rows,
+        )
+    finally:
+        await pool.close()

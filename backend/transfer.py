@@ -1,0 +1,262 @@
+"""Recorded candles into the store, and tables out of it as Parquet or CSV."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+import orjson
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from backend.progress import Progress
+from backend.settings import Settings
+from backend.store.candles import store_candles
+from backend.wiring import Store, database_of, open_store
+from collectors.recorded import Recording, read_folder
+from domain.errors import DataFolderError, UnknownNameError, UsageError
+from domain.events import Candle, Source
+from domain.market import from_ms
+
+_INSTRUMENT: Final = "JOIN instruments i USING (instrument_id)"
+
+# kind → (columns, tables, column of time)
+KINDS: Final[Mapping[str, tuple[str, str, str]]] = {
+    "candles": (
+        "exchange, symbol, timeframe, open_time, close_time, open, high, low, close, volume, "
+        "revision, source, confirmed, known_at",
+        f"candles t {_INSTRUMENT}",
+        "close_time",
+    ),
+    "features": (
+        "exchange, symbol, timeframe, feature_set, as_of, revision, known_at, candle_revision, "
+        "coverage, columns, values",
+        f"ml_features_ohlcv t {_INSTRUMENT} JOIN feature_sets USING (feature_set)",
+        "as_of",
+    ),
+    "labels": (
+        "exchange, symbol, timeframe, horizon, as_of, revision, direction_known_at, known_at, "
+        "outcome, log_return, realized_volatility",
+        f"ml_labels t {_INSTRUMENT}",
+        "as_of",
+    ),
+    "predictions": (
+        "exchange, symbol, timeframe, horizon, as_of, revision, made_at, origin, role, target, "
+        "model, version, members, p_down, p_flat, p_up, q10, q50, q90, volatility, degraded",
+        f"ml_predictions t {_INSTRUMENT}",
+        "as_of",
+    ),
+    "outcomes": (
+        "exchange, symbol, timeframe, horizon, as_of, revision, role, model, version, origin, "
+        "scored_at, log_loss, brier, pinball, qlike, covered",
+        f"ml_prediction_outcomes t {_INSTRUMENT}",
+        "as_of",
+    ),
+    "signals": (
+        "exchange, symbol, timeframe, horizon, as_of, revision, side, strength, gate, "
+        "size_fraction, entry_price, stop, take, expires_at, status, closed_at, exit_price, "
+        "realized_return, model, version",
+        f"trading_signals t {_INSTRUMENT}",
+        "as_of",
+    ),
+    "models": (
+        "exchange, '' AS symbol, timeframe, horizon, target, name, version, kind, status, "
+        "trained_from, trained_until, effective_from, n_train, n_effective, n_trials, seed, "
+        "artifact_sha256, train_seconds, created_at",
+        "ml_models_metadata t",
+        "created_at",
+    ),
+    "decisions": (
+        "exchange, '' AS symbol, timeframe, horizon, target, name, champion_version, "
+        'challenger_version, verdict, "trigger", decided_at, evidence',
+        "promotion_decisions t",
+        "decided_at",
+    ),
+}
+_ROWS_PER_PAGE: Final = 50_000
+
+
+class UnknownKindError(UnknownNameError):
+    """A kind of export that there is not."""
+
+    noun = "kind"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportPlan:
+    """What to write where."""
+
+    kind: str
+    out: Path
+    since: datetime | None
+    until: datetime | None
+    symbols: list[str] | None
+
+
+async def import_candles(folder: Path, settings: Settings) -> None:
+    """Read every file of `folder` into the store and list what was refused."""
+    found = read_folder(folder)
+    refused: list[str] = list(found.problems)
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(database_of(settings))
+        store = await stack.enter_async_context(open_store(url, settings.state / "artifacts"))
+        stored = 0
+        with Progress("import", len(found.files)) as progress:
+            for number, file in enumerate(found.files, start=1):
+                try:
+                    recording = file.read()
+                except DataFolderError as error:
+                    refused.append(str(error))
+                    continue
+                stored += await _import(store, recording)
+                refused += recording.notes()
+                progress.report(number)
+    for line in refused:
+        sys.stdout.write(f"{line}\n")
+    sys.stdout.write(f"{len(found.files)} files, {stored} candles new or changed\n")
+
+
+async def _import(store: Store, recording: Recording) -> int:
+    candles = [
+        Candle(
+            instrument=recording.instrument,
+            timeframe=recording.timeframe,
+            open_ms=open_ms,
+            open=opened,
+            high=high,
+            low=low,
+            close=close,
+            volume=volume,
+            confirmed=True,
+            source=Source.BACKFILL,
+        )
+        for open_ms, (opened, high, low, close, volume) in zip(
+            recording.open_ms.tolist(), recording.values.tolist(), strict=True
+        )
+    ]
+    known_at = from_ms(candles[-1].close_ms)
+    changes = await store_candles(store.writers, store.instruments, candles, known_at=known_at)
+    return len(changes)
+
+
+async def export_table(plan: ExportPlan, settings: Settings) -> None:
+    """Write one table.
+
+    Raises:
+        UnknownKindError: with what there is.
+        UsageError: the file's ending is neither .parquet nor .csv.
+    """
+    if plan.kind not in KINDS:
+        raise UnknownKindError(plan.kind, KINDS)
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(database_of(settings))
+        store = await stack.enter_async_context(open_store(url, settings.state / "artifacts"))
+        rows = await write_table(store, plan)
+    sys.stdout.write(f"{plan.out}: {rows} rows\n")
+
+
+async def write_replay_tables(store: Store, folder: Path) -> None:
+    """The Parquet files of `replay --out`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind in ("predictions", "labels", "signals"):
+        await write_table(
+            store,
+            ExportPlan(
+                kind=kind, out=folder / f"{kind}.parquet", since=None, until=None, symbols=None
+            ),
+        )
+
+
+async def write_table(store: Store, plan: ExportPlan) -> int:
+    """Write the rows in the order of their keys; how many there were."""
+    columns, tables, moment = KINDS[plan.kind]
+    names = [part.split(" AS ")[-1].strip().strip('"') for part in columns.split(",")]
+    keys = [n for n in ("exchange", "symbol", "timeframe", "horizon") if n in names]
+    order = [moment, *keys, *(n for n in ("revision", "role", "model", "name") if n in names)]
+    query = (
+        f"SELECT {columns} FROM {tables} "  # noqa: S608 - names of ours
+        f"WHERE ($1::timestamptz IS NULL OR {moment} >= $1)"
+        f" AND ($2::timestamptz IS NULL OR {moment} < $2)"
+        + (" AND ($3::text[] IS NULL OR symbol = ANY($3))" if "JOIN" in tables else "")
+        + f" ORDER BY {', '.join(order)}"
+    )
+    arguments: list[Any] = [plan.since, plan.until]
+    if "JOIN" in tables:
+        arguments.append(plan.symbols)
+    rows = 0
+    async with store.readers.acquire() as connection, connection.transaction():
+        sink = _Sink(plan.out, names)
+        with sink:
+            page: list[asyncpg.Record] = []
+            async for record in connection.cursor(query, *arguments, prefetch=5_000):
+                page.append(record)
+                if len(page) == _ROWS_PER_PAGE:
+                    sink.write(page)
+                    rows, page = rows + len(page), []
+            sink.write(page)
+    return rows + len(page)
+
+
+class _Sink:
+    """A Parquet or CSV file, by its ending."""
+
+    def __init__(self, path: Path, names: Sequence[str]) -> None:
+        if path.suffix not in (".parquet", ".csv"):
+            raise UsageError(f"{path}: write to a .parquet or a .csv file")
+        self._path, self._names = path, names
+        self._writer: Any = None
+
+    def __enter__(self) -> _Sink:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def write(self, rows: Sequence[asyncpg.Record]) -> None:
+        """Append; the first page, empty or not, gives the file its columns."""
+        if not rows and self._writer is not None:
+            return
+        table = pa.table(
+            {name: _array([row[at] for row in rows], name) for at, name in enumerate(self._names)}
+        )
+        if self._writer is None:
+            self._writer = self._open(table.schema)
+        self._writer.write_table(table.cast(self._writer.schema))
+
+    def _open(self, schema: pa.Schema) -> Any:  # noqa: ANN401 - one of two writers
+        if self._path.suffix == ".csv":
+            return pyarrow.csv.CSVWriter(self._path, schema)
+        return pyarrow.parquet.ParquetWriter(self._path, schema)
+
+
+_TYPES: Final = {
+    **dict.fromkeys(("p_down", "p_flat", "p_up", "q10", "q50", "q90", "volatility"), pa.float64()),
+    **dict.fromkeys(("entry_price", "stop", "take", "exit_price"), pa.float64()),
+    **dict.fromkeys(("realized_return", "log_return", "realized_volatility"), pa.float64()),
+    **dict.fromkeys(("log_loss", "brier", "pinball", "qlike", "covered"), pa.float64()),
+    **dict.fromkeys(("horizon", "revision", "outcome"), pa.int64()),
+    **dict.fromkeys(("champion_version", "challenger_version"), pa.int64()),
+    **dict.fromkeys(
+        (
+            *("open_time", "close_time", "as_of", "made_at", "known_at", "direction_known_at"),
+            *("expires_at", "closed_at", "scored_at", "decided_at", "effective_from"),
+        ),
+        pa.timestamp("us", tz="UTC"),
+    ),
+    **dict.fromkeys(("members", "evidence", "columns", "values"), pa.string()),
+}
+
+
+def _array(values: list[Any], name: str) -> pa.Array:
+    """Lists and JSON as JSON text; everything else by its type."""
+    if name in ("columns", "values"):
+        values = [orjson.dumps(value).decode() for value in values]
+    return pa.array(values, type=_TYPES.get(name) if name in _TYPES or not values else None)

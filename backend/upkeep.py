@@ -1,0 +1,170 @@
+"""What an operator asks of a state folder: schema, health, chains, models, dashboard."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from backend.settings import Settings
+from backend.store import migrate, panels, stream_log
+from backend.store.state import StateFolder
+from backend.wiring import Store, database_of, open_store
+from domain.errors import AlphaPulseError
+from domain.market import rfc3339
+from services.features import kernel
+
+ENOUGH_DISK_GB = 5.0
+
+
+@asynccontextmanager
+async def store_of(settings: Settings) -> AsyncIterator[Store]:
+    """The store that the settings name, its schema brought up to date."""
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(database_of(settings))
+        yield await stack.enter_async_context(open_store(url, settings.state / "artifacts"))
+
+
+async def migrate_store(settings: Settings) -> None:
+    """Bring the schema up to date and say which revision it has."""
+    async with database_of(settings) as url:
+        before = await asyncio.to_thread(migrate.current, url)
+        await asyncio.to_thread(migrate.upgrade, url)
+        after = await asyncio.to_thread(migrate.current, url)
+    changed = "unchanged" if before == after else f"was {before or 'empty'}"
+    sys.stdout.write(f"schema {after} ({changed})\n")
+
+
+async def verify_streams(settings: Settings) -> int:
+    """Recompute every chain; 1 when one is broken."""
+    async with store_of(settings) as store, store.readers.acquire() as connection:
+        fault = await stream_log.verify(connection)
+    if fault is None:
+        sys.stdout.write("every stream is intact\n")
+        return 0
+    sys.stdout.write(f"{fault}\n")
+    return 1
+
+
+async def list_models(settings: Settings) -> None:
+    """One line for each registered version."""
+    async with store_of(settings) as store:
+        rows = await store.registry.versions()
+    for row in rows:
+        place = f"{row['exchange']} {row['timeframe']}x{row['horizon']}"
+        standing = ",".join(row["aliases"]) or "-"
+        until = rfc3339(row["trained_until"])
+        sys.stdout.write(
+            f"{place} {row['name']}@{row['version']} {standing} "
+            f"rows={row['n_train']} trained_until={until}\n"
+        )
+    if not rows:
+        sys.stdout.write("no model has been fitted yet; the baselines and River serve\n")
+
+
+async def rebuild_dashboard(settings: Settings) -> None:
+    """Compute the panels again from the tables."""
+    async with store_of(settings) as store, store.writers.acquire() as connection:
+        changed = await panels.rebuild(connection, datetime.now(UTC))
+    sys.stdout.write(f"dashboard rebuilt: {changed} panels changed\n")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One line of `doctor`."""
+
+    name: str
+    good: bool
+    detail: str
+
+
+async def check_health(settings: Settings) -> int:
+    """Print the checklist; 1 on any warning."""
+    findings = [_disk(settings.state), _kernel(), _memory()]
+    findings += await _store(settings)
+    for finding in findings:
+        mark = "ok  " if finding.good else "WARN"
+        sys.stdout.write(f"{mark} {finding.name}: {finding.detail}\n")
+    return 0 if all(finding.good for finding in findings) else 1
+
+
+def _disk(state: Path) -> Finding:
+    place = next(one for one in (state.absolute(), *state.absolute().parents) if one.exists())
+    free = shutil.disk_usage(place).free / 1e9
+    return Finding(name="disk", good=free >= ENOUGH_DISK_GB, detail=f"{free:.1f} GB free")
+
+
+def _memory() -> Finding:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    return Finding(name="memory", good=total >= 1.0, detail=f"{total:.1f} GB in all")
+
+
+def _kernel() -> Finding:
+    compiled = any(Path(kernel.__file__).parent.glob("__pycache__/*.nbi"))
+    detail = "compiled" if compiled else "not compiled yet; the first tick will wait for it"
+    return Finding(name="feature kernel", good=compiled, detail=detail)
+
+
+async def _store(settings: Settings) -> list[Finding]:
+    try:
+        async with store_of(settings) as store:
+            checks: tuple[Callable[[Store], Awaitable[Finding]], ...] = (
+                _server,
+                _schema,
+                _chains,
+                _gaps,
+                _quarantine,
+                _growth,
+            )
+            found = [await check(store) for check in checks]
+            runtime = StateFolder(settings.state).attach()
+            running = f"process {runtime.pid}" if runtime else "none"
+            return [*found, Finding(name="running system", good=True, detail=running)]
+    except AlphaPulseError as error:
+        return [Finding(name="database", good=False, detail=str(error))]
+
+
+async def _server(store: Store) -> Finding:
+    version = await store.readers.fetchval("SHOW server_version")
+    return Finding(name="database", good=True, detail=f"PostgreSQL {version}")
+
+
+async def _schema(store: Store) -> Finding:
+    current = await asyncio.to_thread(migrate.current, store.url)
+    return Finding(name="schema", good=current in migrate.heads(), detail=str(current))
+
+
+async def _chains(store: Store) -> Finding:
+    async with store.readers.acquire() as connection:
+        fault = await stream_log.verify(connection)
+    return Finding(name="streams", good=fault is None, detail=str(fault or "every chain intact"))
+
+
+async def _gaps(store: Store) -> Finding:
+    count = await store.readers.fetchval(
+        "SELECT count(*) FROM ingest_gaps WHERE state IN ('open', 'repairing')"
+    )
+    return Finding(name="gaps", good=count == 0, detail=f"{count} open")
+
+
+async def _quarantine(store: Store) -> Finding:
+    count = await store.readers.fetchval("SELECT count(*) FROM quarantine")
+    return Finding(name="quarantine", good=count == 0, detail=f"{count} rows set aside")
+
+
+async def _growth(store: Store) -> Finding:
+    """Size of the database, and what a month adds at the pace of the record so far."""
+    size = await store.readers.fetchval("SELECT pg_database_size(current_database())")
+    first, last = await store.readers.fetchrow("SELECT min(as_of), max(as_of) FROM cross_sections")
+    detail = f"{size / 1e9:.2f} GB"
+    if first is not None and last > first:
+        detail += f", about {size / 1e9 * (timedelta(days=30) / (last - first)):.2f} GB per month"
+    return Finding(name="growth", good=True, detail=detail)
+
+

@@ -1,0 +1,137 @@
+"""The composition root: which adapters stand behind the ports."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+
+from backend.bus.memory import MemoryBus
+from backend.settings import Settings
+from backend.store import database, migrate
+from backend.store.collected import CollectedCandles
+from backend.store.embedded import EmbeddedPostgres
+from backend.store.features import register_feature_set
+from backend.store.gaps import GapLedger
+from backend.store.history import History
+from backend.store.instruments import Instruments
+from backend.store.recorder import Recorder
+from backend.store.registry import Registry
+from backend.store.state import StateFolder
+from domain.errors import UsageError
+from domain.ports import EventBus
+from services.features import feature_set
+from services.features.feature_set import COLUMNS, OHLCV
+from services.models.artifacts import ArtifactStore
+from services.signals.policy import PolicySettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """Everything that reads and writes the record."""
+
+    url: str
+    writers: asyncpg.Pool
+    readers: asyncpg.Pool
+    instruments: Instruments
+    recorder: Recorder
+    history: History
+    collected: CollectedCandles
+    registry: Registry
+    ledger: GapLedger
+    artifacts: ArtifactStore
+
+
+@asynccontextmanager
+async def open_store(
+    url: str, artifacts: Path, *, durable: bool = True
+) -> AsyncIterator[Store]:
+    """Bring the database to the newest schema and connect to it.
+
+    Args:
+        url: of the database.
+        artifacts: folder of the models' files.
+        durable: whether a commit waits for the disk; only a replay may say no.
+
+    Raises:
+        StoreUnavailableError: it cannot be reached.
+    """
+    await asyncio.to_thread(migrate.upgrade, url)
+    settings = {} if durable else {"synchronous_commit": "off"}
+    async with AsyncExitStack() as stack:
+        writers = await database.connect_pool(url, settings=settings)
+        stack.push_async_callback(writers.close)
+        readers = await database.connect_pool(url, size=database.READERS, read_only=True)
+        stack.push_async_callback(readers.close)
+        instruments = Instruments(writers)
+        history = History(readers, instruments)
+        await register_feature_set(
+            writers,
+            OHLCV,
+            spec={column.name: column.formula for column in COLUMNS},
+            code_sha=sources_sha256(Path(feature_set.__file__).parent),
+        )
+        yield Store(
+            url=url,
+            writers=writers,
+            readers=readers,
+            instruments=instruments,
+            recorder=Recorder(writers, instruments, feature_set=OHLCV.id),
+            history=history,
+            collected=CollectedCandles(history),
+            registry=Registry(writers),
+            ledger=GapLedger(writers, instruments),
+            artifacts=ArtifactStore(artifacts),
+        )
+
+
+@asynccontextmanager
+async def database_of(settings: Settings) -> AsyncIterator[str]:
+    """The URL of the database in force: the operator's, a running system's, or our own.
+
+    An embedded server that is started here ends with the context.
+    """
+    folder = StateFolder(settings.state)
+    if settings.database_url is not None:
+        yield settings.database_url.get_secret_value()
+        return
+    runtime = folder.attach()
+    if runtime is not None:
+        yield runtime.database_url
+        return
+    folder.open()
+    server = EmbeddedPostgres(folder.path)
+    url = await asyncio.to_thread(server.start)
+    try:
+        yield url
+    finally:
+        await asyncio.to_thread(server.stop)
+
+
+def make_bus(settings: Settings) -> EventBus:
+    """The road between collectors and panels.
+
+    Raises:
+        UsageError: the address names a bus that this release does not have.
+    """
+    if settings.bus_url:
+        raise UsageError(f"ALPHAPULSE_BUS_URL={settings.bus_url}: only the in-process bus exists")
+    return MemoryBus()
+
+
+def sources_sha256(folder: Path) -> str:
+    """Identity of the code in a folder."""
+    digest = hashlib.sha256()
+    for source in sorted(folder.glob("*.py")):
+        digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def policy_of(settings: Settings) -> PolicySettings:
+    """The signal policy that the operator set."""
+    return PolicySettings(**settings.signals.model_dump())

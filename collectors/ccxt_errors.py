@@ -1,0 +1,53 @@
+"""ccxt's errors become ours, each as one line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from collectors.ccxt_import import ccxt_module
+from domain.errors import ExchangeError, ExchangeUnavailableError, RateLimitedError
+
+BANNED = 418
+REFUSED = {403, 451}
+# Binance bans an address for at least two minutes; without a header that is the best guess.
+BAN = timedelta(minutes=2)
+PAUSE = timedelta(seconds=30)  # after a 429 that does not say how long
+
+_STATUS = re.compile(r"^\S+ (?:[A-Z]+ \S+ )?(\d{3})\b")
+_LONGEST = 300  # characters
+
+
+@contextmanager
+def translated(client: Any) -> Iterator[None]:  # noqa: ANN401 - ccxt has no types
+    """Raise our errors for those of ccxt's `client`."""
+    errors = ccxt_module("base.errors")
+    try:
+        yield
+    except errors.BaseError as error:
+        raise _ours(error, client, errors) from error
+
+
+def _ours(error: Exception, client: Any, errors: Any) -> ExchangeError:  # noqa: ANN401 - as above
+    line = " ".join(str(error).split())[:_LONGEST] or type(error).__name__
+    found = _STATUS.match(line)
+    status = int(found[1]) if found else 0
+    if isinstance(error, (errors.DDoSProtection, errors.RateLimitExceeded)):
+        return RateLimitedError(line, _retry_after(client, status))
+    if status in REFUSED:
+        return ExchangeUnavailableError(
+            f"{client.id} refuses to answer from here (HTTP {status}): its terms or a firewall"
+        )
+    refused = isinstance(error, errors.ExchangeError) and type(error) is not errors.ExchangeError
+    return ExchangeError(line) if refused else ExchangeUnavailableError(line)
+
+
+def _retry_after(client: Any, status: int) -> timedelta:  # noqa: ANN401 - as above
+    headers = {name.lower(): value for name, value in (client.last_response_headers or {}).items()}
+    seconds = headers.get("retry-after", "")
+    if seconds.isdigit():
+        return timedelta(seconds=int(seconds))
+    return BAN if status == BANNED else PAUSE

@@ -1,0 +1,274 @@
+"""Any exchange that ccxt knows, behind the port `Exchange`."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator, Coroutine, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from collectors import ccxt_binance
+from collectors.candle_buffer import CandleBuffer
+from collectors.ccxt_errors import translated
+from collectors.ccxt_import import exchange_class
+from collectors.gaps import Range, ceil_ms, floor_ms, pages
+from domain.errors import (
+    ExchangeUnavailableError,
+    UnknownSymbolError,
+    UnknownTimeframeError,
+    UsageError,
+)
+from domain.events import Candle, Source
+from domain.market import Instrument, Listing, Timeframe, from_ms, to_ms
+
+TIMEOUT = timedelta(seconds=10)  # of a request, and of a connection's handshake
+PAGE = 500  # candles of a request where ccxt does not know the exchange's limit
+STREAMS = 200  # of one Binance connection; it allows 1024
+_DECIMAL_PLACES, _TICK_SIZE = 2, 4  # ccxt's modes of precision
+
+
+class CcxtExchange:
+    """One exchange by ccxt's id; public data only.
+
+    Args:
+        exchange_id: ccxt's. `binance` means its spot markets, `binanceusdm` its perpetuals.
+        name: On every row; the id unless it is given (`simulated`).
+        rest_url, ws_url: Take the place of scheme and host in the exchange's addresses.
+        rate_limited: Whether requests keep the exchange's pace by themselves.
+
+    Raises:
+        UnknownExchangeError: ccxt does not have `exchange_id`.
+    """
+
+    kline_ids = ccxt_binance.IDS  # exchanges whose messages are taken before ccxt merges them
+
+    def __init__(
+        self,
+        exchange_id: str,
+        *,
+        name: str | None = None,
+        rest_url: str | None = None,
+        ws_url: str | None = None,
+        rate_limited: bool = True,
+    ) -> None:
+        cls = exchange_class(exchange_id)
+        self._klines = exchange_id in self.kline_ids
+        if self._klines:
+            cls = ccxt_binance.with_klines(cls)
+        self._id = name or exchange_id
+        self._known_ms = 0  # the latest time that the exchange told
+        self._watching = False
+        self._client: Any = cls(
+            {
+                "enableRateLimit": rate_limited,
+                "timeout": round(TIMEOUT.total_seconds() * 1000),
+                "options": {"fetchCurrencies": False},
+            }
+        )
+        if exchange_id == "binance":
+            self._client.options["fetchMarkets"] = {"types": ["spot"]}
+        addresses = self._client.urls["api"]
+        sockets = addresses.pop("ws", None) if isinstance(addresses, dict) else None
+        if rest_url:
+            addresses = self._client.urls["api"] = _moved(addresses, rest_url)
+        if sockets is not None:
+            addresses["ws"] = _moved(sockets, ws_url) if ws_url else sockets
+
+    @property
+    def id(self) -> str:
+        return self._id
+
+    async def listings(self, symbols: Sequence[str]) -> list[Listing]:
+        await self._load(symbols)
+        return [self._listing(self._client.market(symbol)) for symbol in symbols]
+
+    async def fetch_candles(
+        self, instrument: Instrument, timeframe: Timeframe, *, since: datetime, until: datetime
+    ) -> list[Candle]:
+        await self._load([instrument.symbol], [timeframe])
+        # Asked before the rows are: a row that is fetched later cannot be forming.
+        last_ms = min(to_ms(until), floor_ms(await self._time_ms(to_ms(until)), timeframe))
+        span = Range(ceil_ms(to_ms(since), timeframe), ceil_ms(last_ms, timeframe))
+        with translated(self._client):
+            size = self._client.feature_value(instrument.symbol, "fetchOHLCV", "limit", PAGE)
+        candles: dict[int, Candle] = {}
+        for page in pages(span, timeframe, size=size or PAGE):
+            rows = await self._rows(instrument, timeframe, page)
+            candles |= {candle.open_ms: candle for candle in rows}
+        return [candles[open_ms] for open_ms in sorted(candles)]
+
+    async def watch_candles(
+        self, instruments: Sequence[Instrument], timeframes: Sequence[Timeframe]
+    ) -> AsyncGenerator[Candle, None]:
+        """As the port has it; one at a time.
+
+        Where an exchange does not say that a candle is closed, it is closed once the next
+        one has begun.
+        """
+        if self._watching:
+            raise UsageError(f"{self._id} is watched already")
+        self._watching = True
+        buffer = CandleBuffer()
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            await self._load([one.symbol for one in instruments], timeframes)
+            series = [(one, timeframe) for timeframe in timeframes for one in instruments]
+            tasks = [asyncio.create_task(work) for work in self._streams(series, buffer)]
+            for task in tasks:
+                task.add_done_callback(lambda task: _end(buffer, task))
+            while True:
+                for candle in buffer.take():
+                    self._known_ms = max(self._known_ms, candle.event_ms)
+                    yield candle
+                with translated(self._client):
+                    await buffer.wait()
+        finally:
+            self._client.kline_put = None
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._client.close_ws_clients()
+            self._watching = False
+
+    async def fetch_time(self) -> datetime:
+        with translated(self._client):
+            if self._client.has.get("fetchTime"):
+                return from_ms(await self._client.fetch_time())
+        return from_ms(self._client.milliseconds())  # of an exchange that does not tell
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def _load(self, symbols: Sequence[str], timeframes: Sequence[Timeframe] = ()) -> None:
+        with translated(self._client):
+            markets = await self._client.load_markets()
+        for symbol in symbols:
+            if symbol not in markets:
+                raise UnknownSymbolError(symbol, markets)
+        known = [one.value for one in Timeframe if one.value in (self._client.timeframes or {})]
+        for timeframe in timeframes:
+            if timeframe not in known:
+                raise UnknownTimeframeError(timeframe, known)
+
+    async def _time_ms(self, wanted_ms: int) -> int:
+        """The exchange's time, asked for only where `wanted_ms` is later than what is known."""
+        if wanted_ms > self._known_ms:
+            self._known_ms = max(self._known_ms, to_ms(await self.fetch_time()))
+        return self._known_ms
+
+    async def _rows(
+        self, instrument: Instrument, timeframe: Timeframe, page: Range
+    ) -> list[Candle]:
+        with translated(self._client):
+            rows = await self._client.fetch_ohlcv(
+                instrument.symbol,
+                timeframe.value,
+                since=page.from_ms,
+                limit=(page.to_ms - page.from_ms) // timeframe.ms,
+                params={"until": page.to_ms - 1},
+            )
+        return [
+            _candle(instrument, timeframe, row, closed=True, confirmed=True)
+            for row in rows
+            if page.from_ms <= row[0] < page.to_ms
+        ]
+
+    def _streams(
+        self, series: Sequence[tuple[Instrument, Timeframe]], buffer: CandleBuffer
+    ) -> list[Coroutine[Any, Any, None]]:
+        """What to run so that candles of `series` come into `buffer`."""
+        client = self._client
+        if self._klines:
+            client.kline_series = {
+                (client.market(one.symbol)["id"], timeframe.value): (one, timeframe)
+                for one, timeframe in series
+            }
+            client.kline_put = buffer.put
+            starts = range(0, len(series), STREAMS)
+            return [self._subscribe(series[start : start + STREAMS]) for start in starts]
+        if not client.has.get("watchOHLCV"):
+            raise UsageError(f"{self._id} streams no candles (as far as ccxt knows)")
+        return [self._watch(*one, buffer) for one in series]
+
+    async def _subscribe(self, series: Sequence[tuple[Instrument, Timeframe]]) -> None:
+        """Ends only by an error: `kline_put` takes the messages."""
+        await self._client.watch_ohlcv_for_symbols([[one.symbol, tf.value] for one, tf in series])
+
+    async def _watch(
+        self, instrument: Instrument, timeframe: Timeframe, buffer: CandleBuffer
+    ) -> None:
+        last: Candle | None = None
+        while True:
+            rows = await self._client.watch_ohlcv(instrument.symbol, timeframe.value)
+            for row in list(rows):
+                candle = _candle(instrument, timeframe, row, closed=False, confirmed=False)
+                if last is not None and candle.open_ms < last.open_ms:
+                    continue
+                if last is not None and candle.open_ms > last.open_ms:
+                    buffer.put(replace(last, closed=True))
+                buffer.put(candle)
+                last = candle
+
+    def _listing(self, market: dict[str, Any]) -> Listing:
+        precision, limits = market["precision"], market["limits"]
+        return Listing(
+            instrument=Instrument(self._id, market["symbol"]),
+            tick_size=self._step(precision.get("price")),
+            lot_size=self._step(precision.get("amount")),
+            min_notional=(limits.get("cost") or {}).get("min"),
+        )
+
+    def _step(self, precision: float | None) -> float | None:
+        if precision is None:
+            return None
+        if self._client.precisionMode == _TICK_SIZE:
+            return float(precision)
+        return 10.0**-precision if self._client.precisionMode == _DECIMAL_PLACES else None
+
+
+def _end(buffer: CandleBuffer, task: asyncio.Task[None]) -> None:
+    error = None if task.cancelled() else task.exception()
+    buffer.end(error or ExchangeUnavailableError("the connection was closed"))
+
+
+def _candle(
+    instrument: Instrument,
+    timeframe: Timeframe,
+    row: Sequence[float | None],
+    *,
+    closed: bool,
+    confirmed: bool,
+) -> Candle:
+    """A copy of ccxt's row, which ccxt changes later; what is not known in it is NaN."""
+    open_, high, low, close, volume = (math.nan if one is None else float(one) for one in row[1:6])
+    trades = row[6] if len(row) > 6 else None  # noqa: PLR2004 - only Binance's rows have it
+    return Candle(
+        instrument=instrument,
+        timeframe=timeframe,
+        open_ms=int(row[0] or 0),
+        open=open_,
+        high=high,
+        low=low,
+        close=close,
+        volume=volume,
+        trades=None if trades is None else int(trades),
+        closed=closed,
+        confirmed=confirmed,
+        source=Source.BACKFILL if confirmed else Source.LIVE,
+    )
+
+
+def _moved(addresses: Any, base: str) -> Any:  # noqa: ANN401 - a tree of dicts with strings
+    """`addresses` with `base` in place of each one's scheme and host.
+
+    >>> _moved({"public": "https://api.binance.com/api/v3"}, "http://127.0.0.1:9000")
+    {'public': 'http://127.0.0.1:9000/api/v3'}
+    """
+    if isinstance(addresses, dict):
+        return {name: _moved(address, base) for name, address in addresses.items()}
+    if not isinstance(addresses, str):
+        return addresses
+    return base.rstrip("/") + urlsplit(addresses).path

@@ -1,0 +1,79 @@
+"""Candles that cannot be, and why."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from domain.events import Candle, Floats, Ints
+from domain.market import Timeframe
+
+_FIELDS = ("open", "high", "low", "close", "volume")
+REASONS = (
+    "",
+    "open time is off the timeframe's grid",
+    *(f"{name} is not a finite number" for name in _FIELDS),
+    *(f"{name} is not above zero" for name in _FIELDS[:4]),
+    "volume is negative",
+    "low is above open, close or high",
+    "high is below open or close",
+)
+_OFF_GRID, _NOT_FINITE, _NOT_POSITIVE, _NEGATIVE, _LOW, _HIGH = 1, 2, 7, 11, 12, 13
+
+
+def reason(candle: Candle) -> str | None:
+    """Why `candle` cannot be; None for one that can.
+
+    One that can opens on its timeframe's grid; its prices are finite and above zero with
+    low <= open, close <= high; its volume is finite and not negative.
+    """
+    values = (candle.open, candle.high, candle.low, candle.close, candle.volume)
+    if candle.open_ms % candle.timeframe.ms:
+        return REASONS[_OFF_GRID]
+    for field, value in enumerate(values):
+        if not math.isfinite(value):
+            return REASONS[_NOT_FINITE + field]
+    for field, price in enumerate(values[:4]):
+        if price <= 0:
+            return REASONS[_NOT_POSITIVE + field]
+    return _order_reason(candle)
+
+
+def _order_reason(candle: Candle) -> str | None:
+    if candle.volume < 0:
+        return REASONS[_NEGATIVE]
+    if candle.low > min(candle.open, candle.close, candle.high):
+        return REASONS[_LOW]
+    if candle.high < max(candle.open, candle.close):
+        return REASONS[_HIGH]
+    return None
+
+
+def codes(open_ms: Ints, values: Floats, timeframe: Timeframe) -> Ints:
+    """`reason` for many candles at once.
+
+    Args:
+        open_ms: Open times, (n,).
+        values: Open, high, low, close, volume, (n, 5).
+        timeframe: Of all of them.
+
+    Returns:
+        Positions in `REASONS`, (n,); 0 where the candle can be.
+    """
+    open_, high, low, close, volume = values.T
+    found = np.zeros(len(open_ms), dtype=np.int64)
+
+    def mark(code: int, wrong: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> None:
+        found[(found == 0) & wrong] = code
+
+    mark(_OFF_GRID, open_ms % timeframe.ms != 0)
+    for field in range(5):
+        mark(_NOT_FINITE + field, ~np.isfinite(values[:, field]))
+    with np.errstate(invalid="ignore"):
+        for field in range(4):
+            mark(_NOT_POSITIVE + field, values[:, field] <= 0)
+        mark(_NEGATIVE, volume < 0)
+        mark(_LOW, low > np.minimum(np.minimum(open_, close), high))
+        mark(_HIGH, high < np.maximum(open_, close))
+    return found

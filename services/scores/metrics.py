@@ -1,0 +1,194 @@
+"""The losses of single rows, and the two summaries of direction that are not means of losses.
+
+Every loss is NaN where the forecast or the answer is unknown; nothing is filled in.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import ndtr
+
+from domain.events import LOSSES, QUANTILE_LEVELS, Floats
+
+SMALLEST_PROBABILITY = 1e-15  # log loss is clipped at −ln of it, 34.5 nats
+SMALLEST_VARIANCE = (
+    1e-9  # QLIKE leaves out calmer horizons (a frozen price), and divides by no less
+)
+BINS = 10  # of the calibration error
+SHIFTS = 199  # at most, of the permutation band
+
+
+def losses(
+    forecast: tuple[Floats, Floats, Floats], answer: tuple[Floats, Floats, Floats]
+) -> Floats:
+    """All losses of n rows, shape (n, len(LOSSES)), in the order of LOSSES.
+
+    Args:
+        forecast: probabilities (n, 3), quantiles (n, 3), volatility (n,).
+        answer: outcome (n,), log return (n,), realised volatility (n,).
+    """
+    probabilities, quantiles, volatility = forecast
+    outcome, log_return, realized = answer
+    by_name = {
+        "log_loss": log_loss(probabilities, outcome),
+        "brier": brier(probabilities, outcome),
+        "pinball": pinball(quantiles, log_return),
+        "qlike": qlike(volatility, realized),
+        "covered": covered(quantiles, log_return),
+    }
+    return np.column_stack([by_name[name] for name in LOSSES])
+
+
+def log_loss(probabilities: Floats, outcome: Floats) -> Floats:
+    """−ln of the probability given to what happened, in nats.
+
+    >>> log_loss(np.array([[0.25, 0.25, 0.5]]), np.array([1.0])).round(4)
+    array([0.6931])
+    """
+    said = np.sum(probabilities * _happened(outcome), axis=1)
+    loss: Floats = -np.log(np.maximum(said, SMALLEST_PROBABILITY))
+    return loss
+
+
+def brier(probabilities: Floats, outcome: Floats) -> Floats:
+    """Squared distance of the three probabilities from what happened, 0 to 2.
+
+    >>> brier(np.array([[0.0, 0.5, 0.5]]), np.array([-1.0]))
+    array([1.5])
+    """
+    loss: Floats = np.sum((probabilities - _happened(outcome)) ** 2, axis=1)
+    return loss
+
+
+def pinball(quantiles: Floats, log_return: Floats) -> Floats:
+    """Mean quantile loss over QUANTILE_LEVELS, in units of the log return.
+
+    >>> pinball(np.array([[-0.01, 0.0, 0.01]]), np.array([0.02])).round(5)
+    array([0.00733])
+    """
+    levels = np.array(QUANTILE_LEVELS)
+    miss = log_return[:, None] - quantiles
+    loss: Floats = np.mean(np.maximum(levels * miss, (levels - 1.0) * miss), axis=1)
+    return loss
+
+
+def qlike(volatility: Floats, realized: Floats) -> Floats:
+    """rv²/σ² − ln(rv²/σ²) − 1 (Patton 2011), NaN (excluded) where rv² ≤ 1e-9.
+
+    >>> qlike(np.array([0.02, 0.01]), np.array([0.01, 0.0])).round(4)
+    array([0.6363,    nan])
+    """
+    happened = np.where(realized**2 > SMALLEST_VARIANCE, realized**2, np.nan)
+    ratio = happened / np.maximum(np.maximum(volatility, 0.0) ** 2, SMALLEST_VARIANCE)
+    loss: Floats = ratio - np.log(ratio) - 1.0
+    return loss
+
+
+def covered(quantiles: Floats, log_return: Floats) -> Floats:
+    """1 where the return lies within the outer quantiles, else 0; its mean should be 0.8."""
+    inside = (quantiles[:, 0] <= log_return) & (log_return <= quantiles[:, -1])
+    known = np.isfinite(quantiles[:, 0] + quantiles[:, -1] + log_return)
+    return np.where(known, inside, np.nan)
+
+
+def calibration_error(probabilities: Floats, outcome: Floats) -> float:
+    """Expected calibration error: mean over the classes of |said − happened| in equal-count bins.
+
+    NaN when there is no row to judge.
+    """
+    rows = np.isfinite(probabilities).all(axis=1) & np.isfinite(outcome)
+    if not rows.any():
+        return float("nan")
+    happened = _happened(outcome[rows])
+    errors = [
+        _class_error(said, came)
+        for said, came in zip(probabilities[rows].T, happened.T, strict=True)
+    ]
+    return float(np.mean(errors))
+
+
+def _class_error(said: Floats, came: Floats) -> float:
+    edges = np.unique(np.quantile(said, np.linspace(0.0, 1.0, BINS + 1)[1:-1]))
+    bins = np.searchsorted(edges, said, side="right")
+    gap = np.bincount(bins, weights=said - came)
+    return float(np.abs(gap).sum() / len(said))
+
+
+def daily_auc(score: Floats, outcome: Floats) -> float:
+    """Mean over days of the AUC of up against down; flat rows and unknown ones are left out.
+
+    Args:
+        score: (days, rows of a day), larger for up; NaN = no forecast.
+        outcome: the same shape, −1, 0, +1; NaN = void.
+
+    NaN when no day has both an up and a down.
+
+    >>> daily_auc(np.array([[0.1, 0.9, 0.5]]), np.array([[-1.0, 1.0, 0.0]]))
+    1.0
+    """
+    known = np.isfinite(score) & np.isfinite(outcome)
+    up, down = known & (outcome > 0), known & (outcome < 0)
+    counts = up.sum(axis=1) * down.sum(axis=1)
+    days = counts > 0
+    if not days.any():
+        return float("nan")
+    # What does not count is ranked above everything that does.
+    ranks = _ranks(np.where(up | down, score, np.inf))
+    wins = np.where(up, ranks, 0.0).sum(axis=1) - up.sum(axis=1) * (up.sum(axis=1) + 1) / 2
+    return float(np.mean(wins[days] / counts[days]))
+
+
+def auc_against_shifts(
+    score: Floats, outcome: Floats, shortest: int = 1
+) -> tuple[float, float, float, float]:
+    """The daily AUC, and what scores of other days would have reached by chance.
+
+    The scores are shifted against the outcomes by whole days, in a circle, which keeps
+    the dependence between instruments and hours; Gaussian band of the shifted AUCs, since a
+    hundred shifts have no 99.9 % quantile of their own.
+
+    Args:
+        score: as of `daily_auc`.
+        outcome: as of `daily_auc`.
+        shortest: days; at least the horizon, or shifted rows share candles.
+
+    Returns:
+        (AUC, mean and standard deviation of the shifted AUCs, two-sided p-value); NaN
+        where there are too few days.
+    """
+    days = len(score)
+    shifts = np.arange(shortest, days - shortest + 1)
+    if len(shifts) > SHIFTS:
+        shifts = shifts[np.linspace(0, len(shifts) - 1, SHIFTS).astype(int)]
+    chance = np.array([daily_auc(np.roll(score, shift, axis=0), outcome) for shift in shifts])
+    chance = chance[np.isfinite(chance)]
+    found = daily_auc(score, outcome)
+    if len(chance) < 2:  # noqa: PLR2004 - no standard deviation of one value
+        return found, float("nan"), float("nan"), float("nan")
+    mean, spread = float(chance.mean()), float(chance.std(ddof=1))
+    # A forecast that is the same every day says nothing: every shift equals it.
+    p = 1.0 if spread == 0.0 else float(2.0 * ndtr(-abs(found - mean) / spread))
+    return found, mean, spread, p
+
+
+def _happened(outcome: Floats) -> Floats:
+    """One column per class, 1 for the one that came; NaN where the label is void."""
+    classes = np.array([-1.0, 0.0, 1.0])
+    return np.where(np.isnan(outcome)[:, None], np.nan, outcome[:, None] == classes)
+
+
+def _ranks(values: Floats) -> Floats:
+    """Ranks from 1 within each row, equal values sharing their mean rank."""
+    order = np.argsort(values, axis=1, kind="stable")
+    ordered = np.take_along_axis(values, order, axis=1)
+    positions = np.broadcast_to(np.arange(values.shape[1]), values.shape)
+    new = np.ones(values.shape, dtype=np.bool_)
+    new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    first = np.maximum.accumulate(np.where(new, positions, 0), axis=1)
+    final = np.roll(new, -1, axis=1)
+    final[:, -1:] = True
+    last = np.where(final, positions, values.shape[1])[:, ::-1]
+    last = np.minimum.accumulate(last, axis=1)[:, ::-1]
+    ranks = np.empty(values.shape)
+    np.put_along_axis(ranks, order, (first + last) / 2.0 + 1.0, axis=1)
+    return ranks

@@ -1,0 +1,99 @@
+"""Gathers the outcomes of a few forecasters until a block of time is closed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from domain.events import LOSSES, Origin, OutcomeBatch, Role, Target
+from domain.market import Horizon
+from services.scores.blocks import Dates, block_ms
+
+PROMOTION_LOSS = {
+    Target.DIRECTION: "log_loss",
+    Target.QUANTILES: "pinball",
+    Target.VOLATILITY: "qlike",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Forecaster:
+    """Whose outcomes: on trial a forecaster may have the name of the one that serves."""
+
+    model: str
+    on_trial: bool = False
+
+    def made(self, batch: OutcomeBatch) -> bool:
+        on_trial = batch.role is Role.CHALLENGER
+        return batch.model == self.model and on_trial == self.on_trial
+
+
+class PairedLosses:
+    """Live losses of `forecasters`, pooled over the instruments that they share, by date.
+
+    Args:
+        exchange: whose outcomes.
+        horizon: of the predictions.
+        target: decides which loss.
+        forecasters: the columns of the result.
+    """
+
+    def __init__(
+        self, exchange: str, horizon: Horizon, target: Target, forecasters: Sequence[Forecaster]
+    ) -> None:
+        self._subject = (exchange, horizon.timeframe, horizon.steps)
+        self._block_ms = block_ms(horizon)
+        self._column = LOSSES.index(PROMOTION_LOSS[target])
+        self._forecasters = tuple(forecasters)
+        self._open: dict[int, list[dict[str, float]]] = {}  # as_of → per forecaster: symbol → loss
+        self._closed_ms = 0  # everything before it was given out
+
+    def add(self, batch: OutcomeBatch) -> Dates:
+        """The dates of the blocks that end with the coming of this batch; mostly none."""
+        if (batch.exchange, batch.timeframe, batch.horizon) != self._subject:
+            return self._dates([])
+        if batch.origin is not Origin.LIVE or not len(batch):
+            return self._dates([])
+        for column, forecaster in enumerate(self._forecasters):
+            if forecaster.made(batch):
+                self._keep(batch, column)
+                return self._close(int(batch.as_of_ms.max()))
+        return self._dates([])
+
+    def _keep(self, batch: OutcomeBatch, column: int) -> None:
+        losses = batch.losses[:, self._column]
+        known = np.isfinite(losses) & (batch.as_of_ms >= self._closed_ms)
+        for row in np.flatnonzero(known).tolist():
+            as_of_ms = int(batch.as_of_ms[row])
+            if as_of_ms not in self._open:
+                self._open[as_of_ms] = [{} for _ in self._forecasters]
+            symbols = self._open[as_of_ms][column]
+            symbols.setdefault(batch.instruments[row].symbol, float(losses[row]))
+
+    def _close(self, newest_ms: int) -> Dates:
+        begun_ms = newest_ms - newest_ms % self._block_ms
+        self._closed_ms = max(self._closed_ms, begun_ms)
+        return self._dates(sorted(as_of for as_of in self._open if as_of < begun_ms))
+
+    def _dates(self, closing: list[int]) -> Dates:
+        losses = np.full((len(closing), len(self._forecasters)), np.nan)
+        counts = np.zeros(len(closing), dtype=np.int64)
+        for row, as_of_ms in enumerate(closing):
+            said = self._open.pop(as_of_ms)
+            shared = sorted(set.intersection(*(set(one) for one in said if one)))
+            counts[row] = len(shared)
+            for column, one in enumerate(said):
+                if one and shared:
+                    losses[row, column] = np.mean([one[symbol] for symbol in shared])
+        return Dates(as_of_ms=np.array(closing, dtype=np.int64), losses=losses, counts=counts)
+
+    def snapshot(self) -> dict[str, Any]:
+        """The state as plain values, for JSON."""
+        return {"open": sorted(self._open.items()), "closed_ms": self._closed_ms}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._open = {int(as_of): said for as_of, said in state["open"]}
+        self._closed_ms = state["closed_ms"]

@@ -1,0 +1,163 @@
+"""Scores every prediction once, when its label is fully known."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+
+from domain.events import (
+    Bools,
+    Floats,
+    Ints,
+    LabelBatch,
+    Origin,
+    OutcomeBatch,
+    PredictionBatch,
+)
+from domain.market import Instrument, Timeframe, to_ms
+from services.scores.metrics import losses
+
+SLACK_TICKS = 48  # beyond the horizon: how long an instrument may be silent before its rows expire
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Rows of one prediction batch whose label is not known."""
+
+    batch: PredictionBatch
+    open: Bools  # (n,) False: scored, void, or said before
+    rows: dict[Instrument, int]  # of `batch`; shared between batches of the same instruments
+
+
+class Scorekeeper:
+    """The live record of one (exchange, timeframe, horizon).
+
+    The first live revision of a row is scored, against the label as it stood when first
+    known. `counts` says what was not scored and why: `void` (a candle is missing), `expired`
+    (no label within horizon + 48 ticks), `repeated` (a later revision), `late` and `backtest`
+    (not part of the live record; see `score`).
+    """
+
+    def __init__(self, exchange: str, timeframe: Timeframe, horizon: int) -> None:
+        self._subject = (exchange, timeframe, horizon)
+        self._horizon_ms = horizon * timeframe.ms
+        self._patience_ms = (horizon + SLACK_TICKS) * timeframe.ms
+        self._waiting: dict[int, list[_Waiting]] = {}  # by as_of
+        self._newest_ms = 0
+        self._members: tuple[Instrument, ...] = ()
+        self._rows: dict[Instrument, int] = {}
+        self.counts: Counter[str] = Counter()
+
+    def on_predictions(self, batch: PredictionBatch) -> None:
+        """Remember what was said; rows of other subjects are not looked at."""
+        if (batch.exchange, batch.timeframe, batch.horizon) != self._subject:
+            return
+        as_of_ms = to_ms(batch.as_of)
+        if batch.origin is not Origin.LIVE or as_of_ms + self._horizon_ms <= self._newest_ms:
+            origin = Origin.LATE if batch.origin is Origin.LIVE else batch.origin
+            self.counts[origin.value] += len(batch)
+            return
+        said = self._waiting.setdefault(as_of_ms, [])
+        rows = self._index(batch.instruments)
+        fresh = np.ones(len(batch), dtype=np.bool_)
+        for before in said:
+            if (before.batch.role, before.batch.model) == (batch.role, batch.model):
+                fresh &= [one not in before.rows for one in batch.instruments]
+        self.counts["repeated"] += int(len(batch) - fresh.sum())
+        said.append(_Waiting(batch, fresh, rows))
+        self._newest_ms = max(self._newest_ms, as_of_ms)
+        self._expire()
+
+    def on_labels(self, batch: LabelBatch, at: datetime) -> list[OutcomeBatch]:
+        """Outcomes of the rows whose label is complete in `batch`; a label only touched waits."""
+        if (batch.exchange, batch.timeframe, batch.horizon) != self._subject:
+            return []
+        outcomes: list[OutcomeBatch] = []
+        complete = np.flatnonzero(batch.known_ms > 0)
+        for as_of_ms in np.unique(batch.as_of_ms[complete]).tolist():
+            waiting = self._waiting.get(as_of_ms, [])
+            labels = complete[batch.as_of_ms[complete] == as_of_ms]
+            names = [batch.instruments[i] for i in labels.tolist()]
+            found: dict[int, Ints] = {}  # positions by index: most batches share one
+            for said in waiting:
+                if id(said.rows) not in found:
+                    found[id(said.rows)] = np.array([said.rows.get(name, -1) for name in names])
+                outcomes += self._settle(said, batch, (found[id(said.rows)], labels), at)
+            if waiting and not any(said.open.any() for said in waiting):
+                del self._waiting[as_of_ms]
+        return outcomes
+
+    def restore(self, pending: Iterable[PredictionBatch]) -> None:
+        """Begin with stored predictions that have no outcome yet, in any order."""
+        for batch in sorted(pending, key=lambda batch: batch.as_of):
+            self.on_predictions(batch)
+
+    @property
+    def pending(self) -> int:
+        """Rows that wait for their label."""
+        return sum(int(said.open.sum()) for waiting in self._waiting.values() for said in waiting)
+
+    def _settle(
+        self, said: _Waiting, labels: LabelBatch, pairs: tuple[Ints, Ints], at: datetime
+    ) -> list[OutcomeBatch]:
+        rows, positions = pairs
+        due = (rows >= 0) & said.open[rows]
+        void = due & np.isnan(labels.log_return[positions])
+        self.counts["void"] += int(void.sum())
+        said.open[rows[due]] = False
+        scored = due & ~void
+        if not scored.any():
+            return []
+        return [score(said.batch, labels, (rows[scored], positions[scored]), at)]
+
+    def _index(self, instruments: tuple[Instrument, ...]) -> dict[Instrument, int]:
+        if instruments != self._members:
+            self._members = instruments
+            self._rows = {one: row for row, one in enumerate(instruments)}
+        return self._rows
+
+    def _expire(self) -> None:
+        oldest = self._newest_ms - self._patience_ms
+        for as_of_ms in [as_of for as_of in self._waiting if as_of < oldest]:
+            waiting = self._waiting.pop(as_of_ms)
+            self.counts["expired"] += sum(int(said.open.sum()) for said in waiting)
+
+
+def score(
+    said: PredictionBatch, labels: LabelBatch, pairs: tuple[Ints, Ints], at: datetime
+) -> OutcomeBatch:
+    """The losses of rows of a prediction batch against labels of the same close.
+
+    Args:
+        said: what was forecast; of any origin, which the outcome keeps.
+        labels: complete labels.
+        pairs: positions in `said` and, for each, in `labels`.
+        at: when they are scored.
+    """
+    rows, positions = pairs
+    table: Floats = losses(
+        (said.probabilities[rows], said.quantiles[rows], said.volatility[rows]),
+        (
+            labels.outcome[positions],
+            labels.log_return[positions],
+            labels.realized_volatility[positions],
+        ),
+    )
+    return OutcomeBatch(
+        exchange=said.exchange,
+        timeframe=said.timeframe,
+        horizon=said.horizon,
+        role=said.role,
+        model=said.model,
+        version=said.version,
+        scored_at=at,
+        instruments=tuple(said.instruments[row] for row in rows.tolist()),
+        as_of_ms=np.full(len(rows), to_ms(said.as_of), dtype=np.int64),
+        revision=said.revision[rows],
+        origin=said.origin,
+        losses=table,
+    )

@@ -1,0 +1,122 @@
+"""Skill with its interval: how much smaller a loss is than the baseline's, day by day."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from domain.events import Bools, Floats, Ints
+from domain.market import Horizon, Timeframe
+
+DAY_MS = Timeframe.D1.ms
+SHORTEST_BLOCK = 5  # days
+DRAWS = 1000
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkillEstimate:
+    """skill = 1 − loss / baseline loss, both means of daily means; NaN = cannot be said."""
+
+    loss: float
+    baseline_loss: float
+    skill: float
+    low: float  # 95 % interval; NaN with fewer than two blocks of days
+    high: float
+    days: int
+    count: int  # rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ScoredRows:
+    """Rows of a forecaster beside the same rows of its baseline; arrays of shape (n,)."""
+
+    as_of_ms: Ints
+    instrument: Ints  # position in whatever list of instruments the caller has
+    loss: Floats
+    baseline_loss: Floats
+
+    def known(self) -> ScoredRows:
+        """The rows of which both losses are known."""
+        return self.where(np.isfinite(self.loss) & np.isfinite(self.baseline_loss))
+
+    def where(self, rows: Bools) -> ScoredRows:
+        return ScoredRows(
+            as_of_ms=self.as_of_ms[rows],
+            instrument=self.instrument[rows],
+            loss=self.loss[rows],
+            baseline_loss=self.baseline_loss[rows],
+        )
+
+
+def pooled_skill(rows: ScoredRows, horizon: Horizon, seed: int = 0) -> SkillEstimate:
+    """Skill over all instruments, with the interval of a circular block bootstrap of days.
+
+    Blocks of max(5 days, 2 × horizon), 1 000 draws (Politis and Romano 1992).
+    """
+    rows = rows.known()
+    days = daily_means(rows)
+    block = max(SHORTEST_BLOCK, math.ceil(2 * horizon.steps * horizon.timeframe.ms / DAY_MS))
+    low, high = _interval(days, block, np.random.default_rng(seed))
+    loss, baseline = days.mean(axis=0).tolist() if len(days) else (math.nan, math.nan)
+    return SkillEstimate(
+        loss=loss,
+        baseline_loss=baseline,
+        skill=1.0 - loss / baseline if baseline > 0.0 else math.nan,
+        low=low,
+        high=high,
+        days=len(days),
+        count=len(rows.loss),
+    )
+
+
+def skill_by_instrument(
+    rows: ScoredRows, horizon: Horizon, seed: int = 0
+) -> dict[int, SkillEstimate]:
+    """The same for each instrument that has a row."""
+    return {
+        instrument: pooled_skill(rows.where(rows.instrument == instrument), horizon, seed)
+        for instrument in np.unique(rows.instrument).tolist()
+    }
+
+
+def spread(skills: dict[int, SkillEstimate]) -> tuple[float, float]:
+    """Median over instruments and the share above 0; NaN when no skill is known."""
+    known = np.array([one.skill for one in skills.values() if not math.isnan(one.skill)])
+    if not len(known):
+        return math.nan, math.nan
+    return float(np.median(known)), float(np.mean(known > 0.0))
+
+
+def daily_means(rows: ScoredRows) -> Floats:
+    """Means per UTC day of as_of, shape (days, 2): loss and baseline loss.
+
+    >>> two = np.array([1.0, 3.0])
+    >>> rows = ScoredRows(as_of_ms=np.array([0, 1]), instrument=np.array([0, 0]),
+    ...                   loss=two, baseline_loss=2 * two)
+    >>> daily_means(rows)
+    array([[2., 4.]])
+    """
+    days, which = np.unique(rows.as_of_ms // DAY_MS, return_inverse=True)
+    counts = np.bincount(which, minlength=len(days))
+    sums = [
+        np.bincount(which, weights=loss, minlength=len(days))
+        for loss in (rows.loss, rows.baseline_loss)
+    ]
+    return np.stack(sums, axis=1) / counts[:, None]
+
+
+def _interval(days: Floats, block: int, rng: np.random.Generator) -> tuple[float, float]:
+    n = len(days)
+    if n < 2 * block:
+        return math.nan, math.nan
+    starts = rng.integers(0, n, size=(DRAWS, math.ceil(n / block)))
+    drawn = (starts[:, :, None] + np.arange(block)).reshape(DRAWS, -1)[:, :n] % n
+    loss, baseline = days[drawn].mean(axis=1).T
+    if not (baseline > 0.0).all():
+        return math.nan, math.nan
+    tails = [(1.0 - CONFIDENCE) / 2.0, (1.0 + CONFIDENCE) / 2.0]
+    low, high = np.quantile(1.0 - loss / baseline, tails).tolist()
+    return low, high

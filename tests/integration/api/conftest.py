@@ -1,0 +1,43 @@
+"""A market of thirty hours behind a real server, and a client for it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from backend.store import database
+from tests.doubles import ManualClock
+from tests.served_market import TICKS, ServedMarket, record, serving
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def recorded(server_url: str, template: str) -> AsyncIterator[str]:
+    """The name of a database with the market in it, to copy from."""
+    name = f"test_market_{uuid.uuid4().hex[:12]}"
+    await record(await database.create_database(server_url, name, template=template), TICKS)
+    yield name
+    await database.drop_database(server_url, name)
+
+
+@pytest.fixture
+async def market_url(server_url: str, recorded: str) -> AsyncIterator[str]:
+    """A copy of the market's database of the test's own."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    yield await database.create_database(server_url, name, template=recorded)
+    await database.drop_database(server_url, name)
+
+
+@pytest.fixture
+async def market(market_url: str, manual_clock: ManualClock) -> AsyncIterator[ServedMarket]:
+    async with serving(market_url, manual_clock) as served:
+        yield served
+
+
+@pytest.fixture
+async def rest(market: ServedMarket) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=market.url) as client:
+        yield client

@@ -1,0 +1,91 @@
+"""Liveness, readiness with freshness, metrics, and the documents that describe the API."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from backend.api.server import listen
+from domain.errors import UsageError
+from tests.served_market import MEMBERS, TICKS, ServedMarket
+
+
+async def test_it_is_ready_when_every_watched_instrument_has_a_prediction(
+    market: ServedMarket, rest: httpx.AsyncClient
+) -> None:
+    ready = await rest.get("/readyz")
+    market.state.status.newest.popitem()
+    starting = await rest.get("/readyz")
+
+    assert (ready.status_code, ready.json()["status"]) == (200, "ready")
+    assert (starting.status_code, starting.json()["code"]) == (503, "starting")
+    assert (await rest.get("/healthz")).status_code == 200
+
+
+async def test_it_goes_red_a_timeframe_and_thirty_seconds_after_the_newest_prediction(
+    market: ServedMarket, rest: httpx.AsyncClient
+) -> None:
+    market.clock.advance(timedelta(hours=1, seconds=30))
+    green = await rest.get("/readyz")
+    market.clock.advance(timedelta(milliseconds=1))
+    red = await rest.get("/readyz")
+    await market.tick(TICKS)
+    again = await rest.get("/readyz")
+
+    assert green.status_code == 200
+    assert (red.status_code, red.json()["code"]) == (503, "stale")
+    assert [each["symbol"] for each in red.json()["stale"]] == [each.symbol for each in MEMBERS]
+    assert again.status_code == 200
+
+
+async def test_a_timeframe_is_as_short_as_the_clock_is_fast(
+    market: ServedMarket, rest: httpx.AsyncClient
+) -> None:
+    market.state.status.speed = 3_600.0
+
+    market.clock.advance(timedelta(hours=31))
+    green = await rest.get("/readyz")
+    market.clock.advance(timedelta(seconds=4))
+    red = await rest.get("/readyz")
+
+    assert (green.status_code, red.status_code) == (200, 503)
+
+
+async def test_metrics_tell_the_age_of_predictions(
+    market: ServedMarket, rest: httpx.AsyncClient
+) -> None:
+    market.clock.advance(timedelta(seconds=90))
+
+    text = (await rest.get("/metrics")).text
+
+    assert 'alphapulse_prediction_age_seconds{timeframe="1h"} 90.0' in text
+    assert "alphapulse_ready 1.0" in text
+
+
+async def test_the_documents_describe_what_is_served(rest: httpx.AsyncClient) -> None:
+    openapi = (await rest.get("/openapi.json")).json()
+    asyncapi = (await rest.get("/asyncapi.json")).json()
+    docs = (await rest.get("/docs")).text
+
+    for noun in ("candles", "features", "sentiment", "predictions", "signals", "models", "scores"):
+        assert f"/v1/{noun}" in openapi["paths"]
+        assert f"/v1/{noun}" in docs
+    assert asyncapi["asyncapi"] == "3.0.0"
+    assert set(asyncapi["channels"]["v1"]["messages"]) >= {"Subscribe", "Update", "Heartbeat"}
+    assert "://" not in docs
+
+
+async def test_a_port_in_use_is_one_clear_line(market: ServedMarket) -> None:
+    port = int(market.url.rpartition(":")[2])
+
+    with pytest.raises(UsageError, match=f"port {port} on 127.0.0.1 is in use"):
+        listen("127.0.0.1", port)
+
+
+def test_an_address_that_others_reach_needs_keys_or_their_waiver() -> None:
+    with pytest.raises(UsageError, match="no keys"):
+        listen("0.0.0.0", 0)  # noqa: S104 - refused
+
+    listen("0.0.0.0", 0, allow_no_keys=True).close()  # noqa: S104 - closed at once

@@ -1,0 +1,121 @@
+"""Models, the track record, and panels that the base tables reproduce."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from backend.store import panels
+from tests.doubles import START
+from tests.served_market import HORIZON, TICKS, ServedMarket, outcomes
+
+
+async def score(market: ServedMarket, ticks: int) -> None:
+    for batch in market.batches[:ticks]:
+        scored_at = batch.as_of + HORIZON * batch.timeframe.duration
+        await market.recorder.commit_learning(outcomes(batch, scored_at), published_at=scored_at)
+
+
+async def test_the_track_record_compares_with_the_baseline(
+    market: ServedMarket, rest: httpx.AsyncClient
+) -> None:
+    await score(market, 20)
+
+    found = (await rest.get("/v1/scores", params={"role": "champion"})).json()["data"]
+
+    (row,) = found
+    assert (row["model"], row["target"], row["origin"]) == ("served", "direction", "live")
+    assert (row["count"], row["effective_count"]) == (60, 15.0)
+    assert row["baseline"] == "class_prior.direction"
+    assert row["baseline_loss"] == 1.0
+    assert row["skill"] == pytest.approx(1.0 - row["loss"])
+    assert row["skill_interval95"] is None  # two days are too few blocks
+
+
+async def test_outcomes_scored_later_are_not_in_an_earlier_record(
+    market: ServedMarket, rest: httpx.AsyncClient
+) -> None:
+    await score(market, 20)
+    as_of = (START - timedelta(hours=TICKS - 5)).isoformat()
+
+    found = (await rest.get("/v1/scores", params={"role": "champion", "as_of": as_of})).json()
+
+    assert found["data"][0]["count"] == 3
+
+
+async def test_models_carry_their_aliases(market: ServedMarket, rest: httpx.AsyncClient) -> None:
+    await market.pool.execute(_MODEL)
+    await market.pool.execute(_ALIAS)
+
+    found = (await rest.get("/v1/models")).json()["data"]
+
+    assert [(row["model"], row["version"], row["aliases"]) for row in found] == [
+        ("lightgbm.direction", 2, []),
+        ("lightgbm.direction", 1, ["champion"]),
+    ]
+    assert found[1]["metrics"] == {"loss": 0.9}
+
+
+async def test_rebuilding_the_panels_changes_nothing(
+    market: ServedMarket, rest: httpx.AsyncClient
+) -> None:
+    await score(market, 20)
+    async with market.pool.acquire() as connection:
+        first = await panels.rebuild(connection, START + timedelta(seconds=1))
+        before = (await rest.get("/v1/dashboard")).json()["data"]
+
+        again = await panels.rebuild(connection)
+        await market.pool.execute("UPDATE dashboard_data SET payload = '[]' WHERE panel <> 'x'")
+        mended = await panels.rebuild(connection)
+        after = (await rest.get("/v1/dashboard")).json()["data"]
+
+    assert (first, again, mended) == (list(panels.PANELS), [], list(panels.PANELS))
+    assert [(row["panel"], row["payload"]) for row in before] == [
+        (row["panel"], row["payload"]) for row in after
+    ]
+    assert {row["version"] for row in before} == {1}
+    assert {row["version"] for row in after} == {2}
+
+
+async def test_panels_say_what_the_tables_say(
+    market: ServedMarket, rest: httpx.AsyncClient
+) -> None:
+    await score(market, 20)
+    async with market.pool.acquire() as connection:
+        await panels.rebuild(connection, START + timedelta(seconds=1))
+
+    found = {
+        row["panel"]: row["payload"] for row in (await rest.get("/v1/dashboard")).json()["data"]
+    }
+
+    newest = (await rest.get("/v1/predictions/latest")).json()["data"]
+    assert [row["p_up"] for row in found["latest_predictions"]] == [row["p_up"] for row in newest]
+    assert [row["gate"] for row in found["latest_predictions"]] == [
+        "no_skill.direction",
+        "",
+        "no_skill.direction",
+    ]
+    assert len(found["active_signals"]) == TICKS
+    assert found["active_signals"][0]["status"] == "pending"
+    assert {row["expected"] - row["present"] for row in found["coverage"]} == {0}
+    assert [row["stage"] for row in found["latency"]] == ["features", "predictions"]
+    assert found["latency"][0]["p50_us"] == 114.0
+    assert found["freshness"][0]["prediction_as_of"] == "2024-01-01T00:00:00.000Z"
+
+
+_MODEL = """
+    INSERT INTO ml_models_metadata (name, timeframe, exchange, horizon, version, target, kind,
+        status, params, seed, code_sha, data_sha256, feature_set, label_set, trained_from,
+        trained_until, n_train, n_effective, n_trials, metrics, environment, artifact_path,
+        artifact_sha256, artifact_bytes, train_seconds, created_at)
+    SELECT 'lightgbm.direction', '1h', 'simulated', 4, version, 'direction', 'lightgbm',
+        'eligible', '{}', 1, 'c', 'd', 'few@1', 'direction@1', '2023-12-01', '2023-12-31', 900,
+        225.0, 1, '{"loss": 0.9}', '{}', 'p', 's', 10, 1.5, '2023-12-31'
+    FROM generate_series(1, 2) AS version
+    """
+_ALIAS = """
+    INSERT INTO model_aliases
+    VALUES ('simulated', '1h', 4, 'direction', 'lightgbm.direction', 'champion', 1, '2023-12-31')
+    """

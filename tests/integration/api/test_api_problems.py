@@ -1,0 +1,115 @@
+"""Every way to ask wrongly ends in a problem object that says what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.served_market import ServedMarket
+
+MEMBERS = {"type", "title", "status", "detail", "code", "temporary", "errors"}
+
+
+async def problem(rest: httpx.AsyncClient, path: str, status: int, code: str) -> dict[str, Any]:
+    answer = await rest.get(path)
+
+    assert (answer.status_code, answer.headers["content-type"]) == (
+        status,
+        "application/problem+json",
+    ), answer.text
+    body: dict[str, Any] = answer.json()
+    assert set(body) >= MEMBERS
+    assert (body["status"], body["code"]) == (status, code)
+    return body
+
+
+@pytest.mark.parametrize(
+    ("query", "parameter"),
+    [
+        ("limit=0", "limit"),
+        ("limit=5001", "limit"),
+        ("limit=many", "limit"),
+        ("start=yesterday", "start"),
+        ("end=2024-13-01", "end"),
+        ("as_of=99999999999999999999", "as_of"),
+        ("start=-1e300", "start"),
+        ("horizon=0", "horizon.0"),
+        ("horizon=four", "horizon.0"),
+        ("role=king", "role"),
+        ("order=sideways", "order"),
+        ("symbol=", "symbol"),
+        ("symbl=BTC/USDT", "symbl"),
+        ("start=2024-01-02&end=2024-01-01", "query"),
+    ],
+)
+async def test_a_malformed_parameter_is_named(
+    rest: httpx.AsyncClient, query: str, parameter: str
+) -> None:
+    found = await problem(rest, f"/v1/predictions?{query}", 422, "bad_request")
+
+    assert [error["parameter"] for error in found["errors"]] == [parameter]
+    assert found["errors"][0]["detail"] in found["detail"]
+    assert found["temporary"] is False
+
+
+async def test_a_misspelt_parameter_gets_a_suggestion(rest: httpx.AsyncClient) -> None:
+    found = await problem(rest, "/v1/candles?symbl=BTC/USDT", 422, "bad_request")
+
+    assert "did you mean symbol" in found["detail"]
+
+
+async def test_unknown_names_get_suggestions(rest: httpx.AsyncClient) -> None:
+    symbol = await problem(rest, "/v1/candles?symbol=BTC/USD", 404, "unknown_symbol")
+    exchange = await problem(rest, "/v1/scores?exchange=simulatd", 404, "unknown_exchange")
+    timeframe = await problem(rest, "/v1/signals?timeframe=2h", 422, "unknown_timeframe")
+
+    assert symbol["suggestions"][0] == "BTC/USDT"
+    assert exchange["suggestions"] == ["simulated"]
+    assert set(timeframe["suggestions"]) <= {"1h", "4h"}
+
+
+async def test_a_cursor_of_another_request_is_refused(rest: httpx.AsyncClient) -> None:
+    cursor = (await rest.get("/v1/predictions?limit=1")).json()["next"]
+
+    for path in (
+        f"/v1/predictions?symbol=BTC/USDT&cursor={cursor}",
+        f"/v1/signals?cursor={cursor}",
+        "/v1/predictions?cursor=nonsense",
+        "/v1/predictions?cursor=W10",
+    ):
+        await problem(rest, path, 422, "bad_cursor")
+
+
+async def test_the_frameworks_own_errors_are_problems_too(rest: httpx.AsyncClient) -> None:
+    await problem(rest, "/v1/nothing", 404, "not_found")
+    await problem(rest, "/static/nothing.js", 404, "not_found")
+    answer = await rest.post("/v1/candles")
+
+    assert answer.status_code == 405
+    assert answer.json()["code"] == "method_not_allowed"
+
+
+async def test_before_the_store_is_there_lists_say_what_still_loads(
+    market: ServedMarket, rest: httpx.AsyncClient
+) -> None:
+    market.state.reader = None
+    market.state.status.report("candles", 10, 40)
+
+    found = await problem(rest, "/v1/predictions", 503, "starting")
+
+    assert found["detail"] == "still loading: candles"
+    assert found["progress"] == [{"name": "candles", "done": 10, "total": 40}]
+    assert (await rest.get("/")).status_code == 200
+    assert (await rest.get("/v1/status")).json()["data"][0]["market"] == "simulated"
+
+
+async def test_a_database_that_is_gone_is_a_temporary_problem(
+    market: ServedMarket, rest: httpx.AsyncClient
+) -> None:
+    await market.pool.close()
+
+    found = await problem(rest, "/v1/candles", 503, "unavailable")
+
+    assert found["temporary"] is True

@@ -1,0 +1,169 @@
+"""The page in a real browser: it shows what is served, live, and says when it cannot."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import pytest
+from playwright.async_api import Page, async_playwright, expect
+
+from backend.store import panels
+from tests.doubles import START
+from tests.served_market import TICKS, ServedMarket, outcomes
+
+BROWSER = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
+SWITCHES = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+
+
+@dataclass(slots=True)
+class Screen:
+    """A page and everything it complained about or asked other servers for."""
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+async def screen(market: ServedMarket) -> AsyncIterator[Screen]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=BROWSER, args=SWITCHES)
+        page = await browser.new_page(viewport={"width": 1280, "height": 900})
+        seen = Screen(page)
+        page.on("console", lambda said: _note(seen, said.type, said.text))
+        page.on("pageerror", lambda error: seen.complaints.append(str(error)))
+        page.on("request", lambda asked: _foreign(seen, market.url, asked.url))
+        yield seen
+        await browser.close()
+
+
+def _note(seen: Screen, kind: str, text: str) -> None:
+    if kind in ("error", "warning"):
+        seen.complaints.append(text)
+
+
+def _foreign(seen: Screen, own: str, asked: str) -> None:
+    if not asked.startswith((own, own.replace("http", "ws"), "data:", "blob:")):
+        seen.foreign.append(asked)
+
+
+async def test_the_page_shows_the_market_and_moves_with_it(
+    market: ServedMarket, screen: Screen
+) -> None:
+    page = screen.page
+    for batch in market.batches[:20]:
+        await market.recorder.commit_learning(outcomes(batch, START), published_at=START)
+    async with market.pool.acquire() as connection:
+        await panels.rebuild(connection, START)
+
+    await page.goto(market.url)
+
+    await expect(page.locator("#market")).to_have_text("SIMULATED MARKET")
+    await expect(page.locator("#freshness")).to_contain_text("fresh")
+    await expect(page.locator("#link")).to_have_text("live")
+    await expect(page.locator("#instruments button")).to_have_count(3)
+    await expect(page.locator("#instruments button").first).to_contain_text(
+        "flat: no proven direction skill"
+    )
+    await expect(page.locator("#predictions tbody tr")).to_have_count(3)
+    await expect(page.locator("#predictions")).to_contain_text("gap")
+    await expect(page.locator("#scores")).to_contain_text("class_prior")
+    await expect(page.locator("#coverage")).to_contain_text("SOL/USDT")
+    await expect(page.locator("#latency")).to_contain_text("features")
+    await expect(page.locator("#feed .event")).to_have_count(TICKS)
+    await expect(page.locator("#chart canvas").first).to_be_visible()
+
+    await market.tick(TICKS)
+
+    await expect(page.locator("#predictions-note")).to_contain_text("as of 01-01 01:00")
+    await expect(page.locator("#feed .event")).to_have_count(TICKS + 1)
+    await expect(page.locator("#legend")).to_contain_text(
+        f"close {market.batches[TICKS].close[0]:.3f}"
+    )
+    assert (screen.complaints, screen.foreign) == ([], [])
+
+
+async def test_an_instrument_is_chosen_from_the_keyboard(
+    market: ServedMarket, screen: Screen
+) -> None:
+    page = screen.page
+    await page.goto(market.url)
+    await expect(page.locator("#chart-title")).to_have_text("BTC/USDT · 1h")
+
+    await page.locator("#instruments button").nth(1).focus()
+    await page.keyboard.press("Enter")
+
+    await expect(page.locator("#chart-title")).to_have_text("ETH/USDT · 1h")
+    await expect(page.locator('[aria-current="true"]')).to_contain_text("ETH/USDT")
+    assert screen.complaints == []
+
+
+async def test_while_it_starts_the_page_says_how_far_it_is(
+    market: ServedMarket, screen: Screen
+) -> None:
+    pool, market.state.reader = market.state.reader, None
+    newest = dict(market.state.status.newest)
+    market.state.status.newest.clear()
+    market.state.status.report("candles", 300, 1_200)
+    page = screen.page
+
+    await page.goto(market.url)
+
+    await expect(page.locator("#loading")).to_contain_text("candles: 300 of 1,200")
+    await expect(page.locator("#freshness")).to_have_text("starting")
+    market.state.reader = pool
+    market.state.status.newest.update(newest)
+    market.state.status.report("candles", 1_200, 1_200)
+    await expect(page.locator("#loading")).to_be_hidden()
+    await expect(page.locator("#predictions tbody tr")).to_have_count(3)
+    assert screen.complaints == []
+
+
+async def test_a_lost_connection_is_shown_and_made_again(
+    market: ServedMarket, screen: Screen
+) -> None:
+    page = screen.page
+    await page.goto(market.url)
+    await expect(page.locator("#link")).to_have_text("live")
+    await page.evaluate("document.querySelector('#link').textContent = 'seen'")
+
+    market.state.hub.drain()
+
+    await expect(page.locator("#link")).to_have_text("live")
+    await market.tick(TICKS)
+    await expect(page.locator("#predictions-note")).to_contain_text("as of 01-01 01:00")
+
+
+async def test_the_page_fits_a_phone(market: ServedMarket, screen: Screen) -> None:
+    page = screen.page
+    await page.set_viewport_size({"width": 390, "height": 844})
+    await page.goto(market.url)
+    await expect(page.locator("#predictions tbody tr")).to_have_count(3)
+
+    widest = await page.evaluate("document.documentElement.scrollWidth")
+
+    assert widest <= 390
+
+
+async def test_stale_predictions_are_shown_as_stale(market: ServedMarket, screen: Screen) -> None:
+    market.clock.advance(timedelta(hours=2))
+
+    await screen.page.goto(market.url)
+
+    await expect(screen.page.locator("#freshness")).to_have_text(re.compile("stale, 2 h"))

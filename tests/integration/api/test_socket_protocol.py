@@ -1,0 +1,332 @@
+"""The socket from a client's side: frames, acknowledgements, offsets, errors."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from hashlib import sha256
+from typing import Any
+
+import orjson
+import pytest
+import websockets
+from websockets.asyncio.client import ClientConnection
+
+from backend.api import messages
+from backend.api.limits import Limits
+from tests.doubles import ManualClock
+from tests.served_market import TICKS, ServedMarket, serving
+
+
+class Client:
+    """A subscriber that checks each frame against its model and the count of frames."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+        self.seq = 0
+
+    async def next(self) -> dict[str, Any]:
+        frame = await asyncio.wait_for(self.socket.recv(), 10)
+        message: dict[str, Any] = orjson.loads(frame)
+        messages.SERVER.validate_python(message)
+
+        assert message["seq"] == self.seq
+        self.seq += 1
+        return message
+
+    async def ask(self, method: str, number: int | str = 1, **params: Any) -> dict[str, Any]:
+        await self.socket.send(
+            orjson.dumps({"id": number, "method": method, "params": params}).decode()
+        )
+        return await self.next()
+
+
+async def ending(socket: ClientConnection) -> tuple[int | None, Any]:
+    """Read to the end; the code and reason that the server gave."""
+    with contextlib.suppress(websockets.ConnectionClosed):
+        while True:
+            await socket.recv()
+    return socket.close_code, orjson.loads(socket.close_reason or "null")
+
+
+@pytest.fixture
+async def client(market: ServedMarket) -> AsyncIterator[Client]:
+    async with market.connect() as socket:
+        subscriber = Client(socket)
+        welcome = await subscriber.next()
+        assert (welcome["type"], welcome["api"], welcome["market"]) == (
+            "welcome",
+            "alphapulse.v1.json",
+            "simulated",
+        )
+        yield subscriber
+
+
+BTC_SIGNALS = "signals.1h.simulated.BTC/USDT"
+
+
+async def test_a_stream_begins_with_its_newest_row_and_goes_on_from_there(
+    market: ServedMarket, client: Client
+) -> None:
+    reply = await client.ask("subscribe", 7, streams=[BTC_SIGNALS])
+    snapshot = await client.next()
+    told = await market.tick(TICKS)
+    update = await client.next()
+
+    (event,) = [each for each in told if each.stream == BTC_SIGNALS]
+    assert (reply["id"], reply["ok"]) == (7, True)
+    assert reply["result"]["streams"] == [
+        {"stream": BTC_SIGNALS, "epoch": event.epoch, "offset": TICKS}
+    ]
+    assert (snapshot["type"], snapshot["offset"]) == ("snapshot", TICKS)
+    assert snapshot["data"] == (await market.told(BTC_SIGNALS))[TICKS - 1 : TICKS]
+    assert (update["type"], update["offset"], update["event"]) == ("update", TICKS + 1, "opened")
+    assert update["data"] == orjson.loads(event.payload)
+
+
+async def test_a_client_can_recompute_the_chain(market: ServedMarket, client: Client) -> None:
+    await client.ask("subscribe", streams=[BTC_SIGNALS], snapshot=False)
+    await market.tick(TICKS)
+    await market.tick(TICKS + 1)
+    frames = [await client.socket.recv() for _ in range(2)]
+
+    hashes = []
+    for frame in frames:
+        said = orjson.loads(frame)
+        data = str(frame).partition('"data":')[2].rpartition(',"seq":')[0]
+        fields = ("previous_hash", "stream", "epoch", "offset", "event", "as_of", "ts")
+        text = "".join(f"{said[name]}\n" for name in fields) + data
+        assert sha256(text.encode()).hexdigest() == said["hash"]
+        hashes.append((said["previous_hash"], said["hash"]))
+    assert hashes[1][0] == hashes[0][1]
+
+
+async def test_a_wildcard_is_expanded_over_the_streams_that_exist(client: Client) -> None:
+    reply = await client.ask(
+        "subscribe", streams=["*.1h.simulated.ETH/USDT", "predictions.*.*.*"], snapshot=False
+    )
+
+    assert [each["stream"] for each in reply["result"]["streams"]] == [
+        "candles.1h.simulated.ETH/USDT",
+        "predictions.1h.simulated.ETH/USDT",
+        "signals.1h.simulated.ETH/USDT",
+        "predictions.1h.simulated.BTC/USDT",
+        "predictions.1h.simulated.SOL/USDT",
+    ]
+
+
+async def test_a_stream_that_is_watched_but_has_no_event_yet_can_be_had(
+    market: ServedMarket, client: Client
+) -> None:
+    await market.pool.execute("TRUNCATE stream_events, stream_heads")
+
+    reply = await client.ask("subscribe", streams=["candles.1h.simulated.*"])
+    snapshot = await client.next()
+
+    assert [each["offset"] for each in reply["result"]["streams"]] == [0, 0, 0]
+    assert (snapshot["epoch"], snapshot["data"]) == (None, [])
+
+
+async def test_what_is_known_is_granted_and_the_rest_is_refused_with_suggestions(
+    client: Client,
+) -> None:
+    reply = await client.ask("subscribe", streams=[BTC_SIGNALS, "signals.1h.simulated.BTC/USD"])
+
+    (rejected,) = reply["result"]["rejected"]
+    assert [each["stream"] for each in reply["result"]["streams"]] == [BTC_SIGNALS]
+    assert rejected["stream"] == "signals.1h.simulated.BTC/USD"
+    assert (rejected["error"]["code"], rejected["error"]["status"]) == ("unknown_stream", 404)
+    assert rejected["error"]["suggestions"][0] == BTC_SIGNALS
+
+
+async def test_every_frame_counts_and_every_offset_follows(
+    market: ServedMarket, client: Client
+) -> None:
+    reply = await client.ask("subscribe", streams=["*"], snapshot=False)
+    offsets = {each["stream"]: each["offset"] for each in reply["result"]["streams"]}
+
+    for number in range(TICKS, TICKS + 5):
+        await market.tick(number)
+    frames = [await client.next() for _ in range(5 * len(offsets))]
+
+    for frame in frames:
+        offsets[frame["stream"]] += 1
+        assert frame["offset"] == offsets[frame["stream"]]
+    assert set(offsets.values()) == {TICKS + 5}
+
+
+async def test_what_is_committed_but_not_yet_told_comes_once(
+    market: ServedMarket, client: Client
+) -> None:
+    told = await market.commit(TICKS)
+
+    reply = await client.ask("subscribe", streams=[BTC_SIGNALS])
+    await client.next()
+    market.state.hub.publish(told)
+    await market.tick(TICKS + 1)
+    update = await client.next()
+
+    assert reply["result"]["streams"][0]["offset"] == TICKS + 1
+    assert update["offset"] == TICKS + 2
+
+
+async def test_subscribing_again_changes_nothing(market: ServedMarket, client: Client) -> None:
+    await client.ask("subscribe", streams=[BTC_SIGNALS], snapshot=False)
+    again = await client.ask("subscribe", 2, streams=[BTC_SIGNALS])
+    await market.tick(TICKS)
+    update = await client.next()
+
+    assert again["result"]["streams"][0]["offset"] == TICKS
+    assert (update["type"], update["offset"]) == ("update", TICKS + 1)
+
+
+async def test_list_and_unsubscribe(market: ServedMarket, client: Client) -> None:
+    await client.ask("subscribe", streams=["candles.*.*.*", BTC_SIGNALS], snapshot=False)
+
+    gone = await client.ask("unsubscribe", streams=["candles.*.*.*", "candles.4h.x.Y"])
+    held = await client.ask("LIST_SUBSCRIPTIONS")
+    await market.tick(TICKS)
+    update = await client.next()
+    nothing = await client.ask("unsubscribe", all=True)
+
+    assert len(gone["result"]["streams"]) == 3
+    assert [each["stream"] for each in gone["result"]["rejected"]] == ["candles.4h.x.Y"]
+    assert [each["stream"] for each in held["result"]["streams"]] == [BTC_SIGNALS]
+    assert update["stream"] == BTC_SIGNALS
+    assert len(nothing["result"]["streams"]) == 1
+
+
+async def test_ping_brings_back_its_data(client: Client) -> None:
+    pong = await client.ask("ping", "a", data={"sent": 1})
+
+    assert (pong["type"], pong["id"], pong["data"]) == ("pong", "a", {"sent": 1})
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        ("{", "bad_json"),
+        ("[1]", "bad_json"),
+        (b"\x00\x01", "bad_json"),
+        ('{"id": 1}', "unknown_method"),
+        ('{"id": 1, "method": "subscibe"}', "unknown_method"),
+        ('{"id": 1, "method": ["list"]}', "unknown_method"),
+        ('{"id": 1, "method": "subscribe"}', "bad_request"),
+        ('{"id": 1, "method": "subscribe", "params": {"streams": []}}', "bad_request"),
+        ('{"id": 1, "method": "subscribe", "params": {"streams": "x"}}', "bad_request"),
+        ('{"id": {}, "method": "list"}', "bad_request"),
+        ('{"method": "ping", "pad": "' + "x" * 70_000 + '"}', "frame_too_large"),
+    ],
+)
+async def test_a_bad_frame_gets_an_error_and_the_connection_stays(
+    client: Client, frame: str | bytes, code: str
+) -> None:
+    await client.socket.send(frame)
+    error = await client.next()
+    pong = await client.ask("ping")
+
+    assert (error["type"], error["ok"], error["error"]["code"]) == ("error", False, code)
+    assert set(error["error"]) >= {"type", "title", "status", "detail", "temporary", "errors"}
+    assert pong["type"] == "pong"
+
+
+async def test_a_malformed_request_names_the_place(client: Client) -> None:
+    error = await client.ask("subscribe", streams=["a", 5])
+
+    assert error["error"]["errors"][0]["pointer"] == "/params/streams/1"
+    assert (error["id"], error["method"]) == (1, "subscribe")
+
+
+async def test_too_many_requests_are_refused_for_a_while(client: Client) -> None:
+    for number in range(25):
+        await client.socket.send(orjson.dumps({"id": number, "method": "list"}).decode())
+    answers = [await client.next() for _ in range(25)]
+
+    refused = [each for each in answers if each["type"] == "error"]
+    assert {each["error"]["code"] for each in refused} == {"rate_limited"}
+    assert all(each["error"]["retry_after_ms"] > 0 for each in refused)
+    assert 1 <= len(refused) <= 5
+
+
+async def test_before_the_store_is_there_a_subscription_is_asked_to_wait(
+    market: ServedMarket, client: Client
+) -> None:
+    market.state.reader = None
+
+    error = await client.ask("subscribe", streams=["*"])
+
+    assert (error["error"]["code"], error["error"]["temporary"]) == ("starting", True)
+
+
+async def test_heartbeats_prove_that_a_quiet_stream_is_complete(
+    market_url: str, manual_clock: ManualClock
+) -> None:
+    async with (
+        serving(market_url, manual_clock, limits=Limits(heartbeat_ms=50)) as market,
+        market.connect() as socket,
+    ):
+        client = Client(socket)
+        await client.next()
+        await socket.send(
+            '{"method":"subscribe","params":{"streams":["signals.*.*.*"],"snapshot":false}}'
+        )
+        await market.tick(TICKS)
+        heads: dict[str, Any] = {}
+        while heads.get(BTC_SIGNALS, [None, 0])[1] != TICKS + 1:
+            heads.update((await client.next()).get("heads", {}))
+
+        assert {head[1] for head in heads.values()} == {TICKS + 1}
+
+
+async def test_a_slow_consumer_loses_its_connection_and_nobody_else_waits(
+    market_url: str, manual_clock: ManualClock
+) -> None:
+    limits = Limits(queue_bytes=20_000)
+    async with (
+        serving(market_url, manual_clock, limits=limits) as market,
+        market.connect() as fast_socket,
+        market.connect(max_queue=1) as slow_socket,
+    ):
+        fast, slow = Client(fast_socket), Client(slow_socket)
+        for client in (fast, slow):
+            await client.next()
+            await client.ask("subscribe", streams=["*"], snapshot=False)
+        (event, *_) = await market.commit(TICKS)
+        large = event._replace(payload=orjson.dumps({"text": "x" * 15_000}))
+        for number in range(2_000):
+            market.state.hub.publish([large._replace(offset=event.offset + number)])
+            received = await fast.next()
+            assert received["offset"] == event.offset + number
+            if len(market.state.hub.connections) == 1:
+                break
+        code, reason = await ending(slow_socket)
+
+    assert (code, reason) == (4508, {"code": "slow_consumer", "retry_ms": 1_000})
+
+
+async def test_the_sub_protocol_is_agreed_on_or_refused(market: ServedMarket) -> None:
+    async with market.connect(subprotocols=["alphapulse.v1.json"]) as socket:
+        assert socket.subprotocol == "alphapulse.v1.json"
+    async with market.connect(subprotocols=["other.v9"]) as socket:
+        code, _ = await ending(socket)
+
+    assert code == 4400
+
+
+async def test_a_page_of_another_site_is_refused(market: ServedMarket) -> None:
+    with pytest.raises(websockets.InvalidStatus, match="403"):
+        async with market.connect(origin="http://evil.example"):
+            pass
+    async with market.connect(origin=market.url):
+        pass
+
+
+async def test_a_server_that_stops_asks_to_come_back(
+    market_url: str, manual_clock: ManualClock
+) -> None:
+    async with serving(market_url, manual_clock) as market:
+        socket = await market.connect()
+    code, reason = await ending(socket)
+
+    assert (code, reason) == (4501, {"code": "draining", "retry_ms": 1_000})

@@ -1,0 +1,74 @@
+"""Connections: what a user is told when there is none, and what each pool may do."""
+
+from __future__ import annotations
+
+import asyncpg
+import pytest
+
+from backend.store import database
+from domain.errors import StoreUnavailableError
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:secret@127.0.0.1:1/alphapulse",
+        "postgresql://me:secret@no.such.host.invalid/alphapulse",
+        "postgresql://127.0.0.1:1/alphapulse?user=me&password=secret",
+        "postgresql://me:secret@127.0.0.1:port/alphapulse",
+        "mysql://me:secret@127.0.0.1/alphapulse",
+        "postgresql://me:secret/1@127.0.0.1/alphapulse",
+        "nonsense",
+    ],
+)
+async def test_an_unreachable_database_is_one_line_without_the_password(url: str) -> None:
+    with pytest.raises(StoreUnavailableError, match="cannot reach the database") as refused:
+        await database.connect_pool(url)
+
+    assert "\n" not in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
+async def test_a_database_that_does_not_exist_is_named(database_url: str) -> None:
+    with pytest.raises(StoreUnavailableError, match='database "nowhere" does not exist'):
+        await database.connect_pool(database.with_database(database_url, "nowhere"))
+
+
+async def test_a_reader_cannot_write(database_url: str) -> None:
+    async with await database.connect_pool(database_url, size=2, read_only=True) as reader:
+        with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+            await reader.execute("CREATE TABLE mine (n int)")
+
+
+async def test_a_throw_away_database_may_commit_without_waiting(database_url: str) -> None:
+    settings = {"synchronous_commit": "off"}
+    async with await database.connect_pool(database_url, settings=settings) as writer:
+        assert await writer.fetchval("SHOW synchronous_commit") == "off"
+        assert await writer.fetchval("SHOW timezone") == "UTC"
+
+
+async def test_a_database_is_dropped_whoever_is_connected_to_it(database_url: str) -> None:
+    url = await database.create_database(database_url, "test_dropped")
+    connection = await database.connect(url)
+
+    await database.drop_database(database_url, "test_dropped")
+
+    with pytest.raises(database.CONNECTION_ERRORS):
+        await connection.fetchval("SELECT 1")
+    with pytest.raises(StoreUnavailableError):
+        await database.connect(url)
+
+
+async def test_a_pool_finds_the_server_again_after_losing_its_connections(
+    database_url: str,
+) -> None:
+    other = await database.connect(database_url)
+    async with await database.connect_pool(database_url, size=1) as pool:
+        async with pool.acquire() as connection:
+            pid = await connection.fetchval("SELECT pg_backend_pid()")
+            await other.execute("SELECT pg_terminate_backend($1, 5000)", pid)
+            with pytest.raises(database.CONNECTION_ERRORS):
+                await connection.execute("SELECT 1")
+
+        assert await pool.fetchval("SELECT pg_backend_pid()") != pid
+    await other.close()

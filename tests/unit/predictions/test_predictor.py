@@ -1,0 +1,261 @@
+"""The served row: who composes it, what degrades it, and what it learns from labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from domain.events import (
+    FeatureBatch,
+    FeatureSet,
+    Floats,
+    LabelBatch,
+    Origin,
+    PredictionBatch,
+    Role,
+    Skill,
+    Target,
+)
+from domain.market import Timeframe, to_ms
+from services.predictions.predictor import Predictor
+from tests.doubles import START, ManualClock
+from tests.factories import BTC, ETH
+
+HOUR = timedelta(hours=1)
+SET = FeatureSet(name="f", version=1, columns=("x",), model_columns=("x",), warmup_bars=3)
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A forecaster that says the same of every row."""
+
+    name: str
+    target: Target
+    says: Callable[[int], Floats]
+    version: str = "1"
+
+    def predict(self, features: FeatureBatch) -> Floats:
+        return self.says(len(features))
+
+
+def direction(name: str, *p: float, version: str = "1") -> Constant:
+    return Constant(name, Target.DIRECTION, lambda n: np.tile(np.array(p), (n, 1)), version)
+
+
+def volatility(name: str, sigma: float) -> Constant:
+    return Constant(name, Target.VOLATILITY, lambda n: np.full(n, sigma))
+
+
+@dataclass
+class Room:
+    """A predictor with every baseline, and a clock at each tick's close."""
+
+    clock: ManualClock = field(default_factory=ManualClock)
+    sigma: float = 0.02
+
+    def __post_init__(self) -> None:
+        self.predictor = Predictor(
+            exchange="simulated", timeframe=Timeframe.H1, horizon=4, clock=self.clock
+        )
+        z = np.array([-1.28, 0.0, 1.28])
+        sigma = self.sigma
+        for model in (
+            direction("class_prior.direction", 0.3, 0.4, 0.3),
+            volatility("ewma.volatility", sigma),
+            volatility("har.volatility", sigma),
+            Constant("empirical.quantiles", Target.QUANTILES, lambda n: np.tile(z * sigma, (n, 1))),
+        ):
+            self.predictor.seat(model, Role.MEMBER)
+
+    def tick(self, number: int, coverage: float = 1.0) -> PredictionBatch:
+        *_, champion = self.predictor.on_features(features(number, coverage))
+        assert isinstance(champion, PredictionBatch)
+        return champion
+
+    def judge(self, target: Target, *, no_skill: bool) -> None:
+        self.predictor.on_skill(skill(target, no_skill=no_skill))
+
+
+def features(number: int, coverage: float = 1.0) -> FeatureBatch:
+    as_of = START + number * HOUR
+    return FeatureBatch(
+        exchange="simulated",
+        timeframe=Timeframe.H1,
+        as_of=as_of,
+        instruments=(BTC, ETH),
+        feature_set=SET,
+        values=np.zeros((2, 1)),
+        coverage=np.full(2, coverage),
+        revision=np.ones(2, dtype=np.int64),
+        candle_revision=np.ones(2, dtype=np.int64),
+        known_at=as_of,
+    )
+
+
+def labels(number: int, outcome: float, log_return: float = 0.0) -> LabelBatch:
+    as_of_ms = to_ms(START + number * HOUR)
+    two = np.ones(2)
+    return LabelBatch(
+        exchange="simulated",
+        timeframe=Timeframe.H1,
+        horizon=4,
+        instruments=(BTC, ETH),
+        as_of_ms=np.full(2, as_of_ms),
+        revision=np.ones(2, dtype=np.int64),
+        direction_known_ms=np.full(2, as_of_ms + 4 * Timeframe.H1.ms),
+        known_ms=np.full(2, as_of_ms + 4 * Timeframe.H1.ms),
+        outcome=two * outcome,
+        weight=two,
+        log_return=two * log_return,
+        realized_volatility=two * 0.02,
+        uniqueness=two,
+    )
+
+
+def skill(target: Target, *, no_skill: bool) -> Skill:
+    return Skill(
+        exchange="simulated",
+        timeframe=Timeframe.H1,
+        horizon=4,
+        target=target,
+        at=START,
+        baseline="class_prior.direction",
+        skill=0.05,
+        low=0.01,
+        high=0.09,
+        blocks=60,
+        count=1,
+        no_skill=no_skill,
+    )
+
+
+def test_without_a_verdict_the_baselines_serve_and_the_row_says_so() -> None:
+    room = Room()
+    room.predictor.seat(direction("xgboost.direction", 0.1, 0.1, 0.8), Role.MEMBER)
+
+    champion = room.tick(5)
+
+    assert champion.probabilities[0].tolist() == [0.3, 0.4, 0.3]
+    assert champion.members == {
+        "class_prior.direction": "1",
+        "empirical.quantiles": "1",
+        "ewma.volatility": "1",
+    }
+    assert champion.degraded[0].split(",") == [
+        "warming_up",
+        "no_skill.direction",
+        "no_skill.quantiles",
+        "no_skill.volatility",
+    ]
+
+
+def test_once_the_gate_opens_the_pool_serves() -> None:
+    room = Room()
+    room.predictor.seat(direction("xgboost.direction", 0.1, 0.1, 0.8), Role.MEMBER)
+    room.judge(Target.DIRECTION, no_skill=False)
+
+    champion = room.tick(5)
+
+    assert champion.probabilities[0, 2] > 0.5
+    assert "xgboost.direction" in champion.members
+    assert "no_skill.direction" not in champion.degraded[0]
+
+
+def test_a_warm_row_is_not_warming_up_and_a_hole_is_a_gap() -> None:
+    room = Room()
+    room.tick(1)
+    room.tick(2)
+
+    whole, holed = room.tick(3), room.tick(4, coverage=0.9)
+
+    assert "warming_up" not in whole.degraded[0]
+    assert "gap" in holed.degraded[0]
+
+
+@pytest.mark.parametrize(
+    ("hours_late", "origin"), [(0, Origin.LIVE), (1, Origin.LATE), (4, Origin.BACKTEST)]
+)
+def test_the_origin_follows_from_when_it_was_made(hours_late: int, origin: Origin) -> None:
+    clock = ManualClock(START + (5 + hours_late) * HOUR)
+
+    champion = Room(clock=clock).tick(5)
+
+    assert champion.origin is origin
+    assert ("late" in champion.degraded[0]) == (origin is Origin.LATE)
+
+
+def test_members_vote_before_the_served_row_and_the_rest_follows_once() -> None:
+    room = Room()
+    room.predictor.seat(direction("xgboost.direction", 0.1, 0.1, 0.8), Role.MEMBER)
+    room.predictor.seat(direction("river.direction", 0.2, 0.2, 0.6), Role.CHALLENGER)
+
+    hot = [(batch.role, batch.model) for batch in room.predictor.on_features(features(5))]
+    cold = [
+        (batch.role, batch.model) for batch in room.predictor.on_features_published(features(5))
+    ]
+
+    assert hot[-1] == (Role.CHAMPION, "served")
+    assert (Role.CHALLENGER, "river.direction") in cold
+    assert {"pool.direction", "pool.quantiles", "pool.volatility"} <= {name for _, name in cold}
+    assert len({*hot, *cold}) == len(hot) + len(cold)
+
+
+def test_a_challenger_of_the_same_name_stands_beside_the_member() -> None:
+    room = Room()
+    room.predictor.seat(direction("xgboost.direction", 0.1, 0.1, 0.8), Role.MEMBER)
+    room.predictor.seat(direction("xgboost.direction", 0.2, 0.2, 0.6, version="2"), Role.CHALLENGER)
+
+    rows = [*room.predictor.on_features(features(5))]
+    rows += room.predictor.on_features_published(features(5))
+
+    versions = {(r.role, r.version) for r in rows if r.model == "xgboost.direction"}
+    assert versions == {(Role.MEMBER, "1"), (Role.CHALLENGER, "2")}
+
+
+def test_the_member_that_is_right_gains_weight() -> None:
+    room = Room()
+    room.predictor.seat(direction("right.direction", 0.1, 0.1, 0.8), Role.MEMBER)
+    room.predictor.seat(direction("wrong.direction", 0.8, 0.1, 0.1), Role.MEMBER)
+    for number in range(1, 40):
+        room.tick(number)
+        if number > 4:
+            room.predictor.on_labels(labels(number - 4, outcome=1.0))
+
+    weights = room.predictor.weights()
+
+    assert weights["right.direction"] > 0.9
+    assert weights["wrong.direction"] < 0.05
+
+
+def test_quantiles_never_cross_and_widen_when_returns_fall_outside() -> None:
+    room = Room()
+    first = room.tick(1)
+    for number in range(2, 120):
+        room.tick(number)
+        if number > 4:
+            room.predictor.on_labels(labels(number - 4, outcome=1.0, log_return=0.2))
+    last = room.tick(120)
+
+    assert (np.diff(last.quantiles, axis=1) >= 0).all()
+    assert last.quantiles[0, 2] > first.quantiles[0, 2]
+
+
+def test_a_restored_predictor_says_the_same_to_the_bit() -> None:
+    room, copy = Room(), Room()
+    for number in range(1, 30):
+        room.tick(number)
+        if number > 4:
+            room.predictor.on_labels(labels(number - 4, outcome=-1.0, log_return=-0.03))
+    copy.predictor.restore(room.predictor.snapshot())
+
+    for number in range(30, 40):
+        ours, theirs = room.tick(number), copy.tick(number)
+        for one in (room, copy):
+            one.predictor.on_labels(labels(number - 4, outcome=1.0, log_return=0.01))
+
+        assert ours.quantiles.tobytes() == theirs.quantiles.tobytes()
+        assert ours.degraded == theirs.degraded

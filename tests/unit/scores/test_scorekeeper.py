@@ -1,0 +1,158 @@
+"""Every prediction is scored once, and what is not is counted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from domain.events import LOSSES, Origin, PredictionBatch, Role
+from domain.market import Timeframe, from_ms
+from services.scores.scorekeeper import SLACK_TICKS, Scorekeeper
+from tests.factories import BTC, ETH
+from tests.unit.scores.rows import HOUR, label, prediction
+
+NOW = from_ms(12 * HOUR)
+
+
+@pytest.fixture
+def keeper() -> Scorekeeper:
+    return Scorekeeper("simulated", Timeframe.H1, 2)
+
+
+def test_a_prediction_is_scored_when_its_label_is_known(keeper: Scorekeeper) -> None:
+    keeper.on_predictions(prediction(10, version="7"))
+
+    (scored,) = keeper.on_labels(label(10), at=NOW)
+
+    assert (scored.model, scored.version, scored.role) == ("pool.direction", "7", Role.MEMBER)
+    assert (scored.instruments, scored.scored_at) == ((BTC, ETH), NOW)
+    assert scored.as_of_ms.tolist() == [10 * HOUR] * 2
+    assert scored.losses[:, LOSSES.index("log_loss")] == pytest.approx(np.log([2, 2]))
+    assert np.isnan(scored.losses[:, LOSSES.index("pinball")]).all()
+    assert keeper.pending == 0
+
+
+def test_nothing_is_scored_twice(keeper: Scorekeeper) -> None:
+    keeper.on_predictions(prediction(10))
+    keeper.on_predictions(prediction(11))
+
+    first = keeper.on_labels(label(10), at=NOW)
+    again = keeper.on_labels(label(10), at=NOW)
+    keeper.on_predictions(prediction(12))
+    keeper.on_predictions(prediction(10))  # it comes again after it was scored
+    later = keeper.on_labels(label(10, revision=np.array([2, 2])), at=NOW)
+
+    assert [len(batch) for batch in first] == [2]
+    assert again == later == []
+    assert keeper.counts["late"] == 2
+
+
+def test_only_the_first_live_revision_is_scored(keeper: Scorekeeper) -> None:
+    worse = np.tile([0.5, 0.25, 0.25], (2, 1))
+    keeper.on_predictions(prediction(10, [BTC]))
+    keeper.on_predictions(prediction(10, probabilities=worse, revision=np.array([2, 1])))
+
+    scored = keeper.on_labels(label(10), at=NOW)
+
+    found = {
+        (str(name), int(batch.revision[i])): batch.losses[i, 0]
+        for batch in scored
+        for i, name in enumerate(batch.instruments)
+    }
+    assert found == pytest.approx(
+        {("simulated:BTC/USDT", 1): np.log(2), ("simulated:ETH/USDT", 1): np.log(4)}
+    )
+    assert keeper.counts["repeated"] == 1
+
+
+def test_forecasters_and_roles_are_scored_apart(keeper: Scorekeeper) -> None:
+    keeper.on_predictions(prediction(10))
+    keeper.on_predictions(prediction(10, model="class_prior.direction"))
+    keeper.on_predictions(prediction(10, role=Role.CHALLENGER))
+
+    scored = keeper.on_labels(label(10), at=NOW)
+
+    assert [(batch.model, batch.role.value) for batch in scored] == [
+        ("pool.direction", "member"),
+        ("class_prior.direction", "member"),
+        ("pool.direction", "challenger"),
+    ]
+
+
+def test_a_label_that_was_only_touched_scores_nothing(keeper: Scorekeeper) -> None:
+    keeper.on_predictions(prediction(10))
+    touched = label(10, known_ms=np.zeros(2, dtype=np.int64), log_return=np.full(2, np.nan))
+
+    assert keeper.on_labels(touched, at=NOW) == []
+    assert keeper.pending == 2
+
+
+def test_a_void_label_is_counted_and_not_scored(keeper: Scorekeeper) -> None:
+    keeper.on_predictions(prediction(10))
+    half = np.array([np.nan, 0.01])
+
+    (scored,) = keeper.on_labels(label(10, outcome=half * 100, log_return=half), at=NOW)
+
+    assert scored.instruments == (ETH,)
+    assert keeper.counts["void"] == 1
+    assert keeper.pending == 0
+
+
+def test_a_return_without_a_direction_is_scored_for_what_it_says(keeper: Scorekeeper) -> None:
+    keeper.on_predictions(prediction(10, quantiles=np.tile([-0.1, 0.0, 0.1], (2, 1))))
+
+    (scored,) = keeper.on_labels(label(10, outcome=np.full(2, np.nan)), at=NOW)
+
+    assert np.isnan(scored.losses[:, LOSSES.index("log_loss")]).all()
+    assert np.isfinite(scored.losses[:, LOSSES.index("pinball")]).all()
+
+
+def test_what_was_not_said_in_time_is_no_part_of_the_live_record(keeper: Scorekeeper) -> None:
+    keeper.on_predictions(prediction(10, origin=Origin.LATE))
+    keeper.on_predictions(prediction(10, origin=Origin.BACKTEST))
+
+    assert keeper.on_labels(label(10), at=NOW) == []
+    assert keeper.counts == {"late": 2, "backtest": 2}
+
+
+def test_rows_whose_label_never_comes_expire(keeper: Scorekeeper) -> None:
+    last = 10 + 10 * SLACK_TICKS
+    for as_of in range(10, last + 1):
+        keeper.on_predictions(prediction(as_of))
+        if as_of >= 12:  # ETH fell silent
+            keeper.on_labels(label(as_of - 2, [BTC]), at=NOW)
+
+    # ETH waits for 2 + 48 closes and the newest; BTC for the two newest.
+    assert keeper.pending == SLACK_TICKS + 3 + 2
+    assert keeper.counts["expired"] == last - 10 - (SLACK_TICKS + 2)
+
+
+def test_instruments_come_in_any_company(keeper: Scorekeeper) -> None:
+    keeper.on_predictions(prediction(10, [ETH]))
+    keeper.on_predictions(prediction(10, [BTC]))
+
+    scored = keeper.on_labels(label(10, outcome=np.array([1.0, -1.0])), at=NOW)
+
+    found = {batch.instruments: float(batch.losses[0, 0]) for batch in scored}
+    assert found == pytest.approx({(ETH,): np.log(4), (BTC,): np.log(2)})
+
+
+def test_other_subjects_are_not_looked_at(keeper: Scorekeeper) -> None:
+    keeper.on_predictions(prediction(10, horizon=4))
+    keeper.on_predictions(prediction(10, exchange="other"))
+    keeper.on_predictions(prediction(10))
+
+    assert keeper.pending == 2
+    assert keeper.on_labels(label(10, horizon=4), at=NOW) == []
+
+
+def test_restored_predictions_are_scored_like_those_that_never_stopped(
+    keeper: Scorekeeper,
+) -> None:
+    stored: list[PredictionBatch] = [prediction(as_of) for as_of in (12, 10, 11)]
+    keeper.restore(stored)
+
+    scored = [len(batch) for as_of in (10, 11, 12) for batch in keeper.on_labels(label(as_of), NOW)]
+
+    assert scored == [2, 2, 2]
+    assert keeper.pending == 0
