@@ -150,9 +150,7 @@ def exchange(
     """The simulated exchange alone, in Binance's dialect on loopback."""
     from backend.simulated import serve_exchange  # noqa: PLC0415 - imports what it needs
 
-    raise typer.Exit(
-        serve_exchange(data=data, seed=seed, signal=signal, port=port, speed=speed)
-    )
+    raise typer.Exit(serve_exchange(data=data, seed=seed, signal=signal, port=port, speed=speed))
 
 
 @app.command("import", epilog="Example: alphapulse import --data ../shared/data/ohlcv")

@@ -116,7 +116,12 @@ async def _feed(
         exchange=exchange,
         listings=tuple(await exchange.listings(market.symbols)),
         timeframes=market.timeframes,
-        pace=Pace(clock=clock, wall=SystemClock(), random=np.random.default_rng(plan.seed), speed=plan.speed),
+        pace=Pace(
+            clock=clock,
+            wall=SystemClock(),
+            random=np.random.default_rng(plan.seed),
+            speed=plan.speed,
+        ),
         hold=hold,
     )
 

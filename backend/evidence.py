@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -54,21 +55,32 @@ def holdout(results: Mapping[str, FitResult]) -> Dates:
     )
 
 
-async def beside_seat(
-    pool: asyncpg.Pool, result: FitResult, *, exchange: str, horizon: Horizon, target: Target
-) -> Dates:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What a comparison is about."""
+
+    exchange: str
+    horizon: Horizon
+    target: Target
+
+    async def losses(
+        self, pool: asyncpg.Pool, names: Sequence[str], roles: Sequence[str], since: datetime
+    ) -> list[asyncpg.Record]:
+        """Live losses of models from `since` on."""
+        query = _LIVE.format(loss=LOSS_OF[self.target])
+        timeframe, steps = self.horizon.timeframe.value, self.horizon.steps
+        return list(
+            await pool.fetch(
+                query, self.exchange, timeframe, steps, list(names), list(roles), since
+            )
+        )
+
+
+async def beside_seat(pool: asyncpg.Pool, result: FitResult, trial: Trial) -> Dates:
     """Column 0 the live losses of the seat, column 1 the fit that did not see those blocks."""
     judged = result.judged
     since = from_ms(int(judged.as_of_ms.min()))
-    rows = await pool.fetch(
-        _LIVE.format(loss=LOSS_OF[target]),
-        exchange,
-        horizon.timeframe.value,
-        horizon.steps,
-        [result.name],
-        ["member"],
-        since,
-    )
+    rows = await trial.losses(pool, [result.name], ["member"], since)
     by_time: dict[int, list[float]] = {}
     for row in rows:
         by_time.setdefault(row["as_of_ms"], []).append(row["loss"])
@@ -82,25 +94,10 @@ async def beside_seat(
 
 
 async def on_trial(
-    pool: asyncpg.Pool,
-    name: str,
-    baseline: str,
-    *,
-    exchange: str,
-    horizon: Horizon,
-    target: Target,
-    since: datetime,
+    pool: asyncpg.Pool, name: str, baseline: str, trial: Trial, *, since: datetime
 ) -> Dates:
     """Column 0 the baseline's live losses, column 1 those of a challenger, on the same rows."""
-    rows = await pool.fetch(
-        _LIVE.format(loss=LOSS_OF[target]),
-        exchange,
-        horizon.timeframe.value,
-        horizon.steps,
-        [name, baseline],
-        ["member", "challenger"],
-        since,
-    )
+    rows = await trial.losses(pool, [name, baseline], ["member", "challenger"], since)
     losses: dict[str, dict[tuple[int, int], float]] = {name: {}, baseline: {}}
     for row in rows:
         losses[row["model"]][row["as_of_ms"], row["instrument_id"]] = row["loss"]
@@ -132,5 +129,3 @@ def joined(parts: Sequence[Dates]) -> Dates:
         counts[at] = np.maximum(counts[at], part.counts)
         column += width
     return Dates(as_of_ms=times, losses=losses, counts=counts)
-
-

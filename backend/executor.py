@@ -37,8 +37,11 @@ class ProcessExecutor:
         return self._pool.submit(work, *arguments)
 
     def close(self) -> None:
-        """Stop without waiting for what runs."""
+        """Stop at once; what runs is lost, and its artifact was never registered."""
+        workers = list((self._pool._processes or {}).values())  # noqa: SLF001 - public from 3.14 on
         self._pool.shutdown(wait=False, cancel_futures=True)
+        for worker in workers:
+            worker.terminate()
 
 
 def _settle(nice: int) -> None:

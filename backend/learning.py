@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from backend.evidence import beside_seat, dates_of, holdout, joined, on_trial
+from backend.evidence import Trial, beside_seat, dates_of, holdout, joined, on_trial
 from backend.panel import Panel, SeatChange, training_interval
 from backend.settings import TrainingSettings
 from backend.store.registry import Decision as DecisionRow
 from backend.store.registry import ModelVersion, Seat
+from backend.store.tables import LABEL_SET
 from backend.training import ExamplesOrder, FitOrder, fit_from_store
 from backend.wiring import Store
-from backend.store.tables import LABEL_SET
 from domain.errors import ArtifactError, UnknownNameError
 from domain.events import Floats, ModelEvent, Role, Target
 from domain.losses import BASELINES, log_loss, pinball, qlike
@@ -191,24 +191,28 @@ class Learning:
         if before is not None:
             await self._reseat({**before, "aliases": ["previous"]}, role)
 
-    async def train(self, due: Sequence[Due], report: Report = lambda done, total: None) -> None:
+    async def train(self, due: Sequence[Due], report: Report | None = None) -> None:
         """Fit every kind, decide, register, and schedule what takes a seat."""
         done, total = 0, len(due) * len(self.plan.recipes)
+        report = report or _unreported
         report(done, total)
         for one in due:
             results: dict[str, FitResult] = {}
-            fits = [self._fit(one, recipe) for recipe in self.plan.recipes]
-            for fitting in asyncio.as_completed(fits):
-                result = await fitting
+
+            async def fit(recipe: Recipe, due: Due = one) -> None:
+                nonlocal done
+                result = await self._fit(due, recipe)
                 done += 1
                 report(done, total)
                 if result is not None:
-                    results[result.name] = result
+                    results[result.name] = result  # noqa: B023 - awaited within the loop
+
+            async with asyncio.TaskGroup() as fits:
+                for recipe in self.plan.recipes:
+                    fits.create_task(fit(recipe))
             for target in BASELINES:
                 of_target = {
-                    name: results[name]
-                    for name in sorted(results)
-                    if name.endswith(f".{target}")
+                    name: results[name] for name in sorted(results) if name.endswith(f".{target}")
                 }
                 if of_target:
                     await self._decide(one, target, of_target)
@@ -251,11 +255,9 @@ class Learning:
 
     async def _refresh(self, due: Due, target: Target, result: FitResult, version: int) -> None:
         """The same kind on more data: it takes the seat unless it is worse."""
-        horizon = Horizon(self.panel.key.timeframe, due.horizon)
-        exchange = self.panel.key.exchange
-        dates = await beside_seat(
-            self.store.readers, result, exchange=exchange, horizon=horizon, target=target
-        )
+        trial = self._trial(due, target)
+        horizon = trial.horizon
+        dates = await beside_seat(self.store.readers, result, trial)
         decision = judge_refresh(dates, horizon, result.name, failed_guardrails(result))
         lifted = decision.verdict is Verdict.PROMOTE
         roles = {result.name: Role.MEMBER} if lifted else {}
@@ -301,9 +303,7 @@ class Learning:
             self.store.readers,
             RIVER,
             "class_prior.direction",
-            exchange=self.panel.key.exchange,
-            horizon=Horizon(self.panel.key.timeframe, due.horizon),
-            target=Target.DIRECTION,
+            self._trial(due, Target.DIRECTION),
             since=due.request.as_of - RIVER_RECORD,
         )
 
@@ -339,9 +339,7 @@ class Learning:
         dates = dates_of(
             first.as_of_ms, [pooled, *(first.baseline_losses[name] for name in gate.columns[1:])]
         )
-        gate.seed_holdout(
-            block_means(dates, Horizon(self.panel.key.timeframe, due.horizon))
-        )
+        gate.seed_holdout(block_means(dates, Horizon(self.panel.key.timeframe, due.horizon)))
         return rehearsal.weights
 
     def _seat(
@@ -428,6 +426,10 @@ class Learning:
         sitting = self._seats.get((due.horizon, name))
         return sitting.version if sitting and sitting.role is Role.MEMBER else None
 
+    def _trial(self, due: Due, target: Target) -> Trial:
+        horizon = Horizon(self.panel.key.timeframe, due.horizon)
+        return Trial(exchange=self.panel.key.exchange, horizon=horizon, target=target)
+
     def _seat_of(self, horizon: int, target: Target, name: str) -> Seat:
         return Seat(
             exchange=self.panel.key.exchange,
@@ -449,7 +451,7 @@ class Learning:
                     failed.add(row["decided_at"])
         return len([moment for moment in failed if moment > max(lifted)])
 
-    def _tell(  # noqa: PLR0913 - the fields of an event
+    def _tell(
         self, due: Due, kind: str, target: Target, model: str, version: str, detail: str
     ) -> None:
         self.emit(
@@ -488,6 +490,11 @@ def failed_guardrails(result: FitResult) -> list[str]:
     if result.disagreement is not None and result.disagreement > LARGEST_DISAGREEMENT:
         failed.append(f"its two fits disagree by {result.disagreement:.2f}")
     return failed
+
+
+def _unreported(done: int, total: int) -> None:
+    """Nobody watches."""
+    del done, total
 
 
 def _metrics(result: FitResult) -> dict[str, object]:

@@ -58,7 +58,9 @@ async def run_live(plan: LivePlan, settings: Settings) -> None:
             status.notes += [
                 f"{one.id} cannot be reached" for one in exchanges if one not in dict(reachable)
             ]
-            pace = Pace(clock=clock, wall=SystemClock(), random=np.random.default_rng(), speed=speed)
+            pace = Pace(
+                clock=clock, wall=SystemClock(), random=np.random.default_rng(), speed=speed
+            )
             return [
                 Feed(exchange=one, listings=tuple(listed), timeframes=timeframes, pace=pace)
                 for one, listed in reachable
@@ -117,5 +119,3 @@ async def _keep_time(exchange: CcxtExchange, clock: ExchangeClock) -> None:
     while True:
         await asyncio.sleep(PACE_SAMPLE_S)
         clock.set(await exchange.fetch_time())
-
-

@@ -18,6 +18,7 @@ from domain.events import (
     PredictionBatch,
     Role,
     SignalBatch,
+    Skill,
     Target,
 )
 from domain.market import Listing, Timeframe
@@ -35,7 +36,27 @@ from services.scores.gate import Gate
 from services.scores.scorekeeper import Scorekeeper
 from services.signals.book import SignalBook
 from services.signals.policy import PolicySettings, SignalPolicy
-from services.stage import Chain, Stage
+from services.stage import Chain, Stage, Step
+
+# River learns a label in time proportional to its columns; these say most of what the rest do.
+ONLINE_COLUMNS = (
+    "log_return_1",
+    "log_return_4",
+    "log_return_24",
+    "realized_volatility_24",
+    "volatility_ratio_24_168",
+    "rsi_14",
+    "adx_14",
+    "macd_histogram_ratio",
+    "bollinger_position",
+    "position_in_range_24",
+    "mfi_14",
+    "volume_z_24",
+    "market_return_1",
+    "return_rank_1",
+    "return_rank_24",
+    "volatility_rank",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +87,7 @@ class HorizonRooms:
         place = (key.exchange, key.timeframe, horizon)
         named: dict[str, Any] = dict(zip(("exchange", "timeframe", "horizon"), place, strict=True))
         self.horizon = horizon
+        self._clock = clock
         self.predictor = Predictor(**named, clock=clock)
         self.labeller = Labeller(*place, cost_bps=policy.cost_bps)
         self.joiner = ExampleJoiner(OHLCV, **named)
@@ -78,21 +100,54 @@ class HorizonRooms:
             Ewma(horizon=horizon),
             Har(horizon=horizon),
             EmpiricalQuantiles(horizon=horizon),
-            RiverSoftmax(OHLCV.model_columns, horizon=horizon),
+            RiverSoftmax(ONLINE_COLUMNS, horizon=horizon),
         )
         self.matured = 0
         for learner in self.learners:
             river = learner.name.startswith("river.")
             self.predictor.seat(learner, Role.CHALLENGER if river else Role.MEMBER)
 
-    def learn(self, labels: LabelBatch) -> None:
-        """Teach the learners what has become known, direction first known apart."""
+    def signal(self, event: CandleBatch | PredictionBatch) -> Iterable[SignalBatch]:
+        """Candles fill and close open signals; served rows open new ones."""
+        if isinstance(event, CandleBatch):
+            yield from self.book.on_candles(event)
+            return
+        for opened in self.policy.on_predictions(event):
+            self.book.on_signals(opened)
+            yield opened
+
+    def forecast_rest(self, features: FeatureBatch) -> Iterable[PredictionBatch]:
+        """The rows that nobody waited for; the features are kept for their labels."""
+        yield from self.predictor.on_features_published(features)
+        self.joiner.on_features(features)
+
+    def score(self, event: PredictionBatch | LabelBatch) -> Iterable[OutcomeBatch]:
+        """Remember what was said; judge it when its label is known."""
+        if isinstance(event, LabelBatch):
+            return self.scorekeeper.on_labels(event, self._clock.now())
+        self.scorekeeper.on_predictions(event)
+        return ()
+
+    def judge(self, outcomes: OutcomeBatch) -> Iterable[Skill]:
+        """What a closed block says of each target's pool; obeyed from the next tick on."""
+        for gate in self.gates.values():
+            verdict = gate.on_outcomes(outcomes)
+            if verdict is not None:
+                self.predictor.on_skill(verdict)
+                yield verdict
+
+    def learn(self, labels: LabelBatch) -> Iterable[object]:
+        """Teach what has become known, direction first known apart."""
+        if labels.horizon != self.horizon:
+            return ()
+        self.predictor.on_labels(labels)
         touched, complete = self.joiner.on_labels(labels)
         self.matured += len(complete)
         for learner in self.learners:
             examples: Examples = touched if learner.target is Target.DIRECTION else complete
             if len(examples):
                 learner.learn(examples)
+        return ()
 
     def stateful(self) -> dict[str, Any]:
         """Everything with `snapshot` and `restore`, by name."""
@@ -119,7 +174,6 @@ class Panel:
         self.key = key
         self.engine = FeatureEngine(OHLCV, key.exchange, key.timeframe)
         self.rooms = {h: HorizonRooms(key, h, clock=clock, policy=policy) for h in horizons}
-        self._clock = clock
         self._changes: list[SeatChange] = []
         self.hot = Chain(hot_stages(self), time.perf_counter)
         self.cold = Chain(cold_stages(self), time.perf_counter)
@@ -163,16 +217,6 @@ class Panel:
 def hot_stages(panel: Panel) -> tuple[Stage, ...]:
     """From candles to signals: what is committed and published before anything else."""
     rooms = tuple(panel.rooms.values())
-
-    def signals(event: object) -> Iterable[SignalBatch]:
-        for room in rooms:
-            if isinstance(event, CandleBatch):
-                yield from room.book.on_candles(event)
-            elif isinstance(event, PredictionBatch):
-                for opened in room.policy.on_predictions(event):
-                    room.book.on_signals(opened)
-                    yield opened
-
     return (
         Stage(
             name="features",
@@ -184,56 +228,53 @@ def hot_stages(panel: Panel) -> tuple[Stage, ...]:
             name="predictions",
             reads=(FEATURES,),
             writes=(PREDICTIONS,),
-            step=lambda features: (
-                row for room in rooms for row in room.predictor.on_features(features)
-            ),
+            step=each(room.predictor.on_features for room in rooms),
         ),
-        Stage(name="signals", reads=(CANDLES, PREDICTIONS), writes=(SIGNALS,), step=signals),
+        Stage(
+            name="signals",
+            reads=(CANDLES, PREDICTIONS),
+            writes=(SIGNALS,),
+            step=each(room.signal for room in rooms),
+        ),
     )
 
 
 def cold_stages(panel: Panel) -> tuple[Stage, ...]:
     """After publishing: the other forecasts, then labels, scores and all that learns."""
     rooms = tuple(panel.rooms.values())
-
-    def others(event: FeatureBatch) -> Iterable[PredictionBatch]:
-        for room in rooms:
-            yield from room.predictor.on_features_published(event)
-            room.joiner.on_features(event)
-
-    def labels(event: CandleBatch) -> Iterable[LabelBatch]:
-        for room in rooms:
-            yield from room.labeller.on_candles(event)
-
-    def scores(event: object) -> Iterable[OutcomeBatch]:
-        for room in rooms:
-            if isinstance(event, PredictionBatch):
-                room.scorekeeper.on_predictions(event)
-            elif isinstance(event, LabelBatch):
-                yield from room.scorekeeper.on_labels(event, panel._clock.now())  # noqa: SLF001
-
-    def learn(event: LabelBatch) -> Iterable[object]:
-        for room in rooms:
-            if event.horizon == room.horizon:
-                room.predictor.on_labels(event)
-                room.learn(event)
-        return ()
-
-    def skill(event: OutcomeBatch) -> Iterable[object]:
-        for room in rooms:
-            for gate in room.gates.values():
-                verdict = gate.on_outcomes(event)
-                if verdict is not None:
-                    room.predictor.on_skill(verdict)
-                    yield verdict
-
     return (
-        Stage(name="members", reads=(FEATURES,), writes=(PREDICTIONS,), step=others),
-        Stage(name="labels", reads=(CANDLES,), writes=(LABELS,), step=labels),
-        Stage(name="scores", reads=(PREDICTIONS, LABELS), writes=(SCORES,), step=scores),
-        Stage(name="skill", reads=(SCORES,), writes=(SKILL,), step=skill),
-        Stage(name="models", reads=(LABELS,), writes=(), step=learn),
+        Stage(
+            name="members",
+            reads=(FEATURES,),
+            writes=(PREDICTIONS,),
+            step=each(room.forecast_rest for room in rooms),
+        ),
+        Stage(
+            name="labels",
+            reads=(CANDLES,),
+            writes=(LABELS,),
+            step=each(room.labeller.on_candles for room in rooms),
+        ),
+        Stage(
+            name="scores",
+            reads=(PREDICTIONS, LABELS),
+            writes=(SCORES,),
+            step=each(room.score for room in rooms),
+        ),
+        Stage(
+            name="skill",
+            reads=(SCORES,),
+            writes=(SKILL,),
+            step=each(room.judge for room in rooms),
+        ),
+        Stage(name="models", reads=(LABELS,), writes=(), step=each(room.learn for room in rooms)),
     )
+
+
+def each(steps: Iterable[Step]) -> Step:
+    """One step for the same step of every horizon, in their order."""
+    known = tuple(steps)
+    return lambda event: [made for step in known for made in step(event)]
 
 
 def training_interval(timeframe: Timeframe, every_bars: int | None) -> timedelta:

@@ -110,9 +110,7 @@ class Replay:
             store=self._store,
             executor=executor,
             clock=self._clock,
-            plan=LearningPlan.of(
-                self._settings.training, self._timeframe, seed=self._plan.seed
-            ),
+            plan=LearningPlan.of(self._settings.training, self._timeframe, seed=self._plan.seed),
             emit=self._events.append,
         )
         batches = list(ticks(CandlePanel.of(series, self._timeframe), exchange=exchange))
@@ -124,9 +122,7 @@ class Replay:
         seconds = time.perf_counter() - began
         return await self._report(panel, series, candles, seconds)
 
-    async def _play(
-        self, panel: Panel, learning: Learning, batches: Sequence[CandleBatch]
-    ) -> None:
+    async def _play(self, panel: Panel, learning: Learning, batches: Sequence[CandleBatch]) -> None:
         since = self._plan.since
         with Progress("replay", len(batches)) as progress:
             for number, batch in enumerate(batches, start=1):

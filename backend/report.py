@@ -100,7 +100,9 @@ async def build_report(
     names = [SERVED, *(name for target in BASELINES for name in BASELINES[target])]
     losses = await _losses(connection, horizon, names)
     rows = await connection.fetch(_FORECASTS, horizon)
-    forecasts = _columns(rows, "p_down p_flat p_up q10 volatility outcome uniqueness".split())
+    forecasts = _columns(
+        rows, ["p_down", "p_flat", "p_up", "q10", "volatility", "outcome", "uniqueness"]
+    )
     span = Horizon(timeframe, horizon)
     compared = {target: _compare(losses, target, span, context.seed) for target in BASELINES}
     return {

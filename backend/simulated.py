@@ -94,9 +94,7 @@ async def _port(process: asyncio.subprocess.Process) -> int:
     return int(json.loads(line)["port"])
 
 
-def serve_exchange(
-    *, data: Path | None, seed: int, signal: float, port: int, speed: float
-) -> int:
+def serve_exchange(*, data: Path | None, seed: int, signal: float, port: int, speed: float) -> int:
     """Serve in this process until interrupted; the exit status."""
     arguments = ["--seed", str(seed), "--signal", str(signal)]
     arguments += ["--port", str(port), "--speed", str(speed)]

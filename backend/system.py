@@ -85,9 +85,7 @@ async def run_system(plan: SystemPlan, settings: Settings) -> None:
             store = await stack.enter_async_context(open_store(url, folder.path / "artifacts"))
             api.reader = store.readers
             status.report("database", 1, 1)
-            folder.publish(
-                Runtime(pid=os.getpid(), database_url=url, api_host=host, api_port=port)
-            )
+            folder.publish(Runtime(pid=os.getpid(), database_url=url, api_host=host, api_port=port))
             system = System(plan=plan, settings=settings, store=store, api=api)
             await system.run(stack)
 
@@ -128,7 +126,7 @@ class System:
         status = self.api.status
         try:
             async with asyncio.timeout(READY_WITHIN.total_seconds()):
-                while not status.ready:
+                while not status.ready:  # noqa: ASYNC110 - rooms do not know of readiness
                     await asyncio.sleep(0.1)
         except TimeoutError:
             missing = [str(i) for i, tf in status.watched if (i, tf) not in status.newest]

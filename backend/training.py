@@ -67,8 +67,10 @@ def read_examples(order: ExamplesOrder) -> Examples:
 
 
 async def _read(order: ExamplesOrder) -> Examples:
-    pool = await connect_pool(order.database_url, size=1, read_only=True)
+    pool = await connect_pool(order.database_url, size=1)
     try:
+        # After a bulk load the planner would otherwise take both tables for empty.
+        await pool.execute("ANALYZE ml_labels, ml_features_ohlcv")
         return await History(pool, Instruments(pool)).examples(
             order.exchange,
             order.timeframe,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -164,7 +165,7 @@ async def export_table(plan: ExportPlan, settings: Settings) -> None:
 
 async def write_replay_tables(store: Store, folder: Path) -> None:
     """The Parquet files of `replay --out`."""
-    folder.mkdir(parents=True, exist_ok=True)
+    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     for kind in ("predictions", "labels", "signals"):
         await write_table(
             store,

@@ -166,5 +166,3 @@ async def _growth(store: Store) -> Finding:
     if first is not None and last > first:
         detail += f", about {size / 1e9 * (timedelta(days=30) / (last - first)):.2f} GB per month"
     return Finding(name="growth", good=True, detail=detail)
-
-

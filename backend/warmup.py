@@ -51,9 +51,7 @@ async def catch_up(
     of ticks that nobody predicted are made now, as `late` or `backtest`.
     """
     key = panel.key
-    snapshot = await load(
-        store.readers, (key.exchange, key.timeframe, ROOM, ""), until=clock.now()
-    )
+    snapshot = await load(store.readers, (key.exchange, key.timeframe, ROOM, ""), until=clock.now())
     if snapshot is not None:
         panel.restore(snapshot.payload)
         since = snapshot.as_of - key.timeframe.duration
@@ -137,5 +135,3 @@ def snapshot_of(panel: Panel, as_of: datetime) -> Snapshot:
         as_of=as_of,
         payload=panel.snapshot(),
     )
-
-

@@ -48,9 +48,7 @@ class Store:
 
 
 @asynccontextmanager
-async def open_store(
-    url: str, artifacts: Path, *, durable: bool = True
-) -> AsyncIterator[Store]:
+async def open_store(url: str, artifacts: Path, *, durable: bool = True) -> AsyncIterator[Store]:
     """Bring the database to the newest schema and connect to it.
 
     Args:

@@ -13,9 +13,7 @@ CAPACITY = 256
 
 
 class MemoryBus:
-    """Events go to every group that subscribed to their topic; a full queue makes the
-    publisher wait.
-    """
+    """Events go to every group of their topic; a full queue makes the publisher wait."""
 
     def __init__(self, *, capacity: int = CAPACITY) -> None:
         self._capacity = capacity

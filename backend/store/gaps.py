@@ -27,7 +27,7 @@ class GapLedger:
         self._pool = pool
         self._instruments = instruments
 
-    async def note(  # noqa: PLR0913 - the facts of one hole
+    async def note(
         self,
         instrument: Instrument,
         timeframe: Timeframe,
@@ -40,7 +40,8 @@ class GapLedger:
         """Enter a hole, or what became of it.
 
         Args:
-            instrument, timeframe: the series.
+            instrument: whose candles.
+            timeframe: of the candles.
             span: open times from the first missing candle up to the first that is there.
             cause: how it came to be.
             state: open, repairing, filled or unfillable.

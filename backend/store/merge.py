@@ -7,6 +7,7 @@ equal it leaves alone, so that a repetition changes nothing.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Final
@@ -42,13 +43,25 @@ async def append(
     """
     first, sent = batches[0], message(encoded or [rows.encode() for rows in batches])
 
+    handed_over = asyncio.Event()
+
     async def source() -> AsyncIterator[memoryview]:
         yield sent
-        meanwhile()
+        handed_over.set()
 
-    await connection.copy_to_table(
-        first.table.name, source=source(), columns=list(first.columns), format="binary"
+    columns = list(first.columns)
+    copying = asyncio.ensure_future(
+        connection.copy_to_table(
+            first.table.name, source=source(), columns=columns, format="binary"
+        )
     )
+    copying.add_done_callback(lambda _: handed_over.set())
+    try:
+        await handed_over.wait()
+        await asyncio.sleep(0)  # the last message leaves with the loop's next turn
+        meanwhile()
+    finally:
+        await copying
 
 
 async def stage(connection: asyncpg.Connection, rows: Rows) -> str:

@@ -18,7 +18,7 @@ from domain.market import Horizon, Timeframe, to_ms
 from services.scores.skill import ScoredRows, pooled_skill
 
 SEED: Final = 0  # of the block bootstrap: the same rows give the same interval
-# Few groups come of many rows, which the planner cannot see: without it, it sorts on disk.
+# Few groups come of many rows, which the planner cannot see: with less it sorts on disk.
 WORK_MEMORY: Final = "128MB"
 _GROUP: Final = ("exchange", "timeframe", "horizon", "role", "model", "origin")
 
@@ -70,13 +70,18 @@ def _values(scope: Scope) -> list[Any]:
 
 
 def _rows(target: Target, found: Sequence[asyncpg.Record]) -> Iterator[dict[str, Any]]:
-    for key, days in groupby(found, key=lambda row: tuple(row[name] for name in _GROUP)):
+    ordered = sorted(found, key=lambda row: (_key(row), row["baseline"], row["day"]))
+    for key, days in groupby(ordered, key=_key):
         named = dict(zip(_GROUP, key, strict=True))
         by_baseline = {
             baseline: list(rows) for baseline, rows in groupby(days, lambda row: row["baseline"])
         }
         baseline = min(by_baseline, key=lambda name: _mean(by_baseline[name], "baseline_loss"))
         yield _row(target, named, baseline, by_baseline[baseline])
+
+
+def _key(row: asyncpg.Record) -> tuple[Any, ...]:
+    return tuple(row[name] for name in _GROUP)
 
 
 def _row(
@@ -148,5 +153,4 @@ def _daily(loss: str) -> str:
       AND ($9::timestamptz IS NULL OR o.as_of < $9)
       AND ($10::timestamptz IS NULL OR (o.scored_at <= $10 AND b.scored_at <= $10))
     GROUP BY i.exchange, o.timeframe, o.horizon, o.role, o.model, o.origin, b.model, day
-    ORDER BY i.exchange, o.timeframe, o.horizon, o.role, o.model, o.origin, b.model, day
     """  # noqa: S608 - the loss is one of ours

@@ -32,7 +32,9 @@ def rehearse(
     """Pool `forecasts` tick by tick, weighing members by losses that were known by then.
 
     Args:
-        target, timeframe, horizon: of the pool.
+        target: of the pool.
+        timeframe: of the rows.
+        horizon: in candles.
         as_of_ms: (k,) of the holdout's rows, in any order.
         forecasts: of the fitted members, rows matching `as_of_ms`.
         losses: of the same members, and of baselines, which compete for weight only.

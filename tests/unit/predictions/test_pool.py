@@ -78,7 +78,7 @@ def test_recalibration_mends_a_forecaster_that_is_too_sure() -> None:
     truth = np.array([0.3, 0.4, 0.3])
     said = np.array([0.08, 0.84, 0.08])
     for _ in range(6_000):
-        outcome = generator.choice(3, size=8, p=truth) - 1.0
+        outcome = np.asarray(generator.choice(3, size=8, p=truth) - 1.0, dtype=np.float64)
         calibration.learn(np.tile(said, (8, 1)), outcome)
 
     mended = calibration.apply(said[None, :])[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
 
-def served(instrument: Instrument = SPOT, **changes: object) -> PredictionBatch:
+def served(instrument: Instrument = SPOT, **changes: Any) -> PredictionBatch:
     batch = PredictionBatch(
         exchange=instrument.exchange,
         timeframe=Timeframe.H1,
@@ -98,7 +99,7 @@ def test_a_clear_forecast_is_a_long_signal() -> None:
     ],
 )
 def test_each_gate_makes_the_signal_flat_and_names_itself(
-    changes: dict[str, object], gate: str
+    changes: dict[str, Any], gate: str
 ) -> None:
     signal = decide(served(**changes))
 
@@ -195,4 +196,6 @@ def test_a_restored_book_goes_on_as_if_nothing_had_happened() -> None:
 
     later = candle(NOON + 2 * HOUR, (100.0, 103.0, 99.9, 102.5))
 
-    assert [b.signals for b in book.on_candles(later)] == [b.signals for b in copy.on_candles(later)]
+    assert [b.signals for b in book.on_candles(later)] == [
+        b.signals for b in copy.on_candles(later)
+    ]
