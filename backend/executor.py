@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -26,15 +27,16 @@ class ProcessExecutor:
 
     def __init__(self, *, workers: int = 1, nice: int = 19) -> None:
         os.environ.update({name: os.environ.get(name, value) for name, value in _THREADS.items()})
-        self._pool = ProcessPoolExecutor(
-            max_workers=workers,
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=_settle,
-            initargs=(nice,),
-        )
+        self._workers, self._nice = workers, nice
+        self._pool = self._start()
 
     def submit(self, work: Callable[..., T], *arguments: Any) -> Future[T]:  # noqa: ANN401
-        return self._pool.submit(work, *arguments)
+        """Queue `work`; where a worker has died, with new workers."""
+        try:
+            return self._pool.submit(work, *arguments)
+        except BrokenProcessPool:
+            self._pool = self._start()
+            return self._pool.submit(work, *arguments)
 
     def close(self) -> None:
         """Stop at once; what runs is lost, and its artifact was never registered."""
@@ -42,6 +44,14 @@ class ProcessExecutor:
         self._pool.shutdown(wait=False, cancel_futures=True)
         for worker in workers:
             worker.terminate()
+
+    def _start(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(
+            max_workers=self._workers,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_settle,
+            initargs=(self._nice,),
+        )
 
 
 def _settle(nice: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,7 +20,7 @@ from backend.store.registry import ModelVersion, Seat
 from backend.store.tables import LABEL_SET
 from backend.training import ExamplesOrder, FitOrder, fit_from_store
 from backend.wiring import Store
-from domain.errors import ArtifactError, UnknownNameError
+from domain.errors import ArtifactError, StoreUnavailableError, UnknownNameError
 from domain.events import Floats, ModelEvent, Role, Target
 from domain.losses import BASELINES, log_loss, pinball, qlike
 from domain.market import Horizon, Timeframe, from_ms
@@ -235,7 +236,7 @@ class Learning:
         )
         try:
             return await asyncio.wrap_future(self.executor.submit(fit_from_store, order))
-        except ValueError as error:
+        except (ValueError, BrokenProcessPool, StoreUnavailableError) as error:
             name = f"{recipe.kind}.{recipe.target}"
             self._tell(due, "rejected", recipe.target, name, "", f"not fitted: {error}")
             return None

@@ -18,7 +18,8 @@ from domain.market import Horizon, Timeframe, to_ms
 from services.scores.skill import ScoredRows, pooled_skill
 
 SEED: Final = 0  # of the block bootstrap: the same rows give the same interval
-# Few groups come of many rows, which the planner cannot see: with less it sorts on disk.
+# Enough for a hash join of a year. The days are a table of their own in the statement so
+# that the planner expects few groups; by an expression of `as_of` it would sort every row.
 WORK_MEMORY: Final = "128MB"
 _GROUP: Final = ("exchange", "timeframe", "horizon", "role", "model", "origin")
 
@@ -131,7 +132,7 @@ def _known(value: float) -> float | None:
 def _daily(loss: str) -> str:
     return f"""
     SELECT i.exchange, o.timeframe, o.horizon, o.role, o.model, o.origin, b.model AS baseline,
-           date_bin('1 day', o.as_of, 'epoch') AS day, count(*)::int AS count,
+           d.day, count(*)::int AS count,
            coalesce(sum(l.uniqueness), 0) AS effective_count,
            avg(o.{loss}) AS loss, avg(b.{loss}) AS baseline_loss,
            min(o.as_of) AS first_as_of, max(o.as_of) AS last_as_of
@@ -139,6 +140,8 @@ def _daily(loss: str) -> str:
     JOIN ml_prediction_outcomes b
       USING (instrument_id, timeframe, horizon, as_of, revision)
     JOIN instruments i USING (instrument_id)
+    JOIN generate_series(timestamptz '2009-01-03Z', '2109-01-03Z', '1 day') AS d (day)
+      ON d.day = date_bin('1 day', o.as_of, 'epoch')
     LEFT JOIN ml_labels l
       ON l.instrument_id = o.instrument_id AND l.timeframe = o.timeframe
      AND l.horizon = o.horizon AND l.as_of = o.as_of AND l.revision = o.revision
@@ -152,5 +155,5 @@ def _daily(loss: str) -> str:
       AND ($8::timestamptz IS NULL OR o.as_of >= $8)
       AND ($9::timestamptz IS NULL OR o.as_of < $9)
       AND ($10::timestamptz IS NULL OR (o.scored_at <= $10 AND b.scored_at <= $10))
-    GROUP BY i.exchange, o.timeframe, o.horizon, o.role, o.model, o.origin, b.model, day
+    GROUP BY i.exchange, o.timeframe, o.horizon, o.role, o.model, o.origin, b.model, d.day
     """  # noqa: S608 - the loss is one of ours
