@@ -16,6 +16,7 @@ from backend.store.stream_log import StreamEvent
 from domain.errors import StoreUnavailableError
 from domain.events import Candle, CandleBatch, Origin, OutcomeBatch, PredictionBatch, Role
 from domain.ports import Clock
+from services.features.engine import OutOfOrderError
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,13 @@ class Runner:
         async with self._turn:
             arrived = self.clock.now()
             self.observer.seated(self.panel.seat_due(candles.as_of))
-            hot, spent = self.panel.hot.run(candles)
+            try:
+                hot, spent = self.panel.hot.run(candles)
+            except OutOfOrderError as error:
+                # A revised or repaired candle of the past: the record has it, what was said stays.
+                log.info("a past candle is kept", extra={"reason": str(error)})
+                await self._keep(candles, arrived)
+                return
             drawn = CrossSection(
                 exchange=candles.exchange,
                 timeframe=candles.timeframe,
@@ -109,6 +116,15 @@ class Runner:
             )
             self.publish(events)
         await self.observer.after_tick(candles)
+
+    async def _keep(self, candles: CandleBatch, arrived: datetime) -> None:
+        """Commit and publish candles that the panel no longer answers."""
+        events = await self._patiently(
+            lambda: self.recorder.commit_tick(
+                [candles], published_at=arrived, versions=candles.told or None
+            )
+        )
+        self.publish(events)
 
     async def _patiently(self, commit: Callable[[], Awaitable[T]]) -> T:
         """Commit, again and again while the database is away; ticks wait in the bus."""
