@@ -21,13 +21,13 @@ from backend.store.tables import LABEL_SET
 from backend.training import ExamplesOrder, FitOrder, fit_from_store
 from backend.wiring import Store
 from domain.errors import ArtifactError, StoreUnavailableError, UnknownNameError
-from domain.events import Floats, ModelEvent, Role, Target
-from domain.losses import BASELINES, log_loss, pinball, qlike
+from domain.events import ModelEvent, Role, Target
+from domain.losses import BASELINES, deciding_loss
 from domain.market import Horizon, Timeframe, from_ms
 from domain.ports import Clock, Executor
 from services.features.feature_set import OHLCV
 from services.models.artifacts import open_model
-from services.models.fitting import FitResult, Judged
+from services.models.fitting import FitResult
 from services.models.recipes import RECIPES, Recipe
 from services.models.trainer import Trainer, TrainingRequest
 from services.predictions.rehearsal import rehearse
@@ -336,7 +336,7 @@ class Learning:
             losses={one.name: one.judged.losses for one in lifted} | dict(first.baseline_losses),
         )
         gate = self.panel.rooms[due.horizon].gates[target]
-        pooled = loss_of(target, rehearsal.pooled, first)
+        pooled = deciding_loss(target, rehearsal.pooled, first.answer)
         dates = dates_of(
             first.as_of_ms, [pooled, *(first.baseline_losses[name] for name in gate.columns[1:])]
         )
@@ -468,17 +468,6 @@ class Learning:
                 detail=detail,
             )
         )
-
-
-def loss_of(target: Target, forecast: Floats, judged: Judged) -> Floats:
-    """The target's loss of a forecast of the judged rows."""
-    match target:
-        case Target.DIRECTION:
-            return log_loss(forecast, judged.outcome)
-        case Target.QUANTILES:
-            return pinball(forecast, judged.log_return)
-        case _:
-            return qlike(forecast, judged.realized_volatility)
 
 
 def failed_guardrails(result: FitResult) -> list[str]:

@@ -131,6 +131,8 @@ class HorizonRooms:
     def judge(self, outcomes: OutcomeBatch) -> Iterable[Skill]:
         """What a closed block says of each target's pool; obeyed from the next tick on."""
         for gate in self.gates.values():
+            if outcomes.model not in gate.columns:
+                continue
             verdict = gate.on_outcomes(outcomes)
             if verdict is not None:
                 self.predictor.on_skill(verdict)

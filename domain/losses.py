@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -19,8 +20,28 @@ LOSS_OF: Final = {
     Target.QUANTILES: "pinball",
     Target.VOLATILITY: "qlike",
 }
-SMALLEST_PROBABILITY = 1e-12  # a forecast of exactly 0 that comes true costs 27.6 nats, not ∞
-SMALLEST_VARIANCE = 1e-9  # realised variance at or below it is excluded from QLIKE
+SMALLEST_PROBABILITY = 1e-15  # a forecast of 0 that comes true costs 34.5 nats, not ∞
+SMALLEST_VARIANCE = 1e-9  # QLIKE leaves out calmer horizons, and divides by no less
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What happened: arrays of shape (n,), NaN where it is not known."""
+
+    outcome: Floats  # −1, 0, +1
+    log_return: Floats
+    realized_volatility: Floats
+
+
+def deciding_loss(target: Target, forecast: Floats, answer: Answer) -> Floats:
+    """The loss that a target is promoted by, per row."""
+    match target:
+        case Target.DIRECTION:
+            return log_loss(forecast, answer.outcome)
+        case Target.QUANTILES:
+            return pinball(forecast, answer.log_return)
+        case _:
+            return qlike(forecast, answer.realized_volatility)
 
 
 def log_loss(probabilities: Floats, outcome: Floats) -> Floats:
@@ -57,7 +78,9 @@ def qlike(volatility: Floats, realized_volatility: Floats) -> Floats:
     """
     variance = realized_volatility**2
     judged = variance > SMALLEST_VARIANCE
-    ratio = np.where(judged, variance, 1.0) / volatility**2
+    # A forecast of 0 is punished, not left out; NaN stays NaN.
+    forecast = np.maximum(np.maximum(volatility, 0.0) ** 2, SMALLEST_VARIANCE)
+    ratio = np.where(judged, variance, 1.0) / forecast
     return np.where(judged, ratio - np.log(ratio) - 1.0, np.nan)
 
 

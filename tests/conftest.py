@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 import pytest_asyncio
+from hypothesis import settings
 
 from tests.doubles import ManualClock
 

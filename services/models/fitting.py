@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from domain.events import Examples, Floats, Ints, Target
+from domain.losses import Answer, deciding_loss
 from domain.market import Instrument
 from services.models.artifacts import open_model
 from services.models.baseline import ClassPrior, EmpiricalQuantiles, Ewma
@@ -19,7 +20,6 @@ from services.models.boosted import fit_direction, fit_quantiles, fit_volatility
 from services.models.forecaster import Forecaster, Table
 from services.models.har import Har
 from services.models.logistic import fit_logistic
-from services.models.losses import row_losses
 from services.models.recipes import Recipe
 from services.models.sample import knowledge_ms
 from services.models.walk_forward import (
@@ -56,9 +56,7 @@ class Judged:
 
     instruments: tuple[Instrument, ...]  # (k,)
     as_of_ms: Ints  # (k,)
-    outcome: Floats  # (k,) what happened
-    log_return: Floats  # (k,)
-    realized_volatility: Floats  # (k,)
+    answer: Answer  # (k,)
     forecast: Floats  # (k,) or (k, 3)
     losses: Floats  # (k,); NaN = not scored
     baseline_losses: Mapping[str, Floats]  # model name → (k,)
@@ -241,16 +239,19 @@ def _judge(
             for artifact, split in zip(models, splits, strict=True)
         ]
     )
-    return Judged(
-        instruments=tested.instruments,
-        as_of_ms=tested.as_of_ms,
+    answer = Answer(
         outcome=tested.outcome,
         log_return=tested.log_return,
         realized_volatility=tested.realized_volatility,
+    )
+    return Judged(
+        instruments=tested.instruments,
+        as_of_ms=tested.as_of_ms,
+        answer=answer,
         forecast=forecast,
-        losses=row_losses(target, forecast, tested),
+        losses=deciding_loss(target, forecast, answer),
         baseline_losses={
-            learner.name: row_losses(target, progressive(learner, examples, rows), tested)
+            learner.name: deciding_loss(target, progressive(learner, examples, rows), answer)
             for learner in baselines(target, horizon)
         },
     )

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from domain.events import Floats, LabelBatch, Role, Target
-from domain.losses import BASELINES, log_loss, pinball, qlike
+from domain.losses import BASELINES, Answer, deciding_loss
 from domain.market import Timeframe
 from domain.ports import Model
 from services.predictions.pool import (
@@ -116,8 +116,10 @@ class Composition:
         self.pool.learn(losses)
 
     def _loss(self, forecast: Floats, labels: LabelBatch, scale: Floats) -> Floats:
-        if self.target is Target.DIRECTION:
-            return log_loss(forecast, labels.outcome)
-        if self.target is Target.VOLATILITY:
-            return qlike(forecast, labels.realized_volatility)
-        return pinball(forecast, labels.log_return) / scale
+        answer = Answer(
+            outcome=labels.outcome,
+            log_return=labels.log_return,
+            realized_volatility=labels.realized_volatility,
+        )
+        loss = deciding_loss(self.target, forecast, answer)
+        return loss / scale if self.target is Target.QUANTILES else loss

@@ -14,15 +14,11 @@ from typing import Final
 import numpy as np
 
 from domain.events import Floats, OutcomeBatch, Skill, Target
+from domain.losses import BASELINES
 from domain.market import Horizon, Timeframe
 from services.scores.blocks import Blocks, BlockTest, block_means, block_test, no_blocks
 from services.scores.paired import Forecaster, PairedLosses
 
-BASELINES: Final = {
-    Target.DIRECTION: ("class_prior.direction",),
-    Target.QUANTILES: ("empirical.quantiles",),
-    Target.VOLATILITY: ("ewma.volatility", "har.volatility"),
-}
 WINDOW: Final = {Target.DIRECTION: 60, Target.QUANTILES: 240, Target.VOLATILITY: 240}  # blocks
 FEWEST_BLOCKS = 10
 CONFIDENCE = 0.95  # of the one-sided bound that decides

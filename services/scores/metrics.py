@@ -1,94 +1,14 @@
-"""The losses of single rows, and the two summaries of direction that are not means of losses.
-
-Every loss is NaN where the forecast or the answer is unknown; nothing is filled in.
-"""
+"""The two summaries of direction that are not means of losses: calibration and AUC."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy.special import ndtr
 
-from domain.events import LOSSES, QUANTILE_LEVELS, Floats
+from domain.events import Floats
 
-SMALLEST_PROBABILITY = 1e-15  # log loss is clipped at −ln of it, 34.5 nats
-SMALLEST_VARIANCE = (
-    1e-9  # QLIKE leaves out calmer horizons (a frozen price), and divides by no less
-)
 BINS = 10  # of the calibration error
 SHIFTS = 199  # at most, of the permutation band
-
-
-def losses(
-    forecast: tuple[Floats, Floats, Floats], answer: tuple[Floats, Floats, Floats]
-) -> Floats:
-    """All losses of n rows, shape (n, len(LOSSES)), in the order of LOSSES.
-
-    Args:
-        forecast: probabilities (n, 3), quantiles (n, 3), volatility (n,).
-        answer: outcome (n,), log return (n,), realised volatility (n,).
-    """
-    probabilities, quantiles, volatility = forecast
-    outcome, log_return, realized = answer
-    by_name = {
-        "log_loss": log_loss(probabilities, outcome),
-        "brier": brier(probabilities, outcome),
-        "pinball": pinball(quantiles, log_return),
-        "qlike": qlike(volatility, realized),
-        "covered": covered(quantiles, log_return),
-    }
-    return np.column_stack([by_name[name] for name in LOSSES])
-
-
-def log_loss(probabilities: Floats, outcome: Floats) -> Floats:
-    """−ln of the probability given to what happened, in nats.
-
-    >>> log_loss(np.array([[0.25, 0.25, 0.5]]), np.array([1.0])).round(4)
-    array([0.6931])
-    """
-    said = np.sum(probabilities * _happened(outcome), axis=1)
-    loss: Floats = -np.log(np.maximum(said, SMALLEST_PROBABILITY))
-    return loss
-
-
-def brier(probabilities: Floats, outcome: Floats) -> Floats:
-    """Squared distance of the three probabilities from what happened, 0 to 2.
-
-    >>> brier(np.array([[0.0, 0.5, 0.5]]), np.array([-1.0]))
-    array([1.5])
-    """
-    loss: Floats = np.sum((probabilities - _happened(outcome)) ** 2, axis=1)
-    return loss
-
-
-def pinball(quantiles: Floats, log_return: Floats) -> Floats:
-    """Mean quantile loss over QUANTILE_LEVELS, in units of the log return.
-
-    >>> pinball(np.array([[-0.01, 0.0, 0.01]]), np.array([0.02])).round(5)
-    array([0.00733])
-    """
-    levels = np.array(QUANTILE_LEVELS)
-    miss = log_return[:, None] - quantiles
-    loss: Floats = np.mean(np.maximum(levels * miss, (levels - 1.0) * miss), axis=1)
-    return loss
-
-
-def qlike(volatility: Floats, realized: Floats) -> Floats:
-    """rv²/σ² − ln(rv²/σ²) − 1 (Patton 2011), NaN (excluded) where rv² ≤ 1e-9.
-
-    >>> qlike(np.array([0.02, 0.01]), np.array([0.01, 0.0])).round(4)
-    array([0.6363,    nan])
-    """
-    happened = np.where(realized**2 > SMALLEST_VARIANCE, realized**2, np.nan)
-    ratio = happened / np.maximum(np.maximum(volatility, 0.0) ** 2, SMALLEST_VARIANCE)
-    loss: Floats = ratio - np.log(ratio) - 1.0
-    return loss
-
-
-def covered(quantiles: Floats, log_return: Floats) -> Floats:
-    """1 where the return lies within the outer quantiles, else 0; its mean should be 0.8."""
-    inside = (quantiles[:, 0] <= log_return) & (log_return <= quantiles[:, -1])
-    known = np.isfinite(quantiles[:, 0] + quantiles[:, -1] + log_return)
-    return np.where(known, inside, np.nan)
 
 
 def calibration_error(probabilities: Floats, outcome: Floats) -> float:

@@ -9,14 +9,9 @@ from typing import Any
 import numpy as np
 
 from domain.events import LOSSES, Origin, OutcomeBatch, Role, Target
+from domain.losses import LOSS_OF
 from domain.market import Horizon
 from services.scores.blocks import Dates, block_ms
-
-PROMOTION_LOSS = {
-    Target.DIRECTION: "log_loss",
-    Target.QUANTILES: "pinball",
-    Target.VOLATILITY: "qlike",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +41,7 @@ class PairedLosses:
     ) -> None:
         self._subject = (exchange, horizon.timeframe, horizon.steps)
         self._block_ms = block_ms(horizon)
-        self._column = LOSSES.index(PROMOTION_LOSS[target])
+        self._column = LOSSES.index(LOSS_OF[target])
         self._forecasters = tuple(forecasters)
         self._open: dict[int, list[dict[str, float]]] = {}  # as_of → per forecaster: symbol → loss
         self._closed_ms = 0  # everything before it was given out

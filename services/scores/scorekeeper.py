@@ -10,6 +10,7 @@ from datetime import datetime
 import numpy as np
 
 from domain.events import (
+    LOSSES,
     Bools,
     Floats,
     Ints,
@@ -17,9 +18,10 @@ from domain.events import (
     Origin,
     OutcomeBatch,
     PredictionBatch,
+    Target,
 )
+from domain.losses import brier, covered, log_loss, pinball, qlike
 from domain.market import Instrument, Timeframe, to_ms
-from services.scores.metrics import losses
 
 SLACK_TICKS = 48  # beyond the horizon: how long an instrument may be silent before its rows expire
 
@@ -138,15 +140,10 @@ def score(
         pairs: positions in `said` and, for each, in `labels`.
         at: when they are scored.
     """
-    rows, positions = pairs
-    table: Floats = losses(
-        (said.probabilities[rows], said.quantiles[rows], said.volatility[rows]),
-        (
-            labels.outcome[positions],
-            labels.log_return[positions],
-            labels.realized_volatility[positions],
-        ),
-    )
+    rows, _ = pairs
+    table = np.full((len(rows), len(LOSSES)), np.nan)
+    for name, values in _losses(said, labels, pairs).items():
+        table[:, LOSSES.index(name)] = values
     return OutcomeBatch(
         exchange=said.exchange,
         timeframe=said.timeframe,
@@ -161,3 +158,24 @@ def score(
         origin=said.origin,
         losses=table,
     )
+
+
+def _losses(
+    said: PredictionBatch, labels: LabelBatch, pairs: tuple[Ints, Ints]
+) -> dict[str, Floats]:
+    """By name, of what the forecaster forecasts; a served row forecasts everything."""
+    rows, positions = pairs
+    served = said.target is Target.SERVED
+    found: dict[str, Floats] = {}
+    if served or said.target is Target.DIRECTION:
+        probabilities, outcome = said.probabilities[rows], labels.outcome[positions]
+        found["log_loss"] = log_loss(probabilities, outcome)
+        found["brier"] = brier(probabilities, outcome)
+    if served or said.target is Target.QUANTILES:
+        quantiles, log_return = said.quantiles[rows], labels.log_return[positions]
+        found["pinball"] = pinball(quantiles, log_return)
+        found["covered"] = covered(quantiles, log_return)
+    if served or said.target is Target.VOLATILITY:
+        realized = labels.realized_volatility[positions]
+        found["qlike"] = qlike(said.volatility[rows], realized)
+    return found

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from domain.events import Target
+from domain.losses import deciding_loss
 from services.models.artifacts import open_model
 from services.models.baseline import ClassPrior, Ewma
 from services.models.fitting import FitTask, data_sha256, disagree, fit, progressive
 from services.models.forecaster import Table
-from services.models.losses import log_loss, mean_pinball, qlike, row_losses
 from services.models.recipes import RECIPES
 from services.models.walk_forward import SplitKind
 from tests.panel import HORIZON, HOUR_MS, MODEL_COLUMNS, PANEL, VARIANCES, panel_examples
@@ -108,7 +108,8 @@ def test_losses_come_beside_those_of_the_baselines_on_the_same_rows(
 
     judged = result.judged
     tested = EXAMPLES.take(np.arange(len(EXAMPLES) - LAST_FIFTH, len(EXAMPLES)))
-    assert np.array_equal(judged.losses, row_losses(target, judged.forecast, tested))
+    assert np.array_equal(judged.answer.log_return, tested.log_return)
+    assert np.array_equal(judged.losses, deciding_loss(target, judged.forecast, judged.answer))
     assert set(judged.baseline_losses) == baselines
     assert all(len(losses) == LAST_FIFTH for losses in judged.baseline_losses.values())
     assert (result.coverage is not None) == (target is Target.QUANTILES)
@@ -222,20 +223,6 @@ def test_the_future_of_a_row_does_not_change_what_a_baseline_said() -> None:
     said = progressive(Ewma(horizon=HORIZON), EXAMPLES, rows)
 
     assert np.array_equal(progressive(Ewma(horizon=HORIZON), future, rows), said)
-
-
-def test_losses_by_hand() -> None:
-    thirds = np.full((2, 3), 1 / 3)
-    quantiles = np.array([[-1.0, 0.0, 1.0]])
-
-    assert log_loss(thirds, np.array([1.0, np.nan])) == pytest.approx(
-        [np.log(3), np.nan], nan_ok=True
-    )
-    assert mean_pinball(quantiles, np.array([2.0])) == pytest.approx([(0.3 + 1.0 + 0.9) / 3])
-    assert qlike(np.array([0.1, 0.1, np.nan]), np.array([0.1, 1e-5, 0.1])) == pytest.approx(
-        [0.0, np.nan, np.nan], nan_ok=True
-    )
-    assert qlike(np.array([0.2]), np.array([0.1])) == pytest.approx([0.25 - np.log(0.25) - 1])
 
 
 def test_disagreement_by_hand() -> None:

@@ -9,10 +9,10 @@ import pytest
 from scipy import stats
 
 from domain.events import OutcomeBatch, Skill, Target
+from domain.losses import LOSS_OF
 from domain.market import Timeframe, from_ms
 from services.scores.blocks import Blocks
 from services.scores.gate import Gate
-from services.scores.paired import PROMOTION_LOSS
 from tests.unit.scores.rows import HOUR, outcome
 
 BLOCK_HOURS = 4  # twice the horizon of 2
@@ -37,7 +37,7 @@ def live(
         for hour in range(BLOCK_HOURS):
             as_of = (first + number) * BLOCK_HOURS + hour
             for name, loss in zip(names, losses, strict=True):
-                yield outcome(as_of, [loss, loss], PROMOTION_LOSS[target], model=name)
+                yield outcome(as_of, [loss, loss], LOSS_OF[target], model=name)
 
 
 def run(subject: Gate, outcomes: Iterator[OutcomeBatch]) -> list[Skill]:

@@ -99,7 +99,8 @@ def test_a_void_label_is_counted_and_not_scored(keeper: Scorekeeper) -> None:
 
 
 def test_a_return_without_a_direction_is_scored_for_what_it_says(keeper: Scorekeeper) -> None:
-    keeper.on_predictions(prediction(10, quantiles=np.tile([-0.1, 0.0, 0.1], (2, 1))))
+    quantiles = np.tile([-0.1, 0.0, 0.1], (2, 1))
+    keeper.on_predictions(prediction(10, target=Target.SERVED, quantiles=quantiles))
 
     (scored,) = keeper.on_labels(label(10, outcome=np.full(2, np.nan)), at=NOW)
 
