@@ -174,4 +174,5 @@ class CrossSection:
             revision=np.array([tick.revisions[name] for name in instruments], dtype=np.int64),
             source=Source.LIVE if Source.LIVE in sources else max(sources),
             late=late,
+            told=tuple(candles),
         )

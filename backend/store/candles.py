@@ -41,6 +41,26 @@ _NEW: Final = ", ".join(
 )
 _OLD: Final = _NEW.replace("EXCLUDED.", "kept.")
 
+# Most versions are the only one of a new candle, or what is stored already; what is left
+# after these two statements is compared.
+_ENTER: Final = f"""
+WITH single AS (
+    SELECT {_KEY}, min(position) AS position FROM staged_candles
+    GROUP BY {_KEY} HAVING count(*) = 1
+), entered AS (
+    INSERT INTO candles ({_KEY}, {_FACTS}, revision, known_at, row_hash)
+    SELECT {_KEY}, {_FACTS}, revision, known_at, row_hash
+    FROM staged_candles JOIN single USING ({_KEY}, position)
+    ON CONFLICT ({_KEY}) DO NOTHING RETURNING {_KEY}
+)
+SELECT position FROM single JOIN entered USING ({_KEY})
+"""  # noqa: S608 - names of ours
+_SETTLE: Final = """
+DELETE FROM staged_candles AS told USING candles AS stored
+WHERE (told.instrument_id, told.timeframe, told.open_time, told.row_hash)
+    = (stored.instrument_id, stored.timeframe, stored.open_time, stored.row_hash)
+    AND stored.known_at <= told.known_at AND stored.source <= told.source
+"""
 _MERGE: Final = f"""
 WITH touched AS (
     SELECT {_KEY}, min(position) AS position FROM staged_candles GROUP BY {_KEY}
@@ -155,6 +175,9 @@ async def merge_versions(
     async def enter(some: Rows) -> Ints:
         await stage(connection, some)
         revisions = np.zeros(some.count, dtype=np.int64)
+        entered = await connection.fetch(_ENTER)
+        revisions[[row["position"] for row in entered]] = 1
+        await connection.execute(_SETTLE)
         for position, revision in await connection.fetch(_MERGE):
             revisions[position] = revision
         return revisions

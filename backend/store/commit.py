@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from functools import partial
-from itertools import dropwhile, islice, takewhile
 from typing import Final
 
 import asyncpg
@@ -30,8 +28,6 @@ SELECT instrument_id FROM candles
 WHERE instrument_id = ANY($1::int[]) AND timeframe = $2 AND open_time = $3
 """
 
-PIECES: Final = 3  # of our own work while the server stores one table's rows
-
 # What a second telling of the same fact may spell differently.
 _MOMENTS: Final = frozenset({"known_at", "source"})
 
@@ -49,32 +45,11 @@ async def copy_new(
     for write in work:
         if write.rows is not None and not write.guard:
             new.setdefault(write.rows.table, []).append(write.rows)
-    pieces = _tell_certain(work, tell)
     for batches in new.values():
-        await append(connection, batches, meanwhile=partial(_work_on, pieces, PIECES))
-    _work_on(pieces, None)
-    for write in dropwhile(_is_certain, work):
+        await append(connection, batches)
+    for write in work:
         for drafts in await _news(connection, write):
             tell(drafts)
-
-
-def _tell_certain(work: Sequence[Write], tell: Callable[[Drafts], None]) -> Iterator[None]:
-    """The events that need not wait for the database, in pieces of about a millisecond."""
-    for write in takewhile(_is_certain, work):
-        drafts = write.drafts
-        yield
-        if drafts is not None:
-            tell(drafts)
-        yield
-
-
-def _is_certain(write: Write) -> bool:
-    return write.certain
-
-
-def _work_on(pieces: Iterator[None], count: int | None) -> None:
-    for _ in islice(pieces, count):
-        pass
 
 
 async def _news(connection: asyncpg.Connection, write: Write) -> list[Drafts]:

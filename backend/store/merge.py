@@ -7,8 +7,7 @@ equal it leaves alone, so that a repetition changes nothing.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -23,45 +22,19 @@ from domain.events import Bools
 _MOMENTS: Final = frozenset({"known_at", "made_at", "scored_at", "origin"})
 
 
-async def append(
-    connection: asyncpg.Connection,
-    batches: Sequence[Rows],
-    *,
-    encoded: Sequence[bytes] | None = None,
-    meanwhile: Callable[[], None] = lambda: None,
-) -> None:
+async def append(connection: asyncpg.Connection, batches: Sequence[Rows]) -> None:
     """Copy new rows, all of one table and with the same columns.
-
-    Args:
-        connection: where.
-        batches: the rows.
-        encoded: the same as COPY sends them, where that is done already.
-        meanwhile: work of ours that is done while the server does its own.
 
     Raises:
         asyncpg.UniqueViolationError: a key exists already; the transaction is void.
     """
-    first, sent = batches[0], message(encoded or [rows.encode() for rows in batches])
-
-    handed_over = asyncio.Event()
-
-    async def source() -> AsyncIterator[memoryview]:
-        yield sent
-        handed_over.set()
-
-    columns = list(first.columns)
-    copying = asyncio.ensure_future(
-        connection.copy_to_table(
-            first.table.name, source=source(), columns=columns, format="binary"
-        )
+    first = batches[0]
+    await connection.copy_to_table(
+        first.table.name,
+        source=message([rows.encode() for rows in batches]),
+        columns=list(first.columns),
+        format="binary",
     )
-    copying.add_done_callback(lambda _: handed_over.set())
-    try:
-        await handed_over.wait()
-        await asyncio.sleep(0)  # the last message leaves with the loop's next turn
-        meanwhile()
-    finally:
-        await copying
 
 
 async def stage(connection: asyncpg.Connection, rows: Rows) -> str:

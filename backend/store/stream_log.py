@@ -13,7 +13,6 @@ hash. An edited, missing or back-dated event therefore breaks the chain at its o
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -193,19 +192,12 @@ class Extension:
             return
         numbers, _, offsets, hashes = zip(*self.heads.values(), strict=True)
         expected = [self._before[stream][2] for stream in self.heads]
-        moving = asyncio.ensure_future(
-            connection.execute(
-                _MOVE, _array(numbers), _array(expected), _array(offsets), b"".join(hashes)
-            )
+        status = await connection.execute(
+            _MOVE, _array(numbers), _array(expected), _array(offsets), b"".join(hashes)
         )
-        await asyncio.sleep(0)  # let it be sent; the server moves the heads while we encode
-        try:
-            encoded = [rows.encode() for rows in self._rows]
-        finally:
-            status = await moving
         if status != f"UPDATE {len(numbers)}":
             raise StaleHeadsError(status)
-        await append(connection, self._rows, encoded=encoded)
+        await append(connection, self._rows)
 
 
 def _array(numbers: Iterable[int]) -> str:

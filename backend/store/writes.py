@@ -40,7 +40,7 @@ class Write:
     turn: str
     rows: Rows | None = None
     streams: Sequence[str] = ()  # of the events
-    tell: Callable[[], Drafts] | None = None  # spells the events; a while's work
+    tell: Callable[[], Drafts] | None = None  # spells the events
     versions: bool = False  # rows are candle versions
     candles: tuple[Ints, str, datetime] | None = None  # whose events: ids, timeframe, open time
     doubtful: bool = False  # the log may have told the events before
@@ -51,11 +51,6 @@ class Write:
     def drafts(self) -> Drafts | None:
         """The events, spelt once."""
         return None if self.tell is None else self.tell()
-
-    @property
-    def certain(self) -> bool:
-        """Whether new rows alone make its events news."""
-        return not self.guard and not self.doubtful
 
 
 class Planner:

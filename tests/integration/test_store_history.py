@@ -115,6 +115,27 @@ async def test_examples_hold_nothing_that_was_not_known(store: Store) -> None:
     assert np.isnan(found.features[1, 1])
 
 
+async def test_a_later_revision_of_a_label_is_not_known_before_it_came(store: Store) -> None:
+    await store.recorder.commit_tick([features(1)], published_at=at(1))
+    corrected = replace(
+        labels(1),
+        revision=np.full(3, 2),
+        known_ms=np.full(3, to_ms(at(8))),
+        outcome=np.array([1.0, 1.0, 1.0]),
+    )
+    await store.recorder.commit_learning([labels(1), corrected], published_at=at(8))
+
+    before, after = [
+        await store.history.examples(
+            "binance", H1, 4, feature_set=FEATURES.id, until=at(until), limit=99
+        )
+        for until in (7, 8)
+    ]
+
+    assert before.outcome.tolist() == [-1.0, 0.0, 1.0]
+    assert after.outcome.tolist() == [1.0, 1.0, 1.0]
+
+
 async def test_void_labels_are_no_examples(store: Store) -> None:
     for number in (1, 2):
         await store.recorder.commit_tick([features(number)], published_at=at(number))

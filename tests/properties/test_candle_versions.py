@@ -157,6 +157,25 @@ async def test_a_confirmation_that_changes_nothing_is_no_revision(store: Store) 
     assert (row["confirmed"], row["revision"], row["known_at"]) == (True, 1, NOW)
 
 
+async def test_the_same_version_from_two_sources_is_one_in_either_order(store: Store) -> None:
+    version = {
+        "open_ms": 0,
+        "open": 10.0,
+        "high": 12.0,
+        "low": 9.0,
+        "close": 11.0,
+        "volume": 1.0,
+        "confirmed": True,
+    }
+    told = [{**version, "source": source} for source in (Source.REPAIR, Source.BACKFILL)]
+
+    forward = await tell(store, told, [1])
+    backward = await tell(store, told[::-1], [1])
+
+    assert forward == backward
+    assert [row["source"] for row in forward[1]] == ["backfill"]
+
+
 async def test_a_backfilled_candle_is_known_at_its_close(store: Store) -> None:
     candle = Candle(
         instrument=Instrument("binance", "BTC/USDT"),

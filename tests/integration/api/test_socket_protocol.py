@@ -203,32 +203,30 @@ async def test_ping_brings_back_its_data(client: Client) -> None:
     assert (pong["type"], pong["id"], pong["data"]) == ("pong", "a", {"sent": 1})
 
 
-@pytest.mark.parametrize(
-    ("frame", "code"),
-    [
-        ("{", "bad_json"),
-        ("[1]", "bad_json"),
-        (b"\x00\x01", "bad_json"),
-        ('{"id": 1}', "unknown_method"),
-        ('{"id": 1, "method": "subscibe"}', "unknown_method"),
-        ('{"id": 1, "method": ["list"]}', "unknown_method"),
-        ('{"id": 1, "method": "subscribe"}', "bad_request"),
-        ('{"id": 1, "method": "subscribe", "params": {"streams": []}}', "bad_request"),
-        ('{"id": 1, "method": "subscribe", "params": {"streams": "x"}}', "bad_request"),
-        ('{"id": {}, "method": "list"}', "bad_request"),
-        ('{"method": "ping", "pad": "' + "x" * 70_000 + '"}', "frame_too_large"),
-    ],
-)
-async def test_a_bad_frame_gets_an_error_and_the_connection_stays(
-    client: Client, frame: str | bytes, code: str
-) -> None:
-    await client.socket.send(frame)
-    error = await client.next()
-    pong = await client.ask("ping")
+BAD_FRAMES: list[tuple[str | bytes, str]] = [
+    ("{", "bad_json"),
+    ("[1]", "bad_json"),
+    (b"\x00\x01", "bad_json"),
+    ('{"id": 1}', "unknown_method"),
+    ('{"id": 1, "method": "subscibe"}', "unknown_method"),
+    ('{"id": 1, "method": ["list"]}', "unknown_method"),
+    ('{"id": 1, "method": "subscribe"}', "bad_request"),
+    ('{"id": 1, "method": "subscribe", "params": {"streams": []}}', "bad_request"),
+    ('{"id": 1, "method": "subscribe", "params": {"streams": "x"}}', "bad_request"),
+    ('{"id": {}, "method": "list"}', "bad_request"),
+    ('{"method": "ping", "pad": "' + "x" * 70_000 + '"}', "frame_too_large"),
+]
 
-    assert (error["type"], error["ok"], error["error"]["code"]) == ("error", False, code)
-    assert set(error["error"]) >= {"type", "title", "status", "detail", "temporary", "errors"}
-    assert pong["type"] == "pong"
+
+async def test_a_bad_frame_gets_an_error_and_the_connection_stays(client: Client) -> None:
+    for frame, code in BAD_FRAMES:
+        await client.socket.send(frame)
+        error = await client.next()
+        pong = await client.ask("ping")
+
+        assert (error["type"], error["ok"], error["error"]["code"]) == ("error", False, code)
+        assert set(error["error"]) >= {"type", "title", "status", "detail", "temporary", "errors"}
+        assert pong["type"] == "pong"
 
 
 async def test_a_malformed_request_names_the_place(client: Client) -> None:
@@ -300,6 +298,8 @@ async def test_a_slow_consumer_loses_its_connection_and_nobody_else_waits(
             assert received["offset"] == event.offset + number
             if len(market.state.hub.connections) == 1:
                 break
+        else:
+            pytest.fail("the slow consumer was kept")
         code, reason = await ending(slow_socket)
 
     assert (code, reason) == (4508, {"code": "slow_consumer", "retry_ms": 1_000})

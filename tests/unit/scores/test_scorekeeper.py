@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from domain.events import LOSSES, Origin, PredictionBatch, Role
+from domain.events import LOSSES, Origin, PredictionBatch, Role, Target
 from domain.market import Timeframe, from_ms
 from services.scores.scorekeeper import SLACK_TICKS, Scorekeeper
 from tests.factories import BTC, ETH
