@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,6 +25,7 @@ from backend.runner import Runner
 from backend.settings import Settings
 from backend.store import panels
 from backend.store.candles import store_candles
+from backend.store.database import CONNECTION_ERRORS
 from backend.store.quarantine import refuse_candle
 from backend.store.state import Runtime, StateFolder
 from backend.warmup import catch_up
@@ -37,8 +39,12 @@ from domain.market import Timeframe
 from domain.ports import Clock, EventBus
 from domain.topics import CANDLES
 
+log = logging.getLogger(__name__)
+
 READY_WITHIN = timedelta(seconds=180)
-DASHBOARD_EVERY_S = 1.0  # wall seconds between two looks at what changed
+DASHBOARD_EVERY_S = 5.0  # wall seconds between two looks at what changed
+COSTLY_PANEL = "model_scores"  # reads the whole record of two months
+COSTLY_EVERY = 12  # looks
 
 
 class NotReadyError(AlphaPulseError):
@@ -246,11 +252,21 @@ class System:
         )
 
     async def _refresh_dashboard(self) -> None:
+        """Keep the cache near the tables: most panels often, the costly one rarely."""
+        looks = 0
         while True:
             await asyncio.sleep(DASHBOARD_EVERY_S)
-            async with self.store.writers.acquire() as connection:
-                await panels.rebuild(connection, self.plan.clock.now())
+            for name in panels.PANELS:
+                if name != COSTLY_PANEL or looks % COSTLY_EVERY == 0:
+                    await self._refresh(name)
+            looks += 1
 
+    async def _refresh(self, name: str) -> None:
+        try:
+            async with self.store.writers.acquire() as connection:
+                await panels.refresh(connection, name, self.plan.clock.now())
+        except CONNECTION_ERRORS as error:
+            log.warning("the dashboard waits for the database", extra={"reason": str(error)})
 
 async def _consume(runner: Runner, bus: EventBus, subscribed: asyncio.Event) -> None:
     """Feed one panel with its ticks."""

@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from backend.settings import Settings
@@ -71,8 +71,8 @@ async def list_models(settings: Settings) -> None:
 async def rebuild_dashboard(settings: Settings) -> None:
     """Compute the panels again from the tables."""
     async with store_of(settings) as store, store.writers.acquire() as connection:
-        changed = await panels.rebuild(connection, datetime.now(UTC))
-    sys.stdout.write(f"dashboard rebuilt: {changed} panels changed\n")
+        changed = await panels.rebuild(connection)
+    sys.stdout.write(f"dashboard rebuilt: {', '.join(changed) or 'nothing'} changed\n")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,8 @@ from backend.store.copy import Rows, message
 from backend.store.quarantine import set_aside
 from domain.events import Bools
 
+_FEW: Final = 50  # rows; more are counted for the planner, who else pairs each with each
+
 # Moments of the writing, and what follows from them: they differ between two honest runs.
 _MOMENTS: Final = frozenset({"known_at", "made_at", "scored_at", "origin"})
 
@@ -53,6 +55,8 @@ async def stage(connection: asyncpg.Connection, rows: Rows) -> str:
         columns=["position", *rows.columns],
         format="binary",
     )
+    if rows.count > _FEW:
+        await connection.execute(f"ANALYZE {table} (position)")
     return table
 
 
