@@ -19,7 +19,7 @@ const market = {
     return this.rows.get(name);
   },
 };
-const view = { timeframe: null, horizon: null, selected: null, loaded: null, events: [] };
+const view = { timeframe: null, horizon: null, selected: null, loaded: null, events: [], early: [] };
 let chart = null;
 let status = null;
 let dirty = false;
@@ -57,6 +57,8 @@ function onRow(stream, row) {
   const channel = stream.slice(0, stream.indexOf("."));
   const known = market.of(nameOf(row));
   const shown = view.loaded === nameOf(row);
+  // What comes while the past of the chosen instrument loads may not be in the answer yet.
+  if (!shown && view.selected === nameOf(row)) view.early.push([channel, row]);
   if (channel === "candles" && !(known.candle?.open_time > row.open_time)) {
     known.candle = row;
     if (shown) chart.candle(row);
@@ -100,6 +102,7 @@ function legend() {
 async function select(name) {
   view.selected = name;
   view.loaded = null;
+  view.early = [];
   $("chart-title").textContent = `${name.slice(name.indexOf(":") + 1)} · ${view.timeframe}`;
   redraw();
   const [exchange, symbol] = [name.slice(0, name.indexOf(":")), name.slice(name.indexOf(":") + 1)];
@@ -113,6 +116,7 @@ async function select(name) {
     if (view.selected !== name) return;
     chart ??= new MarketChart($("chart"));
     chart.load({ candles, predictions, signals });
+    for (const [channel, row] of view.early) chart[channel.slice(0, -1)](row);
     view.loaded = name;
     redraw();
   } catch (error) {
