@@ -1,0 +1,79 @@
+"""Losses become dates, and several comparisons one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backend.evidence import dates_of, joined
+from backend.learning import failed_guardrails
+from domain.events import Target
+from services.models.fitting import FitResult, FitTask, fit
+from services.models.recipes import RECIPES, Recipe
+from services.models.walk_forward import SplitKind
+from tests.panel import HORIZON, HOUR_MS, MODEL_COLUMNS, panel_examples
+
+NAN = np.nan
+
+
+def test_rows_of_one_close_are_averaged_over_what_all_judged() -> None:
+    as_of_ms = np.array([1, 1, 1, 2])
+    baseline = np.array([1.0, 3.0, 9.0, 5.0])
+    ours = np.array([2.0, 2.0, NAN, 4.0])
+
+    dates = dates_of(as_of_ms, [baseline, ours])
+
+    assert dates.as_of_ms.tolist() == [1, 2]
+    assert dates.losses.tolist() == [[2.0, 2.0], [5.0, 4.0]]
+    assert dates.counts.tolist() == [2, 1]
+
+
+def test_joined_comparisons_keep_each_column_on_its_own_dates() -> None:
+    one = dates_of(np.array([1, 2]), [np.array([1.0, 2.0]), np.array([0.5, 1.5])])
+    other = dates_of(np.array([2, 3]), [np.array([2.0, 3.0]), np.array([1.9, 2.9])])
+
+    both = joined([one, other])
+
+    assert both.as_of_ms.tolist() == [1, 2, 3]
+    assert both.losses[:, 0].tolist() == [1.0, 2.0, 3.0]
+    assert both.losses[:2, 1].tolist() == [0.5, 1.5]
+    assert both.losses[1:, 2].tolist() == [1.9, 2.9]
+    assert np.isnan(both.losses[2, 1])
+    assert np.isnan(both.losses[0, 2])
+
+
+@pytest.fixture(scope="module")
+def fitted() -> FitResult:
+    recipe: Recipe = RECIPES[Target.DIRECTION, "logistic"]
+    return fit(
+        FitTask(
+            recipe=recipe,
+            horizon=HORIZON,
+            horizon_ms=HORIZON * HOUR_MS,
+            columns=MODEL_COLUMNS,
+            examples=panel_examples(150),
+            split=SplitKind.LEAN,
+            seed=1,
+        )
+    )
+
+
+def test_a_sound_fit_passes_the_guardrails(fitted: FitResult) -> None:
+    assert failed_guardrails(fitted) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"finite": 0.9}, "finite"),
+        ({"coverage": 0.2}, "coverage"),
+        ({"disagreement": 2.0}, "disagree"),
+    ],
+)
+def test_each_guardrail_is_named(fitted: FitResult, changes: dict[str, Any], word: str) -> None:
+    (failed,) = failed_guardrails(replace(fitted, **changes))
+
+    assert word in failed

@@ -1,0 +1,79 @@
+"""Settings: what is in force, where it comes from, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from backend import settings
+from backend.durations import duration, moment, names
+from domain.errors import UsageError
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_flags_win_over_the_environment_and_that_over_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "alphapulse.toml").write_text("port = 1111\nhistory_bars = 300\n")
+    monkeypatch.setenv("ALPHAPULSE_PORT", "2222")
+
+    assert settings.load().port == 2222
+    assert settings.load({"port": 3333}).port == 3333
+    assert settings.load().history_bars == 300
+
+
+def test_where_each_value_comes_from_is_said_and_secrets_are_masked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "alphapulse.toml").write_text("[signals]\ncost_bps = 5.0\n")
+    monkeypatch.setenv("ALPHAPULSE_DATABASE_URL", "postgresql://u:hunter2@h/db")
+
+    found = {name: (value, origin) for name, value, origin in settings.in_force(settings.load())}
+
+    assert found["signals.cost_bps"] == ("5.0", "alphapulse.toml")
+    assert found["signals.minimum_strength"][1] == "default"
+    assert found["database_url"] == ("**********", "ALPHAPULSE_DATABASE_URL")
+    assert "hunter2" not in repr(settings.load())
+
+
+def test_an_exchange_is_given_other_addresses_by_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ALPHAPULSE_EXCHANGE__BINANCE__REST_URL", "http://127.0.0.1:9000")
+
+    assert settings.load().exchange["binance"].rest_url == "http://127.0.0.1:9000"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("port = 99999\n", "setting port"),
+        ("port = \n", "alphapulse.toml"),
+        ("[signals]\nx=1\n", "x"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "alphapulse.toml").write_text(text)
+
+    with pytest.raises(UsageError) as refusal:
+        settings.load()
+
+    assert said in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_durations_moments_and_names_are_read_as_people_type_them() -> None:
+    assert duration("120s").total_seconds() == 120
+    assert duration("2d").days == 2
+    assert moment("2025-01-31T12:00+01:00").hour == 11
+    assert names(" BTC/USDT ,ETH/USDT,") == ["BTC/USDT", "ETH/USDT"]
+    for wrong in ("soon", "5 weeks"):
+        with pytest.raises(UsageError):
+            duration(wrong)
+    with pytest.raises(UsageError):
+        moment("yesterday")
