@@ -19,7 +19,7 @@ const market = {
     return this.rows.get(name);
   },
 };
-const view = { timeframe: null, horizon: null, selected: null, loaded: null, events: [], early: [] };
+const view = { timeframe: null, horizon: null, selected: null, loaded: null, events: [], early: [], asked: 0 };
 let chart = null;
 let status = null;
 let dirty = false;
@@ -43,6 +43,8 @@ function onLink(name, detail) {
 }
 
 function onFrame(message) {
+  // From this reply on nothing is missed, so the past is asked for now, also after an outage.
+  if (message.type === "reply" && message.method === "subscribe" && view.selected) select(view.selected);
   if (message.type === "snapshot") for (const row of message.data) onRow(message.stream, row);
   if (message.type !== "update") return;
   onRow(message.stream, message.data);
@@ -103,6 +105,7 @@ async function select(name) {
   view.selected = name;
   view.loaded = null;
   view.early = [];
+  const asked = ++view.asked;
   $("chart-title").textContent = `${name.slice(name.indexOf(":") + 1)} · ${view.timeframe}`;
   redraw();
   const [exchange, symbol] = [name.slice(0, name.indexOf(":")), name.slice(name.indexOf(":") + 1)];
@@ -113,7 +116,7 @@ async function select(name) {
       ask(`/v1/predictions?${of}&horizon=${view.horizon}`),
       ask(`/v1/signals?${of}&horizon=${view.horizon}&side=long,short`),
     ]);
-    if (view.selected !== name) return;
+    if (view.asked !== asked) return;
     chart ??= new MarketChart($("chart"));
     chart.load({ candles, predictions, signals });
     for (const [channel, row] of view.early) chart[channel.slice(0, -1)](row);
