@@ -14,6 +14,7 @@ from domain.errors import ArtifactError
 from domain.events import Floats
 from services.models.libraries import load_library
 from services.models.recipes import Recipe
+from services.models.trees import Trees
 
 CLASSES = 3
 
@@ -96,7 +97,7 @@ class XGBoost:
 
 
 class LightGBM:
-    """The library's text format."""
+    """The library's text format, read by our own kernel."""
 
     suffix = "txt"
 
@@ -130,17 +131,10 @@ class LightGBM:
         return str(booster.model_to_string()).encode()
 
     def load(self, payload: bytes) -> Raw:
-        library = load_library("lightgbm")
         try:
-            booster = library.Booster(model_str=payload.decode())
-        except (library.basic.LightGBMError, UnicodeDecodeError) as error:
+            return Trees(payload.decode()).raw
+        except UnicodeDecodeError as error:
             raise ArtifactError("LightGBM cannot read the model") from error
-
-        def raw(inputs: Floats) -> Floats:
-            scores = booster.predict(inputs, raw_score=True, num_threads=1)
-            return np.asarray(scores, dtype=np.float64)
-
-        return raw
 
 
 class CatBoost:

@@ -1,0 +1,120 @@
+"""Run the bench: a table for people, bench.json for machines."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import tempfile
+import time
+from collections.abc import Callable, Coroutine
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+for _library in ("OMP", "OPENBLAS", "MKL", "NUMBA"):  # as the trainer's workers; before they load
+    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
+
+from backend.store.embedded import EmbeddedPostgres  # noqa: E402
+from domain.events import Examples  # noqa: E402
+from domain.ports import Model  # noqa: E402
+from tests.benchmarks import fanout, latency, market, memory, parts, store  # noqa: E402
+from tests.benchmarks.floor import Floor, measure_floor  # noqa: E402
+from tests.benchmarks.measure import FULL, QUICK, Row, Size, machine, show, write  # noqa: E402
+
+
+class Bench:
+    """All measurements, over one server."""
+
+    def __init__(self, server: str, folder: Path, size: Size) -> None:
+        self.server, self.folder, self.size = server, folder, size
+        self.place = (server, folder, size)
+
+    @cached_property
+    def examples(self) -> Examples:
+        return market.examples(self.size.train_instruments, self.size.train_bars)
+
+    @cached_property
+    def models(self) -> dict[str, Model]:
+        return market.fitted(self.examples)
+
+    async def latency(self) -> list[Row]:
+        floor: Floor = await measure_floor(self.server, self.models[latency.ONE_BOOSTER])
+        rows = await latency.ticks_of_500(*self.place, self.models, floor)
+        return [*floor.rows(), *rows]
+
+    async def timeframes(self) -> list[Row]:
+        return await latency.three_timeframes(*self.place, self.models)
+
+    async def growth(self) -> list[Row]:
+        return await latency.growth(*self.place, self.models)
+
+    async def features(self) -> list[Row]:
+        return parts.features(self.size)
+
+    async def interference(self) -> list[Row]:
+        return await latency.interference(*self.place, self.models, self.examples)
+
+    async def retrain(self) -> list[Row]:
+        return await parts.retrain(self.examples)
+
+    async def wide(self) -> list[Row]:
+        return [] if self.size is QUICK else await parts.one_wide_fit()
+
+    async def replay(self) -> list[Row]:
+        return await parts.replay(*self.place)
+
+    async def store(self) -> list[Row]:
+        return await store.writer(*self.place)
+
+    async def fanout(self) -> list[Row]:
+        return await fanout.fan_out(*self.place)
+
+    async def memory(self) -> list[Row]:
+        return await memory.demo_memory(self.size)
+
+    @property
+    def all(self) -> dict[str, Callable[[], Coroutine[Any, Any, list[Row]]]]:
+        names = (
+            "features", "latency", "timeframes", "growth", "interference", "retrain", "wide",
+            "store", "fanout", "replay", "memory",
+        )  # fmt: skip
+        return {name: getattr(self, name) for name in names}
+
+
+def main() -> None:
+    asking = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    asking.add_argument("--quick", action="store_true", help="a smoke run of all of it")
+    asking.add_argument("--only", action="append", metavar="NAME", help="features, latency, …")
+    asking.add_argument("--out", type=Path, default=Path("bench.json"))
+    asked = asking.parse_args()
+    console = Console(width=160)
+    before = machine()
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        place.chmod(0o711)  # the server may run as another user
+        with EmbeddedPostgres(place / "server") as server:
+            bench = Bench(server, place, QUICK if asked.quick else FULL)
+            names = asked.only or list(bench.all)
+            unknown = set(names) - bench.all.keys()
+            if unknown:
+                asking.error(
+                    f"no bench {', '.join(sorted(unknown))}; there is {', '.join(bench.all)}"
+                )
+            rows: list[Row] = []
+            for name in names:
+                began = time.monotonic()
+                console.print(f"[dim]{name} …[/dim]")
+                rows += asyncio.run(bench.all[name]())
+                console.print(f"[dim]{name}: {time.monotonic() - began:.0f} s[/dim]")
+                write(asked.out, rows, before, quick=asked.quick)
+    show(rows, console)
+    console.print(
+        f"load average before {before['load_average']}, after {machine()['load_average']}"
+    )
+
+
+if __name__ == "__main__":
+    main()
