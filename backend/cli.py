@@ -6,6 +6,7 @@ import asyncio
 import sys
 import traceback
 from pathlib import Path
+from types import TracebackType
 from typing import Annotated, Optional
 
 import typer
@@ -249,17 +250,37 @@ def _settings(**flags: object) -> settings.Settings:
 def main() -> None:
     """Run the command line: 0 done, 2 a usage error, 1 any other failure with one line."""
     debug = "--debug" in sys.argv
+    if not debug:
+        sys.excepthook = _one_line  # of what nobody foresaw; Python then exits with 1
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
         code = app(args=arguments, prog_name="alphapulse", standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
         code = 130
     except typer.TyperException as error:
-        typer.echo(f"alphapulse: {error}", err=True)
+        typer.echo(f"alphapulse: {error.format_message()}", err=True)
         code = 2
-    except AlphaPulseError as error:
+    except (AlphaPulseError, BaseExceptionGroup) as error:
+        cause = _cause(error)
+        if not isinstance(cause, AlphaPulseError):
+            raise
         if debug:
             traceback.print_exc()
-        typer.echo(f"alphapulse: {error}", err=True)
-        code = 2 if isinstance(error, UsageError) else 1
+        typer.echo(f"alphapulse: {cause}", err=True)
+        code = 2 if isinstance(cause, UsageError) else 1
     sys.exit(code or 0)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The first error within groups; of several, one that was raised on purpose."""
+    while isinstance(error, BaseExceptionGroup):
+        ours = error.subgroup(AlphaPulseError)
+        error = (ours or error).exceptions[0]
+    return error
+
+
+def _one_line(kind: type[BaseException], error: BaseException, at: TracebackType | None) -> None:
+    del kind, at
+    cause = _cause(error)
+    said = " ".join(str(cause).split())
+    typer.echo(f"alphapulse: {type(cause).__name__}: {said} (--debug shows where)", err=True)

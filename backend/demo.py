@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -21,8 +22,10 @@ from collectors.ccxt_exchange import CcxtExchange
 from collectors.pacing import Pace
 from collectors.recorded import Selection, choose, read_folder
 from collectors.simulated.instruments import default_symbols
-from domain.errors import UsageError
+from domain.errors import ExchangeUnavailableError, UsageError
 from domain.market import Timeframe
+
+log = logging.getLogger(__name__)
 
 SYNTHETIC = "simulated"
 INSTRUMENTS = 12
@@ -131,7 +134,11 @@ async def _keep_time(process: SimulatedProcess, clock: ExchangeClock) -> None:
     ended = False
     while True:
         await asyncio.sleep(READ_EVERY_S)
-        running = await process.read_clock(clock)
+        try:
+            running = await process.read_clock(clock)
+        except ExchangeUnavailableError as error:
+            log.warning("the clock goes on by itself", extra={"reason": str(error)})
+            continue
         if not running and not ended:
             say("the recording has ended; what was collected stays on the page")
         ended = not running

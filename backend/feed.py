@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
+from backend.store.database import patiently
 from backend.store.gaps import GapLedger
 from collectors.backfill import Rejected
 from collectors.checks import reason
@@ -102,17 +103,20 @@ class LiveEdge:
                     event.state.value,
                     extra={"instrument": str(event.instrument), "cause": event.cause.value},
                 )
-                await self.ledger.note(
-                    event.instrument,
-                    event.timeframe,
-                    span=(from_ms(event.from_ms), from_ms(event.to_ms)),
-                    cause=event.cause.value,
-                    state=_LEDGER_STATES[event.state],
-                    at=self.feed.pace.clock.now(),
-                )
+                await patiently(lambda: self._note(event), self.feed.pace.wall)
             case Rejected():
                 log.warning("candle refused", extra={"reason": event.reason})
-                await self.refused(event)
+                await patiently(lambda: self.refused(event), self.feed.pace.wall)
+
+    async def _note(self, gap: Gap) -> None:
+        await self.ledger.note(
+            gap.instrument,
+            gap.timeframe,
+            span=(from_ms(gap.from_ms), from_ms(gap.to_ms)),
+            cause=gap.cause.value,
+            state=_LEDGER_STATES[gap.state],
+            at=self.feed.pace.clock.now(),
+        )
 
     async def _draw_when_due(self) -> None:
         wall = self.feed.pace.wall

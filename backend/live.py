@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -21,6 +22,8 @@ from collectors.pacing import Pace
 from domain.errors import ExchangeError, ExchangeUnavailableError
 from domain.market import Listing, Timeframe
 from domain.ports import Clock
+
+log = logging.getLogger(__name__)
 
 PACE_SAMPLE_S = 1.0  # wall seconds between the two readings that tell a clock's pace
 
@@ -118,4 +121,7 @@ async def _clock(
 async def _keep_time(exchange: CcxtExchange, clock: ExchangeClock) -> None:
     while True:
         await asyncio.sleep(PACE_SAMPLE_S)
-        clock.set(await exchange.fetch_time())
+        try:
+            clock.set(await exchange.fetch_time())
+        except ExchangeError as error:
+            log.warning("the clock goes on by itself", extra={"reason": str(error)})

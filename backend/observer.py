@@ -8,18 +8,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+import asyncpg
+
 from backend.api.status import Status
 from backend.feed import Hold
 from backend.learning import Due, Learning
 from backend.panel import Panel, SeatChange
 from backend.runner import Publish
+from backend.store.database import patiently
 from backend.store.snapshots import Snapshot
 from backend.warmup import snapshot_of
 from backend.wiring import Store
+from domain.errors import AlphaPulseError, StoreUnavailableError
 from domain.events import CandleBatch
 from domain.ports import Clock
 
 log = logging.getLogger(__name__)
+
+DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -30,6 +36,7 @@ class Observer:
         hold: stops the market's clock while a fit runs, where the market is simulated.
         hold_limit: how long it may; None: it is never held.
         told: what `learning` emits, until it is committed and published.
+        wall: of waits for the database.
         every_bars: ticks between two snapshots.
         as_of: newest tick of the panel.
     """
@@ -39,6 +46,7 @@ class Observer:
     told: list[object]
     publish: Publish
     clock: Clock
+    wall: Clock
     store: Store
     status: Status
     hold: Hold
@@ -70,15 +78,23 @@ class Observer:
             self._training.add(task)
             task.add_done_callback(self._training.discard)
 
-    async def close(self) -> None:
-        """Stop the training and keep the panel's state."""
+    async def close(self, *, keep: bool) -> None:
+        """Stop the training and, with `keep`, store the panel's state.
+
+        Args:
+            keep: whether the record has everything that the panel's state has.
+        """
         for task in tuple(self._training):
             task.cancel()
         await asyncio.gather(*self._training, return_exceptions=True)
-        if self.as_of is not None:
+        if self.as_of is None or not keep:
+            return
+        try:
             await self.store.recorder.commit_learning(
                 (), published_at=self.as_of, state=(snapshot_of(self.panel, self.as_of),)
             )
+        except StoreUnavailableError as error:
+            log.warning("state not kept; it is computed again", extra={"reason": str(error)})
 
     async def _train(self, requests: Sequence[Due]) -> None:
         name = f"training {self.panel.key.timeframe}"
@@ -87,16 +103,19 @@ class Observer:
                 requests, report=lambda done, total: self.status.report(name, done, total)
             )
         )
-        if self.hold_limit is not None:
-            await self.hold(True)  # noqa: FBT003 - the shape of Hold
-            await asyncio.wait({training}, timeout=self.hold_limit.total_seconds())
-            await self.hold(False)  # noqa: FBT003 - the shape of Hold
         try:
+            if self.hold_limit is not None:
+                await self.hold(True)  # noqa: FBT003 - the shape of Hold
+                await asyncio.wait({training}, timeout=self.hold_limit.total_seconds())
+                await self.hold(False)  # noqa: FBT003 - the shape of Hold
             await training
-            events, self.told[:] = list(self.told), []
-            committed = await self.store.recorder.commit_learning(
-                events, published_at=self.clock.now()
-            )
-            self.publish(committed)
-        except (OSError, ValueError) as error:
+        except (AlphaPulseError, OSError, ValueError, *DATABASE_ERRORS) as error:
             log.warning("a training failed; what serves goes on", extra={"reason": str(error)})
+        finally:
+            training.cancel()
+        events, self.told[:] = list(self.told), []
+        committed = await patiently(
+            lambda: self.store.recorder.commit_learning(events, published_at=self.clock.now()),
+            self.wall,
+        )
+        self.publish(committed)

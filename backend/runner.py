@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from backend.panel import Panel, SeatChange
+from backend.store.database import patiently
 from backend.store.recorder import CrossSection
 from backend.store.snapshots import Snapshot
 from backend.store.stream_log import StreamEvent
-from domain.errors import StoreUnavailableError
 from domain.events import Candle, CandleBatch, Origin, OutcomeBatch, PredictionBatch, Role
 from domain.ports import Clock
 from services.features.engine import OutOfOrderError
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Publish = Callable[[Sequence[StreamEvent]], None]
 
-RETRY_EVERY = timedelta(seconds=1)  # wall time, while the database is away
+FINISH_WITHIN = timedelta(seconds=10)  # wall time that a tick has once we are to stop
 
 
 class TickRecorder(Protocol):
@@ -74,11 +74,25 @@ class Runner:
     clock: Clock
     wall: Clock
     observer: TickObserver
+    whole: bool = True  # False while the panel is ahead of the record
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def on_candles(self, candles: CandleBatch, *, deadline: bool = False) -> None:
-        """Take one tick from candles to everything that follows from it."""
+        """Take one tick from candles to everything that follows from it.
+
+        A cancellation waits for the end of the tick, unless the database is away.
+        """
+        tick = asyncio.create_task(self._tick(candles, deadline=deadline))
+        try:
+            await asyncio.shield(tick)
+        except asyncio.CancelledError:
+            await asyncio.wait({tick}, timeout=FINISH_WITHIN.total_seconds())
+            tick.cancel()
+            raise
+
+    async def _tick(self, candles: CandleBatch, *, deadline: bool) -> None:
         async with self._turn:
+            self.whole = False
             arrived = self.clock.now()
             self.observer.seated(self.panel.seat_due(candles.as_of))
             try:
@@ -87,6 +101,7 @@ class Runner:
                 # A revised or repaired candle of the past: the record has it, what was said stays.
                 log.info("a past candle is kept", extra={"reason": str(error)})
                 await self._keep(candles, arrived)
+                self.whole = True
                 return
             drawn = CrossSection(
                 exchange=candles.exchange,
@@ -115,6 +130,7 @@ class Runner:
                 )
             )
             self.publish(events)
+            self.whole = True
         await self.observer.after_tick(candles)
 
     async def _keep(self, candles: CandleBatch, arrived: datetime) -> None:
@@ -127,13 +143,8 @@ class Runner:
         self.publish(events)
 
     async def _patiently(self, commit: Callable[[], Awaitable[T]]) -> T:
-        """Commit, again and again while the database is away; ticks wait in the bus."""
-        while True:
-            try:
-                return await commit()
-            except StoreUnavailableError as error:
-                log.warning("waiting for the database", extra={"reason": str(error)})
-                await self.wall.sleep(RETRY_EVERY)
+        """Ticks wait in the bus meanwhile."""
+        return await patiently(commit, self.wall)
 
 
 def split(events: Sequence[object]) -> tuple[list[object], list[object]]:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
@@ -39,19 +40,22 @@ class SimulatedProcess:
 
     async def hold(self, held: bool) -> None:  # noqa: FBT001 - one flag is the whole command
         """Stop or start the market's clock."""
-        await self._post("/_control/clock", {"held": held})
+        await self._ask("POST", "/_control/clock", {"held": held})
 
     async def read_clock(self, clock: ExchangeClock) -> bool:
         """Set `clock` by the exchange's; False once the recording has ended."""
-        async with self.session.get(f"{self.rest_url}/_control/time") as response:
-            document = await response.json()
+        document = await self._ask("GET", "/_control/time")
         clock.set(from_ms(document["now"]), held=document["held"])
         clock.speed = document["speed"]
         return not document["ended"]
 
-    async def _post(self, path: str, body: dict[str, object]) -> None:
-        async with self.session.post(f"{self.rest_url}{path}", json=body) as response:
-            response.raise_for_status()
+    async def _ask(self, method: str, path: str, body: dict[str, object] | None = None) -> Any:  # noqa: ANN401 - JSON
+        try:
+            async with self.session.request(method, self.rest_url + path, json=body) as response:
+                response.raise_for_status()
+                return await response.json()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ExchangeUnavailableError(f"the simulated exchange is gone: {error}") from error
 
 
 @asynccontextmanager
@@ -69,6 +73,7 @@ async def simulated_process(*arguments: str) -> AsyncIterator[SimulatedProcess]:
         stdin=asyncio.subprocess.PIPE,  # its end tells the exchange that we are gone
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,  # a Ctrl-C is for us; the exchange stops after us
     )
     try:
         port = await _port(process)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -68,7 +69,7 @@ class SystemPlan:
 
 
 async def run_system(plan: SystemPlan, settings: Settings) -> None:
-    """Run until cancelled, or until `stop_after`.
+    """Run until cancelled, interrupted or terminated, or until `stop_after`.
 
     Raises:
         StateFolderError: another system runs on the state folder.
@@ -77,7 +78,7 @@ async def run_system(plan: SystemPlan, settings: Settings) -> None:
         NotReadyError: no prediction of every instrument within READY_WITHIN.
     """
     folder = StateFolder(settings.state)
-    with folder.owned():
+    with folder.owned(), _until_signalled():
         listener = listen(settings.host, settings.port, allow_no_keys=plan.allow_no_keys)
         host, port = listener.getsockname()[:2]
         status = Status(market=plan.market, speed=plan.speed, horizons=plan.horizons)
@@ -104,7 +105,7 @@ class System:
     settings: Settings
     store: Store
     api: ApiState
-    _observers: list[Observer] = field(default_factory=list)
+    _watches: list[tuple[Runner, Observer]] = field(default_factory=list)
 
     async def run(self, stack: AsyncExitStack) -> None:
         """From connecting to the end."""
@@ -117,16 +118,18 @@ class System:
         bus = make_bus(self.settings)
         executor = ProcessExecutor(workers=1)
         stack.callback(executor.close)
-        async with asyncio.TaskGroup() as tasks:
-            live = [tasks.create_task(self._follow(feed, bus, executor)) for feed in feeds]
-            live.append(tasks.create_task(self._refresh_dashboard()))
-            try:
-                await self._until_done()
-            finally:
-                for task in live:
-                    task.cancel()
-        for observer in self._observers:
-            await observer.close()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                live = [tasks.create_task(self._follow(feed, bus, executor)) for feed in feeds]
+                live.append(tasks.create_task(self._refresh_dashboard()))
+                try:
+                    await self._until_done()
+                finally:
+                    for task in live:
+                        task.cancel()
+        finally:
+            for runner, observer in self._watches:
+                await observer.close(keep=runner.whole)
 
     async def _until_done(self) -> None:
         status = self.api.status
@@ -226,6 +229,7 @@ class System:
             told=told,
             publish=self.api.hub.publish,
             clock=plan.clock,
+            wall=feed.pace.wall,
             store=self.store,
             status=self.api.status,
             hold=feed.hold,
@@ -233,8 +237,7 @@ class System:
             every_bars=settings.snapshot_bars,
             as_of=caught_up.as_of,
         )
-        self._observers.append(observer)
-        return Runner(
+        runner = Runner(
             panel=panel,
             recorder=self.store.recorder,
             publish=self.api.hub.publish,
@@ -242,6 +245,8 @@ class System:
             wall=feed.pace.wall,
             observer=observer,
         )
+        self._watches.append((runner, observer))
+        return runner
 
     async def _refuse(self, rejected: Rejected) -> None:
         await refuse_candle(
@@ -268,6 +273,7 @@ class System:
         except CONNECTION_ERRORS as error:
             log.warning("the dashboard waits for the database", extra={"reason": str(error)})
 
+
 async def _consume(runner: Runner, bus: EventBus, subscribed: asyncio.Event) -> None:
     """Feed one panel with its ticks."""
     key = runner.panel.key
@@ -279,6 +285,30 @@ async def _consume(runner: Runner, bus: EventBus, subscribed: asyncio.Event) -> 
             )
             if ours and isinstance(event, CandleBatch):
                 await runner.on_candles(event)
+
+
+@contextmanager
+def _until_signalled() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end what runs within in good order: state kept, servers stopped."""
+    loop, task, asked = asyncio.get_running_loop(), asyncio.current_task(), []
+
+    def stop(number: signal.Signals) -> None:
+        asked.append(number)
+        if task is not None and len(asked) == 1:
+            say(f"stopping on {number.name}")
+            task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop, number)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not asked or task is None:
+            raise
+        task.uncancel()
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

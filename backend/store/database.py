@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from datetime import timedelta
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
 from domain.errors import StoreUnavailableError
+from domain.ports import Clock
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 WRITERS: Final = 4  # connections: the tick, its second transaction, training, one to spare
 READERS: Final = 8  # requests wait here for each other, never for or before a writer
 CONNECT_TIMEOUT_S: Final = 10.0
+RETRY_EVERY: Final = timedelta(seconds=1)  # wall time, while the server is away
 COMMAND_TIMEOUT_S: Final = 60.0  # above the longest statement of ours, a backfill's COPY
 
 # The server is gone, going, or not there yet: worth another try with the same data.
@@ -84,6 +92,16 @@ def reachable(url: str) -> Iterator[None]:
     except (*CONNECTION_ERRORS, asyncpg.PostgresError) as error:
         reason = " ".join(str(error).split()) or "no answer"
         raise StoreUnavailableError(f"cannot reach the database {redact(url)}: {reason}") from error
+
+
+async def patiently(write: Callable[[], Awaitable[T]], wall: Clock) -> T:
+    """Write, again and again while the database is away."""
+    while True:
+        try:
+            return await write()
+        except (StoreUnavailableError, *CONNECTION_ERRORS) as error:
+            log.warning("waiting for the database", extra={"reason": str(error)})
+            await wall.sleep(RETRY_EVERY)
 
 
 async def create_database(url: str, name: str, *, template: str | None = None) -> str:
