@@ -12,6 +12,7 @@ from domain.codec import pack, unpack
 from domain.events import (
     FeatureBatch,
     Floats,
+    Ints,
     LabelBatch,
     PredictionBatch,
     Role,
@@ -54,6 +55,7 @@ class Predictor:
         self._memory = Memory(horizon=horizon)
         self._skills: dict[Target, Skill] = {}
         self._first_ms: dict[Instrument, int] = {}
+        self._firsts: tuple[tuple[Instrument, ...], Ints] = ((), np.empty(0, dtype=np.int64))
 
     def seat(self, model: Model, role: Role) -> None:
         """Give `model` the role of member or challenger, replacing its earlier version."""
@@ -185,15 +187,19 @@ class Predictor:
 
     def _standing(self, batch: FeatureBatch) -> Standing:
         as_of_ms = to_ms(batch.as_of)
-        for instrument in batch.instruments:
-            self._first_ms.setdefault(instrument, as_of_ms)
-        first = np.array([self._first_ms[i] for i in batch.instruments], dtype=np.int64)
-        bars = (as_of_ms - first) // self.timeframe.ms + 1
+        bars = (as_of_ms - self._first(batch.instruments, as_of_ms)) // self.timeframe.ms + 1
         return Standing(
             made_at=self._clock.now(),
             bars=bars,
             no_skill=tuple(f"no_skill.{t}" for t in TARGETS if not self._serves_pool(t)),
         )
+
+    def _first(self, instruments: tuple[Instrument, ...], as_of_ms: int) -> Ints:
+        """When each was first seen; one tick's instruments are mostly the next one's."""
+        if instruments != self._firsts[0]:
+            first = [self._first_ms.setdefault(one, as_of_ms) for one in instruments]
+            self._firsts = (instruments, np.array(first, dtype=np.int64))
+        return self._firsts[1]
 
     def _pool_version(self, target: Target) -> str:
         composition = self._compositions[target]
@@ -233,3 +239,4 @@ class Predictor:
             interval.restore(document["intervals"][name])
         self._memory.restore(document["memory"])
         self._first_ms = {Instrument.parse(t): ms for t, ms in document["first_ms"].items()}
+        self._firsts = ((), np.empty(0, dtype=np.int64))

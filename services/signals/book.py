@@ -47,6 +47,8 @@ class SignalBook:
 
     def on_candles(self, batch: CandleBatch) -> Iterable[SignalBatch]:
         """Fill and close open signals by the candles of one tick."""
+        if not self._open:
+            return
         changed: dict[str, list[Signal]] = {"updated": [], "closed": []}
         rows = {instrument: row for row, instrument in enumerate(batch.instruments)}
         for key, signal in list(self._open.items()):
