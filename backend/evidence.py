@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 import asyncpg
 import numpy as np
 
+from backend.store.registry import Registry, Seat
 from domain.events import Floats, Ints, Target
 from domain.losses import LOSS_OF
 from domain.market import Horizon, from_ms
 from services.models.fitting import FitResult
 from services.scores.blocks import Dates
+from services.scores.promotion import Verdict
 
 _LIVE: Final = """
 SELECT (extract(epoch FROM as_of) * 1000)::bigint AS as_of_ms, instrument_id, model, {loss} AS loss
@@ -22,6 +24,10 @@ FROM ml_prediction_outcomes JOIN instruments USING (instrument_id)
 WHERE exchange = $1 AND timeframe = $2 AND horizon = $3 AND model = ANY($4::text[])
   AND role = ANY($5::text[]) AND origin = 'live' AND as_of >= $6 AND {loss} IS NOT NULL
 """
+
+COLD_START = "cold_start"  # the trigger of a decision
+LARGEST_DISAGREEMENT = 1.0  # of the two fits of a refresh: beyond it they are not one recipe
+COVERAGE = (0.5, 0.97)  # of 80 % quantiles on judged rows, before the intervals are adapted
 
 
 def dates_of(as_of_ms: Ints, losses: Sequence[Floats]) -> Dates:
@@ -129,3 +135,43 @@ def joined(parts: Sequence[Dates]) -> Dates:
         counts[at] = np.maximum(counts[at], part.counts)
         column += width
     return Dates(as_of_ms=times, losses=losses, counts=counts)
+
+
+def failed_guardrails(result: FitResult) -> list[str]:
+    """What forbids a fit whatever its losses are, in words."""
+    failed = []
+    if result.finite < 1.0:
+        failed.append(f"{1 - result.finite:.1%} of its forecasts are not finite")
+    if result.coverage is not None and not COVERAGE[0] <= result.coverage <= COVERAGE[1]:
+        failed.append(f"coverage {result.coverage:.2f}")
+    if result.disagreement is not None and result.disagreement > LARGEST_DISAGREEMENT:
+        failed.append(f"its two fits disagree by {result.disagreement:.2f}")
+    return failed
+
+
+def metrics_of(result: FitResult) -> dict[str, object]:
+    """Means over the judged rows, beside the baselines'."""
+    judged = result.judged
+    return {
+        "judged": {
+            "rows": len(judged.losses),
+            "loss": float(np.nanmean(judged.losses)),
+            "baselines": {
+                name: float(np.nanmean(losses)) for name, losses in judged.baseline_losses.items()
+            },
+        },
+        "coverage": result.coverage,
+        "disagreement": result.disagreement,
+    }
+
+
+async def failed_attempts(registry: Registry, seats: Sequence[Seat]) -> int:
+    """Cold starts of these seats that lifted nobody, since the last that did."""
+    failed, lifted = set(), [datetime.min.replace(tzinfo=UTC)]
+    for seat in seats:
+        for row in await registry.decisions(seat):
+            if row["verdict"] == Verdict.COLD_START:
+                lifted.append(row["decided_at"])
+            elif row["trigger"] == COLD_START:
+                failed.add(row["decided_at"])
+    return len([moment for moment in failed if moment > max(lifted)])

@@ -6,111 +6,50 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
-import numpy as np
-
-from backend.evidence import Trial, beside_seat, dates_of, holdout, joined, on_trial
-from backend.panel import Panel, SeatChange, training_interval
-from backend.settings import TrainingSettings
+from backend.evidence import (
+    COLD_START,
+    Trial,
+    beside_seat,
+    dates_of,
+    failed_attempts,
+    failed_guardrails,
+    holdout,
+    joined,
+    metrics_of,
+    on_trial,
+)
+from backend.learning_plan import Due, LearningPlan, Sitting
+from backend.panel import Panel, SeatChange
 from backend.store.registry import Decision as DecisionRow
 from backend.store.registry import ModelVersion, Seat
 from backend.store.tables import LABEL_SET
 from backend.training import ExamplesOrder, FitOrder, fit_from_store
 from backend.wiring import Store
-from domain.errors import ArtifactError, StoreUnavailableError, UnknownNameError
+from domain.errors import ArtifactError, StoreUnavailableError
 from domain.events import ModelEvent, Role, Target
 from domain.losses import BASELINES, deciding_loss
-from domain.market import Horizon, Timeframe, from_ms
+from domain.market import Horizon, from_ms
 from domain.ports import Clock, Executor
 from services.features.feature_set import OHLCV
 from services.models.artifacts import open_model
 from services.models.fitting import FitResult
-from services.models.recipes import RECIPES, Recipe
-from services.models.trainer import Trainer, TrainingRequest
+from services.models.recipes import Recipe
+from services.models.trainer import Trainer
 from services.predictions.rehearsal import rehearse
 from services.scores.blocks import Dates, block_means
-from services.scores.promotion import (
-    Decision,
-    Verdict,
-    judge_cold_start,
-    judge_refresh,
-)
+from services.scores.promotion import Decision, Verdict, judge_cold_start, judge_refresh
 
 log = logging.getLogger(__name__)
 
 RIVER = "river.direction"
-COLD_START = "cold_start"
 ALIASES = {"champion": Role.MEMBER, "challenger": Role.CHALLENGER}
 RIVER_RECORD = timedelta(days=90)  # of its trial that an attempt looks at
-LARGEST_DISAGREEMENT = 1.0  # of the two fits of a refresh: beyond it they are not one recipe
-COVERAGE = (0.5, 0.97)  # of 80 % quantiles on judged rows, before the intervals are adapted
 Report = Callable[[int, int], None]
 Emit = Callable[[object], None]
-
-
-class UnknownModelError(UnknownNameError):
-    """A kind that nobody can fit."""
-
-    noun = "model"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LearningPlan:
-    """What is fitted, how often, and from how much."""
-
-    recipes: tuple[Recipe, ...]
-    every: timedelta
-    delay: timedelta | None
-    minimum_rows: int
-    newest_rows: int
-    seed: int
-
-    @classmethod
-    def of(
-        cls,
-        settings: TrainingSettings,
-        timeframe: Timeframe,
-        *,
-        seed: int,
-        every: timedelta | None = None,
-    ) -> LearningPlan:
-        """The plan that the settings ask for.
-
-        Raises:
-            UnknownModelError: one of `training.kinds` does not exist.
-        """
-        known = {f"{kind}.{target}": recipe for (target, kind), recipe in RECIPES.items()}
-        for name in settings.kinds:
-            if name not in known:
-                raise UnknownModelError(name, known)
-        chosen = [known[name] for name in settings.kinds]
-        return cls(
-            recipes=tuple(_sized(recipe, settings.trees) for recipe in chosen),
-            every=every or training_interval(timeframe, settings.every_bars),
-            delay=timeframe.duration * settings.delay_bars,
-            minimum_rows=settings.minimum_rows,
-            newest_rows=settings.maximum_rows,
-            seed=seed,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Sitting:
-    """The version of a kind that has a role."""
-
-    version: int
-    role: Role
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Due:
-    """A training that is due at one horizon."""
-
-    horizon: int
-    request: TrainingRequest
 
 
 @dataclass(slots=True, kw_only=True)
@@ -195,7 +134,7 @@ class Learning:
     async def train(self, due: Sequence[Due], report: Report | None = None) -> None:
         """Fit every kind, decide, register, and schedule what takes a seat."""
         done, total = 0, len(due) * len(self.plan.recipes)
-        report = report or _unreported
+        report = report or (lambda _done, _total: None)
         report(done, total)
         for one in due:
             results: dict[str, FitResult] = {}
@@ -276,7 +215,9 @@ class Learning:
         versions: Mapping[str, int],
     ) -> None:
         """Kinds without a seat, tested together: those that beat the baseline begin."""
-        attempt = 1 + await self._failed_attempts(due.horizon, target)
+        kinds = {recipe.kind for recipe in self.plan.recipes}
+        seats = [self._seat_of(due.horizon, target, f"{kind}.{target}") for kind in sorted(kinds)]
+        attempt = 1 + await failed_attempts(self.store.registry, seats)
         dates, names = holdout(results), list(results)
         if target is Target.DIRECTION and (due.horizon, RIVER) not in self._seats:
             trial = await self._river_on_trial(due)
@@ -379,7 +320,7 @@ class Learning:
             n_train=result.n_train,
             n_effective=result.n_effective,
             n_trials=1,
-            metrics=_metrics(result),
+            metrics=metrics_of(result),
             environment=result.libraries,
             artifact_path=sha256,
             artifact_sha256=sha256,
@@ -440,18 +381,6 @@ class Learning:
             name=name,
         )
 
-    async def _failed_attempts(self, horizon: int, target: Target) -> int:
-        """Cold starts of the target that lifted nobody, since the last that did."""
-        names = {f"{recipe.kind}.{target}" for recipe in self.plan.recipes}
-        failed, lifted = set(), [datetime.min.replace(tzinfo=UTC)]
-        for name in sorted(names):
-            for row in await self.store.registry.decisions(self._seat_of(horizon, target, name)):
-                if row["verdict"] == Verdict.COLD_START:
-                    lifted.append(row["decided_at"])
-                elif row["trigger"] == COLD_START:
-                    failed.add(row["decided_at"])
-        return len([moment for moment in failed if moment > max(lifted)])
-
     def _tell(
         self, due: Due, kind: str, target: Target, model: str, version: str, detail: str
     ) -> None:
@@ -468,40 +397,3 @@ class Learning:
                 detail=detail,
             )
         )
-
-
-def failed_guardrails(result: FitResult) -> list[str]:
-    """What forbids a fit whatever its losses are, in words."""
-    failed = []
-    if result.finite < 1.0:
-        failed.append(f"{1 - result.finite:.1%} of its forecasts are not finite")
-    if result.coverage is not None and not COVERAGE[0] <= result.coverage <= COVERAGE[1]:
-        failed.append(f"coverage {result.coverage:.2f}")
-    if result.disagreement is not None and result.disagreement > LARGEST_DISAGREEMENT:
-        failed.append(f"its two fits disagree by {result.disagreement:.2f}")
-    return failed
-
-
-def _unreported(done: int, total: int) -> None:
-    """Nobody watches."""
-    del done, total
-
-
-def _metrics(result: FitResult) -> dict[str, object]:
-    """Means over the judged rows, beside the baselines'."""
-    judged = result.judged
-    return {
-        "judged": {
-            "rows": len(judged.losses),
-            "loss": float(np.nanmean(judged.losses)),
-            "baselines": {
-                name: float(np.nanmean(losses)) for name, losses in judged.baseline_losses.items()
-            },
-        },
-        "coverage": result.coverage,
-        "disagreement": result.disagreement,
-    }
-
-
-def _sized(recipe: Recipe, trees: int | None) -> Recipe:
-    return recipe if trees is None or recipe.kind == "logistic" else replace(recipe, trees=trees)

@@ -12,7 +12,8 @@ import asyncpg
 
 from backend.api.status import Status
 from backend.feed import Hold
-from backend.learning import Due, Learning
+from backend.learning import Learning
+from backend.learning_plan import Due
 from backend.panel import Panel, SeatChange
 from backend.runner import Publish
 from backend.store.database import patiently

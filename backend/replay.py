@@ -17,7 +17,8 @@ import orjson
 
 from backend.clock import VirtualClock
 from backend.executor import ProcessExecutor
-from backend.learning import Learning, LearningPlan
+from backend.learning import Learning
+from backend.learning_plan import LearningPlan
 from backend.panel import Panel, PanelKey
 from backend.progress import Progress
 from backend.report import ReportContext, build_report

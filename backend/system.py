@@ -19,7 +19,8 @@ from backend.api.state import ApiState
 from backend.api.status import Market, Status
 from backend.executor import ProcessExecutor
 from backend.feed import Feed, LiveEdge
-from backend.learning import Learning, LearningPlan
+from backend.learning import Learning
+from backend.learning_plan import LearningPlan
 from backend.observer import Observer
 from backend.panel import Panel, PanelKey
 from backend.runner import Runner

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend.evidence import dates_of, joined
-from backend.learning import failed_guardrails
+from backend.evidence import dates_of, failed_guardrails, joined
 from domain.events import Target
 from services.models.fitting import FitResult, FitTask, fit
 from services.models.recipes import RECIPES, Recipe

@@ -1,0 +1,80 @@
+"""What is fitted, how often, and from how much: the training settings, checked and resolved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from backend.panel import training_interval
+from backend.settings import TrainingSettings
+from domain.errors import UnknownNameError
+from domain.events import Role
+from domain.market import Timeframe
+from services.models.recipes import RECIPES, Recipe
+from services.models.trainer import TrainingRequest
+
+
+class UnknownModelError(UnknownNameError):
+    """A kind that nobody can fit."""
+
+    noun = "model"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearningPlan:
+    """What is fitted, how often, and from how much."""
+
+    recipes: tuple[Recipe, ...]
+    every: timedelta
+    delay: timedelta | None
+    minimum_rows: int
+    newest_rows: int
+    seed: int
+
+    @classmethod
+    def of(
+        cls,
+        settings: TrainingSettings,
+        timeframe: Timeframe,
+        *,
+        seed: int,
+        every: timedelta | None = None,
+    ) -> LearningPlan:
+        """The plan that the settings ask for.
+
+        Raises:
+            UnknownModelError: one of `training.kinds` does not exist.
+        """
+        known = {f"{kind}.{target}": recipe for (target, kind), recipe in RECIPES.items()}
+        for name in settings.kinds:
+            if name not in known:
+                raise UnknownModelError(name, known)
+        chosen = [known[name] for name in settings.kinds]
+        return cls(
+            recipes=tuple(_sized(recipe, settings.trees) for recipe in chosen),
+            every=every or training_interval(timeframe, settings.every_bars),
+            delay=timeframe.duration * settings.delay_bars,
+            minimum_rows=settings.minimum_rows,
+            newest_rows=settings.maximum_rows,
+            seed=seed,
+        )
+
+
+def _sized(recipe: Recipe, trees: int | None) -> Recipe:
+    return recipe if trees is None or recipe.kind == "logistic" else replace(recipe, trees=trees)
+
+
+@dataclass(frozen=True, slots=True)
+class Sitting:
+    """The version of a kind that has a role."""
+
+    version: int
+    role: Role
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """A training that is due at one horizon."""
+
+    horizon: int
+    request: TrainingRequest
