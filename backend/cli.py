@@ -250,8 +250,6 @@ def _settings(**flags: object) -> settings.Settings:
 def main() -> None:
     """Run the command line: 0 done, 2 a usage error, 1 any other failure with one line."""
     debug = "--debug" in sys.argv
-    if not debug:
-        sys.excepthook = _one_line  # of what nobody foresaw; Python then exits with 1
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
         code = app(args=arguments, prog_name="alphapulse", standalone_mode=False)
@@ -268,6 +266,9 @@ def main() -> None:
             traceback.print_exc()
         typer.echo(f"alphapulse: {cause}", err=True)
         code = 2 if isinstance(cause, UsageError) else 1
+    finally:
+        if not debug:  # typer puts a hook of its own
+            sys.excepthook = _one_line  # of what nobody foresaw; Python then exits with 1
     sys.exit(code or 0)
 
 

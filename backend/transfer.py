@@ -213,6 +213,7 @@ class _Sink:
             raise UsageError(f"{path}: write to a .parquet or a .csv file")
         self._path, self._names = path, names
         self._writer: Any = None
+        self._schema = pa.schema([])
 
     def __enter__(self) -> _Sink:
         return self
@@ -229,8 +230,9 @@ class _Sink:
             {name: _array([row[at] for row in rows], name) for at, name in enumerate(self._names)}
         )
         if self._writer is None:
+            self._schema = table.schema
             self._writer = self._open(table.schema)
-        self._writer.write_table(table.cast(self._writer.schema))
+        self._writer.write_table(table.cast(self._schema))
 
     def _open(self, schema: pa.Schema) -> Any:  # noqa: ANN401 - one of two writers
         if self._path.suffix == ".csv":

@@ -1,0 +1,143 @@
+"""The command line as a stranger uses it: exit codes, one line on stderr, folders that are odd."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DEAD = "postgresql://nobody:secret@127.0.0.1:1/none"
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), **more}
+
+
+def alphapulse(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-m", "backend", *arguments],
+        cwd=folder,
+        env=environment(**more),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def one_line(done: subprocess.CompletedProcess[str], code: int) -> str:
+    assert done.returncode == code, done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("alphapulse: ")
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("run", "--exchange", "binanse", "--symbols", "BTC/USDT"), "binance"),
+        (("demo", "--timeframes", "2h"), "unknown timeframe '2h'; known: 4h, 1h"),
+        (("demo", "--data", "nowhere"), "nowhere: no such folder"),
+        (("run", "--exchange", "binance"), "--symbols"),
+    ],
+)
+def test_a_usage_error_is_one_line_and_exit_2(
+    tmp_path: Path, arguments: tuple[str, ...], expected: str
+) -> None:
+    assert expected in one_line(alphapulse(tmp_path, *arguments), 2)
+    assert not (tmp_path / ".alphapulse").exists()
+
+
+def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        said = one_line(alphapulse(tmp_path, "demo", "--port", port), 2)
+    assert f"port {port}" in said
+
+
+def test_a_state_folder_of_another_version_is_refused(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / "version").write_text("99\n")
+    said = one_line(alphapulse(tmp_path, "demo", "--state", "state", "--port", "0"), 1)
+    assert "version '99'" in said
+
+
+def test_a_database_that_is_not_there_ends_the_start_with_one_line(tmp_path: Path) -> None:
+    done = alphapulse(tmp_path, "demo", "--port", "0", ALPHAPULSE_DATABASE_URL=DEAD)
+    said = one_line(done, 1)
+    assert "cannot reach the database" in said
+    assert "secret" not in said
+
+
+def test_an_exchange_that_cannot_be_reached_ends_the_start_with_one_line(tmp_path: Path) -> None:
+    done = alphapulse(
+        tmp_path,
+        *("run", "--exchange", "binance", "--symbols", "BTC/USDT", "--port", "0"),
+        ALPHAPULSE_EXCHANGE__BINANCE__REST_URL="http://127.0.0.1:1",
+    )
+    assert "no exchange can be reached" in one_line(done, 1)
+
+
+def candles(bars: int = 30) -> pd.DataFrame:
+    close = np.linspace(100.0, 110.0, bars)
+    return pd.DataFrame(
+        {
+            "timestamp": 1_700_002_800_000 + np.arange(bars) * 3_600_000,
+            "open": close,
+            "high": close + 1,
+            "low": close - 1,
+            "close": close,
+            "volume": 1.0,
+        }
+    )
+
+
+def test_import_uses_the_good_rows_and_names_the_others(tmp_path: Path, database_url: str) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    table = candles()
+    table.loc[5, "close"] = np.nan
+    table.loc[7, "low"] = -1.0
+    table.loc[9, "timestamp"] += 1_234
+    table = pd.concat([table, table.iloc[[20]]])
+    table.to_parquet(folder / "binance_AAA-USDT_1h.parquet")
+    (folder / "binance_BBB-USDT_1h.parquet").write_text("junk")
+    done = alphapulse(tmp_path, "import", "--data", "data", ALPHAPULSE_DATABASE_URL=database_url)
+    assert done.returncode == 0, done.stderr
+    assert "binance_BBB-USDT_1h.parquet" in done.stdout
+    assert "27 candles new or changed" in done.stdout
+    out = alphapulse(
+        tmp_path, "export", "candles", "--out", "c.csv", ALPHAPULSE_DATABASE_URL=database_url
+    )
+    assert out.returncode == 0, out.stderr
+    assert len(pd.read_csv(tmp_path / "c.csv")) == 27
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_demo_in_good_order(tmp_path: Path, number: signal.Signals) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "backend", "demo", "--port", "0", "--symbols", "BTC/USDT,ETH/USDT"],
+        cwd=tmp_path,
+        env=environment(ALPHAPULSE_HISTORY_BARS="200"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as demo:
+        assert demo.stdout is not None
+        assert any(line.startswith("ready:") for line in demo.stdout)
+        demo.send_signal(number)
+        said, errors = demo.communicate(timeout=60)
+    assert demo.returncode == 0, errors
+    assert f"stopping on {number.name}" in said
+    assert "Traceback" not in errors
+    assert not (tmp_path / ".alphapulse" / "postgres" / "postmaster.pid").exists()
