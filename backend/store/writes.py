@@ -123,7 +123,8 @@ class Planner:
 
 def _instruments_of(event: Any) -> Sequence[Instrument]:  # noqa: ANN401 - any event
     if isinstance(event, SignalBatch):
-        return [signal.instrument for signal in event.signals]
+        named = tuple(signal.instrument for signal in event.signals)
+        return event.instruments if named == event.instruments else named
     return () if isinstance(event, Skill) else event.instruments
 
 
