@@ -16,15 +16,21 @@ from backend.store.snapshots import Snapshot, load
 from backend.ticks import ticks
 from backend.wiring import Store
 from domain.events import CandleBatch, FeatureBatch
-from domain.market import Instrument, Timeframe, from_ms
+from domain.market import Instrument, Timeframe, from_ms, to_ms
 from domain.ports import Clock
 from services.features.feature_set import OHLCV
 from services.models.examples import SLACK
 
-CHUNK = 50  # ticks between two breaths of the event loop and two commits
+CHUNK = 200  # ticks between two commits
 ROOM = "panel"
 
 Report = Callable[[int, int], None]
+
+_TOUCHED = """
+SELECT DISTINCT symbol, as_of FROM ml_labels JOIN instruments USING (instrument_id)
+WHERE exchange = $1 AND timeframe = $2 AND horizon = $3 AND as_of > $4
+  AND direction_known_at <= $5 AND outcome IS NOT NULL
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +92,13 @@ async def recall(
         table = await store.history.feature_rows(
             instruments, key.timeframe, OHLCV.id, since=as_of - kept, until=as_of
         )
-        rooms.joiner.restore(feature_batches(table, key.exchange, key.timeframe))
+        touched = await store.readers.fetch(
+            _TOUCHED, key.exchange, key.timeframe.value, horizon, as_of - kept, as_of
+        )
+        rooms.joiner.restore(
+            feature_batches(table, key.exchange, key.timeframe),
+            [(Instrument(key.exchange, row["symbol"]), to_ms(row["as_of"])) for row in touched],
+        )
         pending = await store.history.pending_predictions(
             key.exchange, key.timeframe, horizon, after=as_of - kept
         )

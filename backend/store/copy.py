@@ -87,6 +87,43 @@ class _Field:
         return _Field(self.dtype, whole.view(np.uint8).reshape(-1, width), self.lengths, keep)
 
 
+def joined(batches: Sequence[Rows]) -> Rows:
+    """The rows of several batches of one table and the same columns, in their order."""
+    first = batches[0]
+    if len(batches) == 1:
+        return first
+    columns = {
+        name: _joined([(batch.columns[name], batch.count) for batch in batches])
+        for name in first.columns
+    }
+    return Rows(first.table, sum(batch.count for batch in batches), columns)
+
+
+def _joined(parts: Sequence[tuple[Any, int]]) -> Any:  # noqa: ANN401 - a column of any type
+    """One column of several; a value that all share stays one value."""
+    values = [value for value, _ in parts]
+    if not any(isinstance(value, np.ndarray | list | tuple) for value in values):
+        if all(value == values[0] for value in values):
+            return values[0]
+        if all(isinstance(value, datetime) for value in values):
+            moments = [_microseconds(value) for value in values]
+            repeated = np.repeat(moments, [count for _, count in parts])
+            return repeated.astype("datetime64[us]")
+    if all(isinstance(value, np.ndarray) for value in values):
+        masked = any(np.ma.isMaskedArray(value) for value in values)
+        return np.ma.concatenate(values) if masked else np.concatenate(values)  # type: ignore[no-untyped-call]  # numpy has no types for it
+    if any(isinstance(value, np.ndarray) for value in values):
+        return np.concatenate([np.broadcast_to(value, count) for value, count in parts])
+    spread: list[Any] = []
+    for value, count in parts:
+        spread += value if isinstance(value, list | tuple) else [value] * count
+    return spread
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - EPOCH) // (MILLISECOND / 1000)
+
+
 def message(parts: Iterable[bytes]) -> memoryview:
     """Encoded rows of one table as a whole COPY message."""
     return memoryview(b"".join((HEADER, *parts, TRAILER)))
@@ -129,7 +166,9 @@ def _float(values: Any, _count: int) -> _Field:  # noqa: ANN401 - a column of an
 
 def _time(values: Any, count: int) -> _Field:  # noqa: ANN401 - a column of any type
     if isinstance(values, datetime):
-        microseconds: Any = (values - EPOCH) // (MILLISECOND / 1000) - POSTGRES_EPOCH_MS * 1000
+        microseconds: Any = _microseconds(values) - POSTGRES_EPOCH_MS * 1000
+    elif values.dtype.kind == "M":
+        microseconds = values.astype(np.int64) - POSTGRES_EPOCH_MS * 1000
     else:
         microseconds = (values - POSTGRES_EPOCH_MS) * 1000
     return _number(">i8")(microseconds, count)

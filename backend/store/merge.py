@@ -14,7 +14,7 @@ from typing import Final
 import asyncpg
 import numpy as np
 
-from backend.store.copy import Rows, message
+from backend.store.copy import Rows, joined, message
 from backend.store.quarantine import set_aside
 from domain.events import Bools
 
@@ -33,7 +33,7 @@ async def append(connection: asyncpg.Connection, batches: Sequence[Rows]) -> Non
     first = batches[0]
     await connection.copy_to_table(
         first.table.name,
-        source=message([rows.encode() for rows in batches]),
+        source=message([joined(batches).encode()]),
         columns=list(first.columns),
         format="binary",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from typing import Any
 
@@ -24,7 +24,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 
-from backend.store.copy import Rows, decode, message
+from backend.store.copy import Rows, decode, joined, message
+from backend.store.tables import ml_predictions
 
 KINDS = Table(
     "kinds",
@@ -150,3 +151,26 @@ def test_rows_can_be_taken_and_described() -> None:
     )
     assert rows.describe(0)["word"] is None
     assert Rows(KINDS, 3, FULL).describe(2)["raw"] == "6162630000"
+
+
+def test_joined_batches_are_encoded_as_the_batches_one_after_another() -> None:
+    moment = datetime(2025, 1, 1, 12, 0, 0, 123_456, tzinfo=UTC)
+    batches = [
+        Rows(
+            ml_predictions,
+            2,
+            {
+                "instrument_id": np.array([number, number + 1]),
+                "horizon": 4,
+                "as_of": moment + number * timedelta(hours=1),
+                "made_at": moment,
+                "model": f"model {number}",
+                "version": ["a", "b"],
+                "p_up": np.array([0.5, np.nan]),
+                "members": None if number else b"{}",
+            },
+        )
+        for number in range(3)
+    ]
+
+    assert joined(batches).encode() == b"".join(batch.encode() for batch in batches)
