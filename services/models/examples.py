@@ -58,10 +58,21 @@ class ExampleJoiner:
             elif revision > kept.revision:
                 kept.features, kept.revision = batch.values[i], revision
 
-    def restore(self, batches: Iterable[FeatureBatch]) -> None:
-        """Take the stored batches of the last 2 × horizon + 24 candles, oldest first."""
+    def restore(
+        self, batches: Iterable[FeatureBatch], directions: Iterable[tuple[Instrument, int]] = ()
+    ) -> None:
+        """Continue from the record.
+
+        Args:
+            batches: stored ones of the last 2 × horizon + 24 candles, oldest first.
+            directions: instruments and closes (ms) whose direction was learnt already.
+        """
         for batch in batches:
             self.on_features(batch)
+        for instrument, as_of_ms in directions:
+            row = self._rows.get(as_of_ms, {}).get(instrument)
+            if row is not None:
+                row.direction_done = True
 
     def on_labels(self, batch: LabelBatch) -> tuple[Examples, Examples]:
         """What this batch makes known: (directions, whole labels).

@@ -105,9 +105,10 @@ def test_import_uses_the_good_rows_and_names_the_others(tmp_path: Path, database
     folder = tmp_path / "data"
     folder.mkdir()
     table = candles()
-    table.loc[5, "close"] = np.nan
-    table.loc[7, "low"] = -1.0
-    table.loc[9, "timestamp"] += 1_234
+    close, low, opened = (table[name].to_numpy().copy() for name in ("close", "low", "timestamp"))
+    close[5], low[7] = np.nan, -1.0
+    opened[9] += 1_234
+    table = table.assign(timestamp=opened, close=close, low=low)
     table = pd.concat([table, table.iloc[[20]]])
     table.to_parquet(folder / "binance_AAA-USDT_1h.parquet")
     (folder / "binance_BBB-USDT_1h.parquet").write_text("junk")

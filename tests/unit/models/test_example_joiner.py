@@ -149,6 +149,16 @@ def test_a_restored_joiner_pairs_what_the_first_would_have() -> None:
     assert np.array_equal(wholes.features, np.concatenate([b.values for b in batches]))
 
 
+def test_a_restored_joiner_does_not_give_a_direction_again() -> None:
+    joined = joiner()
+    batch = panel_batch(panel_features(2), hour=1, instruments=(BTC, ETH))
+    joined.restore([batch], [(ETH, BEGIN_MS + HOUR_MS)])
+
+    ended = joined.on_labels(label((BTC, 1, 5, 5), (ETH, 1, 3, 5)))
+
+    assert [pairs(part) for part in ended] == [[("BTC", 1)], [("BTC", 1), ("ETH", 1)]]
+
+
 def test_parts_are_concatenated_in_their_order() -> None:
     joined = joiner()
     joined.on_features(panel_batch(panel_features(2), hour=1, instruments=(BTC, ETH)))
