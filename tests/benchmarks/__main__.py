@@ -58,7 +58,7 @@ class Bench:
         return await latency.interference(*self.place, self.models, self.examples)
 
     async def retrain(self) -> list[Row]:
-        return await parts.retrain(self.examples)
+        return await parts.retrain(self.examples, self.size)
 
     async def wide(self) -> list[Row]:
         return [] if self.size is QUICK else await parts.one_wide_fit()

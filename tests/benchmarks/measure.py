@@ -76,7 +76,7 @@ QUICK = Size(
     store_ticks=10,
     subscribers=20,
     demo_instruments=(4,),
-    demo_seconds=25,
+    demo_seconds=20,
 )
 FULL = Size(
     ticks=80,
