@@ -26,7 +26,7 @@ from tests.scenarios.market import (
 )
 
 BARS = 1_500
-SEEN = 900  # candles before the future that is taken away or changed
+SEEN = 600  # candles before the future that is taken away or changed
 BOOSTERS = ("catboost.direction", "lightgbm.direction", "xgboost.direction")
 PRIORS = {*BASELINES[Target.DIRECTION], "pool.direction", "served"}
 CHANCE = 0.001  # for all models together
