@@ -22,13 +22,14 @@ from collectors.ccxt_exchange import CcxtExchange
 from collectors.pacing import Pace
 from collectors.recorded import Selection, choose, read_folder
 from collectors.simulated.instruments import default_symbols
-from domain.errors import ExchangeUnavailableError, UsageError
+from domain.errors import ExchangeUnavailableError, UnknownSymbolError, UsageError
 from domain.market import Timeframe
 
 log = logging.getLogger(__name__)
 
 SYNTHETIC = "simulated"
 INSTRUMENTS = 12
+LISTED = default_symbols(1_000)  # of the synthetic market
 TRAINING_BARS = 60
 HOLD_LIMIT = timedelta(seconds=3)
 
@@ -149,6 +150,9 @@ def _synthetic(plan: DemoPlan) -> _Market:
         raise UsageError("--exchange names recorded candles; pass --data with it")
     timeframes = _timeframes(plan.timeframes, Timeframe.H1)
     symbols = tuple(plan.symbols or default_symbols(INSTRUMENTS))
+    for symbol in symbols:
+        if symbol not in LISTED:
+            raise UnknownSymbolError(symbol, LISTED)
     return _Market(
         name=SYNTHETIC,
         symbols=symbols,

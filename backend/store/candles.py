@@ -9,6 +9,7 @@ the first version with its present values was stored.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -41,36 +42,28 @@ _NEW: Final = ", ".join(
 )
 _OLD: Final = _NEW.replace("EXCLUDED.", "kept.")
 
-# Most versions are the only one of a new candle, or what is stored already; what is left
-# after these two statements is compared.
-_ENTER: Final = f"""
-WITH single AS (
-    SELECT {_KEY}, min(position) AS position FROM staged_candles
-    GROUP BY {_KEY} HAVING count(*) = 1
-), entered AS (
-    INSERT INTO candles ({_KEY}, {_FACTS}, revision, known_at, row_hash)
-    SELECT {_KEY}, {_FACTS}, revision, known_at, row_hash
-    FROM staged_candles JOIN single USING ({_KEY}, position)
-    ON CONFLICT ({_KEY}) DO NOTHING RETURNING {_KEY}
-)
-SELECT position FROM single JOIN entered USING ({_KEY})
-"""  # noqa: S608 - names of ours
-_SETTLE: Final = """
-DELETE FROM staged_candles AS told USING candles AS stored
-WHERE (told.instrument_id, told.timeframe, told.open_time, told.row_hash)
-    = (stored.instrument_id, stored.timeframe, stored.open_time, stored.row_hash)
-    AND stored.known_at <= told.known_at AND stored.source <= told.source
+# OFFSET 0: one look into candles_pkey for each row, never a scan of the whole table.
+_FIND: Final = """
+SELECT position, stored.row_hash IS NULL AS fresh, stored.row_hash = told.row_hash
+    AND stored.known_at <= told.known_at AND stored.source <= told.source AS same
+FROM staged_candles AS told LEFT JOIN LATERAL (
+    SELECT row_hash, known_at, source FROM candles
+    WHERE instrument_id = told.instrument_id AND timeframe = told.timeframe
+        AND open_time = told.open_time
+    OFFSET 0
+) AS stored ON true
 """
 _MERGE: Final = f"""
 WITH touched AS (
-    SELECT {_KEY}, min(position) AS position FROM staged_candles GROUP BY {_KEY}
+    SELECT DISTINCT {_KEY} FROM staged_candles
 ), told AS (
-    SELECT {_STORED} FROM staged_candles
-    UNION ALL SELECT {_STORED} FROM candles JOIN touched USING ({_KEY})
-    UNION ALL SELECT {_STORED} FROM candle_revisions JOIN touched USING ({_KEY})
+    SELECT {_STORED}, position FROM staged_candles
+    UNION ALL SELECT {_STORED}, NULL FROM touched JOIN candles USING ({_KEY})
+    UNION ALL SELECT {_STORED}, NULL FROM touched JOIN candle_revisions USING ({_KEY})
 ), versions AS (
     SELECT DISTINCT ON ({_KEY}, row_hash) {_KEY}, close_time, {_CONTENT}, trades, event_time,
-        confirmed, row_hash, min(source) OVER same AS source, min(known_at) OVER same AS known_at
+        confirmed, row_hash, min(source) OVER same AS source, min(known_at) OVER same AS known_at,
+        min(position) OVER (PARTITION BY {_KEY}) AS position
     FROM told WINDOW same AS (PARTITION BY {_KEY}, row_hash)
 ), compared AS (
     SELECT *, (ARRAY[{_CONTENT}]
@@ -96,7 +89,7 @@ WITH touched AS (
     WHERE ({_OLD}) IS DISTINCT FROM ({_NEW})
 )
 SELECT position, ranked.revision
-FROM ranked JOIN touched USING ({_KEY}) LEFT JOIN candles AS before USING ({_KEY})
+FROM ranked LEFT JOIN candles AS before USING ({_KEY})
 WHERE highest AND (before.open, before.high, before.low, before.close, before.volume)
     IS DISTINCT FROM (ranked.open, ranked.high, ranked.low, ranked.close, ranked.volume)
 ORDER BY position
@@ -173,19 +166,41 @@ async def merge_versions(
     """
 
     async def enter(some: Rows) -> Ints:
-        await stage(connection, some)
         revisions = np.zeros(some.count, dtype=np.int64)
-        entered = await connection.fetch(_ENTER)
-        revisions[[row["position"] for row in entered]] = 1
-        await connection.execute(_SETTLE)
-        for position, revision in await connection.fetch(_MERGE):
-            revisions[position] = revision
+        new, known = await _find(connection, some)
+        if len(new):
+            await append(connection, [some.take(new)])
+            revisions[new] = 1
+        rest = np.setdiff1d(np.arange(some.count), np.concatenate([new, known]))
+        if len(rest):
+            await stage(connection, some.take(rest))
+            for position, revision in await connection.fetch(_MERGE):
+                revisions[rest[position]] = revision
         return revisions
 
     positions, distinct = _distinct(rows)
     revisions = np.zeros(rows.count, dtype=np.int64)
     revisions[positions] = await keep_good(connection, distinct, enter, received_at=received_at)
     return revisions
+
+
+async def _find(connection: asyncpg.Connection, rows: Rows) -> tuple[Ints, Ints]:
+    """Positions of the only versions of new candles, and of versions stored as they are."""
+    await stage(connection, rows)
+    found = await connection.fetch(_FIND)
+    keys = _keys(rows)
+    times = Counter(keys)
+    fresh = [row["position"] for row in found if row["fresh"]]
+    new = [position for position in fresh if times[keys[position]] == 1]
+    return _ints(new), _ints([row["position"] for row in found if row["same"]])
+
+
+def _keys(rows: Rows) -> list[tuple[int, str, int]]:
+    timeframes = rows.columns["timeframe"]
+    if isinstance(timeframes, str):
+        timeframes = [timeframes] * rows.count
+    numbers, opened = (rows.columns[name].tolist() for name in ("instrument_id", "open_time"))
+    return list(zip(numbers, timeframes, opened, strict=True))
 
 
 def version_rows(told: Sequence[Candle], ids: Ints, known_at: datetime) -> Rows:
@@ -288,14 +303,9 @@ def version_hashes(told: _Told) -> list[bytes]:
 
 def _distinct(rows: Rows) -> tuple[Ints, Rows]:
     """One row of each version, with the least source and time of its repetitions."""
-    timeframes = rows.columns["timeframe"]
-    if isinstance(timeframes, str):
-        timeframes = [timeframes] * rows.count
-    names = ("instrument_id", "open_time", "known_at")
-    numbers, opened, known = (rows.columns[name].tolist() for name in names)
-    sources = list(rows.columns["source"])
+    known, sources = rows.columns["known_at"].tolist(), list(rows.columns["source"])
     chosen: dict[tuple[Any, ...], int] = {}
-    versions = zip(numbers, timeframes, opened, rows.columns["row_hash"], strict=True)
+    versions = zip(_keys(rows), rows.columns["row_hash"], strict=True)
     for position, version in enumerate(versions):
         first = chosen.setdefault(version, position)
         known[first] = min(known[first], known[position])
