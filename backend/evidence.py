@@ -15,7 +15,7 @@ from domain.events import Floats, Ints, Target
 from domain.losses import LOSS_OF
 from domain.market import Horizon, from_ms
 from services.models.fitting import FitResult
-from services.scores.blocks import Dates
+from services.scores.blocks import HORIZONS_PER_BLOCK, Dates
 from services.scores.promotion import Verdict
 
 _LIVE: Final = """
@@ -25,6 +25,7 @@ WHERE exchange = $1 AND timeframe = $2 AND horizon = $3 AND model = ANY($4::text
   AND role = ANY($5::text[]) AND origin = 'live' AND as_of >= $6 AND {loss} IS NOT NULL
 """
 
+SHADOW_BLOCKS = 30  # of a trial, before it speaks louder than the holdout
 COLD_START = "cold_start"  # the trigger of a decision
 LARGEST_DISAGREEMENT = 1.0  # of the two fits of a refresh: beyond it they are not one recipe
 COVERAGE = (0.5, 0.97)  # of 80 % quantiles on judged rows, before the intervals are adapted
@@ -117,10 +118,39 @@ async def on_trial(
     )
 
 
-def joined(parts: Sequence[Dates]) -> Dates:
-    """Several comparisons with the same reference: its column once, then one of each part.
+async def cold_start_evidence(
+    pool: asyncpg.Pool,
+    results: Mapping[str, FitResult],
+    trial: Trial,
+    *,
+    since: datetime,
+    beside: Sequence[str],
+) -> tuple[Dates, list[str]]:
+    """Baseline in column 0, then each kind that asks for a seat, and their names.
 
-    A date's reference is the mean of what the parts that have the date say of it.
+    A kind that has been on trial is judged by what it said live, its refits continuing its
+    shadow; one that has not, by the locked holdout. Those `beside` have no fit, only a trial.
+    """
+    baseline = best_baseline(next(iter(results.values())))
+    enough = SHADOW_BLOCKS * HORIZONS_PER_BLOCK * trial.horizon.steps
+    fresh, parts, names = dict(results), list[Dates](), list[str]()
+    for name in (*results, *beside):
+        dates = await on_trial(pool, name, baseline, trial, since=since)
+        if len(dates.as_of_ms) >= enough or (name in beside and len(dates.as_of_ms)):
+            parts.append(dates)
+            names.append(name)
+            fresh.pop(name, None)
+    if fresh:
+        parts.insert(0, holdout(fresh))
+        names = [*fresh, *names]
+    return joined(parts), names
+
+
+def joined(parts: Sequence[Dates]) -> Dates:
+    """Several comparisons with the same reference: its column once, then those of each part.
+
+    The parts may have judged other rows of a date. What counts is each one's difference from
+    its own reference, so that is what is laid against the first part's reference.
     """
     times = np.unique(np.concatenate([part.as_of_ms for part in parts]))
     columns = sum(part.losses.shape[1] - 1 for part in parts)
@@ -131,7 +161,8 @@ def joined(parts: Sequence[Dates]) -> Dates:
         at = np.searchsorted(times, part.as_of_ms)
         width = part.losses.shape[1] - 1
         losses[at, 0] = np.where(np.isnan(losses[at, 0]), part.losses[:, 0], losses[at, 0])
-        losses[at[:, None], np.arange(column, column + width)] = part.losses[:, 1:]
+        difference = part.losses[:, :1] - part.losses[:, 1:]
+        losses[at[:, None], np.arange(column, column + width)] = losses[at, :1] - difference
         counts[at] = np.maximum(counts[at], part.counts)
         column += width
     return Dates(as_of_ms=times, losses=losses, counts=counts)

@@ -14,13 +14,11 @@ from backend.evidence import (
     COLD_START,
     Trial,
     beside_seat,
+    cold_start_evidence,
     dates_of,
     failed_attempts,
     failed_guardrails,
-    holdout,
-    joined,
     metrics_of,
-    on_trial,
 )
 from backend.learning_plan import Due, LearningPlan, Sitting
 from backend.panel import Panel, SeatChange
@@ -40,14 +38,14 @@ from services.models.fitting import FitResult
 from services.models.recipes import Recipe
 from services.models.trainer import Trainer
 from services.predictions.rehearsal import rehearse
-from services.scores.blocks import Dates, block_means
+from services.scores.blocks import block_means
 from services.scores.promotion import Decision, Verdict, judge_cold_start, judge_refresh
 
 log = logging.getLogger(__name__)
 
 RIVER = "river.direction"
 ALIASES = {"champion": Role.MEMBER, "challenger": Role.CHALLENGER}
-RIVER_RECORD = timedelta(days=90)  # of its trial that an attempt looks at
+RECORD = timedelta(days=90)  # of a trial that an attempt looks at
 Report = Callable[[int, int], None]
 Emit = Callable[[object], None]
 
@@ -218,14 +216,17 @@ class Learning:
         kinds = {recipe.kind for recipe in self.plan.recipes}
         seats = [self._seat_of(due.horizon, target, f"{kind}.{target}") for kind in sorted(kinds)]
         attempt = 1 + await failed_attempts(self.store.registry, seats)
-        dates, names = holdout(results), list(results)
-        if target is Target.DIRECTION and (due.horizon, RIVER) not in self._seats:
-            trial = await self._river_on_trial(due)
-            if len(trial.as_of_ms):
-                dates, names = joined([dates, trial]), [*names, RIVER]
+        river = target is Target.DIRECTION and (due.horizon, RIVER) not in self._seats
+        trial = self._trial(due, target)
+        dates, names = await cold_start_evidence(
+            self.store.readers,
+            results,
+            trial,
+            since=due.request.as_of - RECORD,
+            beside=[RIVER] if river else [],
+        )
         failed = {name: failed_guardrails(result) for name, result in results.items()}
-        horizon = Horizon(self.panel.key.timeframe, due.horizon)
-        decision = judge_cold_start(dates, horizon, names, attempt, failed)
+        decision = judge_cold_start(dates, trial.horizon, names, attempt, failed)
         roles = {
             name: Role.MEMBER if name in decision.models else Role.CHALLENGER for name in results
         }
@@ -238,16 +239,6 @@ class Learning:
             self._tell(due, kind, target, name, str(versions[name]), decision.words)
         if RIVER in decision.models:
             self._seat_river(due, decision)
-
-    async def _river_on_trial(self, due: Due) -> Dates:
-        """River's own record: it learns as it goes, so what it said was out of sample."""
-        return await on_trial(
-            self.store.readers,
-            RIVER,
-            "class_prior.direction",
-            self._trial(due, Target.DIRECTION),
-            since=due.request.as_of - RIVER_RECORD,
-        )
 
     def _seat_river(self, due: Due, decision: Decision) -> None:
         rooms = self.panel.rooms[due.horizon]
