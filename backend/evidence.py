@@ -15,7 +15,7 @@ from domain.events import Floats, Ints, Target
 from domain.losses import LOSS_OF
 from domain.market import Horizon, from_ms
 from services.models.fitting import FitResult
-from services.scores.blocks import HORIZONS_PER_BLOCK, Dates
+from services.scores.blocks import Dates
 from services.scores.promotion import Verdict
 
 _LIVE: Final = """
@@ -25,7 +25,6 @@ WHERE exchange = $1 AND timeframe = $2 AND horizon = $3 AND model = ANY($4::text
   AND role = ANY($5::text[]) AND origin = 'live' AND as_of >= $6 AND {loss} IS NOT NULL
 """
 
-SHADOW_BLOCKS = 30  # of a trial, before it speaks louder than the holdout
 COLD_START = "cold_start"  # the trigger of a decision
 LARGEST_DISAGREEMENT = 1.0  # of the two fits of a refresh: beyond it they are not one recipe
 COVERAGE = (0.5, 0.97)  # of 80 % quantiles on judged rows, before the intervals are adapted
@@ -128,22 +127,30 @@ async def cold_start_evidence(
 ) -> tuple[Dates, list[str]]:
     """Baseline in column 0, then each kind that asks for a seat, and their names.
 
-    A kind that has been on trial is judged by what it said live, its refits continuing its
-    shadow; one that has not, by the locked holdout. Those `beside` have no fit, only a trial.
+    A kind is judged by what it said live, its refits continuing its shadow, up to the blocks
+    that its newest fit did not see; on those, by that fit. Those `beside` have only a record.
     """
     baseline = best_baseline(next(iter(results.values())))
-    enough = SHADOW_BLOCKS * HORIZONS_PER_BLOCK * trial.horizon.steps
-    fresh, parts, names = dict(results), list[Dates](), list[str]()
+    judged = holdout(results)
+    parts, names = list[Dates](), list[str]()
     for name in (*results, *beside):
         dates = await on_trial(pool, name, baseline, trial, since=since)
-        if len(dates.as_of_ms) >= enough or (name in beside and len(dates.as_of_ms)):
+        if name in results:
+            dates = continued(dates, judged, 1 + list(results).index(name))
+        if len(dates.as_of_ms):
             parts.append(dates)
             names.append(name)
-            fresh.pop(name, None)
-    if fresh:
-        parts.insert(0, holdout(fresh))
-        names = [*fresh, *names]
     return joined(parts), names
+
+
+def continued(record: Dates, judged: Dates, column: int) -> Dates:
+    """A record up to the first judged date, and from there on column `column` of `judged`."""
+    before = record.as_of_ms < judged.as_of_ms.min(initial=np.iinfo(np.int64).max)
+    return Dates(
+        as_of_ms=np.concatenate([record.as_of_ms[before], judged.as_of_ms]),
+        losses=np.concatenate([record.losses[before], judged.losses[:, [0, column]]]),
+        counts=np.concatenate([record.counts[before], judged.counts]),
+    )
 
 
 def joined(parts: Sequence[Dates]) -> Dates:

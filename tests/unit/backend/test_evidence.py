@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend.evidence import dates_of, failed_guardrails, joined
+from backend.evidence import continued, dates_of, failed_guardrails, joined
 from domain.events import Target
 from services.models.fitting import FitResult, FitTask, fit
 from services.models.recipes import RECIPES, Recipe
@@ -76,3 +76,13 @@ def test_each_guardrail_is_named(fitted: FitResult, changes: dict[str, Any], wor
     (failed,) = failed_guardrails(replace(fitted, **changes))
 
     assert word in failed
+
+
+def test_a_record_is_continued_by_the_newest_fit_from_its_first_judged_date() -> None:
+    record = dates_of(np.array([1, 2, 3]), [np.full(3, 1.0), np.full(3, 2.0)])
+    judged = dates_of(np.array([3, 4]), [np.full(2, 1.0), np.full(2, 7.0), np.full(2, 0.5)])
+
+    whole = continued(record, judged, 2)
+
+    assert whole.as_of_ms.tolist() == [1, 2, 3, 4]
+    assert whole.losses[:, 1].tolist() == [2.0, 2.0, 0.5, 0.5]
