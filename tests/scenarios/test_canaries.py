@@ -171,3 +171,29 @@ def test_what_was_said_is_the_same_before_a_shock(
     ((last,),) = truncated_run.rows("SELECT max(as_of) FROM ml_features_ohlcv")
 
     assert shocked_run.rows(SAID[kind], last) == planted_run.rows(SAID[kind], last)
+
+
+@pytest.mark.canaries
+@pytest.mark.parametrize("seed", range(10))
+def test_noise_of_any_seed_tells_no_side(
+    replay: Callable[[str, list[CandleSeries]], Run], seed: int
+) -> None:
+    run = replay(f"noise_{seed}", noise(BARS, seed=seed))
+    found = asyncio.run(aucs(run.url, hourly(HORIZON)))
+    sides = asyncio.run(side_skills(run.url, hourly(HORIZON)))
+
+    p_values = {name: auc.p for name, auc in found.items() if name not in PRIORS}
+    assert holm_rejects(p_values, CHANCE / 10) == set(), found
+    assert run.rows("SELECT count(*) FROM trading_signals WHERE side <> 'flat'") == [(0,)]
+    assert max(skill.skill for skill in sides.values()) < 0.01
+
+
+@pytest.mark.canaries
+@pytest.mark.parametrize("seed", range(10))
+def test_the_signal_of_any_seed_is_found(
+    replay: Callable[[str, list[CandleSeries]], Run], seed: int
+) -> None:
+    run = replay(f"planted_{seed}", planted(BARS, seed=seed))
+    found = asyncio.run(aucs(run.url, hourly(HORIZON)))
+
+    assert all(found[name].value > 0.55 and found[name].p < CHANCE for name in BOOSTERS)
