@@ -64,7 +64,8 @@ class _Market:
 
 async def run_demo(plan: DemoPlan, settings: Settings) -> None:
     """Run until interrupted, or for as long as was asked."""
-    market = _recorded(plan) if plan.data else _synthetic(plan)
+    history = settings.history_bars
+    market = _recorded(plan, history) if plan.data else _synthetic(plan, history)
     for note in market.notes:
         say(note)
     clock = ExchangeClock(datetime.now(UTC), speed=plan.speed)
@@ -145,7 +146,7 @@ async def _keep_time(process: SimulatedProcess, clock: ExchangeClock) -> None:
         ended = not running
 
 
-def _synthetic(plan: DemoPlan) -> _Market:
+def _synthetic(plan: DemoPlan, history: int) -> _Market:
     if plan.exchange not in (None, SYNTHETIC):
         raise UsageError("--exchange names recorded candles; pass --data with it")
     timeframes = _timeframes(plan.timeframes, Timeframe.H1)
@@ -161,12 +162,12 @@ def _synthetic(plan: DemoPlan) -> _Market:
             *("--seed", str(plan.seed), "--signal", str(plan.signal)),
             *("--timeframe", min(timeframes, key=lambda one: one.ms).value),
             *("--symbols", ",".join(symbols)),
-            *_playing(plan),
+            *_playing(plan, history),
         ),
     )
 
 
-def _recorded(plan: DemoPlan) -> _Market:
+def _recorded(plan: DemoPlan, history: int) -> _Market:
     if plan.data is None:
         raise UsageError("--data names no folder")
     wanted = _timeframes(plan.timeframes, None)
@@ -180,7 +181,7 @@ def _recorded(plan: DemoPlan) -> _Market:
     arguments = [
         *("--data", str(plan.data), "--exchange", selection.exchange),
         *("--timeframe", selection.timeframe.value, "--symbols", ",".join(symbols)),
-        *_playing(plan),
+        *_playing(plan, history),
     ]
     if plan.since:
         arguments += ["--from", plan.since.isoformat()]
@@ -203,8 +204,9 @@ def _notes(selection: Selection) -> tuple[str, ...]:
     return (chosen, *selection.left_out)
 
 
-def _playing(plan: DemoPlan) -> tuple[str, ...]:
-    return ("--speed", str(plan.speed), "--port", "0", "--held")
+def _playing(plan: DemoPlan, history: int) -> tuple[str, ...]:
+    pace = ("--speed", str(plan.speed), "--history", str(history))
+    return (*pace, "--port", "0", "--held")
 
 
 def _timeframes(texts: list[str] | None, default: Timeframe | None) -> tuple[Timeframe, ...]:
