@@ -49,7 +49,7 @@ class LearningPlan:
         for name in settings.kinds:
             if name not in known:
                 raise UnknownModelError(name, known)
-        chosen = [known[name] for name in settings.kinds]
+        chosen = [recipe for name, recipe in known.items() if name in settings.kinds]
         return cls(
             recipes=tuple(_sized(recipe, settings.trees) for recipe in chosen),
             every=every or training_interval(timeframe, settings.every_bars),

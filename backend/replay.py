@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +19,7 @@ import orjson
 from backend.clock import VirtualClock
 from backend.executor import ProcessExecutor
 from backend.learning import Learning
-from backend.learning_plan import LearningPlan
+from backend.learning_plan import Due, LearningPlan
 from backend.panel import Panel, PanelKey
 from backend.progress import Progress
 from backend.report import ReportContext, build_report
@@ -124,27 +125,42 @@ class Replay:
         return await self._report(panel, series, candles, seconds)
 
     async def _play(self, panel: Panel, learning: Learning, batches: Sequence[CandleBatch]) -> None:
-        since = self._plan.since
+        """The ticks in turn: some are written while the next are computed."""
         with Progress("replay", len(batches)) as progress:
-            for number, batch in enumerate(batches, start=1):
-                live = since is None or batch.as_of >= since
-                # Before `--from` the clock stands at `--from`: those candles are history.
-                self._clock.set(batch.as_of if live or since is None else since)
-                panel.seat_due(batch.as_of)
-                hot, _ = panel.hot.run(batch)
-                cold, _ = panel.cold.run(batch, *hot)
-                self._events += [batch, *kept([*hot, *cold])]
-                due = learning.due(batch.as_of)
-                if due or number % TICKS_PER_COMMIT == 0 or number == len(batches):
-                    await self._flush()
-                    progress.report(number)
+            done = 0
+            while done < len(batches):
+                chunk = batches[done : done + TICKS_PER_COMMIT]
+                (played, due), _ = await asyncio.gather(
+                    asyncio.to_thread(self._advance, panel, learning, chunk), self._written()
+                )
+                done += played
                 if due:
+                    await self._written()
                     await learning.train(due)
-            await self._flush()
+                progress.report(done)
+            await self._written()
 
-    async def _flush(self) -> None:
+    def _advance(
+        self, panel: Panel, learning: Learning, batches: Sequence[CandleBatch]
+    ) -> tuple[int, list[Due]]:
+        """Play ticks up to one that makes a training due: how many, and the training."""
+        since = self._plan.since
+        for number, batch in enumerate(batches, start=1):
+            live = since is None or batch.as_of >= since
+            # Before `--from` the clock stands at `--from`: those candles are history.
+            self._clock.set(batch.as_of if live or since is None else since)
+            panel.seat_due(batch.as_of)
+            hot, _ = panel.hot.run(batch)
+            cold, _ = panel.cold.run(batch, *hot)
+            self._events += [batch, *kept([*hot, *cold])]
+            if due := learning.due(batch.as_of):
+                return number, due
+        return len(batches), []
+
+    def _written(self) -> Awaitable[object]:
+        """The commit of all that has happened up to this call."""
         events, self._events[:] = list(self._events), []
-        await self._store.recorder.commit_tick(events, published_at=self._clock.now())
+        return self._store.recorder.commit_tick(events, published_at=self._clock.now())
 
     async def _report(
         self,

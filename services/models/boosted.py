@@ -46,7 +46,7 @@ def fit_direction(
         recipe=recipe,
         seed=seed,
     )
-    payload = ENGINES[recipe.kind].train(task)
+    (payload,) = ENGINES[recipe.kind].train(task)
     return _bundle(recipe, horizon, columns, {"classes": payload})
 
 
@@ -93,7 +93,7 @@ def fit_volatility(
         seed=seed,
     )
     engine = ENGINES[recipe.kind]
-    payload = engine.train(task)
+    (payload,) = engine.train(task)
     left = residual - engine.load(payload)(inputs)
     bias = float(np.average(np.exp(left), weights=weights))
     fitted = {"coefficients": coefficients.tolist(), "bias": bias}
@@ -107,19 +107,17 @@ def fit_quantiles(
     table = Table.of(examples)
     ratio = examples.log_return / table.ewma_sigma(horizon)
     sample = Sample(table.select(columns), ratio, examples.uniqueness).usable()
-    tasks = {
-        f"q{round(100 * level)}": Task(
-            inputs=sample.inputs,
-            answers=sample.answers,
-            weights=sample.weights,
-            objective="quantile",
-            level=level,
-            recipe=recipe,
-            seed=seed,
-        )
-        for level in QUANTILE_LEVELS
-    }
-    payloads = {name: ENGINES[recipe.kind].train(task) for name, task in tasks.items()}
+    task = Task(
+        inputs=sample.inputs,
+        answers=sample.answers,
+        weights=sample.weights,
+        objective="quantile",
+        levels=QUANTILE_LEVELS,
+        recipe=recipe,
+        seed=seed,
+    )
+    names = [f"q{round(100 * level)}" for level in QUANTILE_LEVELS]
+    payloads = dict(zip(names, ENGINES[recipe.kind].train(task), strict=True))
     return _bundle(recipe, horizon, columns, payloads)
 
 

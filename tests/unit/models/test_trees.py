@@ -33,10 +33,12 @@ def trained(objective: str, *, unknown: float) -> bytes:
         answers=answers,
         weights=np.ones(len(table)),
         objective=objective,
+        levels=(0.5,),
         recipe=RECIPES[Target.DIRECTION, "lightgbm"],
         seed=3,
     )
-    return ENGINES["lightgbm"].train(task)
+    (model,) = ENGINES["lightgbm"].train(task)
+    return model
 
 
 @pytest.mark.parametrize("objective", ["classes", "mean", "quantile"])
