@@ -35,21 +35,11 @@ class Memory:
         self._said: dict[int, Said] = {}
 
     def keep(self, as_of_ms: int, said: Said) -> None:
-        """Remember a tick; instruments that come late join those already there."""
+        """Remember a tick, or add to it: other forecasts, and instruments that come late."""
         earlier = self._said.get(as_of_ms)
         self._said[as_of_ms] = _joined(earlier, said) if earlier else said
         while len(self._said) > self._capacity:
             del self._said[min(self._said)]
-
-    def at(self, as_of_ms: int) -> Said:
-        return self._said[as_of_ms]
-
-    def extend(self, as_of_ms: int, forecasts: Mapping[str, Floats]) -> None:
-        """Add what was forecast after publishing to the tick at `as_of_ms`."""
-        said = self._said[as_of_ms]
-        self._said[as_of_ms] = Said(
-            instruments=said.instruments, forecasts={**said.forecasts, **forecasts}
-        )
 
     def judged_by(self, labels: LabelBatch) -> list[tuple[dict[str, Floats], Ints]]:
         """Per close time: the forecasts, and the positions in `labels` that judge their rows."""
@@ -87,13 +77,19 @@ class Memory:
 
 
 def _joined(earlier: Said, later: Said) -> Said:
-    new = np.array([i not in set(earlier.instruments) for i in later.instruments], dtype=bool)
-    shared = earlier.forecasts.keys() & later.forecasts.keys()
-    return Said(
-        instruments=earlier.instruments
-        + tuple(i for i, is_new in zip(later.instruments, new, strict=True) if is_new),
-        forecasts={
-            name: np.concatenate([earlier.forecasts[name], later.forecasts[name][new]])
-            for name in shared
-        },
-    )
+    """Both; NaN where an instrument has no such forecast, the earlier where both have one."""
+    if earlier.instruments == later.instruments:
+        return Said(
+            instruments=earlier.instruments, forecasts={**later.forecasts, **earlier.forecasts}
+        )
+    new = tuple(one for one in later.instruments if one not in set(earlier.instruments))
+    whole = Said(instruments=earlier.instruments + new, forecasts={})
+    forecasts: dict[str, Floats] = {}
+    for said in (earlier, later):
+        rows = whole.rows(said.instruments)
+        for name, values in said.forecasts.items():
+            if name not in forecasts:
+                forecasts[name] = np.full((len(whole.instruments), *values.shape[1:]), np.nan)
+            unsaid = np.isnan(forecasts[name][rows].reshape(len(rows), -1)).all(axis=1)
+            forecasts[name][rows[unsaid]] = values[unsaid]
+    return Said(instruments=whole.instruments, forecasts=forecasts)

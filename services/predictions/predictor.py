@@ -53,6 +53,7 @@ class Predictor:
         self._calibration = Recalibration()
         self._intervals = {"pool": ConformalQuantiles(), "baseline": ConformalQuantiles()}
         self._memory = Memory(horizon=horizon)
+        self._answered: dict[str, Floats] = {}  # the forecasts of the newest batch
         self._skills: dict[Target, Skill] = {}
         self._first_ms: dict[Instrument, int] = {}
         self._firsts: tuple[tuple[Instrument, ...], Ints] = ((), np.empty(0, dtype=np.int64))
@@ -86,6 +87,7 @@ class Predictor:
         blend = self._blend(forecasts)
         standing = self._standing(batch)
         forecasts |= {f"pool.{target}": blend.pooled[target] for target in TARGETS}
+        self._answered = forecasts
         self._memory.keep(
             to_ms(batch.as_of), Said(instruments=batch.instruments, forecasts=forecasts)
         )
@@ -94,15 +96,17 @@ class Predictor:
         yield self._champion(batch, blend, standing)
 
     def on_features_published(self, batch: FeatureBatch) -> Iterable[PredictionBatch]:
-        """After publishing: the rows of members, pools and challengers."""
-        as_of_ms = to_ms(batch.as_of)
-        said = dict(self._memory.at(as_of_ms).forecasts)
+        """After publishing: the rows of members, pools and challengers.
+
+        `batch` is the one that `on_features` answered last: a tick, or what came late for it.
+        """
+        said = self._answered
         rest = {
             name: seat.model.predict(batch)
             for name, seat in self.seats().items()
             if name not in said
         }
-        self._memory.extend(as_of_ms, rest)
+        self._memory.keep(to_ms(batch.as_of), Said(instruments=batch.instruments, forecasts=rest))
         standing = self._standing(batch)
         voted = set(self._compositions[Target.DIRECTION].seats) & set(said)
         for name, values in (said | rest).items():

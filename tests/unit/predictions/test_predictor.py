@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import numpy as np
@@ -259,3 +259,34 @@ def test_a_restored_predictor_says_the_same_to_the_bit() -> None:
 
         assert ours.quantiles.tobytes() == theirs.quantiles.tobytes()
         assert ours.degraded == theirs.degraded
+
+
+def test_an_instrument_that_comes_late_for_a_tick_has_rows_and_lessons_of_its_own() -> None:
+    early, late = Room(), Room()
+    for room in (early, late):
+        room.predictor.seat(direction("river.direction", 0.1, 0.1, 0.8), Role.CHALLENGER)
+        room.predictor.seat(direction("xgboost.direction", 0.2, 0.1, 0.7), Role.MEMBER)
+    tick = features(5)
+    parts = [
+        replace(
+            tick,
+            instruments=(instrument,),
+            values=tick.values[row : row + 1],
+            coverage=tick.coverage[row : row + 1],
+            revision=tick.revision[row : row + 1],
+            candle_revision=tick.candle_revision[row : row + 1],
+        )
+        for row, instrument in enumerate(tick.instruments)
+    ]
+
+    whole = [*early.predictor.on_features(tick), *early.predictor.on_features_published(tick)]
+    first, second = (
+        [*late.predictor.on_features(part), *late.predictor.on_features_published(part)]
+        for part in parts
+    )
+    for room in (early, late):
+        list(room.predictor.on_labels(labels(5, outcome=1)))
+
+    assert [(one.model, len(one)) for one in first] == [(one.model, 1) for one in whole]
+    assert [(one.model, one.instruments) for one in second] == [(one.model, (ETH,)) for one in whole]
+    assert late.predictor.snapshot() == early.predictor.snapshot()
