@@ -52,8 +52,7 @@ LEFT JOIN LATERAL (
 WHERE m.horizon = $1 ORDER BY m.name, m.version
 """
 _EVENTS: Final = """
-SELECT e.payload FROM stream_events e JOIN stream_heads h USING (stream_id)
-WHERE h.stream = 'models' ORDER BY e."offset"
+SELECT payload FROM stream_events WHERE log = 'models' ORDER BY "offset"
 """
 
 

@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from backend.settings import Settings
-from backend.store import migrate, panels, stream_log
+from backend.store import chain, migrate, panels
 from backend.store.state import StateFolder
 from backend.wiring import Store, database_of, open_store
 from domain.errors import AlphaPulseError
@@ -44,7 +44,7 @@ async def migrate_store(settings: Settings) -> None:
 async def verify_streams(settings: Settings) -> int:
     """Recompute every chain; 1 when one is broken."""
     async with store_of(settings) as store, store.readers.acquire() as connection:
-        fault = await stream_log.verify(connection)
+        fault = await chain.verify(connection)
     if fault is None:
         sys.stdout.write("every stream is intact\n")
         return 0
@@ -142,7 +142,7 @@ async def _schema(store: Store) -> Finding:
 
 async def _chains(store: Store) -> Finding:
     async with store.readers.acquire() as connection:
-        fault = await stream_log.verify(connection)
+        fault = await chain.verify(connection)
     return Finding(name="streams", good=fault is None, detail=str(fault or "every chain intact"))
 
 

@@ -206,9 +206,7 @@ class ServedMarket:
     async def told(self, stream: str) -> list[dict[str, Any]]:
         """Every row that the log has of `stream`, oldest first."""
         found = await self.pool.fetch(
-            "SELECT payload FROM stream_events JOIN stream_heads USING (stream_id)"
-            ' WHERE stream = $1 ORDER BY "offset"',
-            stream,
+            'SELECT payload FROM stream_events WHERE stream = $1 ORDER BY "offset"', stream
         )
         return [orjson.loads(row["payload"]) for row in found]
 

@@ -10,6 +10,7 @@ from backend.api.answers import answer_page, envelope, reading, state_of
 from backend.api.parameters import FeatureSelection, Selection
 from backend.api.reads import instrument_ids
 from backend.api.shelves import CANDLES, FEATURES, Filters
+from backend.api.snapshots import HEADS
 
 router = APIRouter(prefix="/v1", tags=["market"])
 
@@ -51,9 +52,7 @@ async def streams(request: Request) -> Response:
     """Every stream of the log with its head; watched ones without an event yet at offset 0."""
     state = state_of(request)
     async with reading(state) as connection:
-        found = await connection.fetch(
-            "SELECT stream, epoch, head_offset AS offset, hash FROM stream_heads ORDER BY stream"
-        )
+        found = await connection.fetch(HEADS)
     data = [dict(row) for row in found]
     existing = {row["stream"] for row in data}
     data.extend(

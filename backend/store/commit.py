@@ -15,13 +15,13 @@ from backend.store.candles import merge_versions
 from backend.store.copy import Rows
 from backend.store.merge import append, keep_first, merge
 from backend.store.quarantine import Marks, keep_good
-from backend.store.stream_log import Drafts
+from backend.store.stream_log import Drafts, log_of
 from backend.store.writes import Write
 
-# The index: stream_events_as_of_idx.
+# The index: stream_blocks_log_as_of_idx.
 _TOLD: Final = """
-SELECT stream, payload FROM stream_events JOIN stream_heads USING (stream_id)
-WHERE as_of = $1 AND stream = ANY($2::text[])
+SELECT stream, payload FROM stream_events
+WHERE log = $1 AND as_of = $2 AND stream = ANY($3::text[])
 """
 _STORED: Final = """
 SELECT instrument_id FROM candles
@@ -101,7 +101,10 @@ async def _untold(connection: asyncpg.Connection, write: Write) -> list[Drafts]:
         ids, timeframe, open_time = write.candles
         found = await connection.fetch(_STORED, ids.tolist(), timeframe, open_time)
         drafts = drafts.chosen(np.isin(ids, [row["instrument_id"] for row in found]))
-    told = await connection.fetch(_TOLD, drafts.as_of, list(drafts.streams))
+    if not drafts.streams:
+        return []
+    log = log_of(drafts.streams[0])
+    told = await connection.fetch(_TOLD, log, drafts.as_of, list(drafts.streams))
     known = {(row["stream"], _fact(row["payload"])) for row in told}
     events = zip(drafts.streams, drafts.payloads, strict=True)
     return [drafts.chosen((stream, _fact(payload)) not in known for stream, payload in events)]

@@ -7,8 +7,13 @@ by a line feed —
     as_of, published_at (both RFC 3339 with milliseconds and Z), payload
 
 where payload is the exact bytes of the row's JSON (`data` on the socket). Offsets of a
-stream count from 1 without a hole; its head in `stream_heads` repeats the last offset and
-hash. An edited, missing or back-dated event therefore breaks the chain at its offset.
+stream count from 1 without a hole; its head repeats the last offset and hash. An edited,
+missing or back-dated event therefore breaks the chain at its offset.
+
+Streams are kept by log: `signals.1h.binance` has those of all its instruments. The events
+that a batch makes are one row of `stream_blocks`, and a log's heads one row of
+`stream_heads`: a tick of 500 instruments moves three heads and adds three rows. The view
+`stream_events` has a row for each event.
 """
 
 from __future__ import annotations
@@ -17,48 +22,38 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from itertools import repeat
-from typing import Final, NamedTuple
+from itertools import accumulate
+from typing import Any, Final, NamedTuple
 
 import asyncpg
-import numpy as np
 
-from backend.store.copy import Rows
-from backend.store.merge import append
-from backend.store.tables import stream_events
 from domain.market import from_ms, rfc3339, to_ms
 
 FIRST_HASH: Final = bytes(32)
-_PAGE: Final = 2_000  # events that verification holds at a time
+HASH_BYTES: Final = 32
+_COLUMNS: Final = (
+    "log", "block", "event", "as_of", "published_at", "places", "offsets", "ends", "payloads",
+    "hashes",
+)  # fmt: skip
 
-_CREATE: Final = """
-INSERT INTO stream_heads (stream) SELECT unnest($1::text[]) ON CONFLICT (stream) DO NOTHING
+_CREATE: Final = "INSERT INTO stream_heads (log) VALUES ($1) ON CONFLICT (log) DO NOTHING"
+_LOCK: Final = "SELECT streams FROM stream_heads WHERE log = $1 FOR UPDATE"
+_ENTER: Final = """
+UPDATE stream_heads SET streams = streams || $2::text[],
+    offsets = offsets || array_fill(0::bigint, ARRAY[$3::int]),
+    hashes = hashes || decode(repeat('00', 32 * $3::int), 'hex')
+WHERE log = $1
 """
-_HEADS: Final = """
-SELECT stream, stream_id, epoch, head_offset, hash FROM stream_heads
-WHERE stream = ANY($1::text[])
-"""
-# Arrays travel as text, and the hashes as one run of bytes: an array of 1 500 elements costs
-# the driver more than the server.
+_HEAD: Final = "SELECT epoch, block, streams, offsets, hashes FROM stream_heads WHERE log = $1"
+# The offsets travel as text: that costs the driver less than an array.
 _MOVE: Final = """
-UPDATE stream_heads AS head
-SET head_offset = moved.head_offset, hash = substr($4::bytea, moved.position::int * 32 - 31, 32)
-FROM unnest($1::text::int[], $2::text::bigint[], $3::text::bigint[])
-    WITH ORDINALITY AS moved (stream_id, expected, head_offset, position)
-WHERE head.stream_id = moved.stream_id AND head.head_offset = moved.expected
-"""
-_STREAMS: Final = """
-SELECT stream, stream_id, epoch, head_offset, hash FROM stream_heads
-WHERE $1::text IS NULL OR stream = $1 ORDER BY stream
-"""
-_EVENTS: Final = """
-SELECT "offset", epoch, event, as_of, published_at, payload, hash, previous_hash
-FROM stream_events WHERE stream_id = $1 AND "offset" > $2 ORDER BY "offset" LIMIT $3
+UPDATE stream_heads SET block = $3, offsets = $4::text::bigint[], hashes = $5
+WHERE log = $1 AND block = $2
 """
 
 
 class Drafts(NamedTuple):
-    """Events of one kind and time, before they have their places in their streams."""
+    """Events of one kind, time and log, before they have their places in their streams."""
 
     event: str
     as_of: datetime
@@ -88,35 +83,57 @@ class StreamEvent(NamedTuple):
     previous_hash: bytes
 
 
-Head = tuple[int, str, int, bytes]  # number of the stream, epoch, last offset, its hash
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Break:
-    """The first event of a stream that is not as it was published."""
-
-    stream: str
-    offset: int
-    reason: str
-
-
 class StaleHeadsError(Exception):
     """Another writer has moved a head that this process remembered."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Heads:
+    """Where the streams of one log stand."""
+
+    epoch: str
+    block: int  # the last
+    places: dict[str, int]  # stream → its index in the lists
+    offsets: list[int]
+    hashes: list[bytes]
+
+    def copy(self) -> Heads:
+        """One that can be moved apart from this."""
+        return Heads(
+            epoch=self.epoch,
+            block=self.block,
+            places=self.places,
+            offsets=self.offsets.copy(),
+            hashes=self.hashes.copy(),
+        )
+
+
+def log_of(stream: str) -> str:
+    """The log that `stream` is kept in.
+
+    >>> log_of("signals.1h.binance.BTC/USDT"), log_of("models")
+    ('signals.1h.binance', 'models')
+    """
+    return ".".join(stream.split(".", 3)[:3])
 
 
 class StreamLog:
     """Appends to the log; remembers the heads that this process has committed."""
 
     def __init__(self) -> None:
-        self._heads: dict[str, Head] = {}
+        self._heads: dict[str, Heads] = {}
 
     async def open(self, connection: asyncpg.Connection, streams: Iterable[str]) -> None:
         """Know the heads of `streams`; new streams are entered. Not within a transaction."""
-        unknown = sorted(set(streams) - self._heads.keys())
-        if unknown:
-            await connection.execute(_CREATE, unknown)
-            for stream, *head in await connection.fetch(_HEADS, unknown):
-                self._heads[stream] = tuple(head)
+        unknown: dict[str, list[str]] = {}
+        for stream in streams:
+            log = log_of(stream)
+            heads = self._heads.get(log)
+            if heads is None or stream not in heads.places:
+                unknown.setdefault(log, []).append(stream)
+        for log, missing in sorted(unknown.items()):
+            await _enter(connection, log, missing)
+            self._heads[log] = await read_heads(connection, log)
 
     def extend(self, published_at: datetime) -> Extension:
         """Begin to append; nothing is written yet."""
@@ -128,59 +145,80 @@ class StreamLog:
 
     def forget(self, streams: Iterable[str]) -> None:
         """Read these heads again before the next append."""
-        for stream in streams:
-            self._heads.pop(stream, None)
+        for log in set(map(log_of, streams)):
+            self._heads.pop(log, None)
+
+
+async def _enter(connection: asyncpg.Connection, log: str, streams: Iterable[str]) -> None:
+    async with connection.transaction():
+        await connection.execute(_CREATE, log)
+        known = await connection.fetchval(_LOCK, log)
+        new = sorted(set(streams) - set(known))
+        if new:
+            await connection.execute(_ENTER, log, new, len(new))
+
+
+async def read_heads(connection: asyncpg.Connection, log: str) -> Heads:
+    """The heads of an existing log, as they are committed."""
+    epoch, block, streams, offsets, hashes = await connection.fetchrow(_HEAD, log)
+    return Heads(
+        epoch=epoch,
+        block=block,
+        places={stream: place for place, stream in enumerate(streams)},
+        offsets=offsets,
+        hashes=split_hashes(hashes),
+    )
+
+
+def split_hashes(hashes: bytes) -> list[bytes]:
+    """Hashes that are stored in one run of bytes."""
+    return [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
 
 
 class Extension:
     """Events in their places behind the heads of their streams, not yet committed."""
 
-    def __init__(self, heads: dict[str, Head], published_at: datetime) -> None:
-        self.heads: dict[str, Head] = {}
+    def __init__(self, heads: dict[str, Heads], published_at: datetime) -> None:
+        self.heads: dict[str, Heads] = {}
         self.events: list[StreamEvent] = []
         self._before = heads
         self._published_at = published_at  # whole milliseconds, as it is spelt
-        self._rows: list[Rows] = []
+        self._blocks: list[tuple[Any, ...]] = []
 
     def add(self, drafts: Drafts) -> None:
-        """Append events to the chains."""
+        """Append events, of one log, to their chains."""
         if not drafts.streams:
             return
-        moment = self._published_at
-        suffix = f"\n{drafts.event}\n{rfc3339(drafts.as_of)}\n{rfc3339(moment)}\n".encode()
-        heads, before, places = self.heads, self._before, []
-        for stream, payload in zip(drafts.streams, drafts.payloads, strict=True):
-            number, epoch, last, previous = heads.get(stream) or before[stream]
-            offset = last + 1
-            place = f"{previous.hex()}\n{stream}\n{epoch}\n{offset}".encode()
-            digest = sha256(b"".join((place, suffix, payload))).digest()
-            heads[stream] = (number, epoch, offset, digest)
-            places.append((number, epoch, offset, digest, previous))
-        self._place(drafts, *zip(*places, strict=True))
+        log = log_of(drafts.streams[0])
+        heads = self.heads.get(log) or self._before[log].copy()
+        self.heads[log] = heads
+        heads.block += 1
+        added = self._chain(drafts, heads)
+        self.events += added
+        self._blocks.append((
+            log, heads.block, drafts.event, drafts.as_of, self._published_at,
+            [heads.places[stream] + 1 for stream in drafts.streams],
+            [event.offset for event in added],
+            list(accumulate(map(len, drafts.payloads))),
+            b"".join(drafts.payloads),
+            b"".join([event.hash for event in added]),
+        ))  # fmt: skip
 
-    def _place(
-        self,
-        drafts: Drafts,
-        numbers: Sequence[int],
-        epochs: Sequence[str],
-        offsets: Sequence[int],
-        *hashes: Sequence[bytes],
-    ) -> None:
-        columns = {
-            "stream_id": np.array(numbers, dtype=np.int64),
-            "offset": np.array(offsets, dtype=np.int64),
-            "epoch": epochs,
-            "event": drafts.event,
-            "as_of": drafts.as_of,
-            "published_at": self._published_at,
-            "hash": hashes[0],
-            "previous_hash": hashes[1],
-            "payload": drafts.payloads,
-        }
-        self._rows.append(Rows(stream_events, len(numbers), columns))
-        same = (repeat(drafts.event), repeat(drafts.as_of), repeat(self._published_at))
-        fields = zip(drafts.streams, epochs, offsets, *same, drafts.payloads, *hashes)  # noqa: B905 - `repeat` has no end
-        self.events += map(StreamEvent._make, fields)
+    def _chain(self, drafts: Drafts, heads: Heads) -> list[StreamEvent]:
+        event, as_of, moment, epoch = drafts.event, drafts.as_of, self._published_at, heads.epoch
+        suffix = f"\n{event}\n{rfc3339(as_of)}\n{rfc3339(moment)}\n"
+        places, offsets, hashes = heads.places, heads.offsets, heads.hashes
+        added = []
+        for stream, payload in zip(drafts.streams, drafts.payloads, strict=True):
+            place = places[stream]
+            previous, offset = hashes[place], offsets[place] + 1
+            head = f"{previous.hex()}\n{stream}\n{epoch}\n{offset}{suffix}".encode()
+            digest = sha256(head + payload).digest()
+            hashes[place], offsets[place] = digest, offset
+            added.append(
+                StreamEvent(stream, epoch, offset, event, as_of, moment, payload, digest, previous)
+            )
+        return added
 
     async def write(self, connection: asyncpg.Connection) -> None:
         """Move the heads and store the events, within the caller's transaction.
@@ -188,20 +226,17 @@ class Extension:
         Raises:
             StaleHeadsError: a head is not where this process left it.
         """
-        if not self.events:
-            return
-        numbers, _, offsets, hashes = zip(*self.heads.values(), strict=True)
-        expected = [self._before[stream][2] for stream in self.heads]
-        status = await connection.execute(
-            _MOVE, _array(numbers), _array(expected), _array(offsets), b"".join(hashes)
-        )
-        if status != f"UPDATE {len(numbers)}":
-            raise StaleHeadsError(status)
-        await append(connection, self._rows)
-
-
-def _array(numbers: Iterable[int]) -> str:
-    return "{" + ",".join(map(str, numbers)) + "}"
+        for log, heads in sorted(self.heads.items()):
+            offsets = "{" + ",".join(map(str, heads.offsets)) + "}"
+            status = await connection.execute(
+                _MOVE, log, self._before[log].block, heads.block, offsets, b"".join(heads.hashes)
+            )
+            if status != "UPDATE 1":
+                raise StaleHeadsError(log)
+        if self._blocks:
+            await connection.copy_records_to_table(
+                "stream_blocks", records=self._blocks, columns=_COLUMNS
+            )
 
 
 def event_hash(event: StreamEvent) -> bytes:
@@ -216,44 +251,3 @@ def event_hash(event: StreamEvent) -> bytes:
         rfc3339(event.published_at),
     )
     return sha256("\n".join((*fields, "")).encode() + event.payload).digest()
-
-
-async def verify(connection: asyncpg.Connection, stream: str | None = None) -> Break | None:
-    """Recompute the chain of one stream, or of all in the order of their names.
-
-    Returns:
-        The first event that is edited, missing, back-dated or beyond the head; None when
-        the log is whole.
-    """
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
-        for name, *head in await connection.fetch(_STREAMS, stream):
-            found = await _verify_stream(connection, name, tuple(head))
-            if found is not None:
-                return found
-    return None
-
-
-async def _verify_stream(connection: asyncpg.Connection, stream: str, head: Head) -> Break | None:
-    number, epoch, head_offset, head_hash = head
-    offset, previous = 0, FIRST_HASH
-    while page := await connection.fetch(_EVENTS, number, offset, _PAGE):
-        for found_offset, *fields in page:
-            event = StreamEvent(stream, fields[0], found_offset, *fields[1:])
-            reason = _fault(event, offset + 1, previous, epoch)
-            if reason:
-                return Break(stream=stream, offset=offset + 1, reason=reason)
-            offset, previous = event.offset, event.hash
-    if (offset, previous) != (head_offset, head_hash):
-        at = min(offset, head_offset) + 1
-        return Break(stream=stream, offset=at, reason=f"the head says {head_offset} events")
-    return None
-
-
-def _fault(event: StreamEvent, offset: int, previous: bytes, epoch: str) -> str:
-    if event.offset != offset:
-        return "missing"
-    if event.epoch != epoch:
-        return f"of another epoch, {event.epoch}"
-    if event.previous_hash != previous:
-        return "does not follow the event before it"
-    return "" if event.hash == event_hash(event) else "its content does not give its hash"

@@ -416,43 +416,43 @@ dashboard_data = Table(
     PrimaryKeyConstraint("panel", "scope"),
 )
 
-# `stream` is `<channel>.<timeframe>.<exchange>.<SYMBOL>`; `hash` is that of the last event.
+# A log is `<channel>.<timeframe>.<exchange>`; its streams add the symbol. `hashes` are those of
+# the last events, 32 bytes a stream, in the order of `streams`.
 stream_heads = Table(
     "stream_heads",
     metadata,
-    Column("stream_id", Integer, Identity(always=True), primary_key=True),
-    _word("stream"),
+    _word("log"),
     Column(
         "epoch",
         _WORD,
         nullable=False,
         server_default=text("substr(md5(gen_random_uuid()::text), 1, 8)"),
     ),
-    Column("head_offset", BigInteger, nullable=False, server_default=text("0")),
-    Column(
-        "hash",
-        LargeBinary,
-        nullable=False,
-        server_default=text(r"decode(repeat('00', 32), 'hex')"),
-    ),
-    UniqueConstraint("stream"),
-    postgresql_with={"fillfactor": "40"},  # every tick rewrites every head on its own page
+    Column("block", BigInteger, nullable=False, server_default=text("0")),
+    Column("streams", ARRAY(_WORD), nullable=False, server_default=text("'{}'")),
+    Column("offsets", ARRAY(BigInteger), nullable=False, server_default=text("'{}'")),
+    Column("hashes", LargeBinary, nullable=False, server_default=text("''")),
+    PrimaryKeyConstraint("log"),
 )
 
-stream_events = Table(
-    "stream_events",
+# The events of one batch, in their order. `places` are positions in the log's `streams`;
+# `ends` say where each event's exact JSON bytes end in `payloads`.
+# The view `stream_events` has a row for each event.
+stream_blocks = Table(
+    "stream_blocks",
     metadata,
-    _int("stream_id"),
-    Column("offset", BigInteger, nullable=False),
-    _word("epoch"),
+    _word("log"),
+    Column("block", BigInteger, nullable=False),
     _word("event"),
     _time("as_of"),
     _time("published_at"),
-    Column("payload", LargeBinary, nullable=False),  # the exact JSON bytes of `data`
-    Column("hash", LargeBinary, nullable=False),
-    Column("previous_hash", LargeBinary, nullable=False),
-    PrimaryKeyConstraint("stream_id", "offset"),
-    Index(None, "as_of", postgresql_using="brin"),
+    Column("places", ARRAY(Integer), nullable=False),
+    Column("offsets", ARRAY(BigInteger), nullable=False),
+    Column("ends", ARRAY(Integer), nullable=False),
+    Column("payloads", LargeBinary, nullable=False),
+    Column("hashes", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("log", "block"),
+    Index(None, "log", "as_of"),
 )
 
 cross_sections = Table(

@@ -382,33 +382,33 @@ CREATE TABLE state_snapshots (
 )
 """,
     """
-CREATE TABLE stream_events (
-    stream_id INTEGER NOT NULL,
-    "offset" BIGINT NOT NULL,
-    epoch TEXT COLLATE "C" NOT NULL,
+CREATE TABLE stream_blocks (
+    log TEXT COLLATE "C" NOT NULL,
+    block BIGINT NOT NULL,
     event TEXT COLLATE "C" NOT NULL,
     as_of TIMESTAMP WITH TIME ZONE NOT NULL,
     published_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    payload BYTEA NOT NULL,
-    hash BYTEA NOT NULL,
-    previous_hash BYTEA NOT NULL,
-    CONSTRAINT stream_events_pkey PRIMARY KEY (stream_id, "offset")
+    places INTEGER[] NOT NULL,
+    offsets BIGINT[] NOT NULL,
+    ends INTEGER[] NOT NULL,
+    payloads BYTEA NOT NULL,
+    hashes BYTEA NOT NULL,
+    CONSTRAINT stream_blocks_pkey PRIMARY KEY (log, block)
 )
 """,
     """
-CREATE INDEX stream_events_as_of_idx ON stream_events USING brin (as_of)
+CREATE INDEX stream_blocks_log_as_of_idx ON stream_blocks (log, as_of)
 """,
     """
 CREATE TABLE stream_heads (
-    stream_id INTEGER GENERATED ALWAYS AS IDENTITY,
-    stream TEXT COLLATE "C" NOT NULL,
+    log TEXT COLLATE "C" NOT NULL,
     epoch TEXT COLLATE "C" DEFAULT substr(md5(gen_random_uuid()::text), 1, 8) NOT NULL,
-    head_offset BIGINT DEFAULT 0 NOT NULL,
-    hash BYTEA DEFAULT decode(repeat('00', 32), 'hex') NOT NULL,
-    CONSTRAINT stream_heads_pkey PRIMARY KEY (stream_id),
-    CONSTRAINT stream_heads_stream_key UNIQUE (stream)
+    block BIGINT DEFAULT 0 NOT NULL,
+    streams TEXT[] COLLATE "C" DEFAULT '{}' NOT NULL,
+    offsets BIGINT[] DEFAULT '{}' NOT NULL,
+    hashes BYTEA DEFAULT '' NOT NULL,
+    CONSTRAINT stream_heads_pkey PRIMARY KEY (log)
 )
- WITH (fillfactor = 40)
 """,
     """
 CREATE TABLE trading_signals (
@@ -485,12 +485,32 @@ WINDOW versions AS (
 """
 
 
+# What is stored uncompressed is written at once, and a slice of it is read alone.
+STORAGE = (
+    "ALTER TABLE stream_blocks ALTER payloads SET STORAGE EXTERNAL",
+    "ALTER TABLE stream_blocks ALTER hashes SET STORAGE EXTERNAL",
+    "ALTER TABLE stream_heads ALTER hashes SET STORAGE EXTERNAL",
+)
+
+STREAM_EVENTS = """
+CREATE VIEW stream_events AS
+SELECT
+    log, b.block, streams[place] AS stream, epoch, "offset", event, as_of, published_at,
+    substr(payloads, coalesce(ends[n - 1], 0) + 1, ends[n] - coalesce(ends[n - 1], 0)) AS payload,
+    substr(b.hashes, (n::int - 1) * 32 + 1, 32) AS hash
+FROM stream_blocks b
+JOIN stream_heads h USING (log)
+CROSS JOIN unnest(places, b.offsets) WITH ORDINALITY AS e(place, "offset", n)
+"""
+
+
 def upgrade() -> None:
-    for statement in (*TABLES, CANDLE_HISTORY):
+    for statement in (*TABLES, CANDLE_HISTORY, *STORAGE, STREAM_EVENTS):
         op.execute(statement)
 
 
 def downgrade() -> None:
+    op.execute("DROP VIEW stream_events")
     op.execute("DROP VIEW candle_history")
     for statement in reversed(TABLES):
         kind, name = statement.split()[1:3]

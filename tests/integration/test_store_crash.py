@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from backend.store import database
-from backend.store.stream_log import verify
+from backend.store.chain import verify
 
 WRITER = """
 import asyncio, sys
@@ -30,7 +30,7 @@ asyncio.run(main(sys.argv[1]))
 COUNTS = """SELECT (SELECT count(*) FROM candles), (SELECT count(*) FROM ml_features_ohlcv),
     (SELECT count(*) FROM ml_predictions), (SELECT count(*) FROM trading_signals),
     (SELECT count(*) / 3 FROM stream_events),
-    (SELECT sum(head_offset)::bigint / 3 FROM stream_heads)"""
+    (SELECT sum(head)::bigint / 3 FROM stream_heads, unnest(offsets) AS head)"""
 ROOT = Path(__file__).parents[2]
 
 

@@ -13,10 +13,10 @@ import orjson
 import pytest
 
 from backend.store import database
+from backend.store.chain import verify
 from backend.store.instruments import Instruments
 from backend.store.recorder import CrossSection, Recorder
 from backend.store.snapshots import Snapshot, load
-from backend.store.stream_log import verify
 from domain.errors import StoreUnavailableError
 from domain.events import (
     Candle,
@@ -274,7 +274,7 @@ async def test_a_signal_lives_in_one_row_and_three_events(
     assert late == []
     row = await pool.fetchrow("SELECT * FROM trading_signals")
     assert (row["status"], row["exit_price"], row["side"]) == ("take_profit", 103.0, "long")
-    assert await pool.fetchval("SELECT head_offset FROM stream_heads") == 3
+    assert await pool.fetchval("SELECT offsets FROM stream_heads") == [3]
 
 
 async def test_a_label_is_filled_in_and_never_forgotten(
@@ -431,4 +431,4 @@ async def test_two_writers_of_the_same_streams_leave_one_contiguous_chain(
 
     async with pool.acquire() as connection:
         assert await verify(connection) is None
-    assert {row[0] for row in await pool.fetch("SELECT head_offset FROM stream_heads")} == {8}
+    assert {row[0] for row in await pool.fetch("SELECT unnest(offsets) FROM stream_heads")} == {8}

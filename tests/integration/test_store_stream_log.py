@@ -12,13 +12,14 @@ import orjson
 import pytest
 
 from backend.store import database
+from backend.store.chain import verify
 from backend.store.instruments import Instruments
 from backend.store.payloads import json_rows
 from backend.store.recorder import Recorder
-from backend.store.stream_log import Break, StreamEvent, verify
+from backend.store.stream_log import StreamEvent
 from tests.integration.store_samples import at, candles
 
-BTC = "candles.1h.binance.BTC/USDT"
+BTC = "candles.1h.binance.BTC/USDT"  # the second of three; block n has its event n
 
 
 @pytest.fixture
@@ -38,50 +39,79 @@ async def test_an_untouched_log_is_whole(connection: asyncpg.Connection) -> None
     assert await verify(connection, BTC) is None
 
 
-MINE = "stream_id = (SELECT stream_id FROM stream_heads WHERE stream LIKE '%BTC%')"
-
-
 @pytest.mark.parametrize(
     ("deed", "offset"),
     [
-        ("UPDATE stream_events SET payload = payload || ' ' WHERE \"offset\" = 2", 2),
-        ("UPDATE stream_events SET published_at = published_at - interval '1 ms'", 1),
-        ("UPDATE stream_events SET as_of = as_of - interval '1 ms' WHERE \"offset\" = 3", 3),
-        ("UPDATE stream_events SET event = 'opened' WHERE \"offset\" = 4", 4),
-        ("UPDATE stream_events SET epoch = 'other' WHERE \"offset\" = 2", 2),
-        ('DELETE FROM stream_events WHERE "offset" = 1', 1),
-        ('DELETE FROM stream_events WHERE "offset" = 3', 3),
-        ('DELETE FROM stream_events WHERE "offset" = 4', 4),
-        ("UPDATE stream_heads SET head_offset = 3", 4),
+        ("payloads = overlay(payloads PLACING ' ' FROM ends[1] + 1) WHERE block = 2", 2),
+        ("published_at = published_at - interval '1 ms' WHERE block = 1", 1),
+        ("as_of = as_of - interval '1 ms' WHERE block = 3", 3),
+        ("event = 'opened' WHERE block = 4", 4),
+        ("offsets[2] = 9 WHERE block = 2", 2),
+        ("places[2] = 9 WHERE block = 2", 2),
+        ("ends = '{}' WHERE block = 3", 3),
+        ("hashes = '' WHERE block = 3", 3),
+        ("places = '{1}' WHERE block = 4", 4),
     ],
 )
-async def test_the_first_changed_event_is_named(
+async def test_an_edited_event_is_named(
     connection: asyncpg.Connection, deed: str, offset: int
 ) -> None:
-    mine = f"{deed} {'AND' if 'WHERE' in deed else 'WHERE'} {MINE}"
-    await connection.execute(mine)
+    await connection.execute(f"UPDATE stream_blocks SET {deed}")  # noqa: S608 - constants above
 
-    found = await verify(connection)
+    await _names(connection, offset)
 
-    assert isinstance(found, Break)
-    assert (found.stream, found.offset) == (BTC, offset)
+
+@pytest.mark.parametrize("offset", [1, 3, 4])
+async def test_a_deleted_event_is_named(connection: asyncpg.Connection, offset: int) -> None:
+    await connection.execute("DELETE FROM stream_blocks WHERE block = $1", offset)
+
+    await _names(connection, offset)
+
+
+@pytest.mark.parametrize(
+    ("deed", "offset"), [("offsets[2] = 3", 4), ("epoch = 'other'", 1), ("hashes = hashes", None)]
+)
+async def test_an_edited_head_is_named(
+    connection: asyncpg.Connection, deed: str, offset: int | None
+) -> None:
+    await connection.execute(f"UPDATE stream_heads SET {deed}")  # noqa: S608 - constants above
+
+    await _names(connection, offset)
+
+
+async def _names(connection: asyncpg.Connection, offset: int | None) -> None:
+    found, mine = await verify(connection), await verify(connection, BTC)
+    assert (found and found.offset) == offset
+    assert (mine and (mine.stream, mine.offset)) == (offset and (BTC, offset))
+
+
+async def test_streams_beside_the_changed_one_are_whole(connection: asyncpg.Connection) -> None:
+    await connection.execute("UPDATE stream_heads SET offsets[2] = 3")
+
     assert await verify(connection, "candles.1h.binance.ADA/USDT") is None
+    assert await verify(connection, "candles.1h.binance.NONE/USDT") is None
 
 
 async def test_a_rewritten_event_with_its_own_new_hash_breaks_the_next(
     connection: asyncpg.Connection,
 ) -> None:
-    deed = "UPDATE stream_events SET payload = '{}', hash = sha256('{}')"
-    await connection.execute(f'{deed} WHERE "offset" = 2 AND {MINE}')
+    await connection.execute("""
+        UPDATE stream_blocks SET places = '{2}', offsets = '{2}', ends = '{2}', payloads = '{}',
+                                 hashes = sha256('{}')
+        WHERE block = 2
+    """)
 
-    assert (await verify(connection)) is not None
+    found = await verify(connection, BTC)
+
+    assert found is not None
+    assert found.offset == 2
 
 
 async def test_the_hash_can_be_recomputed_from_its_description(
     connection: asyncpg.Connection,
 ) -> None:
     row = await connection.fetchrow(
-        f'SELECT * FROM stream_events WHERE "offset" = 1 AND {MINE}'  # noqa: S608 - a constant
+        'SELECT * FROM stream_events WHERE "offset" = 1 AND stream = $1', BTC
     )
 
     text = "\n".join(

@@ -119,7 +119,7 @@ async def test_a_wildcard_is_expanded_over_the_streams_that_exist(client: Client
 async def test_a_stream_that_is_watched_but_has_no_event_yet_can_be_had(
     market: ServedMarket, client: Client
 ) -> None:
-    await market.pool.execute("TRUNCATE stream_events, stream_heads")
+    await market.pool.execute("TRUNCATE stream_blocks, stream_heads")
 
     reply = await client.ask("subscribe", streams=["candles.1h.simulated.*"])
     snapshot = await client.next()

@@ -1,0 +1,114 @@
+"""Verification of the stream log: the chain of every stream, recomputed from what is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import asyncpg
+
+from backend.store.stream_log import (
+    FIRST_HASH,
+    Heads,
+    StreamEvent,
+    event_hash,
+    log_of,
+    read_heads,
+    split_hashes,
+)
+
+_PAGE: Final = 20  # blocks that are held at a time
+
+_LOGS: Final = "SELECT log FROM stream_heads WHERE $1::text IS NULL OR log = $1 ORDER BY log"
+_BLOCKS: Final = """
+SELECT block, event, as_of, published_at, places, offsets, ends, payloads, hashes
+FROM stream_blocks WHERE log = $1 AND block > $2 ORDER BY block LIMIT $3
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Break:
+    """An event of a stream that is not as it was published."""
+
+    stream: str
+    offset: int
+    reason: str
+
+
+async def verify(connection: asyncpg.Connection, stream: str | None = None) -> Break | None:
+    """Recompute the chain of one stream, or of all, log by log in the order of their names.
+
+    Returns:
+        The first event of a log, in the order of publication, that is edited, missing,
+        back-dated or beyond the head; None when everything is whole.
+    """
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        for row in await connection.fetch(_LOGS, None if stream is None else log_of(stream)):
+            found = await _verify_log(connection, row["log"], stream)
+            if found is not None:
+                return found
+    return None
+
+
+async def _verify_log(connection: asyncpg.Connection, log: str, stream: str | None) -> Break | None:
+    heads = await read_heads(connection, log)
+    names = list(heads.places)
+    told = Heads(
+        epoch=heads.epoch,
+        block=0,
+        places=heads.places,
+        offsets=[0] * len(names),
+        hashes=[FIRST_HASH] * len(names),
+    )
+    while page := await connection.fetch(_BLOCKS, log, told.block, _PAGE):
+        for row in page:
+            told.block = row["block"]
+            for event in _events(row, names, told):
+                if stream is not None and event.stream != stream:
+                    continue
+                reason = _fault(event, told)
+                if reason:
+                    offset = told.offsets[told.places[event.stream]] + 1
+                    return Break(stream=event.stream, offset=offset, reason=reason)
+                place = told.places[event.stream]
+                told.offsets[place], told.hashes[place] = event.offset, event.hash
+    return _beyond(heads, told, names if stream is None else [stream])
+
+
+def _events(row: asyncpg.Record, names: list[str], told: Heads) -> Iterator[StreamEvent]:
+    """The events of a block; those that its lists do not hold together come out empty."""
+    start, hashes = 0, split_hashes(row["hashes"])
+    for number, (place, offset) in enumerate(zip(row["places"], row["offsets"], strict=False)):
+        end = row["ends"][number] if number < len(row["ends"]) else start
+        if 1 <= place <= len(names):
+            yield StreamEvent(
+                names[place - 1],
+                told.epoch,
+                offset,
+                row["event"],
+                row["as_of"],
+                row["published_at"],
+                row["payloads"][start:end],
+                hashes[number] if number < len(hashes) else b"",
+                told.hashes[place - 1],
+            )
+        start = end
+
+
+def _fault(event: StreamEvent, told: Heads) -> str:
+    if event.offset != told.offsets[told.places[event.stream]] + 1:
+        return "missing"
+    return "" if event.hash == event_hash(event) else "its content does not give its hash"
+
+
+def _beyond(heads: Heads, told: Heads, streams: list[str]) -> Break | None:
+    for stream in streams:
+        place = heads.places.get(stream)
+        if place is None:
+            continue
+        said, found = heads.offsets[place], told.offsets[place]
+        if (said, heads.hashes[place]) != (found, told.hashes[place]):
+            at = min(said, found) + 1
+            return Break(stream=stream, offset=at, reason=f"the head says {said} events")
+    return None
