@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from operator import mul
 from typing import Any
 
 import numpy as np
@@ -35,14 +36,28 @@ def bounded(scaled: dict[str, float]) -> dict[str, float]:
     return inputs
 
 
-class StepOnce(optim.SGD):
-    """River's SGD, its learning rate read once a step instead of once a weight."""
+class Softmax(linear_model.SoftmaxRegression):
+    """River's regression with SGD, its steps taken a class at a time instead of a weight.
 
-    def _step_with_dict(self, w: Any, g: Any) -> Any:  # noqa: ANN401 - River's signature
-        rate = self.learning_rate
-        for name, gradient in g.items():
-            w[name] -= rate * gradient
-        return w
+    The same sums in the same order. Inputs come in the order of the weights, without l2.
+    """
+
+    def learn_one(self, x: Any, y: Any) -> None:  # noqa: ANN401 - River's signature
+        values = list(x.values())
+        scores = [sum(map(mul, weights.values(), values)) for weights in self.weights.values()]
+        highest = max(scores)
+        grown = [math.exp(score - highest) for score in scores]
+        total = sum(grown)
+        for (label, weights), each in zip(self.weights.items(), grown, strict=True):
+            optimizer = self.optimizers[label]
+            slope = optim.losses.clamp_proba(each / total) - (y == label)
+            rate = optimizer.learning_rate
+            steps = [
+                weight - rate * (value * slope)
+                for weight, value in zip(weights.values(), values, strict=True)
+            ]
+            weights.update(zip(weights, steps, strict=True))
+            optimizer.n_iterations += 1
 
 
 class RiverSoftmax(Forecaster):
@@ -59,9 +74,9 @@ class RiverSoftmax(Forecaster):
         self.columns = columns
         self.learnt = 0
         self.skipped = 0
-        self._scaler = preprocessing.StandardScaler()
+        self._scaler: Any = preprocessing.StandardScaler()
         schedule = optim.schedulers.InverseScaling(FIRST_STEP, DECAY)
-        self._regression = linear_model.SoftmaxRegression(optimizer=StepOnce(schedule))
+        self._regression = Softmax(optimizer=optim.SGD(schedule))
         for value in CLASSES:  # so that every class has a probability from the start
             self._regression.weights[value].update(dict.fromkeys((*columns, INTERCEPT), 0.0))
         self.pipeline = self._scaler | compose.FuncTransformer(bounded) | self._regression
@@ -84,7 +99,10 @@ class RiverSoftmax(Forecaster):
         self.skipped += int((wanted & ~known).sum())
         for row in np.flatnonzero(wanted & known):
             features = dict(zip(self.columns, inputs[row].tolist(), strict=True))
-            self.pipeline.learn_one(features, int(examples.outcome[row]))
+            # As the pipeline does, without its bookkeeping.
+            self._scaler.learn_one(features)
+            scaled = bounded(self._scaler.transform_one(features))
+            self._regression.learn_one(scaled, int(examples.outcome[row]))
             self.learnt += 1
         self._read_river()
 

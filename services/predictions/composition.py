@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -110,16 +110,20 @@ class Composition:
     def learn(self, forecasts: Mapping[str, Floats], labels: LabelBatch, scale: Floats) -> None:
         """Weigh the members again by one tick's labels; `scale` is σ as forecast then."""
         names = [*self.members(), *((SCALED,) if self.target is Target.QUANTILES else ())]
-        losses = {
-            name: self._loss(forecasts[name], labels, scale) for name in names if name in forecasts
-        }
-        self.pool.learn(losses)
+        told = [name for name in names if name in forecasts]
+        if told:
+            losses = self._losses([forecasts[name] for name in told], labels, scale)
+            self.pool.learn(dict(zip(told, losses, strict=True)))
 
-    def _loss(self, forecast: Floats, labels: LabelBatch, scale: Floats) -> Floats:
+    def _losses(
+        self, forecasts: Sequence[Floats], labels: LabelBatch, scale: Floats
+    ) -> Iterable[Floats]:
+        """(n,) for each forecast; all are judged in one go."""
+        count = len(forecasts)
         answer = Answer(
-            outcome=labels.outcome,
-            log_return=labels.log_return,
-            realized_volatility=labels.realized_volatility,
+            outcome=np.tile(labels.outcome, count),
+            log_return=np.tile(labels.log_return, count),
+            realized_volatility=np.tile(labels.realized_volatility, count),
         )
-        loss = deciding_loss(self.target, forecast, answer)
+        loss = deciding_loss(self.target, np.concatenate(forecasts), answer).reshape(count, -1)
         return loss / scale if self.target is Target.QUANTILES else loss

@@ -34,17 +34,14 @@ class Pool:
         self._discount = discount
         self._rate = rate
         self._evidence: dict[str, float] = {}  # log weights, unnormalised
+        self._known: dict[tuple[str, ...], Floats] = {}  # answers until the evidence changes
 
     def weights(self, members: Sequence[str]) -> Floats:
         """Weights of `members`, summing to 1; a member never scored stands at the mean."""
-        if not members:
-            return np.empty(0)
-        known = [self._evidence[name] for name in members if name in self._evidence]
-        start = float(np.mean(known)) if known else 0.0
-        logs = np.array([self._evidence.get(name, start) for name in members])
-        weights = np.exp(logs - logs.max())
-        weights /= weights.sum()
-        return np.asarray((1 - SHARE) * weights + SHARE / len(members))
+        asked = tuple(members)
+        if asked not in self._known:
+            self._known[asked] = self._weigh(asked)
+        return self._known[asked]
 
     def learn(self, losses: Mapping[str, Floats]) -> None:
         """One tick's losses per member, arrays over the same instruments.
@@ -64,18 +61,33 @@ class Pool:
         logs = self._discount * prior - self._rate * observations * table.mean(axis=1)
         logs -= logs.max()
         self._evidence.update(zip(names, logs.tolist(), strict=True))
+        self._known.clear()
 
     def seed(self, weights: Mapping[str, float]) -> None:
         """Take weights earned elsewhere (a locked holdout) for members not yet scored."""
         floor = SHARE / max(len(weights), 1)
         for name, weight in weights.items():
             self._evidence[name] = float(np.log(max(weight, floor)))
+        self._known.clear()
 
     def state(self) -> dict[str, Any]:
         return {"evidence": self._evidence}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self._evidence = dict(state["evidence"])
+        self._known.clear()
+
+    def _weigh(self, members: tuple[str, ...]) -> Floats:
+        if not members:
+            return np.empty(0)
+        known = [self._evidence[name] for name in members if name in self._evidence]
+        start = float(np.mean(known)) if known else 0.0
+        logs = np.array([self._evidence.get(name, start) for name in members])
+        weights = np.exp(logs - logs.max())
+        weights /= weights.sum()
+        shared: Floats = np.asarray((1 - SHARE) * weights + SHARE / len(members))
+        shared.flags.writeable = False
+        return shared
 
 
 def pool_probabilities(forecasts: Sequence[Floats], weights: Floats) -> Floats:

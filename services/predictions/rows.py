@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 
 import numpy as np
 
@@ -99,7 +100,14 @@ def prediction(  # noqa: PLR0913 - one place where a row is put together
 
 
 def _or_unknown(values: Floats | None, shape: tuple[int, ...]) -> Floats:
-    return np.full(shape, np.nan) if values is None else values
+    return _unknown(shape) if values is None else values
+
+
+@lru_cache(maxsize=64)  # most of a tick's batches need the same two
+def _unknown(shape: tuple[int, ...]) -> Floats:
+    unknown = np.full(shape, np.nan)
+    unknown.flags.writeable = False
+    return unknown
 
 
 def _codes(batch: FeatureBatch, origin: Origin, standing: Standing) -> tuple[str, ...]:

@@ -45,32 +45,38 @@ class PairedLosses:
         self._forecasters = tuple(forecasters)
         self._open: dict[int, list[dict[str, float]]] = {}  # as_of → per forecaster: symbol → loss
         self._closed_ms = 0  # everything before it was given out
+        self._none = self._dates([])
 
     def add(self, batch: OutcomeBatch) -> Dates:
         """The dates of the blocks that end with the coming of this batch; mostly none."""
         if (batch.exchange, batch.timeframe, batch.horizon) != self._subject:
-            return self._dates([])
+            return self._none
         if batch.origin is not Origin.LIVE or not len(batch):
-            return self._dates([])
+            return self._none
         for column, forecaster in enumerate(self._forecasters):
             if forecaster.made(batch):
                 self._keep(batch, column)
                 return self._close(int(batch.as_of_ms.max()))
-        return self._dates([])
+        return self._none
 
     def _keep(self, batch: OutcomeBatch, column: int) -> None:
         losses = batch.losses[:, self._column]
         known = np.isfinite(losses) & (batch.as_of_ms >= self._closed_ms)
-        for row in np.flatnonzero(known).tolist():
-            as_of_ms = int(batch.as_of_ms[row])
+        rows = zip(
+            batch.as_of_ms.tolist(), batch.instruments, losses.tolist(), known.tolist(), strict=True
+        )
+        for as_of_ms, instrument, loss, counts in rows:
+            if not counts:
+                continue
             if as_of_ms not in self._open:
                 self._open[as_of_ms] = [{} for _ in self._forecasters]
-            symbols = self._open[as_of_ms][column]
-            symbols.setdefault(batch.instruments[row].symbol, float(losses[row]))
+            self._open[as_of_ms][column].setdefault(instrument.symbol, loss)
 
     def _close(self, newest_ms: int) -> Dates:
         begun_ms = newest_ms - newest_ms % self._block_ms
         self._closed_ms = max(self._closed_ms, begun_ms)
+        if min(self._open, default=begun_ms) >= begun_ms:
+            return self._none
         return self._dates(sorted(as_of for as_of in self._open if as_of < begun_ms))
 
     def _dates(self, closing: list[int]) -> Dates:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 import numpy as np
 
@@ -33,6 +34,15 @@ class _Waiting:
     batch: PredictionBatch
     open: Bools  # (n,) False: scored, void, or said before
     rows: dict[Instrument, int]  # of `batch`; shared between batches of the same instruments
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Due:
+    """Rows of a prediction batch and, for each, its label's position."""
+
+    said: PredictionBatch
+    rows: Ints
+    positions: Ints
 
 
 class Scorekeeper:
@@ -71,8 +81,9 @@ class Scorekeeper:
                 fresh &= [one not in before.rows for one in batch.instruments]
         self.counts["repeated"] += int(len(batch) - fresh.sum())
         said.append(_Waiting(batch, fresh, rows))
-        self._newest_ms = max(self._newest_ms, as_of_ms)
-        self._expire()
+        if as_of_ms > self._newest_ms:
+            self._newest_ms = as_of_ms
+            self._expire()
 
     def on_labels(self, batch: LabelBatch, at: datetime) -> list[OutcomeBatch]:
         """Outcomes of the rows whose label is complete in `batch`; a label only touched waits."""
@@ -85,10 +96,12 @@ class Scorekeeper:
             labels = complete[batch.as_of_ms[complete] == as_of_ms]
             names = [batch.instruments[i] for i in labels.tolist()]
             found: dict[int, Ints] = {}  # positions by index: most batches share one
+            due: list[_Due] = []
             for said in waiting:
                 if id(said.rows) not in found:
                     found[id(said.rows)] = np.array([said.rows.get(name, -1) for name in names])
-                outcomes += self._settle(said, batch, (found[id(said.rows)], labels), at)
+                due += self._settle(said, batch, (found[id(said.rows)], labels))
+            outcomes += scores(due, batch, at)
             if waiting and not any(said.open.any() for said in waiting):
                 del self._waiting[as_of_ms]
         return outcomes
@@ -103,18 +116,14 @@ class Scorekeeper:
         """Rows that wait for their label."""
         return sum(int(said.open.sum()) for waiting in self._waiting.values() for said in waiting)
 
-    def _settle(
-        self, said: _Waiting, labels: LabelBatch, pairs: tuple[Ints, Ints], at: datetime
-    ) -> list[OutcomeBatch]:
+    def _settle(self, said: _Waiting, labels: LabelBatch, pairs: tuple[Ints, Ints]) -> list[_Due]:
         rows, positions = pairs
         due = (rows >= 0) & said.open[rows]
         void = due & np.isnan(labels.log_return[positions])
         self.counts["void"] += int(void.sum())
         said.open[rows[due]] = False
         scored = due & ~void
-        if not scored.any():
-            return []
-        return [score(said.batch, labels, (rows[scored], positions[scored]), at)]
+        return [_Due(said.batch, rows[scored], positions[scored])] if scored.any() else []
 
     def _index(self, instruments: tuple[Instrument, ...]) -> dict[Instrument, int]:
         if instruments != self._members:
@@ -129,21 +138,30 @@ class Scorekeeper:
             self.counts["expired"] += sum(int(said.open.sum()) for said in waiting)
 
 
-def score(
-    said: PredictionBatch, labels: LabelBatch, pairs: tuple[Ints, Ints], at: datetime
-) -> OutcomeBatch:
-    """The losses of rows of a prediction batch against labels of the same close.
+def scores(due: Sequence[_Due], labels: LabelBatch, at: datetime) -> list[OutcomeBatch]:
+    """The losses of rows of prediction batches against labels of the same close.
 
     Args:
-        said: what was forecast; of any origin, which the outcome keeps.
+        due: what was forecast, of any origin, which the outcome keeps.
         labels: complete labels.
-        pairs: positions in `said` and, for each, in `labels`.
         at: when they are scored.
     """
-    rows, _ = pairs
-    table = np.full((len(rows), len(LOSSES)), np.nan)
-    for name, values in _losses(said, labels, pairs).items():
-        table[:, LOSSES.index(name)] = values
+    tables = {id(one): np.full((len(one.rows), len(LOSSES)), np.nan) for one in due}
+    for losses, targets in _LOSSES:
+        # Forecasters of a target are judged together: a tick has few rows of each.
+        alike = [one for one in due if one.said.target in targets]
+        if not alike:
+            continue
+        positions = np.concatenate([one.positions for one in alike])
+        ends = np.cumsum([len(one.rows) for one in alike])[:-1]
+        for name, values in losses(alike, labels, positions).items():
+            for one, part in zip(alike, np.split(values, ends), strict=True):
+                tables[id(one)][:, LOSSES.index(name)] = part
+    return [_outcome(one, tables[id(one)], at) for one in due]
+
+
+def _outcome(due: _Due, losses: Floats, at: datetime) -> OutcomeBatch:
+    said, rows = due.said, due.rows
     return OutcomeBatch(
         exchange=said.exchange,
         timeframe=said.timeframe,
@@ -156,26 +174,30 @@ def score(
         as_of_ms=np.full(len(rows), to_ms(said.as_of), dtype=np.int64),
         revision=said.revision[rows],
         origin=said.origin,
-        losses=table,
+        losses=losses,
     )
 
 
-def _losses(
-    said: PredictionBatch, labels: LabelBatch, pairs: tuple[Ints, Ints]
-) -> dict[str, Floats]:
-    """By name, of what the forecaster forecasts; a served row forecasts everything."""
-    rows, positions = pairs
-    served = said.target is Target.SERVED
-    found: dict[str, Floats] = {}
-    if served or said.target is Target.DIRECTION:
-        probabilities, outcome = said.probabilities[rows], labels.outcome[positions]
-        found["log_loss"] = log_loss(probabilities, outcome)
-        found["brier"] = brier(probabilities, outcome)
-    if served or said.target is Target.QUANTILES:
-        quantiles, log_return = said.quantiles[rows], labels.log_return[positions]
-        found["pinball"] = pinball(quantiles, log_return)
-        found["covered"] = covered(quantiles, log_return)
-    if served or said.target is Target.VOLATILITY:
-        realized = labels.realized_volatility[positions]
-        found["qlike"] = qlike(said.volatility[rows], realized)
-    return found
+def _of_direction(due: Sequence[_Due], labels: LabelBatch, at: Ints) -> dict[str, Floats]:
+    probabilities = np.concatenate([one.said.probabilities[one.rows] for one in due])
+    outcome = labels.outcome[at]
+    return {"log_loss": log_loss(probabilities, outcome), "brier": brier(probabilities, outcome)}
+
+
+def _of_quantiles(due: Sequence[_Due], labels: LabelBatch, at: Ints) -> dict[str, Floats]:
+    quantiles = np.concatenate([one.said.quantiles[one.rows] for one in due])
+    log_return = labels.log_return[at]
+    return {"pinball": pinball(quantiles, log_return), "covered": covered(quantiles, log_return)}
+
+
+def _of_volatility(due: Sequence[_Due], labels: LabelBatch, at: Ints) -> dict[str, Floats]:
+    volatility = np.concatenate([one.said.volatility[one.rows] for one in due])
+    return {"qlike": qlike(volatility, labels.realized_volatility[at])}
+
+
+# A served row forecasts everything.
+_LOSSES: Final = (
+    (_of_direction, (Target.DIRECTION, Target.SERVED)),
+    (_of_quantiles, (Target.QUANTILES, Target.SERVED)),
+    (_of_volatility, (Target.VOLATILITY, Target.SERVED)),
+)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -77,6 +79,37 @@ def test_forecasters_and_roles_are_scored_apart(keeper: Scorekeeper) -> None:
         ("class_prior.direction", "member"),
         ("pool.direction", "challenger"),
     ]
+
+
+def test_forecasters_of_one_close_score_what_each_would_score_alone(keeper: Scorekeeper) -> None:
+    rng = np.random.default_rng(1)
+    said = [
+        prediction(
+            10,
+            instruments,
+            model=f"{target}.{target}",
+            target=target,
+            probabilities=rng.dirichlet(np.ones(3), size=len(instruments)),
+            quantiles=np.sort(rng.normal(0, 0.02, size=(len(instruments), 3))),
+            volatility=rng.uniform(0.005, 0.02, size=len(instruments)),
+        )
+        for target in Target
+        for instruments in ([BTC], [BTC, ETH], [ETH])
+    ]
+    alone = []
+    for number, batch in enumerate(said):
+        named = replace(batch, model=f"{batch.model}.{number}")
+        keeper.on_predictions(named)
+        lonely = Scorekeeper("simulated", Timeframe.H1, 2)
+        lonely.on_predictions(named)
+        alone += lonely.on_labels(label(10, outcome=np.array([1.0, -1.0])), at=NOW)
+
+    together = keeper.on_labels(label(10, outcome=np.array([1.0, -1.0])), at=NOW)
+
+    assert [batch.model for batch in together] == [batch.model for batch in alone]
+    for one, other in zip(together, alone, strict=True):
+        assert one.instruments == other.instruments
+        np.testing.assert_array_equal(one.losses, other.losses)
 
 
 def test_a_label_that_was_only_touched_scores_nothing(keeper: Scorekeeper) -> None:
