@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
@@ -41,15 +42,36 @@ async def copy_new(
         asyncpg.UniqueViolationError: one is not; the transaction is void.
         asyncpg.CheckViolationError: one is impossible; the same.
     """
+    # Whatever is told in any case is spelt and chained while the server takes the rows.
+    sure = next((n for n, write in enumerate(work) if _doubtful(write)), len(work))
+    telling = asyncio.create_task(asyncio.to_thread(_tell, work[:sure], tell))
+    try:
+        for batches in _new_rows(work).values():
+            await append(connection, batches)
+    finally:
+        await telling
+    for write in work[sure:]:
+        for drafts in await _news(connection, write):
+            tell(drafts)
+
+
+def _new_rows(work: Sequence[Write]) -> dict[Table, list[Rows]]:
     new: dict[Table, list[Rows]] = {}
     for write in work:
         if write.rows is not None and not write.guard:
             new.setdefault(write.rows.table, []).append(write.rows)
-    for batches in new.values():
-        await append(connection, batches)
+    return new
+
+
+def _doubtful(write: Write) -> bool:
+    """Whether the store has to say which of its events are news."""
+    return bool(write.guard) or (write.rows is None and write.doubtful)
+
+
+def _tell(work: Sequence[Write], tell: Callable[[Drafts], None]) -> None:
     for write in work:
-        for drafts in await _news(connection, write):
-            tell(drafts)
+        if write.drafts is not None:
+            tell(write.drafts)
 
 
 async def _news(connection: asyncpg.Connection, write: Write) -> list[Drafts]:

@@ -25,6 +25,7 @@ HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER: Final = b"\xff\xff"
 POSTGRES_EPOCH_MS: Final = 946_684_800_000  # 2000-01-01
 FLOAT8_OID: Final = 701
+INT_OIDS: Final = {4: 23, 8: 20}  # by the width of the numbers in bytes
 
 Bytes = NDArray[np.uint8]
 
@@ -222,6 +223,22 @@ def _bytes_dtype(width: int) -> np.dtype[Any]:
     return np.dtype((np.uint8, (width,)))
 
 
+def _array(values: Any, count: int) -> _Field:  # noqa: ANN401 - a column of any type
+    """float8[] from an array of shape (n, size); integer arrays from a list of n arrays."""
+    if isinstance(values, np.ndarray):
+        return _float_array(values, count)
+    return _bytes([_int_array(row) for row in values], count)
+
+
+def _int_array(values: Ints) -> bytes:
+    """One-dimensional int4[] or int8[], as wide as the numbers; without NULL."""
+    width = values.dtype.itemsize
+    block = np.empty(len(values), np.dtype([("length", ">i4"), ("value", f">i{width}")]))
+    block["length"], block["value"] = width, values
+    head = np.array((1, 0, INT_OIDS[width], len(values), 1), dtype=">i4")
+    return head.tobytes() + block.tobytes()
+
+
 def _float_array(values: Floats, count: int) -> _Field:
     """One-dimensional float8[]: dimensions, has-null flag, element type, length, lower bound."""
     size = values.shape[1]
@@ -253,7 +270,7 @@ _ENCODERS: Final[dict[str, Callable[[Any, int], _Field]]] = {
     "Text": _text,
     "LargeBinary": _bytes,
     "JSONB": _json,
-    "ARRAY": _float_array,
+    "ARRAY": _array,
 }
 
 

@@ -143,7 +143,7 @@ class Recorder:
         more: Callable[[asyncpg.Connection], Awaitable[None]],
     ) -> list[StreamEvent]:
         comparing = False
-        streams = {stream for one in work for stream in one.streams}
+        streams = [one.streams for one in work if one.streams]
         for _ in range(ATTEMPTS):
             await self._log.open(connection, streams)
             extension = self._log.extend(published_at)

@@ -22,20 +22,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from itertools import accumulate
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import asyncpg
+import numpy as np
 
+from backend.store.copy import Rows, message
+from backend.store.tables import stream_blocks
 from domain.market import from_ms, rfc3339, to_ms
 
 FIRST_HASH: Final = bytes(32)
 HASH_BYTES: Final = 32
-_COLUMNS: Final = (
-    "log", "block", "event", "as_of", "published_at", "places", "offsets", "ends", "payloads",
-    "hashes",
-)  # fmt: skip
-
 _CREATE: Final = "INSERT INTO stream_heads (log) VALUES ($1) ON CONFLICT (log) DO NOTHING"
 _LOCK: Final = "SELECT streams FROM stream_heads WHERE log = $1 FOR UPDATE"
 _ENTER: Final = """
@@ -123,17 +120,19 @@ class StreamLog:
     def __init__(self) -> None:
         self._heads: dict[str, Heads] = {}
 
-    async def open(self, connection: asyncpg.Connection, streams: Iterable[str]) -> None:
-        """Know the heads of `streams`; new streams are entered. Not within a transaction."""
-        unknown: dict[str, list[str]] = {}
-        for stream in streams:
-            log = log_of(stream)
+    async def open(self, connection: asyncpg.Connection, streams: Iterable[Sequence[str]]) -> None:
+        """Know the heads of `streams`; new ones are entered. Not within a transaction.
+
+        Args:
+            connection: any.
+            streams: each sequence of one log.
+        """
+        for named in streams:
+            log = log_of(named[0])
             heads = self._heads.get(log)
-            if heads is None or stream not in heads.places:
-                unknown.setdefault(log, []).append(stream)
-        for log, missing in sorted(unknown.items()):
-            await _enter(connection, log, missing)
-            self._heads[log] = await read_heads(connection, log)
+            if heads is None or not heads.places.keys() >= set(named):
+                await _enter(connection, log, named)
+                self._heads[log] = await read_heads(connection, log)
 
     def extend(self, published_at: datetime) -> Extension:
         """Begin to append; nothing is written yet."""
@@ -143,10 +142,10 @@ class StreamLog:
         """The extension is committed."""
         self._heads.update(extension.heads)
 
-    def forget(self, streams: Iterable[str]) -> None:
+    def forget(self, streams: Iterable[Sequence[str]]) -> None:
         """Read these heads again before the next append."""
-        for log in set(map(log_of, streams)):
-            self._heads.pop(log, None)
+        for named in streams:
+            self._heads.pop(log_of(named[0]), None)
 
 
 async def _enter(connection: asyncpg.Connection, log: str, streams: Iterable[str]) -> None:
@@ -183,7 +182,7 @@ class Extension:
         self.events: list[StreamEvent] = []
         self._before = heads
         self._published_at = published_at  # whole milliseconds, as it is spelt
-        self._blocks: list[tuple[Any, ...]] = []
+        self._blocks: list[bytes] = []  # rows of `stream_blocks`, encoded
 
     def add(self, drafts: Drafts) -> None:
         """Append events, of one log, to their chains."""
@@ -195,14 +194,24 @@ class Extension:
         heads.block += 1
         added = self._chain(drafts, heads)
         self.events += added
-        self._blocks.append((
-            log, heads.block, drafts.event, drafts.as_of, self._published_at,
-            [heads.places[stream] + 1 for stream in drafts.streams],
-            [event.offset for event in added],
-            list(accumulate(map(len, drafts.payloads))),
-            b"".join(drafts.payloads),
-            b"".join([event.hash for event in added]),
-        ))  # fmt: skip
+        places, offsets, ends = (
+            np.array([heads.places[stream] + 1 for stream in drafts.streams], dtype=np.int32),
+            np.array([event.offset for event in added], dtype=np.int64),
+            np.cumsum([len(payload) for payload in drafts.payloads], dtype=np.int32),
+        )
+        block = {
+            "log": log,
+            "block": np.array([heads.block]),
+            "event": drafts.event,
+            "as_of": drafts.as_of,
+            "published_at": self._published_at,
+            "places": [places],
+            "offsets": [offsets],
+            "ends": [ends],
+            "payloads": b"".join(drafts.payloads),
+            "hashes": b"".join([event.hash for event in added]),
+        }
+        self._blocks.append(Rows(stream_blocks, 1, block).encode())
 
     def _chain(self, drafts: Drafts, heads: Heads) -> list[StreamEvent]:
         event, as_of, moment, epoch = drafts.event, drafts.as_of, self._published_at, heads.epoch
@@ -234,8 +243,8 @@ class Extension:
             if status != "UPDATE 1":
                 raise StaleHeadsError(log)
         if self._blocks:
-            await connection.copy_records_to_table(
-                "stream_blocks", records=self._blocks, columns=_COLUMNS
+            await connection.copy_to_table(
+                stream_blocks.name, source=message(self._blocks), format="binary"
             )
 
 

@@ -59,11 +59,12 @@ class Planner:
     def __init__(self, instruments: Instruments, *, feature_set: str) -> None:
         self._instruments = instruments
         self._feature_set = feature_set
+        self._named: dict[str, tuple[Sequence[Instrument], list[str]]] = {}
         self._writes: dict[type, Callable[[Any, Ints, str], Write]] = {
-            CandleBatch: _candles,
+            CandleBatch: self._candles,
             FeatureBatch: _features,
             PredictionBatch: self._predictions,
-            SignalBatch: _signals,
+            SignalBatch: self._signals,
             LabelBatch: _labels,
             OutcomeBatch: _outcomes,
             Skill: _skill,
@@ -116,9 +117,40 @@ class Planner:
         found = rows.prediction_rows(batch, ids, self._feature_set)
         if batch.role is not Role.CHAMPION:
             return Write(turn=turn, rows=found)
-        streams = payloads.stream_names("predictions", batch.timeframe, batch.instruments)
+        streams = self._streams("predictions", batch, batch.instruments)
         tell = partial(payloads.prediction_drafts, batch, streams)
         return Write(turn=turn, rows=found, streams=streams, tell=tell)
+
+    def _candles(self, batch: CandleBatch, ids: Ints, turn: str) -> Write:
+        candles = (ids, batch.timeframe.value, batch.as_of - batch.timeframe.duration)
+        streams = self._streams("candles", batch, batch.instruments)
+        tell = partial(payloads.candle_drafts, batch, streams)
+        return Write(turn=turn, streams=streams, tell=tell, candles=candles)
+
+    def _signals(self, batch: SignalBatch, ids: Ints, turn: str) -> Write:
+        streams = self._streams("signals", batch, _instruments_of(batch))
+        return Write(
+            turn=turn,
+            rows=rows.signal_rows(batch, ids),
+            streams=streams,
+            tell=partial(payloads.signal_drafts, batch, streams),
+            answers=rows.SIGNAL_ANSWERS,
+            guard="" if batch.event == "opened" else rows.SIGNAL_GUARD,
+        )
+
+    def _streams(
+        self,
+        channel: str,
+        batch: CandleBatch | PredictionBatch | SignalBatch,
+        instruments: Sequence[Instrument],
+    ) -> list[str]:
+        """Their streams; the batches of a panel share one tuple of instruments."""
+        log = f"{channel}.{batch.timeframe}.{batch.exchange}"
+        named, streams = self._named.get(log, ((), []))
+        if named is not instruments:
+            streams = payloads.stream_names(channel, batch.timeframe, instruments)
+            self._named[log] = (instruments, streams)
+        return streams
 
 
 def _instruments_of(event: Any) -> Sequence[Instrument]:  # noqa: ANN401 - any event
@@ -128,28 +160,8 @@ def _instruments_of(event: Any) -> Sequence[Instrument]:  # noqa: ANN401 - any e
     return () if isinstance(event, Skill) else event.instruments
 
 
-def _candles(batch: CandleBatch, ids: Ints, turn: str) -> Write:
-    candles = (ids, batch.timeframe.value, batch.as_of - batch.timeframe.duration)
-    streams = payloads.stream_names("candles", batch.timeframe, batch.instruments)
-    tell = partial(payloads.candle_drafts, batch, streams)
-    return Write(turn=turn, streams=streams, tell=tell, candles=candles)
-
-
 def _features(batch: FeatureBatch, ids: Ints, turn: str) -> Write:
     return Write(turn=turn, rows=rows.feature_rows(batch, ids))
-
-
-def _signals(batch: SignalBatch, ids: Ints, turn: str) -> Write:
-    instruments = [signal.instrument for signal in batch.signals]
-    streams = payloads.stream_names("signals", batch.timeframe, instruments)
-    return Write(
-        turn=turn,
-        rows=rows.signal_rows(batch, ids),
-        streams=streams,
-        tell=partial(payloads.signal_drafts, batch, streams),
-        answers=rows.SIGNAL_ANSWERS,
-        guard="" if batch.event == "opened" else rows.SIGNAL_GUARD,
-    )
 
 
 def _labels(batch: LabelBatch, ids: Ints, turn: str) -> Write:
