@@ -189,6 +189,9 @@ class Collector:
         if reason is not None:
             self._emit([Rejected(candle=candle, reason=reason)])
             return
+        if series.silent and series.broken:  # what it missed comes first, if REST has it
+            series.hold()
+            self._repairs.hurry(series)
         self._emit_of(series, series.on_message(candle))
         if self._forming is not None and not candle.closed:
             self._forming(candle)

@@ -54,12 +54,21 @@ class Repairs:
         self._wanted: asyncio.PriorityQueue[tuple[bool, int, Series]] = asyncio.PriorityQueue()
         self._number = count()
         self._backoffs: dict[Series, Backoff] = {}  # of the series that wait or are worked on
+        self._waits: dict[Series, asyncio.Task[None]] = {}  # until their next try
 
     def want(self, series: Series) -> None:
         """Repair `series`, broken ones first, unless that is under way."""
         if series not in self._backoffs:
             self._backoffs[series] = Backoff(self._pace.random)
             self._backoffs[series].next()  # the first try is now
+            self._put(series)
+
+    def hurry(self, series: Series) -> None:
+        """Its stream speaks again: what was missed meanwhile need not wait for its next try."""
+        wait = self._waits.pop(series, None)
+        if wait is not None:
+            wait.cancel()
+            self._backoffs[series].reset()
             self._put(series)
 
     def _put(self, series: Series) -> None:
@@ -90,17 +99,21 @@ class Repairs:
     async def _work(self, tasks: asyncio.TaskGroup) -> None:
         while True:
             _, _, series = await self._wanted.get()
+            asked = series.holes
             answer = await self._ask(series)
             self._emit(series.release())
             if answer.came and not series.broken:
                 del self._backoffs[series]
             else:
-                tasks.create_task(self._again(series))
+                if answer.came and series.holes != asked:
+                    self._backoffs[series].reset()  # the exchange answers: new holes come first
+                self._waits[series] = tasks.create_task(self._again(series))
             if answer.stalled:
                 raise StreamStalledError(f"the stream of {series.instrument} is silent")
 
     async def _again(self, series: Series) -> None:
         await self._pace.wall.sleep(self._backoffs[series].next())
+        del self._waits[series]
         self._put(series)
 
     async def _ask(self, series: Series) -> _Answer:

@@ -62,12 +62,22 @@ class Series:
         """Whether candles are missing."""
         return bool(self._holes)
 
+    @property
+    def holes(self) -> list[Range]:
+        """What is missing, oldest first, as it was found."""
+        return [hole.span for hole in self._holes]
+
+    @property
+    def silent(self) -> bool:
+        """Whether the stream has not told a candle whose time has passed."""
+        return self._silent_from is not None
+
     def unsure(self, now_ms: int) -> bool:
         """Whether REST is to confirm a candle that closed by `now_ms` without the flag."""
         return bool(self._unsure) and min(self._unsure) + self._step <= now_ms
 
     def hold(self) -> None:
-        """A connection begins: until `release`, keep what comes."""
+        """A stream begins, or speaks again: until `release`, keep what comes."""
         self._forming = None
         self._hold()
 
@@ -168,11 +178,19 @@ class Series:
         return True
 
     def release(self) -> list[Event]:
-        """Let go what is held, oldest first, and say what became of the gaps."""
+        """Let go what is held, oldest first, and say what became of the gaps.
+
+        What comes after a gap that is news stays held: nobody has asked for it yet.
+        """
         held = self._held or {}
         self._held = None
         events: list[Event] = []
         for open_ms in sorted(held):
+            news = self._jump(open_ms)
+            if news:
+                events += news
+                self._held = {ms: held[ms] for ms in held if ms >= open_ms}
+                break
             events += self._emit(held[open_ms])
         for hole in list(self._holes):
             if not hole.absent or hole.answers >= ATTEMPTS:

@@ -60,6 +60,10 @@ class ScriptedExchange:
         """The next requests are answered with these."""
         self._failures += errors
 
+    def recover(self) -> None:
+        """Requests are answered with candles again."""
+        self._failures.clear()
+
     def refuse(self, *errors: Exception) -> None:
         """The next connections are answered with these."""
         self._refusals += errors

@@ -29,6 +29,7 @@ class Control:
             web.get("/_control/time", self.time),
             web.post("/_control/clock", self.clock),
             web.post("/_control/faults", self.faults),
+            web.delete("/_control/faults", self.mend),
         ]
 
     async def sent(self, request: web.Request) -> web.Response:
@@ -82,6 +83,11 @@ class Control:
             return _refused(f"unknown instrument {body['instrument']!r}")
         self._book.faults.add(fault)
         return answer({"kind": fault.kind, "instrument": fault.instrument})
+
+    async def mend(self, _request: web.Request) -> web.Response:
+        """End every fault, whatever its count."""
+        self._book.faults.end()
+        return answer({"running": 0})
 
 
 def _fault(body: dict[str, Any]) -> Fault:

@@ -62,6 +62,11 @@ class Faults:
     def add(self, fault: Fault) -> None:
         self.commands.append(fault)
 
+    def end(self) -> None:
+        """From now on all goes well; what is held back comes with the next candle."""
+        for fault in self.commands:
+            fault.count = 0
+
     def of_candle(self, symbol_id: str, timeframe: str) -> frozenset[FaultKind]:
         """Count a candle that closes; the faults that befall it."""
         series = f"{symbol_id}@{timeframe}"

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from collectors.backfill import Rejected
@@ -479,6 +479,7 @@ FAULTS = ("none", "drop", "twice", "late", "cut", "down", "busy")
 
 
 @settings(max_examples=30, deadline=None)
+@example([["cut", "down"], ["cut"], ["cut"], ["cut"], ["drop", "down"]])
 @given(st.lists(st.lists(st.sampled_from(FAULTS), max_size=3), min_size=1, max_size=10))
 def test_whatever_goes_wrong_each_candle_is_released_once_and_true(
     script: list[list[str]],
@@ -507,6 +508,8 @@ def test_whatever_goes_wrong_each_candle_is_released_once_and_true(
             await run.pass_time(4 * MINUTE, step=STEP)
             run.exchange.disconnect()  # the last ones are confirmed
             await run.pass_time(30 * SECOND, step=STEP)
+            while not run.exchange.connected:  # it may wait a minute before the next try
+                await run.pass_time(STEP, step=STEP)
 
             newest = {one.open_ms: one for one in run.candles()}
             now = to_ms(run.clock.now())
@@ -519,3 +522,16 @@ def test_whatever_goes_wrong_each_candle_is_released_once_and_true(
             }
 
     asyncio.run(play())
+
+
+async def test_once_a_stalled_exchange_speaks_again_what_it_missed_comes_at_once() -> None:
+    async with running() as run:
+        run.exchange.fail(*[ExchangeUnavailableError("the script says no")] * 10_000)
+        await run.until(40)
+        assert run.numbers() == []
+        run.exchange.recover()
+
+        run.exchange.send(HISTORY[BTC][39])
+        await run.pass_time(3 * SECOND)
+
+        assert run.numbers() == list(range(10, 40))

@@ -1,0 +1,59 @@
+"""A series lets candles go in order, and nothing after a gap that nobody has asked about."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from collectors.gaps import Cause, Gap, GapState, Range
+from collectors.series import Event, Series
+from domain.events import Candle, Source
+from domain.market import Timeframe
+from tests.factories import BTC
+
+MINUTE = Timeframe.M1.ms
+
+
+def candle(number: int) -> Candle:
+    return Candle(
+        instrument=BTC,
+        timeframe=Timeframe.M1,
+        open_ms=number * MINUTE,
+        open=1.0,
+        high=1.0,
+        low=1.0,
+        close=1.0,
+        volume=1.0,
+        closed=True,
+    )
+
+
+def told(events: list[Event]) -> list[int | GapState]:
+    """Numbers of candles, and what is said of gaps."""
+    return [one.state if isinstance(one, Gap) else one.open_ms // MINUTE for one in events]
+
+
+def test_what_was_held_behind_a_gap_that_is_news_waits_for_its_repair() -> None:
+    series = Series(BTC, Timeframe.M1)
+    series.hold()
+    series.begin(10 * MINUTE, stored=[9 * MINUTE], cause=Cause.START)
+    for number in (10, 13):
+        series.on_message(candle(number))
+
+    assert told(series.release()) == [10, GapState.FOUND]
+    assert series.broken
+
+    missed = [replace(candle(number), source=Source.REPAIR) for number in (11, 12)]
+    series.absorb(missed, Range(8 * MINUTE, 13 * MINUTE))
+    assert told(series.release()) == [11, 12, 13, GapState.FILLED]
+
+
+def test_a_repair_that_fails_holds_nothing_back() -> None:
+    series = Series(BTC, Timeframe.M1)
+    series.hold()
+    series.begin(10 * MINUTE, stored=[9 * MINUTE], cause=Cause.START)
+    for number in (10, 13):
+        series.on_message(candle(number))
+    series.release()
+
+    assert told(series.release()) == [13]
+    assert series.broken
