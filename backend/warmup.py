@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,8 +15,8 @@ from backend.store.columns import FeatureTable
 from backend.store.snapshots import Snapshot, load
 from backend.ticks import ticks
 from backend.wiring import Store
-from domain.events import CandleBatch, FeatureBatch
-from domain.market import Instrument, Timeframe, from_ms, to_ms
+from domain.events import CandleBatch, FeatureBatch, Origin, PredictionBatch, SignalBatch
+from domain.market import Horizon, Instrument, Timeframe, from_ms, to_ms
 from domain.ports import Clock
 from services.features.feature_set import OHLCV
 from services.models.examples import SLACK
@@ -53,8 +53,10 @@ async def catch_up(
 ) -> CaughtUp:
     """Play the stored candles after the panel's newest snapshot through its chain.
 
-    Rows that are stored already stay as they are: what was said stays said. Predictions
-    of ticks that nobody predicted are made now, as `late` or `backtest`.
+    Rows that are stored already stay as they are: what was said stays said, is scored, and
+    its signals go on. Predictions of ticks that nobody predicted are made now, as `late` or
+    `backtest`. Each chunk is committed with the state after it, so that a start that is cut
+    short is gone on with where it was, and never from another beginning.
     """
     key = panel.key
     snapshot = await load(store.readers, (key.exchange, key.timeframe, ROOM, ""), until=clock.now())
@@ -70,10 +72,14 @@ async def catch_up(
         for batch in ticks(candles, exchange=key.exchange)
         if snapshot is None or batch.as_of > snapshot.as_of
     ]
+    await _reopen(panel, store, after=snapshot.as_of if snapshot else since)
     for start in range(0, len(batches), CHUNK):
         chunk = batches[start : start + CHUNK]
-        events = await asyncio.to_thread(play, panel, chunk)
-        await store.recorder.commit_learning(events, published_at=clock.now())
+        said = await _said(panel, store, chunk)
+        events = await asyncio.to_thread(play, panel, chunk, said)
+        await store.recorder.commit_learning(
+            events, published_at=clock.now(), state=(snapshot_of(panel, chunk[-1].as_of),)
+        )
         report(start + len(chunk), len(batches))
     return CaughtUp(
         snapshot_at=snapshot.as_of if snapshot else None,
@@ -99,10 +105,53 @@ async def recall(
             feature_batches(table, key.exchange, key.timeframe),
             [(Instrument(key.exchange, row["symbol"]), to_ms(row["as_of"])) for row in touched],
         )
+        ahead = Horizon(key.timeframe, horizon)
         pending = await store.history.pending_predictions(
-            key.exchange, key.timeframe, horizon, after=as_of - kept
+            ahead,
+            exchange=key.exchange,
+            after=as_of - kept,
+            until=as_of,
+            judged_after=as_of - ahead.duration,
         )
-        rooms.scorekeeper.restore([batch for batch in pending if batch.as_of <= as_of])
+        rooms.scorekeeper.restore(pending)
+
+
+async def _reopen(panel: Panel, store: Store, *, after: datetime) -> None:
+    """Give the books the open signals of ticks after `after`, which will be played again."""
+    key = panel.key
+    opened = await store.history.open_signals(key.exchange, key.timeframe)
+    signals = tuple(one for one in opened if one.as_of_ms > to_ms(after))
+    for rooms in panel.rooms.values():
+        rooms.book.on_signals(
+            SignalBatch(
+                exchange=key.exchange,
+                timeframe=key.timeframe,
+                as_of=after,
+                instruments=tuple(one.instrument for one in signals),
+                event="opened",
+                signals=signals,
+            )
+        )
+
+
+async def _said(
+    panel: Panel, store: Store, batches: Sequence[CandleBatch]
+) -> dict[datetime, list[PredictionBatch]]:
+    """The predictions that were made of these ticks when it was time, by close."""
+    first, last = batches[0].as_of - panel.key.timeframe.duration, batches[-1].as_of
+    said: dict[datetime, list[PredictionBatch]] = {}
+    for horizon in panel.rooms:
+        found = await store.history.pending_predictions(
+            Horizon(panel.key.timeframe, horizon),
+            exchange=panel.key.exchange,
+            after=first,
+            until=last,
+            judged_after=first,
+        )
+        for batch in found:
+            if batch.origin is Origin.LIVE:
+                said.setdefault(batch.as_of, []).append(batch)
+    return said
 
 
 def feature_batches(
@@ -126,12 +175,25 @@ def feature_batches(
         )
 
 
-def play(panel: Panel, batches: Sequence[CandleBatch]) -> list[object]:
-    """Run ticks of history through the panel; the rows they make."""
+def play(
+    panel: Panel,
+    batches: Sequence[CandleBatch],
+    said: Mapping[datetime, Sequence[PredictionBatch]],
+) -> list[object]:
+    """Run ticks of history through the panel; the rows they make.
+
+    Args:
+        panel: whose state goes on.
+        batches: the ticks, in order.
+        said: live predictions of some of them by close. They are what is scored: those that
+            the panel makes again are late.
+    """
     events: list[object] = []
     for batch in batches:
         panel.seat_due(batch.as_of)
         hot, _ = panel.hot.run(batch)
+        for rooms in panel.rooms.values():
+            rooms.scorekeeper.restore(said.get(batch.as_of, ()))
         cold, _ = panel.cold.run(batch, *hot)
         events += kept([*hot, *cold])
     return events

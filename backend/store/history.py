@@ -20,7 +20,7 @@ from backend.store.instruments import Instruments
 from backend.store.tables import LABEL_SET
 from domain.errors import StoreError
 from domain.events import Examples, Floats, Ints, Origin, PredictionBatch, Role, Signal, Target
-from domain.market import Instrument, Timeframe, to_ms
+from domain.market import Horizon, Instrument, Timeframe, to_ms
 
 # The index: candles_pkey.
 _CANDLES: Final = """
@@ -88,12 +88,12 @@ _EXAMPLE_FIELDS: Final = (
 # The index: ml_predictions_pkey.
 _PENDING: Final = """
 SELECT p.*, symbol FROM ml_predictions AS p JOIN instruments USING (instrument_id)
-WHERE exchange = $1 AND p.timeframe = $2 AND p.horizon = $3 AND p.as_of > $4
-    AND NOT EXISTS (
+WHERE exchange = $1 AND p.timeframe = $2 AND p.horizon = $3 AND p.as_of > $4 AND p.as_of <= $5
+    AND (p.as_of > $6 OR NOT EXISTS (
         SELECT FROM ml_prediction_outcomes AS o
         WHERE (o.instrument_id, o.timeframe, o.horizon, o.as_of, o.revision, o.role, o.model)
             = (p.instrument_id, p.timeframe, p.horizon, p.as_of, p.revision, p.role, p.model)
-    )
+    ))
 ORDER BY p.as_of, p.role, p.model, p.version, p.made_at, p.origin, p.members::text, symbol
 """
 _OPEN_SIGNALS: Final = """
@@ -222,10 +222,28 @@ class History:
         return Examples(columns=columns, instruments=owners, **table)
 
     async def pending_predictions(
-        self, exchange: str, timeframe: Timeframe, horizon: int, *, after: datetime
+        self,
+        horizon: Horizon,
+        *,
+        exchange: str,
+        after: datetime,
+        until: datetime,
+        judged_after: datetime,
     ) -> list[PredictionBatch]:
-        """Every row with as_of > `after` that has no outcome yet, in batches by forecaster."""
-        rows = await self._pool.fetch(_PENDING, exchange, timeframe.value, horizon, after)
+        """What had no outcome at a past tick, in batches by forecaster.
+
+        Args:
+            horizon: of the predictions.
+            exchange: of their instruments.
+            after: rows with as_of > `after` ...
+            until: ... and as_of <= `until` ...
+            judged_after: ... that have no outcome, or an as_of > this: those that have one
+                now had none when it was the time of the newest complete label.
+        """
+        timeframe = horizon.timeframe
+        rows = await self._pool.fetch(
+            _PENDING, exchange, timeframe.value, horizon.steps, after, until, judged_after
+        )
         shared = ("as_of", "role", "model", "version", "made_at", "origin", "members", "target")
         batches = groupby(rows, key=lambda row: tuple(row[name] for name in shared))
         return [_prediction_batch(exchange, timeframe, list(batch)) for _, batch in batches]

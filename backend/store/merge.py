@@ -21,7 +21,7 @@ from domain.events import Bools
 _FEW: Final = 50  # rows; more are counted for the planner, who else pairs each with each
 
 # Moments of the writing, and what follows from them: they differ between two honest runs.
-_MOMENTS: Final = frozenset({"known_at", "made_at", "scored_at", "origin"})
+_MOMENTS: Final = frozenset({"known_at", "made_at", "scored_at", "origin", "degraded"})
 
 
 async def append(connection: asyncpg.Connection, batches: Sequence[Rows]) -> None:

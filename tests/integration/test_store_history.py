@@ -17,8 +17,8 @@ from backend.store.history import History
 from backend.store.instruments import Instruments
 from backend.store.recorder import Recorder
 from domain.errors import StoreError
-from domain.events import FeatureSet, Role
-from domain.market import Instrument, Listing, Timeframe, to_ms
+from domain.events import FeatureSet, PredictionBatch, Role
+from domain.market import Horizon, Instrument, Listing, Timeframe, to_ms
 from tests.integration.store_samples import (
     FEATURES,
     INSTRUMENTS,
@@ -165,7 +165,16 @@ async def test_pending_predictions_come_back_as_the_batches_they_were(store: Sto
     await store.recorder.commit_tick([predictions(2)], published_at=at(2))
     await store.recorder.commit_learning([member, outcomes(1)], published_at=at(5))
 
-    found = await store.history.pending_predictions("binance", H1, 4, after=at(0))
+    async def pending(after: int, until: int, judged_after: int = 9) -> list[PredictionBatch]:
+        return await store.history.pending_predictions(
+            Horizon(H1, 4),
+            exchange="binance",
+            after=at(after),
+            until=at(until),
+            judged_after=at(judged_after),
+        )
+
+    found = await pending(0, 2)
 
     assert [(one.role, one.as_of) for one in found] == [
         (Role.CHAMPION, at(2)),
@@ -176,7 +185,8 @@ async def test_pending_predictions_come_back_as_the_batches_they_were(store: Sto
     assert found[0].degraded == ("", "no_skill.direction,stale", "")
     assert found[1].probabilities.tobytes() == member.probabilities.tobytes()
     assert np.isnan(found[1].volatility).all()
-    assert await store.history.pending_predictions("binance", H1, 4, after=at(2)) == []
+    assert await pending(2, 9) == await pending(0, 1) == []
+    assert [one.as_of for one in await pending(0, 1, judged_after=0)] == [at(1)]
 
 
 async def test_open_signals_come_back_as_they_stand(store: Store) -> None:
