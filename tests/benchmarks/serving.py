@@ -19,6 +19,7 @@ from backend.api.server import listen, serve
 from backend.api.state import ApiState
 from backend.api.status import Market, Status
 from backend.clock import SystemClock
+from backend.garbage import settle
 from backend.panel import SeatChange
 from backend.runner import Runner
 from backend.store import database
@@ -40,6 +41,9 @@ class Quiet:
         return
 
     def states(self, as_of: datetime) -> Sequence[Snapshot]:
+        return ()
+
+    def past(self, candles: CandleBatch) -> Sequence[Snapshot]:
         return ()
 
     async def after_tick(self, candles: CandleBatch) -> None:
@@ -191,6 +195,7 @@ async def served(
         listener = listen("127.0.0.1", 0)
         running = asyncio.create_task(serve(create_app(state), listener))
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        settle()  # as the system does when it is ready
         try:
             yield Served(store=store, hub=hub, url=address, status=status)
         finally:
