@@ -27,7 +27,7 @@ from backend.runner import kept
 from backend.settings import Settings
 from backend.store import database
 from backend.store.columns import CandlePanel, CandleSeries
-from backend.ticks import ticks
+from backend.ticks import labels_once, ticks
 from backend.transfer import write_replay_tables
 from backend.wiring import Store, database_of, open_store, policy_of
 from collectors.recorded import Recording, choose, read_folder
@@ -160,7 +160,7 @@ class Replay:
     def _written(self) -> Awaitable[object]:
         """The commit of all that has happened up to this call."""
         events, self._events[:] = list(self._events), []
-        return self._store.recorder.commit_tick(events, published_at=self._clock.now())
+        return self._store.recorder.commit_tick(labels_once(events), published_at=self._clock.now())
 
     async def _report(
         self,

@@ -1,13 +1,15 @@
-"""Stored or recorded candles as the ticks that a live system would have seen."""
+"""Stored candles as the ticks that a live system would have seen, and many ticks as one commit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 
 from backend.store.columns import CandlePanel
-from domain.events import CandleBatch, Source
+from domain.events import CandleBatch, LabelBatch, Source
 from domain.market import from_ms
 
 
@@ -38,3 +40,28 @@ def ticks(panel: CandlePanel, *, exchange: str) -> Iterator[CandleBatch]:
             revision=panel.revision[row, present],
             source=Source.BACKFILL,
         )
+
+
+def labels_once(events: Sequence[object]) -> list[object]:
+    """The events of several ticks, all their labels in one batch, each as it was told last.
+
+    A label is told when a barrier is touched and again when its horizon has passed; written
+    together, only the second is news.
+
+    Args:
+        events: the labels among them of one panel and horizon.
+    """
+    told = [event for event in events if isinstance(event, LabelBatch)]
+    if not told:
+        return list(events)
+    arrays: dict[str, Any] = {
+        field.name: np.concatenate([getattr(batch, field.name) for batch in told])
+        for field in fields(LabelBatch)
+        if isinstance(getattr(told[0], field.name), np.ndarray)
+    }
+    instruments = tuple(one for batch in told for one in batch.instruments)
+    labels = replace(told[0], instruments=instruments, **arrays)
+    keys = zip(instruments, labels.as_of_ms.tolist(), labels.revision.tolist(), strict=True)
+    last = {key: position for position, key in enumerate(keys)}
+    rest = [event for event in events if not isinstance(event, LabelBatch)]
+    return [*rest, labels.take(np.array(list(last.values()), dtype=np.int64))]

@@ -8,8 +8,9 @@ import numpy as np
 
 from backend.executor import ProcessExecutor
 from backend.store.columns import CandlePanel, CandleSeries
-from backend.ticks import ticks
-from domain.market import Timeframe, to_ms
+from backend.ticks import labels_once, ticks
+from domain.events import LabelBatch
+from domain.market import Instrument, Timeframe, to_ms
 from domain.topics import Topic
 from services.stage import Chain, Stage
 from tests.doubles import START
@@ -85,3 +86,37 @@ def _die() -> None:
     import os  # noqa: PLC0415 - in the worker
 
     os._exit(1)
+
+
+def test_labels_of_several_ticks_are_written_once_as_they_were_told_last() -> None:
+    touched = labels([BTC, ETH], [1, 1], known=[0, 0])
+    ended = labels([ETH, BTC, BTC], [1, 2, 1], known=[5, 6, 5])
+
+    first, between, once = labels_once([A(1), touched, A(2), ended])
+
+    assert (first, between) == (A(1), A(2))
+    assert isinstance(once, LabelBatch)
+    found = zip(once.instruments, once.as_of_ms.tolist(), once.known_ms.tolist(), strict=True)
+    assert set(found) == {(BTC, 1, 5), (ETH, 1, 5), (BTC, 2, 6)}
+    assert len(once) == 3
+    assert labels_once([A(1)]) == [A(1)]
+
+
+def labels(instruments: list[Instrument], as_of: list[int], *, known: list[int]) -> LabelBatch:
+    n = len(instruments)
+    known_ms = np.array(known, dtype=np.int64)
+    return LabelBatch(
+        exchange="simulated",
+        timeframe=Timeframe.H1,
+        horizon=4,
+        instruments=tuple(instruments),
+        as_of_ms=np.array(as_of, dtype=np.int64),
+        revision=np.ones(n, dtype=np.int64),
+        direction_known_ms=known_ms,
+        known_ms=known_ms,
+        outcome=np.ones(n),
+        weight=np.ones(n),
+        log_return=np.zeros(n),
+        realized_volatility=np.ones(n),
+        uniqueness=np.ones(n),
+    )
