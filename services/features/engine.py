@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from datetime import datetime
 
 import numpy as np
 
@@ -20,7 +21,7 @@ _STATE_ARRAYS = ("series", "windows", "recursive", "moments", "market", "section
 class OutOfOrderError(AlphaPulseError):
     """A candle that is not newer than the last of its series, or a tick drawn before.
 
-    A revised candle is answered by restoring a snapshot from before it.
+    A revised candle is answered by walking again from a snapshot before it.
     """
 
 
@@ -40,6 +41,11 @@ class FeatureEngine:
         self._slots: dict[str, int] = {}  # by symbol
         self._state = KernelState.empty()
         self._drawn_ms = -1  # as_of of the newest cross-section
+
+    @property
+    def as_of(self) -> datetime | None:
+        """The newest tick whose cross-section was drawn."""
+        return None if self._drawn_ms < 0 else from_ms(self._drawn_ms)
 
     def on_candles(self, batch: CandleBatch) -> FeatureBatch:
         """The feature rows of one tick; `revision` is 1 and the caller's to replace.

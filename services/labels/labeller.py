@@ -15,6 +15,12 @@ from services.labels.barriers import WARMUP_RETURNS, barrier_width, squared_mean
 from services.labels.state import Past, Pending, no_past, no_pending
 
 LABEL_SET = "direction@1"
+# What a touch says, and all that a label is made of; not the times when that was known.
+_DIRECTION = (Pending.AS_OF_MS, Pending.OUTCOME, Pending.WEIGHT, Pending.UNIQUENESS)
+_FACTS = (
+    *(Pending.CLOSE, Pending.WIDTH, Pending.UPPER, Pending.LOWER),
+    *(Pending.SQUARES, Pending.VOID),
+)
 LONGEST_HOLE = 3  # candles; after more the volatility starts anew, as features do
 
 
@@ -29,8 +35,8 @@ class Labeller:
 
     A hole is known when the instrument's next candle comes: every label across it is void.
     A candle no newer than the instrument's newest is not looked at, nor one without
-    finite positive prices: when a gap was filled, run a new labeller over the history and give
-    the labels that changed a new revision.
+    finite positive prices: when a gap was filled or a candle revised, run a new labeller over
+    the history and go on with `corrected`.
     """
 
     def __init__(
@@ -46,11 +52,13 @@ class Labeller:
         self._cells = no_pending(horizon, 0)
         self._members: tuple[Instrument, ...] = ()
         self._rows: Ints = np.empty(0, dtype=np.int64)
+        self._revised: dict[tuple[Instrument, int], int] = {}  # (whose, as_of) → its revision
 
     def on_candles(self, batch: CandleBatch) -> list[LabelBatch]:
         """Labels touched and labels completed by this tick, in that order; none: no batch.
 
-        Rows are ordered by (known_ms, as_of_ms, instrument). `revision` is 1.
+        Rows are ordered by (known_ms, as_of_ms, instrument). `revision` is 1 unless a
+        candle was revised after the row's touch was told.
         """
         if (batch.exchange, batch.timeframe) != (self._exchange, self._timeframe):
             return []
@@ -171,6 +179,7 @@ class Labeller:
         unknown = np.full(len(label), np.nan)
         never = np.zeros(len(label), dtype=np.int64)
         rows = cells[:, label, column]
+        rows[Pending.UNIQUENESS, rows[Pending.TOUCHED_MS] == 0] = np.nan
         return self._batch(rows, _take(instruments, column), never, (unknown, unknown))
 
     def _completed(
@@ -182,7 +191,11 @@ class Labeller:
         returns = np.log(close[column] / rows[Pending.CLOSE])
         volatility = np.sqrt(rows[Pending.SQUARES])
         known_ms = np.maximum(ends[label, column], rows[Pending.FILLED_MS]).astype(np.int64)
-        return self._batch(rows, _take(instruments, column), known_ms, (returns, volatility))
+        batch = self._batch(rows, _take(instruments, column), known_ms, (returns, volatility))
+        if self._revised:
+            for key in zip(batch.instruments, batch.as_of_ms.tolist(), strict=True):
+                self._revised.pop(key, None)
+        return batch
 
     def _batch(
         self,
@@ -191,13 +204,18 @@ class Labeller:
         known_ms: Ints,
         answers: tuple[Floats, Floats],
     ) -> LabelBatch:
+        as_of_ms = rows[Pending.AS_OF_MS].astype(np.int64)
+        revision = np.ones(len(instruments), dtype=np.int64)
+        if self._revised:
+            keys = zip(instruments, as_of_ms.tolist(), strict=True)
+            revision[:] = [self._revised.get(key, 1) for key in keys]
         return LabelBatch(
             exchange=self._exchange,
             timeframe=self._timeframe,
             horizon=self._horizon,
             instruments=instruments,
-            as_of_ms=rows[Pending.AS_OF_MS].astype(np.int64),
-            revision=np.ones(len(instruments), dtype=np.int64),
+            as_of_ms=as_of_ms,
+            revision=revision,
             direction_known_ms=rows[Pending.TOUCHED_MS].astype(np.int64),
             known_ms=known_ms,
             outcome=rows[Pending.OUTCOME],
@@ -206,6 +224,47 @@ class Labeller:
             realized_volatility=answers[1],
             uniqueness=rows[Pending.UNIQUENESS],
         )
+
+    def corrected(self, walked: Labeller, at_ms: int) -> tuple[Labeller, list[LabelBatch]]:
+        """Go on from a labeller that walked over the candles as they are known now.
+
+        What rests on a candle that this one did not see is known from `at_ms` on, not before.
+
+        Args:
+            walked: over the same ticks, with the corrected candles; given up to the result.
+            at_ms: when the correction came.
+
+        Returns:
+            The labeller to go on with, and the touches to tell at once. One that was told
+            otherwise has the next revision; NaN and 0 where no barrier is touched any more.
+        """
+        now, past = walked._cells, self._beside(walked)
+        touched, told = now[Pending.TOUCHED_MS] > 0, past[Pending.TOUCHED_MS] > 0
+        label = ~np.isnan(now[Pending.AS_OF_MS])
+        alike = label & _equal(now, past, _DIRECTION) & (touched == told)
+        equal = alike & _equal(now, past, _FACTS)
+        now[Pending.TOUCHED_MS] = np.where(
+            alike, past[Pending.TOUCHED_MS], np.where(touched, at_ms, 0.0)
+        )
+        now[Pending.FILLED_MS] = np.where(equal, past[Pending.FILLED_MS], at_ms)
+        walked._revised = dict(self._revised)
+        again = label & ~alike & told
+        instruments = tuple(walked._slots)
+        for position, column in np.argwhere(again).tolist():
+            key = (instruments[column], int(now[Pending.AS_OF_MS, position, column]))
+            walked._revised[key] = walked._revised.get(key, 1) + 1
+        news = again | (label & ~alike & touched)
+        return walked, [walked._touched(now, news, instruments)] if news.any() else []
+
+    def _beside(self, other: Labeller) -> Floats:
+        """Our incomplete labels at the places that they have in `other`; NaN where none."""
+        cells = no_pending(self._horizon, len(other._slots))
+        for instrument, column in other._slots.items():
+            if instrument in self._slots:
+                cells[:, :, column] = self._cells[:, :, self._slots[instrument]]
+        moved = cells[Pending.AS_OF_MS] != other._cells[Pending.AS_OF_MS]
+        cells[:, moved] = np.nan
+        return cells
 
     def _rows_of(self, instruments: tuple[Instrument, ...]) -> Ints:
         if instruments == self._members:
@@ -224,7 +283,14 @@ class Labeller:
         """The whole state; `restore` continues from it bit for bit."""
         names = [f"{one.exchange}:{one.symbol}" for one in self._slots]
         file = io.BytesIO()
-        np.savez(file, names=np.array(names, dtype=str), past=self._past, cells=self._cells)
+        np.savez(
+            file,
+            names=np.array(names, dtype=str),
+            past=self._past,
+            cells=self._cells,
+            revised=np.array([f"{one.exchange}:{one.symbol}" for one, _ in self._revised], str),
+            revisions=np.array([(k[1], n) for k, n in self._revised.items()], np.int64),
+        )
         return file.getvalue()
 
     def restore(self, state: bytes) -> None:
@@ -232,8 +298,19 @@ class Labeller:
         with np.load(io.BytesIO(state), allow_pickle=False) as arrays:
             names = [Instrument.parse(str(name)) for name in arrays["names"]]
             self._past, self._cells = arrays["past"], arrays["cells"]
+            revised = [Instrument.parse(str(name)) for name in arrays["revised"]]
+            numbers = arrays["revisions"].reshape(-1, 2).tolist()
         self._slots = {instrument: slot for slot, instrument in enumerate(names)}
         self._members = ()
+        pairs = zip(revised, numbers, strict=True)
+        self._revised = {(one, as_of_ms): number for one, (as_of_ms, number) in pairs}
+
+
+def _equal(now: Floats, past: Floats, fields: tuple[Pending, ...]) -> Bools:
+    """Where all `fields` of two sets of labels are the same; NaN equals NaN."""
+    left, right = now[list(fields)], past[list(fields)]
+    same: Bools = ((left == right) | (np.isnan(left) & np.isnan(right))).all(axis=0)
+    return same
 
 
 def _ordered(where: Bools, known: Floats, as_of: Floats) -> tuple[Ints, Ints]:

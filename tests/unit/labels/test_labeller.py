@@ -276,3 +276,57 @@ def answers(batches: list[LabelBatch]) -> list[tuple[str | float, ...]]:
         for batch in batches
         for i in range(len(batch))
     ]
+
+
+def corrected(missing: int, *, told_at: int) -> tuple[list[LabelBatch], Labeller, int]:
+    """A labeller that missed the candle `missing` hours after warm-up, and got it later."""
+    labeller, now = warm_labeller()
+    walked, _ = warm_labeller()
+    for number in range(now + 1, now + told_at + 1):
+        candle = tick(number, [100.0, 101.0, 100.0, 100.0] if number == now + missing else FLAT)
+        if number != now + missing:
+            labeller.on_candles(candle)
+        walked.on_candles(candle)
+    heir, told = labeller.corrected(walked, (now + told_at) * HOUR + 5)
+    return told, heir, now
+
+
+def test_what_a_late_candle_touched_is_known_when_it_came() -> None:
+    told, heir, now = corrected(1, told_at=1)
+
+    (row,) = rows(told, now)
+    assert row["outcome"] == 1.0
+    assert row["direction_known_ms"] == (now + 1) * HOUR + 5
+    done = rows(heir.on_candles(tick(now + 2, FLAT)), now)
+    assert done[-1]["outcome"] == 1.0
+    assert done[-1]["known_ms"] == (now + 2) * HOUR
+
+
+def test_a_touch_that_was_told_otherwise_has_the_next_revision() -> None:
+    labeller, now = warm_labeller()
+    walked, _ = warm_labeller()
+    labeller.on_candles(tick(now + 1, [100.0, 101.0, 100.0, 100.0]))
+    walked.on_candles(tick(now + 1, FLAT))
+
+    heir, (told,) = labeller.corrected(walked, (now + 1) * HOUR + 5)
+
+    assert told.revision.tolist() == [2]
+    assert told.direction_known_ms.tolist() == [0]
+    assert np.isnan(told.outcome).all()
+    restored = Labeller("simulated", Timeframe.H1, 2)
+    restored.restore(heir.snapshot())
+    (done,) = [b for b in restored.on_candles(tick(now + 2, FLAT)) if b.known_ms.any()]
+    assert done.revision.tolist() == [2]
+    assert done.outcome.tolist() == [0.0]
+
+
+def test_labels_that_rest_on_nothing_new_keep_their_times() -> None:
+    labeller, now = warm_labeller()
+    walked, _ = warm_labeller()
+    for one in (labeller, walked):
+        one.on_candles(tick(now + 1, [100.0, 101.0, 100.0, 100.0]))
+
+    heir, told = labeller.corrected(walked, (now + 1) * HOUR + 5)
+
+    assert told == []
+    assert heir.snapshot() == labeller.snapshot()
