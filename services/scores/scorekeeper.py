@@ -32,7 +32,8 @@ class _Waiting:
     """Rows of one prediction batch whose label is not known."""
 
     batch: PredictionBatch
-    open: Bools  # (n,) False: scored, void, or said before
+    open: Bools  # (n,) False: scored, or said before
+    void: Bools  # (n,) a candle is missing: unscored until the gap is filled
     rows: dict[Instrument, int]  # of `batch`; shared between batches of the same instruments
 
 
@@ -49,7 +50,8 @@ class Scorekeeper:
     """The live record of one (exchange, timeframe, horizon).
 
     The first live revision of a row is scored, against the label as it stood when first
-    known. `counts` says what was not scored and why: `void` (a candle is missing), `expired`
+    known: where a candle is missing, once the gap is filled, if within horizon + 48 ticks.
+    `counts` says what was not scored and why: `void` (a candle is missing), `expired`
     (no label within horizon + 48 ticks), `repeated` (a later revision), `late` and `backtest`
     (not part of the live record; see `score`).
     """
@@ -80,7 +82,7 @@ class Scorekeeper:
             if (before.batch.role, before.batch.model) == (batch.role, batch.model):
                 fresh &= [one not in before.rows for one in batch.instruments]
         self.counts["repeated"] += int(len(batch) - fresh.sum())
-        said.append(_Waiting(batch, fresh, rows))
+        said.append(_Waiting(batch, fresh, np.zeros_like(fresh), rows))
         if as_of_ms > self._newest_ms:
             self._newest_ms = as_of_ms
             self._expire()
@@ -114,15 +116,18 @@ class Scorekeeper:
     @property
     def pending(self) -> int:
         """Rows that wait for their label."""
-        return sum(int(said.open.sum()) for waiting in self._waiting.values() for said in waiting)
+        every = (said for waiting in self._waiting.values() for said in waiting)
+        return sum(int((said.open & ~said.void).sum()) for said in every)
 
     def _settle(self, said: _Waiting, labels: LabelBatch, pairs: tuple[Ints, Ints]) -> list[_Due]:
         rows, positions = pairs
         due = (rows >= 0) & said.open[rows]
         void = due & np.isnan(labels.log_return[positions])
-        self.counts["void"] += int(void.sum())
-        said.open[rows[due]] = False
         scored = due & ~void
+        self.counts["void"] += int((void & ~said.void[rows]).sum())
+        self.counts["void"] -= int((scored & said.void[rows]).sum())
+        said.void[rows[void]] = True
+        said.open[rows[scored]] = False
         return [_Due(said.batch, rows[scored], positions[scored])] if scored.any() else []
 
     def _index(self, instruments: tuple[Instrument, ...]) -> dict[Instrument, int]:
@@ -135,7 +140,7 @@ class Scorekeeper:
         oldest = self._newest_ms - self._patience_ms
         for as_of_ms in [as_of for as_of in self._waiting if as_of < oldest]:
             waiting = self._waiting.pop(as_of_ms)
-            self.counts["expired"] += sum(int(said.open.sum()) for said in waiting)
+            self.counts["expired"] += sum(int((said.open & ~said.void).sum()) for said in waiting)
 
 
 def scores(due: Sequence[_Due], labels: LabelBatch, at: datetime) -> list[OutcomeBatch]:

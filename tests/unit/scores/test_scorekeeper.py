@@ -131,6 +131,18 @@ def test_a_void_label_is_counted_and_not_scored(keeper: Scorekeeper) -> None:
     assert keeper.pending == 0
 
 
+def test_a_void_label_is_scored_once_its_gap_is_filled(keeper: Scorekeeper) -> None:
+    keeper.on_predictions(prediction(10))
+    half = np.array([np.nan, 0.01])
+    keeper.on_labels(label(10, outcome=half * 100, log_return=half), at=NOW)
+
+    (scored,) = keeper.on_labels(label(10), at=NOW)
+
+    assert scored.instruments == (BTC,)
+    assert keeper.counts["void"] == 0
+    assert keeper.on_labels(label(10), at=NOW) == []
+
+
 def test_a_return_without_a_direction_is_scored_for_what_it_says(keeper: Scorekeeper) -> None:
     quantiles = np.tile([-0.1, 0.0, 0.1], (2, 1))
     keeper.on_predictions(prediction(10, target=Target.SERVED, quantiles=quantiles))
