@@ -15,6 +15,7 @@ from backend.feed import Hold
 from backend.learning import Learning
 from backend.learning_plan import Due
 from backend.panel import Panel, SeatChange
+from backend.revisions import Revisions
 from backend.runner import Publish
 from backend.store.database import patiently
 from backend.store.snapshots import Snapshot
@@ -40,6 +41,7 @@ class Observer:
         wall: of waits for the database.
         every_bars: ticks between two snapshots.
         as_of: newest tick of the panel.
+        revisions: what candles of the past make necessary.
     """
 
     panel: Panel
@@ -54,6 +56,7 @@ class Observer:
     hold_limit: timedelta | None
     every_bars: int
     as_of: datetime | None
+    revisions: Revisions
     _since_snapshot: int = 0
     _snapshot_due: bool = False
     _training: set[asyncio.Task[None]] = field(default_factory=set)
@@ -66,10 +69,14 @@ class Observer:
     def states(self, as_of: datetime) -> Sequence[Snapshot]:
         self.as_of = as_of if self.as_of is None else max(self.as_of, as_of)
         self._since_snapshot += 1
-        if not self._snapshot_due and self._since_snapshot < self.every_bars:
+        due = self._snapshot_due or self._since_snapshot >= self.every_bars
+        if not due or self.revisions.due:
             return ()
         self._snapshot_due, self._since_snapshot = False, 0
         return (snapshot_of(self.panel, as_of),)
+
+    def past(self, candles: CandleBatch) -> Sequence[Snapshot]:
+        return (self.revisions.note(candles.as_of),)
 
     async def after_tick(self, candles: CandleBatch) -> None:
         self.status.predicted(candles.timeframe, candles.instruments, candles.as_of)
@@ -84,11 +91,13 @@ class Observer:
 
         Args:
             keep: whether the record has everything that the panel's state has.
+
+        A state that rests on candles which have changed since is not kept.
         """
         for task in tuple(self._training):
             task.cancel()
         await asyncio.gather(*self._training, return_exceptions=True)
-        if self.as_of is None or not keep:
+        if self.as_of is None or not keep or self.revisions.due:
             return
         try:
             await self.store.recorder.commit_learning(

@@ -38,6 +38,8 @@ from services.signals.book import SignalBook
 from services.signals.policy import PolicySettings, SignalPolicy
 from services.stage import Chain, Stage, Step
 
+ROOM = "panel"  # of its snapshots
+
 # River learns a label in time proportional to its columns; these say most of what the rest do.
 ONLINE_COLUMNS = (
     "log_return_1",
@@ -107,6 +109,10 @@ class HorizonRooms:
             river = learner.name.startswith("river.")
             self.predictor.seat(learner, Role.CHALLENGER if river else Role.MEMBER)
 
+    def label(self, candles: CandleBatch) -> Iterable[LabelBatch]:
+        """What this tick's candles make known."""
+        return self.labeller.on_candles(candles)
+
     def signal(self, event: CandleBatch | PredictionBatch) -> Iterable[SignalBatch]:
         """Candles fill and close open signals; served rows open new ones."""
         if isinstance(event, CandleBatch):
@@ -174,6 +180,7 @@ class Panel:
         policy: PolicySettings,
     ) -> None:
         self.key = key
+        self.policy = policy
         self.engine = FeatureEngine(OHLCV, key.exchange, key.timeframe)
         self.rooms = {h: HorizonRooms(key, h, clock=clock, policy=policy) for h in horizons}
         self._changes: list[SeatChange] = []
@@ -255,7 +262,7 @@ def cold_stages(panel: Panel) -> tuple[Stage, ...]:
             name="labels",
             reads=(CANDLES,),
             writes=(LABELS,),
-            step=each(room.labeller.on_candles for room in rooms),
+            step=each(room.label for room in rooms),
         ),
         Stage(
             name="scores",

@@ -36,6 +36,7 @@ class TickRecorder(Protocol):
         published_at: datetime,
         versions: Sequence[Candle] | None = None,
         cross_section: CrossSection | None = None,
+        state: Sequence[Snapshot] = (),
     ) -> list[StreamEvent]: ...
 
     async def commit_learning(
@@ -52,6 +53,10 @@ class TickObserver(Protocol):
         """What is to be kept with the second transaction of this tick."""
         ...
 
+    def past(self, candles: CandleBatch) -> Sequence[Snapshot]:
+        """What is to be kept with candles that came after their tick was answered."""
+        ...
+
     async def after_tick(self, candles: CandleBatch) -> None: ...
 
 
@@ -66,6 +71,7 @@ class Runner:
         clock: the market's time.
         wall: of waits for the database.
         observer: what watches the ticks.
+        turn: held while a tick runs.
     """
 
     panel: Panel
@@ -74,8 +80,8 @@ class Runner:
     clock: Clock
     wall: Clock
     observer: TickObserver
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     whole: bool = True  # False while the panel is ahead of the record
-    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def on_candles(self, candles: CandleBatch, *, deadline: bool = False) -> None:
         """Take one tick from candles to everything that follows from it.
@@ -91,14 +97,15 @@ class Runner:
             raise
 
     async def _tick(self, candles: CandleBatch, *, deadline: bool) -> None:
-        async with self._turn:
+        async with self.turn:
             self.whole = False
             arrived = self.clock.now()
             self.observer.seated(self.panel.seat_due(candles.as_of))
             try:
                 hot, spent = self.panel.hot.run(candles)
             except OutOfOrderError as error:
-                # A revised or repaired candle of the past: the record has it, what was said stays.
+                # A revised or repaired candle of the past: what was said stays. Its features
+                # and labels are made again beside the ticks.
                 log.info("a past candle is kept", extra={"reason": str(error)})
                 await self._keep(candles, arrived)
                 self.whole = True
@@ -113,15 +120,18 @@ class Runner:
                 stage_us=spent,
             )
             first, second = split(hot)
+            news = self.observer.past(candles) if candles.late else ()
             events = await self._patiently(
                 lambda: self.recorder.commit_tick(
                     [candles, *first],
                     published_at=arrived,
                     versions=candles.told or None,
                     cross_section=None if candles.late else drawn,
+                    state=news,
                 )
             )
             self.publish(events)
+            await asyncio.sleep(0)  # the frames leave before the rest wants the interpreter
             cold, _ = await asyncio.to_thread(self.panel.cold.run, candles, *hot)
             state = self.observer.states(candles.as_of)
             events = await self._patiently(
@@ -135,9 +145,10 @@ class Runner:
 
     async def _keep(self, candles: CandleBatch, arrived: datetime) -> None:
         """Commit and publish candles that the panel no longer answers."""
+        news = self.observer.past(candles)
         events = await self._patiently(
             lambda: self.recorder.commit_tick(
-                [candles], published_at=arrived, versions=candles.told or None
+                [candles], published_at=arrived, versions=candles.told or None, state=news
             )
         )
         self.publish(events)

@@ -23,6 +23,7 @@ from backend.learning import Learning
 from backend.learning_plan import LearningPlan
 from backend.observer import Observer
 from backend.panel import Panel, PanelKey
+from backend.revisions import Revisions
 from backend.runner import Runner
 from backend.settings import Settings
 from backend.store import panels
@@ -153,7 +154,7 @@ class System:
         """One exchange: history, warm-up, then its live edge for ever."""
         await self.store.instruments.watch(feed.listings, since=self.plan.clock.now())
         await self._backfill(feed)
-        runners = [await self._panel(feed, tf, executor) for tf in feed.timeframes]
+        watches = [await self._panel(feed, tf, executor) for tf in feed.timeframes]
         edge = LiveEdge(
             feed=feed,
             bus=bus,
@@ -164,9 +165,10 @@ class System:
             history_bars=self.settings.history_bars,
         )
         async with asyncio.TaskGroup() as tasks:
-            for runner in runners:
+            for runner, observer in watches:
                 subscribed = asyncio.Event()
                 tasks.create_task(_consume(runner, bus, subscribed))
+                tasks.create_task(observer.revisions.run())
                 await subscribed.wait()
             tasks.create_task(edge.run())
             await feed.hold(False)  # noqa: FBT003 - the shape of Hold
@@ -193,7 +195,9 @@ class System:
             progress=lambda done, total: self.api.status.report(name, done, total),
         )
 
-    async def _panel(self, feed: Feed, timeframe: Timeframe, executor: ProcessExecutor) -> Runner:
+    async def _panel(
+        self, feed: Feed, timeframe: Timeframe, executor: ProcessExecutor
+    ) -> tuple[Runner, Observer]:
         plan, settings = self.plan, self.settings
         panel = Panel(
             PanelKey(exchange=feed.exchange.id, timeframe=timeframe),
@@ -214,13 +218,17 @@ class System:
             emit=told.append,
         )
         await learning.restore()
+        revisions = Revisions(
+            panel=panel,
+            instruments=feed.instruments,
+            store=self.store,
+            clock=plan.clock,
+            wall=feed.pace.wall,
+        )
         name = f"warm-up {timeframe}"
         since = plan.clock.now() - settings.history_bars * timeframe.duration
         caught_up = await catch_up(
-            panel,
-            feed.instruments,
-            store=self.store,
-            clock=plan.clock,
+            revisions,
             since=since,
             report=lambda done, total: self.api.status.report(name, done, total),
         )
@@ -237,6 +245,7 @@ class System:
             hold_limit=plan.hold_limit,
             every_bars=settings.snapshot_bars,
             as_of=caught_up.as_of,
+            revisions=revisions,
         )
         runner = Runner(
             panel=panel,
@@ -245,9 +254,10 @@ class System:
             clock=plan.clock,
             wall=feed.pace.wall,
             observer=observer,
+            turn=revisions.turn,
         )
         self._watches.append((runner, observer))
-        return runner
+        return runner, observer
 
     async def _refuse(self, rejected: Rejected) -> None:
         await refuse_candle(

@@ -9,7 +9,9 @@ from datetime import datetime
 
 import numpy as np
 
-from backend.panel import Panel
+from backend.panel import ROOM, Panel
+from backend.revised_rows import unsaid
+from backend.revisions import Revisions
 from backend.runner import kept
 from backend.store.columns import FeatureTable
 from backend.store.snapshots import Snapshot, load
@@ -17,12 +19,10 @@ from backend.ticks import ticks
 from backend.wiring import Store
 from domain.events import CandleBatch, FeatureBatch, Origin, PredictionBatch, SignalBatch
 from domain.market import Horizon, Instrument, Timeframe, from_ms, to_ms
-from domain.ports import Clock
 from services.features.feature_set import OHLCV
 from services.models.examples import SLACK
 
 CHUNK = 200  # ticks between two commits
-ROOM = "panel"
 
 Report = Callable[[int, int], None]
 
@@ -42,28 +42,24 @@ class CaughtUp:
     ticks: int  # that were played
 
 
-async def catch_up(
-    panel: Panel,
-    instruments: Sequence[Instrument],
-    *,
-    store: Store,
-    clock: Clock,
-    since: datetime,
-    report: Report,
-) -> CaughtUp:
+async def catch_up(revisions: Revisions, *, since: datetime, report: Report) -> CaughtUp:
     """Play the stored candles after the panel's newest snapshot through its chain.
 
     Rows that are stored already stay as they are: what was said stays said, is scored, and
-    its signals go on. Predictions of ticks that nobody predicted are made now, as `late` or
-    `backtest`. Each chunk is committed with the state after it, so that a start that is cut
-    short is gone on with where it was, and never from another beginning.
+    its signals go on. Features and labels that differ get their next revision. Predictions
+    of ticks that nobody predicted are made now, as `late` or `backtest`. Each chunk is
+    committed with the state after it, so that a start that is cut short is gone on with
+    where it was, and never from another beginning.
     """
+    panel, instruments = revisions.panel, revisions.instruments
+    store, clock = revisions.store, revisions.clock
     key = panel.key
     snapshot = await load(store.readers, (key.exchange, key.timeframe, ROOM, ""), until=clock.now())
     if snapshot is not None:
         panel.restore(snapshot.payload)
-        since = snapshot.as_of - key.timeframe.duration
         await recall(panel, instruments, store, snapshot.as_of)
+        await revisions.recover(snapshot.as_of, first=since)
+        since = snapshot.as_of - key.timeframe.duration
     candles = await store.history.panel(
         sorted(instruments), key.timeframe, since=since, until=clock.now()
     )
@@ -77,8 +73,10 @@ async def catch_up(
         chunk = batches[start : start + CHUNK]
         said = await _said(panel, store, chunk)
         events = await asyncio.to_thread(play, panel, chunk, said)
+        spoken = [batch for batches in said.values() for batch in batches]
+        news = await revisions.against_record(unsaid(events, spoken))
         await store.recorder.commit_learning(
-            events, published_at=clock.now(), state=(snapshot_of(panel, chunk[-1].as_of),)
+            news, published_at=clock.now(), state=(snapshot_of(panel, chunk[-1].as_of),)
         )
         report(start + len(chunk), len(batches))
     return CaughtUp(
@@ -137,7 +135,7 @@ async def _reopen(panel: Panel, store: Store, *, after: datetime) -> None:
 async def _said(
     panel: Panel, store: Store, batches: Sequence[CandleBatch]
 ) -> dict[datetime, list[PredictionBatch]]:
-    """The predictions that were made of these ticks when it was time, by close."""
+    """The predictions that were made of these ticks before, by close."""
     first, last = batches[0].as_of - panel.key.timeframe.duration, batches[-1].as_of
     said: dict[datetime, list[PredictionBatch]] = {}
     for horizon in panel.rooms:
@@ -149,8 +147,7 @@ async def _said(
             judged_after=first,
         )
         for batch in found:
-            if batch.origin is Origin.LIVE:
-                said.setdefault(batch.as_of, []).append(batch)
+            said.setdefault(batch.as_of, []).append(batch)
     return said
 
 
@@ -185,15 +182,16 @@ def play(
     Args:
         panel: whose state goes on.
         batches: the ticks, in order.
-        said: live predictions of some of them by close. They are what is scored: those that
-            the panel makes again are late.
+        said: predictions of some of them by close. The live ones are what is scored: those
+            that the panel makes again are late.
     """
     events: list[object] = []
     for batch in batches:
         panel.seat_due(batch.as_of)
         hot, _ = panel.hot.run(batch)
         for rooms in panel.rooms.values():
-            rooms.scorekeeper.restore(said.get(batch.as_of, ()))
+            before = said.get(batch.as_of, ())
+            rooms.scorekeeper.restore([one for one in before if one.origin is Origin.LIVE])
         cold, _ = panel.cold.run(batch, *hot)
         events += kept([*hot, *cold])
     return events

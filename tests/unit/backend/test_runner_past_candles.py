@@ -21,6 +21,7 @@ class Ledger:
 
     kept: list[object] = field(default_factory=list)
     ticks: list[CandleBatch] = field(default_factory=list)
+    past_candles: list[CandleBatch] = field(default_factory=list)
 
     async def commit_tick(self, events: Sequence[object], **_: Any) -> list[Any]:
         self.kept += events
@@ -33,6 +34,10 @@ class Ledger:
         assert not changes
 
     def states(self, as_of: object) -> Sequence[Any]:
+        return ()
+
+    def past(self, candles: CandleBatch) -> Sequence[Any]:
+        self.past_candles.append(candles)
         return ()
 
     async def after_tick(self, candles: CandleBatch) -> None:
@@ -66,3 +71,4 @@ async def test_a_revised_candle_is_kept_and_changes_nothing_that_was_said() -> N
     assert candles == [first, second, revised, third]
     assert [row.as_of for row in features] == [first.as_of, second.as_of, third.as_of]
     assert ledger.ticks == [first, second, third]
+    assert ledger.past_candles == [revised]

@@ -1,0 +1,131 @@
+"""What stands in the record: the newest revision of feature rows and labels, to compare with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+import asyncpg
+
+from backend.store.tables import LABEL_SET
+from domain.market import Timeframe
+
+_MS: Final = "(extract(epoch FROM as_of) * 1000)::bigint AS as_of_ms"
+# The index: ml_features_ohlcv_pkey.
+_FEATURES: Final = f"""
+SELECT DISTINCT ON (instrument_id, as_of) instrument_id, {_MS}, revision, candle_revision,
+    coverage, row_hash
+FROM ml_features_ohlcv WHERE instrument_id = ANY($1::int[]) AND timeframe = $2
+    AND feature_set = $3 AND as_of >= $4 AND as_of <= $5
+ORDER BY instrument_id, as_of, revision DESC
+"""  # noqa: S608 - words of ours
+# The index: ml_labels_pkey.
+_LABELS: Final = f"""
+SELECT DISTINCT ON (instrument_id, as_of) instrument_id, {_MS}, revision, void,
+    known_at IS NOT NULL AS complete, direction_known_at IS NOT NULL AS touched,
+    coalesce(outcome::float8, 'NaN') AS outcome, coalesce(weight, 'NaN') AS weight,
+    coalesce(log_return, 'NaN') AS log_return,
+    coalesce(realized_volatility, 'NaN') AS realized_volatility,
+    coalesce(uniqueness, 'NaN') AS uniqueness
+FROM ml_labels WHERE instrument_id = ANY($1::int[]) AND timeframe = $2
+    AND label_set = '{LABEL_SET}' AND horizon = $3 AND as_of >= $4 AND as_of <= $5
+ORDER BY instrument_id, as_of, revision DESC
+"""  # noqa: S608 - words of ours
+_FIRST: Final = """
+SELECT min(first.as_of) FROM unnest($1::int[]) AS wanted (instrument_id) CROSS JOIN LATERAL (
+    SELECT as_of FROM ml_features_ohlcv WHERE instrument_id = wanted.instrument_id
+        AND timeframe = $2 AND feature_set = $3 ORDER BY as_of LIMIT 1
+) AS first
+"""
+_UNANSWERED: Final = """
+WITH answered AS (
+    SELECT DISTINCT ON (instrument_id, as_of) instrument_id, as_of, candle_revision
+    FROM ml_features_ohlcv WHERE instrument_id = ANY($1::int[]) AND timeframe = $2
+        AND feature_set = $3 AND as_of >= $4 AND as_of <= $5
+    ORDER BY instrument_id, as_of, revision DESC
+)
+SELECT min(close_time) FROM candles LEFT JOIN answered
+    ON answered.instrument_id = candles.instrument_id AND as_of = close_time
+WHERE candles.instrument_id = ANY($1::int[]) AND timeframe = $2
+    AND open_time >= $4 - $6::interval AND open_time <= $5 - $6::interval
+    AND candle_revision IS DISTINCT FROM revision
+"""
+
+Key = tuple[int, int]  # number of the instrument, as_of in ms
+
+
+class FeatureRow(NamedTuple):
+    """The newest revision of a feature row, without its values."""
+
+    revision: int
+    candle_revision: int
+    coverage: float
+    row_hash: bytes
+
+
+class LabelRow(NamedTuple):
+    """The newest revision of a label; NaN where it has no value."""
+
+    revision: int
+    void: bool
+    complete: bool
+    touched: bool
+    answers: tuple[float, ...]  # outcome, weight, log_return, realized_volatility, uniqueness
+
+
+class Standing:
+    """Reads for one feature set."""
+
+    def __init__(self, pool: asyncpg.Pool, feature_set: str) -> None:
+        self._pool = pool
+        self._feature_set = feature_set
+
+    async def features(
+        self, ids: Sequence[int], timeframe: Timeframe, *, first: datetime, last: datetime
+    ) -> dict[Key, FeatureRow]:
+        """Rows with first ≤ as_of ≤ last."""
+        found = await self._pool.fetch(
+            _FEATURES, ids, timeframe.value, self._feature_set, first, last
+        )
+        return {(row[0], row[1]): FeatureRow(*row[2:]) for row in map(tuple, found)}
+
+    async def labels(
+        self,
+        ids: Sequence[int],
+        timeframe: Timeframe,
+        horizon: int,
+        *,
+        first: datetime,
+        last: datetime,
+    ) -> dict[Key, LabelRow]:
+        """Labels of closes with first ≤ as_of ≤ last."""
+        found = await self._pool.fetch(_LABELS, ids, timeframe.value, horizon, first, last)
+        return {(row[0], row[1]): _label(row) for row in map(tuple, found)}
+
+    async def beginning(self, ids: Sequence[int], timeframe: Timeframe) -> datetime | None:
+        """The close of the oldest feature row."""
+        moment: datetime | None = await self._pool.fetchval(
+            _FIRST, ids, timeframe.value, self._feature_set
+        )
+        return moment
+
+    async def unanswered(
+        self, ids: Sequence[int], timeframe: Timeframe, *, first: datetime, last: datetime
+    ) -> datetime | None:
+        """The first close with first ≤ close ≤ last of a candle whose version has no row."""
+        moment: datetime | None = await self._pool.fetchval(
+            _UNANSWERED,
+            ids,
+            timeframe.value,
+            self._feature_set,
+            first,
+            last,
+            timeframe.duration,
+        )
+        return moment
+
+
+def _label(row: tuple[Any, ...]) -> LabelRow:
+    revision, void, complete, touched, *answers = row[2:]
+    return LabelRow(revision, void, complete, touched, tuple(answers))
