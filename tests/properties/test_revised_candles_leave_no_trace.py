@@ -140,6 +140,24 @@ class Life:
         await self.run(self.section.flush(self.clock.now()))
         await self.revisions.settle()
 
+    async def check(self, said: set[tuple[Any, ...]]) -> None:
+        """The newest rows are the right ones, and what was `said` stays."""
+        await self.end()
+        features, labels = expected(self)
+        stored = {
+            (symbol, to_ms(as_of)): (coverage, tuple(values))
+            for symbol, as_of, coverage, values in await self.fetch(FEATURES)
+        }
+        assert stored == features
+        known = {(row[0], to_ms(row[1])): answers(*row[2:]) for row in await self.fetch(LABELS)}
+        assert {k: row for k, row in known.items() if k in labels} == labels
+        assert all(row == (None,) * 5 for k, row in known.items() if k not in labels)
+        assert said <= set(await self.fetch(SAID))
+        async with self.store.readers.acquire() as connection:
+            assert await verify(connection) is None
+        assert await self.store.readers.fetch("SELECT source, payload::text FROM quarantine") == []
+        assert not self.revisions.due
+
     async def fetch(self, query: str) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in await self.store.readers.fetch(query, self.exchange)]
 
@@ -239,22 +257,33 @@ async def test_the_newest_rows_follow_from_the_candles_in_whatever_order_they_ca
             await life.revisions.settle()
         elif deed == "restart":
             await life.start()
-    await life.end()
+    await life.check(said)
 
-    features, labels = expected(life)
-    stored = {
-        (symbol, to_ms(as_of)): (coverage, tuple(values))
-        for symbol, as_of, coverage, values in await life.fetch(FEATURES)
-    }
-    assert stored == features
-    known = {(row[0], to_ms(row[1])): answers(*row[2:]) for row in await life.fetch(LABELS)}
-    assert {k: row for k, row in known.items() if k in labels} == labels
-    assert all(row == (None,) * 5 for k, row in known.items() if k not in labels)
-    assert said <= set(await life.fetch(SAID))
-    async with store.readers.acquire() as connection:
-        assert await verify(connection) is None
-    assert await store.readers.fetch("SELECT source, payload::text FROM quarantine") == []
-    assert not life.revisions.due
+
+async def test_a_hole_that_is_filled_while_nothing_runs_is_made_good_at_the_start(
+    store: Store,
+) -> None:
+    life = Life(store, f"exchange{next(numbers)}")
+    await life.begin()
+    walks = [
+        candles(HISTORY + LIVE, seed=seed + 100, instrument=one)[HISTORY:]
+        for seed, one in enumerate(life.instruments)
+    ]
+    missing = version(walks[1][4], right=True)
+    for hour in range(LIVE):
+        life.clock.advance(H1.duration)
+        told = [version(walk[hour], right=True) for walk in walks]
+        await life.take([one for one in told if one != missing])
+        life.clock.advance(timedelta(seconds=1))
+    said = set(await life.fetch(SAID))
+    void = await life.fetch(LABELS)
+
+    life.told.append(missing)
+    await store_candles(store.writers, store.instruments, [missing], known_at=life.clock.now())
+    await life.start()
+
+    assert [row for row in void if row[4] is None]
+    await life.check(said)
 
 
 def version(candle: Candle, *, right: bool) -> Candle:
