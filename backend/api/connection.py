@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from backend.api.frames import SEND_MANY
 from backend.api.limits import Limits
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -19,6 +20,7 @@ ABUSE: Final = 4429
 FAILED: Final = 4500
 DRAINING: Final = 4501
 SLOW_CONSUMER: Final = 4508
+WRITE_BYTES: Final = 65_536  # in one write, and a frame more
 
 
 class Head(NamedTuple):
@@ -48,7 +50,7 @@ class Subscription:
     """
 
     floor: int | None = None
-    held: list[tuple[Head, str]] = field(default_factory=list)
+    held: list[tuple[Head, bytes]] = field(default_factory=list)
 
 
 class Connection:
@@ -65,13 +67,13 @@ class Connection:
         self.closing: asyncio.Future[CloseReason] = asyncio.get_running_loop().create_future()
         self._send = send
         self._limits = limits
-        self._queue: deque[str] = deque()
+        self._queue: deque[bytes] = deque()
         self._queued = 0
         self._wake = asyncio.Event()
         self._seq = 0
         self._blocked_since: float | None = None
 
-    def push(self, body: str) -> None:
+    def push(self, body: bytes) -> None:
         """Queue one message; `body` is its JSON object without the closing brace."""
         if self.closing.done():
             return
@@ -83,9 +85,9 @@ class Connection:
         self._wake.set()
 
     def push_object(self, message: dict[str, Any]) -> None:
-        self.push(orjson.dumps(message)[:-1].decode())
+        self.push(orjson.dumps(message)[:-1])
 
-    def update(self, subscription: Subscription, stream: str, head: Head, body: str) -> None:
+    def update(self, subscription: Subscription, stream: str, head: Head, body: bytes) -> None:
         """Queue an event of a subscribed stream, or hold it until the snapshot is out."""
         if subscription.floor is None:
             self._queued += len(body)
@@ -135,10 +137,16 @@ class Connection:
             self._wake.clear()
             self._blocked_since = loop.time()
             while self._queue:
-                body = self._queue.popleft()
-                self._queued -= len(body)
-                text = f'{body},"seq":{self._seq}}}'
-                self._seq += 1
-                await self._send({"type": "websocket.send", "text": text})
+                await self._send({"type": SEND_MANY, "texts": self._next_frames()})
                 self._blocked_since = loop.time()
             self._blocked_since = None
+
+    def _next_frames(self) -> list[bytes]:
+        frames, size = [], 0
+        while self._queue and size < WRITE_BYTES:
+            body = self._queue.popleft()
+            size += len(body)
+            frames.append(b'%b,"seq":%d}' % (body, self._seq))
+            self._seq += 1
+        self._queued -= size
+        return frames

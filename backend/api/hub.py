@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 import orjson
@@ -21,6 +23,10 @@ from domain.market import rfc3339
 from domain.ports import Clock
 
 FULL_HEADS_EVERY: Final = 12  # heartbeats
+_UPDATE: Final = (
+    b'{"type":"update","stream":%b,"epoch":%b,"offset":%d,"event":%b,"as_of":"%b","ts":"%b",'
+    b'"hash":"%b","previous_hash":"%b","data":%b'
+)
 
 
 class Hub:
@@ -83,20 +89,24 @@ class Hub:
             connection.close(CloseReason(DRAINING, "draining", 1_000))
 
 
-def update_body(event: StreamEvent) -> str:
+def update_body(event: StreamEvent) -> bytes:
     """The update message of `event`, without its `seq` and closing brace.
 
     `data` is the payload byte for byte, so that a client can recompute the hash.
     """
-    envelope = {
-        "type": "update",
-        "stream": event.stream,
-        "epoch": event.epoch,
-        "offset": event.offset,
-        "event": event.event,
-        "as_of": rfc3339(event.as_of),
-        "ts": rfc3339(event.published_at),
-        "hash": event.hash.hex(),
-        "previous_hash": event.previous_hash.hex(),
-    }
-    return (orjson.dumps(envelope)[:-1] + b',"data":' + event.payload).decode()
+    return _UPDATE % (
+        orjson.dumps(event.stream),
+        orjson.dumps(event.epoch),
+        event.offset,
+        orjson.dumps(event.event),
+        _moment(event.as_of),
+        _moment(event.published_at),
+        event.hash.hex().encode(),
+        event.previous_hash.hex().encode(),
+        event.payload,
+    )
+
+
+@lru_cache(maxsize=16)
+def _moment(moment: datetime) -> bytes:
+    return rfc3339(moment).encode()

@@ -14,6 +14,7 @@ from typing import Final
 import uvicorn
 from fastapi import FastAPI
 
+from backend.api.frames import BatchingProtocol
 from backend.api.state import ApiState
 from domain.errors import UsageError
 
@@ -88,7 +89,7 @@ async def serve(app: FastAPI, listener: socket.socket) -> None:
     """
     config = uvicorn.Config(
         app,
-        ws="websockets-sansio",
+        ws=BatchingProtocol,
         ws_per_message_deflate=False,
         ws_max_size=LARGEST_FRAME,
         log_config=None,

@@ -172,7 +172,7 @@ class Session:
         }
         data = b",".join(payloads)
         body = orjson.dumps(envelope)[:-1] + b',"data":[' + data + b"]"
-        self._connection.push(body.decode())
+        self._connection.push(body)
 
     def _held(self, names: Sequence[str] | dict[str, Any]) -> list[dict[str, Any]]:
         return _heads({name: self._connection.heads.get(name, Head(None, 0)) for name in names})
