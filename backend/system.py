@@ -19,6 +19,7 @@ from backend.api.state import ApiState
 from backend.api.status import Market, Status
 from backend.executor import ProcessExecutor
 from backend.feed import Feed, LiveEdge
+from backend.garbage import settle
 from backend.learning import Learning
 from backend.learning_plan import LearningPlan
 from backend.observer import Observer
@@ -145,6 +146,7 @@ class System:
                 f"no prediction within {READY_WITHIN.total_seconds():.0f} s of "
                 f"{', '.join(missing[:5]) or 'anything'}"
             ) from None
+        settle()
         say(f"ready: {len(status.instruments)} instruments, predictions are being published")
         await asyncio.sleep(
             self.plan.stop_after.total_seconds() if self.plan.stop_after else float("inf")
