@@ -71,27 +71,34 @@ class SignalPolicy:
         as_of_ms = to_ms(champion.as_of)
         expires_ms = to_ms(Horizon(champion.timeframe, self.horizon).ends_at(champion.as_of))
         made_ms = to_ms(champion.made_at)
+        rows = zip(
+            champion.instruments,
+            gates,
+            _sides(lean, gates),
+            np.abs(lean).tolist(),
+            champion.volatility.tolist(),
+            champion.revision.tolist(),
+            strict=True,
+        )
         signals = tuple(
             Signal(
                 instrument=instrument,
                 timeframe=champion.timeframe,
                 horizon=self.horizon,
                 as_of_ms=as_of_ms,
-                revision=int(champion.revision[row]),
+                revision=revision,
                 side=side,
-                strength=abs(float(lean[row])),
+                strength=strength,
                 gate=gate,
-                size_fraction=self._size(float(lean[row])) if side != "flat" else 0.0,
+                size_fraction=0.0 if side == "flat" else self._size(strength),
                 expires_ms=expires_ms,
                 model=champion.model,
                 version=champion.version,
                 made_ms=made_ms,
                 status="flat" if side == "flat" else "pending",
-                sigma=float(champion.volatility[row]) if side != "flat" else None,
+                sigma=None if side == "flat" else volatility,
             )
-            for row, (instrument, gate, side) in enumerate(
-                zip(champion.instruments, gates, _sides(lean, gates), strict=True)
-            )
+            for instrument, gate, side, strength, volatility, revision in rows
         )
         return SignalBatch(
             exchange=champion.exchange,
@@ -118,15 +125,16 @@ class SignalPolicy:
             "agreement": _agreement(members, lean) < settings.minimum_agreement,
             "spot_short": spot & (lean < 0),
         }
-        gates = [_harm(codes) for codes in champion.degraded]
+        harm = {codes: _harm(codes) for codes in set(champion.degraded)}
+        gates = [harm[codes] for codes in champion.degraded]
         for gate, rows in blocked.items():
             for row in np.flatnonzero(rows):
                 gates[row] = gates[row] or gate
         return gates
 
-    def _size(self, lean: float) -> float:
-        """Half the Kelly fraction of an even bet won with probability ½ + lean/2, capped."""
-        return min(abs(lean) / 2, self.settings.size_cap)
+    def _size(self, strength: float) -> float:
+        """Half the Kelly fraction of an even bet won with probability ½ + strength/2, capped."""
+        return min(strength / 2, self.settings.size_cap)
 
 
 def _votes(batch: PredictionBatch) -> bool:
