@@ -39,7 +39,7 @@ from collectors.checks import reason
 from collectors.pacing import Pause
 from domain.errors import AlphaPulseError
 from domain.events import Candle, CandleBatch
-from domain.market import Timeframe
+from domain.market import Horizon, Timeframe
 from domain.ports import Clock, EventBus
 from domain.topics import CANDLES
 
@@ -234,6 +234,11 @@ class System:
             since=since,
             report=lambda done, total: self.api.status.report(name, done, total),
         )
+        served = await self.store.history.newest_served(
+            feed.instruments, Horizon(timeframe, min(plan.horizons))
+        )
+        for instrument, as_of in served.items():  # else the first close may be a day away
+            self.api.status.predicted(timeframe, (instrument,), as_of)
         observer = Observer(
             panel=panel,
             learning=learning,

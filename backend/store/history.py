@@ -96,6 +96,14 @@ WHERE exchange = $1 AND p.timeframe = $2 AND p.horizon = $3 AND p.as_of > $4 AND
     ))
 ORDER BY p.as_of, p.role, p.model, p.version, p.made_at, p.origin, p.members::text, symbol
 """
+# The index: ml_predictions_pkey, from its end.
+_NEWEST_SERVED: Final = """
+SELECT instrument_id, newest.as_of FROM unnest($1::int[]) AS wanted (instrument_id)
+CROSS JOIN LATERAL (
+    SELECT as_of FROM ml_predictions WHERE instrument_id = wanted.instrument_id
+        AND timeframe = $2 AND horizon = $3 AND role = 'champion' ORDER BY as_of DESC LIMIT 1
+) AS newest
+"""
 _OPEN_SIGNALS: Final = """
 SELECT s.*, symbol FROM trading_signals AS s JOIN instruments USING (instrument_id)
 WHERE exchange = $1 AND s.timeframe = $2 AND s.status IN ('pending', 'active')
@@ -247,6 +255,18 @@ class History:
         shared = ("as_of", "role", "model", "version", "made_at", "origin", "members", "target")
         batches = groupby(rows, key=lambda row: tuple(row[name] for name in shared))
         return [_prediction_batch(exchange, timeframe, list(batch)) for _, batch in batches]
+
+    async def newest_served(
+        self, instruments: Sequence[Instrument], horizon: Horizon
+    ) -> dict[Instrument, datetime]:
+        """The close that the newest served prediction of each is of, where there is one."""
+        ids = await self._instruments.ids(instruments)
+        rows = await self._pool.fetch(
+            _NEWEST_SERVED, ids.tolist(), horizon.timeframe.value, horizon.steps
+        )
+        found = {row["instrument_id"]: row["as_of"] for row in rows}
+        named = zip(instruments, ids.tolist(), strict=True)
+        return {instrument: found[number] for instrument, number in named if number in found}
 
     async def open_signals(self, exchange: str, timeframe: Timeframe) -> list[Signal]:
         """Signals that the market has not answered yet, oldest first."""
