@@ -1,0 +1,63 @@
+"""Every other command works beside a running system, and a second system is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from pydantic import SecretStr
+
+from backend.settings import Settings
+from backend.transfer import KINDS, ExportPlan, export_table
+from tests.integration.system.conftest import QUIET
+from tests.processes import System, alphapulse, one_line
+
+# What the interface promises of each command: its exit code, and some of what it says.
+COMMANDS = [
+    (("verify",), 0, ["every stream is intact\n"]),
+    (("doctor",), 1, ["WARN gaps: ", "ok   running system: process ", "ok   streams: "]),
+    (("migrate",), 0, ["(unchanged)\n"]),
+    (("models", "list"), 0, ["no model has been fitted yet"]),
+    (("dashboard", "rebuild"), 0, ["dashboard rebuilt: "]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "expected"), COMMANDS)
+def test_a_command_beside_a_running_system(
+    stalled: System, arguments: tuple[str, ...], code: int, expected: list[str]
+) -> None:
+    done = alphapulse(stalled.state.parent, *arguments, "--state", "state")
+
+    assert (done.returncode, done.stderr) == (code, "")
+    assert all(words in done.stdout for words in expected), done.stdout
+
+
+def test_a_second_system_on_a_state_folder_is_refused_and_told_of_the_first(
+    stalled: System, tmp_path: Path
+) -> None:
+    said = one_line(alphapulse(tmp_path, "demo", "--port", "0", "--state", str(stalled.state)), 1)
+
+    assert f"in use by process {stalled.process.pid}" in said
+    assert stalled.process.poll() is None
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv"])
+def test_every_kind_can_be_exported(stalled: System, tmp_path: Path, ending: str) -> None:
+    settings = Settings(database_url=SecretStr(stalled.database_url()), state=stalled.state)
+    found = {}
+    for kind in KINDS:
+        out = tmp_path / f"{kind}.{ending}"
+        plan = ExportPlan(kind=kind, out=out, since=None, until=None, symbols=list(QUIET))
+        asyncio.run(export_table(plan, settings))
+        found[kind] = pd.read_csv(out) if ending == "csv" else pd.read_parquet(out)
+
+    unfitted = {"models", "decisions"}
+    filled = {"candles", "features", "labels", "predictions", "outcomes", "signals"}
+    assert set(found) == unfitted | filled
+    assert {kind for kind, table in found.items() if not len(table)} == unfitted
+    assert set(found["candles"].symbol) == set(QUIET)
+    assert {"origin", "role", "target", "members", "degraded"} <= set(found["predictions"].columns)
+    keys = ["symbol", "horizon", "as_of", "revision", "role", "model"]
+    assert not found["predictions"].duplicated(keys).any()

@@ -1,0 +1,28 @@
+"""An exchange that falls silent: red with the reason, and nothing missing when it is over."""
+
+from __future__ import annotations
+
+from tests.account import complaints
+from tests.integration.system.conftest import QUIET
+from tests.processes import Exchange, System, until
+
+
+def test_a_stall_turns_readiness_red_and_what_was_missed_is_made_up_for(
+    stalled: System, exchange: Exchange
+) -> None:
+    age = stalled.metric("alphapulse_prediction_age_seconds")
+    until(lambda: stalled.ready()[0] == 503, "red")
+    status, problem = stalled.ready()
+
+    assert (status, problem["code"]) == (503, "stale")
+    assert {one["symbol"] for one in problem["stale"]} == set(QUIET)
+    assert all(one["age_seconds"] > 30 for one in problem["stale"])
+    assert stalled.metric("alphapulse_prediction_age_seconds") >= max(age, 30)
+    assert stalled.metric("alphapulse_ready") == 0
+
+    exchange.mend()
+    stalled.wait_until_ready()
+    stalled.wait_for_ticks(4)
+
+    assert complaints(stalled, exchange) == []
+    assert stalled.metric("alphapulse_prediction_age_seconds") < 30

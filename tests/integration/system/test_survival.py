@@ -1,0 +1,85 @@
+"""A system that is stopped, killed or loses its database accounts for every close."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.account import complaints
+from tests.processes import Exchange, alphapulse, running_run
+
+KILLS = 20
+LIFE_S = 15.0  # of the start and a few seconds after it
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that one system lives in, test after test."""
+    return tmp_path_factory.mktemp("home")
+
+
+def test_a_killed_system_goes_on_where_it_was(home: Path, exchange: Exchange) -> None:
+    with running_run(home, exchange) as system:
+        system.wait_until_ready()
+        system.wait_for_ticks(5)
+        system.kill()
+    with running_run(home, exchange) as system:
+        system.wait_until_ready()
+        system.wait_for_ticks(6)
+
+        assert complaints(system, exchange) == []
+        assert system.stop() == 0
+        assert system.server() == []
+        assert "stopping on SIGTERM" in system.said
+
+
+def test_a_stopped_system_goes_on_and_waits_for_a_database_that_is_lost(
+    home: Path, exchange: Exchange
+) -> None:
+    with running_run(home, exchange) as system:
+        system.wait_until_ready()
+        system.wait_for_ticks(2)
+        server = system.server()
+        _send(server, signal.SIGSTOP)
+        exchange.wait_until(exchange.now() + timedelta(minutes=4))
+        # PostgreSQL now ends every connection and refuses new ones until it has recovered.
+        _send([max(server)], signal.SIGKILL)
+        _send(server, signal.SIGCONT)
+        system.wait_for_ticks(8)
+
+        assert complaints(system, exchange) == []
+        assert system.stop() == 0
+    assert "waiting for the database" in system.errors.read_text()
+    verified = alphapulse(home, "verify", "--state", "state")
+    assert (verified.returncode, verified.stdout) == (0, "every stream is intact\n")
+
+
+def _send(processes: list[int], number: signal.Signals) -> None:
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, number)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", [1, 2])
+def test_kills_at_any_moment_leave_nothing_out(
+    seed: int, tmp_path: Path, exchange: Exchange
+) -> None:
+    chance = np.random.default_rng(seed)
+    for _ in range(KILLS):
+        with running_run(tmp_path, exchange) as system:
+            dies = exchange.now() + chance.uniform(0, LIFE_S) * exchange.second
+            exchange.wait_until(dies)
+            system.kill(server=chance.random() < 0.5)
+    with running_run(tmp_path, exchange) as system:
+        system.wait_until_ready()
+        system.wait_for_ticks(10)
+
+        assert complaints(system, exchange) == []
+        assert system.stop() == 0
