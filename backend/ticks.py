@@ -49,11 +49,18 @@ def labels_once(events: Sequence[object]) -> list[object]:
     together, only the second is news.
 
     Args:
-        events: the labels among them of one panel and horizon.
+        events: the labels among them of one panel.
     """
-    told = [event for event in events if isinstance(event, LabelBatch)]
-    if not told:
-        return list(events)
+    told: dict[int, list[LabelBatch]] = {}
+    for event in events:
+        if isinstance(event, LabelBatch):
+            told.setdefault(event.horizon, []).append(event)
+    rest = [event for event in events if not isinstance(event, LabelBatch)]
+    return [*rest, *map(_last, told.values())]
+
+
+def _last(told: Sequence[LabelBatch]) -> LabelBatch:
+    """The labels of one horizon, each once."""
     arrays: dict[str, Any] = {
         field.name: np.concatenate([getattr(batch, field.name) for batch in told])
         for field in fields(LabelBatch)
@@ -63,5 +70,4 @@ def labels_once(events: Sequence[object]) -> list[object]:
     labels = replace(told[0], instruments=instruments, **arrays)
     keys = zip(instruments, labels.as_of_ms.tolist(), labels.revision.tolist(), strict=True)
     last = {key: position for position, key in enumerate(keys)}
-    rest = [event for event in events if not isinstance(event, LabelBatch)]
-    return [*rest, labels.take(np.array(list(last.values()), dtype=np.int64))]
+    return labels.take(np.array(list(last.values()), dtype=np.int64))

@@ -15,7 +15,7 @@ from backend.revisions import Revisions
 from backend.runner import kept
 from backend.store.columns import FeatureTable
 from backend.store.snapshots import Snapshot, load
-from backend.ticks import ticks
+from backend.ticks import labels_once, ticks
 from backend.wiring import Store
 from domain.events import CandleBatch, FeatureBatch, Origin, PredictionBatch, SignalBatch
 from domain.market import Horizon, Instrument, Timeframe, from_ms, to_ms
@@ -76,7 +76,9 @@ async def catch_up(revisions: Revisions, *, since: datetime, report: Report) -> 
         spoken = [batch for batches in said.values() for batch in batches]
         news = await revisions.against_record(unsaid(events, spoken))
         await store.recorder.commit_learning(
-            news, published_at=clock.now(), state=(snapshot_of(panel, chunk[-1].as_of),)
+            labels_once(news),
+            published_at=clock.now(),
+            state=(snapshot_of(panel, chunk[-1].as_of),),
         )
         report(start + len(chunk), len(batches))
     return CaughtUp(

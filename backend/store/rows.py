@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -30,6 +31,7 @@ from domain.events import (
     SignalBatch,
     Skill,
 )
+from domain.market import to_ms
 
 HASH_BYTES: Final = 16  # rows are told apart here; the stream log is what signs
 
@@ -205,23 +207,30 @@ def outcome_rows(batch: OutcomeBatch, ids: Ints) -> Rows:
     )
 
 
-def skill_rows(skill: Skill) -> Rows:
-    """The one row of `skill_verdicts`."""
-    values = {name: getattr(skill, name) for name in ("skill", "low", "high", "blocks", "count")}
+def skill_rows(verdicts: Sequence[Skill]) -> Rows:
+    """Rows of `skill_verdicts`; of two with the same key the later one."""
+    last = {(one.exchange, one.timeframe, one.horizon, one.target, one.at): one for one in verdicts}
+    found = list(last.values())
     return Rows(
         skill_verdicts,
-        1,
+        len(found),
         {
-            "exchange": skill.exchange,
-            "timeframe": skill.timeframe.value,
-            "horizon": skill.horizon,
-            "target": skill.target.value,
-            "at": skill.at,
-            "baseline": skill.baseline,
-            **values,
-            "no_skill": skill.no_skill,
+            "exchange": [one.exchange for one in found],
+            "timeframe": [one.timeframe.value for one in found],
+            "horizon": _ints([one.horizon for one in found]),
+            "target": [one.target.value for one in found],
+            "at": _ints([to_ms(one.at) for one in found]),
+            "baseline": [one.baseline for one in found],
+            **{name: _measure(found, name) for name in ("skill", "low", "high")},
+            "blocks": _ints([one.blocks for one in found]),
+            "count": _ints([one.count for one in found]),
+            "no_skill": np.array([one.no_skill for one in found]),
         },
     )
+
+
+def _measure(found: Sequence[Skill], name: str) -> Floats:
+    return np.array([getattr(one, name) for one in found], dtype=np.float64)
 
 
 def _ints(values: list[int]) -> Ints:

@@ -67,7 +67,6 @@ class Planner:
             SignalBatch: self._signals,
             LabelBatch: _labels,
             OutcomeBatch: _outcomes,
-            Skill: _skill,
         }
 
     async def plan(
@@ -87,10 +86,14 @@ class Planner:
         else:
             writes = await self._versions(versions, batches[0].known_at if batches else known_at)
         stored_before = versions is not None and not versions
+        verdicts: dict[str, list[Skill]] = {}
         for event in events:
+            if isinstance(event, Skill):
+                verdicts.setdefault(panel(event.exchange, event.timeframe), []).append(event)
+                continue
             write = await self._write(event)
             writes.append(replace(write, doubtful=True) if stored_before else write)
-        return writes
+        return [*writes, *(_verdicts(turn, told) for turn, told in verdicts.items())]
 
     async def _versions(self, told: Sequence[Candle], known_at: datetime) -> list[Write]:
         if not told:
@@ -157,7 +160,8 @@ def _instruments_of(event: Any) -> Sequence[Instrument]:  # noqa: ANN401 - any e
     if isinstance(event, SignalBatch):
         named = tuple(signal.instrument for signal in event.signals)
         return event.instruments if named == event.instruments else named
-    return () if isinstance(event, Skill) else event.instruments
+    instruments: Sequence[Instrument] = event.instruments
+    return instruments
 
 
 def _features(batch: FeatureBatch, ids: Ints, turn: str) -> Write:
@@ -173,5 +177,5 @@ def _outcomes(batch: OutcomeBatch, ids: Ints, turn: str) -> Write:
     return Write(turn=turn, rows=rows.outcome_rows(batch, ids))
 
 
-def _skill(skill: Skill, _ids: Ints, turn: str) -> Write:
-    return Write(turn=turn, rows=rows.skill_rows(skill), answers=rows.SKILL_ANSWERS, guard="true")
+def _verdicts(turn: str, told: Sequence[Skill]) -> Write:
+    return Write(turn=turn, rows=rows.skill_rows(told), answers=rows.SKILL_ANSWERS, guard="true")
