@@ -121,13 +121,21 @@ class Learning:
     async def _previous(self, row: Mapping[str, Any], role: Role, error: ArtifactError) -> None:
         """An artifact that is not what it was is refused; the version before it serves."""
         log.error("model refused", extra={"model": row["name"], "reason": str(error)})
-        seat = self._seat_of(row["horizon"], Target(row["target"]), row["name"])
-        previous = (await self.store.registry.aliases(seat)).get("previous")
-        if role is not Role.MEMBER or previous is None or previous == row["version"]:
+        if role is not Role.MEMBER:
             return
-        before = await self.store.registry.show(seat, previous)
-        if before is not None:
-            await self._reseat({**before, "aliases": ["previous"]}, role)
+        refused = DecisionRow(
+            seat=self._seat_of(row["horizon"], Target(row["target"]), row["name"]),
+            champion_version=row["version"],
+            challenger_version=None,
+            verdict="rollback",
+            trigger="artifact",
+            decided_at=self.clock.now(),
+            evidence={"words": str(error)},
+        )
+        previous = await self.store.registry.withdraw(refused)
+        before = previous and await self.store.registry.show(refused.seat, previous)
+        if before:
+            await self._reseat(before, role)
 
     async def train(self, due: Sequence[Due], report: Report | None = None) -> None:
         """Fit every kind, decide, register, and schedule what takes a seat."""

@@ -196,6 +196,27 @@ class Registry:
             await _set_aliases(connection, decision, {"champion": previous, "previous": champion})
             return await _decide(connection, decision)
 
+    async def withdraw(self, decision: Decision) -> int | None:
+        """Take the seat from a champion that cannot be used, in one transaction with the decision.
+
+        Returns:
+            The version that has it now: `previous`, or None where nobody is left.
+
+        Raises:
+            StoreError: another champion holds the seat than the decision was about.
+        """
+        async with self._pool.acquire() as connection, connection.transaction():
+            await _take_seat(connection, decision.seat)
+            await _champion(connection, decision)
+            rows = await connection.fetch(_ALIASES, *decision.seat.key())
+            previous: int | None = {row["alias"]: row["version"] for row in rows}.get("previous")
+            for alias in ("champion", "previous"):
+                await connection.execute(_CLEAR, *decision.seat.key(), alias)
+            if previous is not None:
+                await _set_aliases(connection, decision, {"champion": previous})
+            await _decide(connection, decision)
+        return previous
+
     async def challenge(self, decision: Decision) -> int:
         """Put the challenger of the decision into the shadow; the decision's number."""
         if decision.challenger_version is None:

@@ -1,0 +1,154 @@
+"""A model whose artifact was altered is refused; the version before it serves, or a baseline."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.executor import ProcessExecutor
+from backend.learning import Learning
+from backend.learning_plan import LearningPlan
+from backend.panel import Panel, PanelKey
+from backend.settings import TrainingSettings
+from backend.store.registry import Decision, Seat
+from backend.wiring import Store, open_store
+from domain.events import Target
+from domain.market import Timeframe
+from services.features.feature_set import OHLCV
+from services.models.bundle import write_bundle
+from services.signals.policy import PolicySettings
+from tests.doubles import ManualClock
+from tests.integration.store_samples import at
+from tests.integration.test_store_registry import version
+
+NAME = "logistic.direction"
+SEAT = Seat(
+    exchange="binance", timeframe=Timeframe.H1, horizon=4, target=Target.DIRECTION, name=NAME
+)
+
+
+@dataclass
+class Fitted:
+    """Two versions of a model, the second of which serves; and what starts from them."""
+
+    store: Store
+    artifacts: Path
+    clock: ManualClock
+    hashes: list[str]
+
+    def alter(self, number: int) -> None:
+        path = self.artifacts / self.hashes[number - 1]
+        path.write_bytes(path.read_bytes() + b"!")
+
+    async def start(self) -> Panel:
+        panel = Panel(
+            PanelKey(exchange="binance", timeframe=Timeframe.H1),
+            [4],
+            clock=self.clock,
+            policy=PolicySettings(),
+        )
+        executor = ProcessExecutor()
+        learning = Learning(
+            panel=panel,
+            store=self.store,
+            executor=executor,
+            clock=self.clock,
+            plan=LearningPlan.of(TrainingSettings(), Timeframe.H1, seed=7),
+            emit=lambda _: None,
+        )
+        try:
+            await learning.restore()
+        finally:
+            executor.close()
+        return panel
+
+    async def promote(self, champion: int | None, challenger: int) -> None:
+        decision = Decision(
+            seat=SEAT,
+            champion_version=champion,
+            challenger_version=challenger,
+            verdict="promote",
+            trigger="schedule",
+            decided_at=at(102),
+        )
+        await self.store.registry.promote(decision, effective_from=at(103))
+
+
+def serving(panel: Panel) -> str | None:
+    seat = panel.rooms[4].predictor.seats().get(NAME)
+    return None if seat is None else seat.model.version
+
+
+def logistic(bias: float) -> bytes:
+    """A whole artifact; `bias` makes its content its own."""
+    columns = list(OHLCV.model_columns)
+    zeros = [0.0] * len(columns)
+    description: dict[str, Any] = {
+        "kind": "logistic",
+        "target": "direction",
+        "horizon": 4,
+        "columns": columns,
+        "medians": zeros,
+        "mean": zeros,
+        "scale": [1.0] * len(columns),
+        "coefficients": [zeros] * 3,
+        "intercepts": [bias, 0.0, 0.0],
+    }
+    return write_bundle(description, {})
+
+
+@pytest.fixture
+async def fitted(
+    database_url: str, tmp_path: Path, manual_clock: ManualClock
+) -> AsyncIterator[Fitted]:
+    async with open_store(database_url, tmp_path) as store:
+        found = Fitted(store, tmp_path, manual_clock, [])
+        for number in (1, 2):
+            sha256 = store.artifacts.save(logistic(number / 10))
+            found.hashes.append(sha256)
+            model = replace(version(), seat=SEAT, kind="logistic", artifact_sha256=sha256)
+            await store.registry.register(model)
+            await found.promote(number - 1 or None, number)
+        yield found
+
+
+async def test_an_altered_artifact_is_refused_and_the_version_before_it_serves(
+    fitted: Fitted, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = await fitted.start()
+    fitted.alter(2)
+    with caplog.at_level(logging.ERROR):
+        panel = await fitted.start()
+    panel.restore(before.snapshot())
+
+    assert (serving(before), serving(panel)) == ("2", "1")
+    assert [record.message for record in caplog.records] == ["model refused"]
+    assert await fitted.store.registry.aliases(SEAT) == {"champion": 1}
+    *_, last = await fitted.store.registry.decisions(SEAT)
+    assert (last["verdict"], last["trigger"]) == ("rollback", "artifact")
+    assert "was altered" in last["evidence"]["words"]
+
+
+async def test_where_no_version_is_left_the_baseline_serves_and_the_next_fit_may_sit(
+    fitted: Fitted,
+) -> None:
+    before = await fitted.start()
+    fitted.alter(1)
+    fitted.alter(2)
+    panel = await fitted.start()
+    panel.restore(before.snapshot())
+
+    assert serving(panel) is None
+    assert "class_prior.direction" in panel.rooms[4].predictor.seats()
+    assert await fitted.store.registry.aliases(SEAT) == {}
+    sha256 = fitted.store.artifacts.save(logistic(0.3))
+    await fitted.store.registry.register(
+        replace(version(), seat=SEAT, kind="logistic", artifact_sha256=sha256)
+    )
+    await fitted.promote(None, 3)
+    assert serving(await fitted.start()) == "3"
