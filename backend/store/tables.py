@@ -347,6 +347,7 @@ ml_prediction_outcomes = Table(
     _check("role", _ROLES),
     _check("origin", _ORIGINS),
     _check("finite", _finite("log_loss", "brier", "pinball", "qlike", "covered")),
+    Index(None, "as_of", postgresql_using="brin"),
 )
 
 # From `entry_price` on the columns are filled as the market answers; the rest never change.

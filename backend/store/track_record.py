@@ -154,6 +154,8 @@ def _daily(loss: str) -> str:
       AND ($7::text[] IS NULL OR i.symbol = ANY($7))
       AND ($8::timestamptz IS NULL OR o.as_of >= $8)
       AND ($9::timestamptz IS NULL OR o.as_of < $9)
+      AND ($8::timestamptz IS NULL OR b.as_of >= $8)
+      AND ($9::timestamptz IS NULL OR b.as_of < $9)
       AND ($10::timestamptz IS NULL OR (o.scored_at <= $10 AND b.scored_at <= $10))
     GROUP BY i.exchange, o.timeframe, o.horizon, o.role, o.model, o.origin, b.model, d.day
     """  # noqa: S608 - the loss is one of ours

@@ -263,6 +263,9 @@ CREATE TABLE ml_prediction_outcomes (
 )
 """,
     """
+CREATE INDEX ml_prediction_outcomes_as_of_idx ON ml_prediction_outcomes USING brin (as_of)
+""",
+    """
 CREATE TABLE ml_predictions (
     instrument_id INTEGER NOT NULL,
     timeframe TEXT COLLATE "C" NOT NULL,
