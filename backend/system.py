@@ -156,6 +156,8 @@ class System:
         """One exchange: history, warm-up, then its live edge for ever."""
         await self.store.instruments.watch(feed.listings, since=self.plan.clock.now())
         await self._backfill(feed)
+        for timeframe in feed.timeframes:
+            await self.store.ledger.settle(timeframe, at=self.plan.clock.now())
         watches = [await self._panel(feed, tf, executor) for tf in feed.timeframes]
         edge = LiveEdge(
             feed=feed,

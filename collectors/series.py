@@ -23,6 +23,7 @@ class _Hole:
     span: Range
     cause: Cause
     absent: set[int]  # open times
+    asked: bool = False
     answers: int = 0
 
 
@@ -107,8 +108,10 @@ class Series:
         return found
 
     def spans(self, now_ms: int) -> list[Range]:
-        """What to ask the exchange for: the holes, else the newest candles again."""
+        """What is asked of the exchange now: the holes, else the newest candles again."""
         back = OVERLAP * self._step
+        for hole in self._holes:
+            hole.asked = True
         if self._holes:
             return [Range(hole.span.from_ms - back, hole.span.to_ms) for hole in self._holes]
         end = floor_ms(now_ms, self.timeframe)
@@ -180,15 +183,14 @@ class Series:
     def release(self) -> list[Event]:
         """Let go what is held, oldest first, and say what became of the gaps.
 
-        What comes after a gap that is news stays held: nobody has asked for it yet.
+        What comes after a gap that nobody has asked about yet stays held.
         """
         held = self._held or {}
         self._held = None
         events: list[Event] = []
         for open_ms in sorted(held):
-            news = self._jump(open_ms)
-            if news:
-                events += news
+            events += self._jump(open_ms)
+            if any(hole.span.from_ms < open_ms for hole in self._holes if not hole.asked):
                 self._held = {ms: held[ms] for ms in held if ms >= open_ms}
                 break
             events += self._emit(held[open_ms])

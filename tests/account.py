@@ -30,12 +30,12 @@ QUESTIONS = {
         WHERE close_time <= $1
           AND close_time >= (SELECT min(as_of) FROM ml_predictions WHERE role = 'champion')
         GROUP BY 1, 2 HAVING count(served) <> 1""",
-    "closes without the one feature row": """
+    "closes without a feature row": """
         SELECT candles.instrument_id, close_time, count(made) FROM candles
         LEFT JOIN ml_features_ohlcv AS made ON made.instrument_id = candles.instrument_id
             AND made.as_of = close_time
         WHERE close_time <= $1 AND close_time >= (SELECT min(as_of) FROM ml_features_ohlcv)
-        GROUP BY 1, 2 HAVING count(made) <> 1""",
+        GROUP BY 1, 2 HAVING count(made) = 0""",
     "origins that the time of making belies": """
         SELECT as_of, made_at, origin FROM ml_predictions WHERE role = 'champion'
           AND origin <> CASE WHEN made_at < as_of - interval '10 seconds' THEN 'impossible'
@@ -53,10 +53,11 @@ QUESTIONS = {
         WHERE status IN ('pending', 'active')
           AND expires_at < $1::timestamptz - interval '2 minutes'""",
     "labels that are missing or void": """
-        SELECT served.instrument_id, as_of FROM ml_predictions AS served
-        LEFT JOIN ml_labels AS label USING (instrument_id, timeframe, horizon, as_of)
-        WHERE role = 'champion' AND as_of + horizon * interval '1 minute' <= $1
-          AND (label.log_return IS NULL OR label.void)""",
+        SELECT instrument_id, as_of FROM ml_predictions AS served
+        WHERE role = 'champion' AND as_of + horizon * interval '1 minute' <= $1 AND NOT EXISTS (
+            SELECT FROM ml_labels AS label WHERE NOT void AND log_return IS NOT NULL
+              AND (label.instrument_id, label.timeframe, label.horizon, label.as_of)
+                = (served.instrument_id, served.timeframe, served.horizon, served.as_of))""",
     "live rows that were not scored once": """
         SELECT served.instrument_id, as_of, count(outcome) FROM ml_predictions AS served
         LEFT JOIN ml_prediction_outcomes AS outcome

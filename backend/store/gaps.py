@@ -19,6 +19,16 @@ ON CONFLICT (instrument_id, timeframe, from_time) DO UPDATE SET
     filled_at = EXCLUDED.filled_at, attempts = gap.attempts + 1
 """
 
+# The index: candles_pkey.
+_SETTLE: Final = """
+UPDATE ingest_gaps AS gap SET state = 'filled', filled_at = $3
+WHERE timeframe = $1 AND state IN ('open', 'repairing') AND (
+    SELECT count(*) * $2::interval FROM candles
+    WHERE candles.instrument_id = gap.instrument_id AND candles.timeframe = gap.timeframe
+        AND open_time >= from_time AND open_time < to_time
+) >= to_time - from_time
+"""
+
 
 class GapLedger:
     """Writes `ingest_gaps`."""
@@ -51,3 +61,7 @@ class GapLedger:
         filled_at = at if state == "filled" else None
         row = (int(number), timeframe.value, *span, cause, state, at, filled_at)
         await self._pool.execute(_NOTE, *row)
+
+    async def settle(self, timeframe: Timeframe, *, at: datetime) -> None:
+        """Close the holes whose candles have come by another way, such as a backfill."""
+        await self._pool.execute(_SETTLE, timeframe.value, timeframe.duration, at)

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from backend.settings import Settings
 from backend.transfer import KINDS, ExportPlan, export_table
 from tests.integration.system.conftest import QUIET
-from tests.processes import System, alphapulse, one_line
+from tests.processes import Exchange, System, alphapulse, one_line
 
 # What the interface promises of each command: its exit code, and some of what it says.
 COMMANDS = [
@@ -41,6 +41,31 @@ def test_a_second_system_on_a_state_folder_is_refused_and_told_of_the_first(
 
     assert f"in use by process {stalled.process.pid}" in said
     assert stalled.process.poll() is None
+
+
+def test_a_symbol_that_the_exchange_does_not_list_is_refused_with_what_is_near(
+    exchange: Exchange, tmp_path: Path
+) -> None:
+    run = ("run", "--exchange", "binance", "--symbols", "BTC/USDC", "--port", "0")
+
+    assert "BTC/USDT" in one_line(alphapulse(tmp_path, *run, **exchange.settings()), 2)
+    assert not (tmp_path / ".alphapulse").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("export", "prediction", "--out", "p.csv"), "predictions"),
+        (("export", "predictions", "--out", "p.xlsx"), ".parquet or a .csv"),
+        (("import", "--data", "."), "no "),
+    ],
+)
+def test_a_mistake_beside_a_running_system_is_one_line(
+    stalled: System, arguments: tuple[str, ...], expected: str
+) -> None:
+    done = alphapulse(stalled.state.parent, *arguments, "--state", "state")
+
+    assert expected in one_line(done, 2)
 
 
 @pytest.mark.parametrize("ending", ["parquet", "csv"])

@@ -42,6 +42,7 @@ def test_what_was_held_behind_a_gap_that_is_news_waits_for_its_repair() -> None:
     assert told(series.release()) == [10, GapState.FOUND]
     assert series.broken
 
+    series.spans(14 * MINUTE)
     missed = [replace(candle(number), source=Source.REPAIR) for number in (11, 12)]
     series.absorb(missed, Range(8 * MINUTE, 13 * MINUTE))
     assert told(series.release()) == [11, 12, 13, GapState.FILLED]
@@ -55,5 +56,20 @@ def test_a_repair_that_fails_holds_nothing_back() -> None:
         series.on_message(candle(number))
     series.release()
 
+    series.spans(14 * MINUTE)
+
     assert told(series.release()) == [13]
+    assert series.broken
+
+
+def test_an_answer_to_an_older_question_lets_nothing_past_a_gap_that_came_meanwhile() -> None:
+    series = Series(BTC, Timeframe.M1)
+    series.begin(10 * MINUTE, stored=[9 * MINUTE], cause=Cause.START)
+    series.spans(10 * MINUTE)
+    for number in (10, 13):
+        series.on_message(candle(number))
+
+    series.absorb([], Range(8 * MINUTE, 10 * MINUTE))
+
+    assert told(series.release()) == []
     assert series.broken
