@@ -25,7 +25,7 @@ def stalled(tmp_path_factory: pytest.TempPathFactory, exchange: Exchange) -> Ite
     """
     with running_run(tmp_path_factory.mktemp("stalled"), exchange, QUIET) as system:
         system.wait_until_ready()
-        system.wait_for_ticks(8)
+        system.wait_for_ticks(16)  # some live ones, and four after them, for a score
         for symbol in QUIET:
             exchange.fault("stall", instrument=symbol, count=1_000_000)
             exchange.fault("status_503", instrument=symbol, count=1_000_000)
