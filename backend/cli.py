@@ -224,6 +224,14 @@ def models_list(*, state: State = None) -> None:
     asyncio.run(list_models(_settings(state=state)))
 
 
+@models_app.command("train", epilog="Example: alphapulse models train")
+def models_train(*, state: State = None) -> None:
+    """Let the running system fit its models now, not at the next time of its schedule."""
+    from backend.upkeep import ask_for_training  # noqa: PLC0415 - imports what it needs
+
+    ask_for_training(_settings(state=state))
+
+
 @dashboard_app.command("rebuild", epilog="Example: alphapulse dashboard rebuild")
 def dashboard_rebuild(*, state: State = None) -> None:
     """Compute every panel again from the tables."""

@@ -34,6 +34,7 @@ from collectors.recorded import Recording, choose, read_folder
 from domain.errors import UsageError
 from domain.events import CandleBatch
 from domain.market import Timeframe, from_ms, rfc3339, to_ms
+from domain.ports import Executor
 
 TICKS_PER_COMMIT = 200
 
@@ -87,7 +88,7 @@ async def run_replay(plan: ReplayPlan, settings: Settings) -> dict[str, Any]:
 
 
 class Replay:
-    """One pass over the ticks."""
+    """One pass over the ticks; a subclass may open other rooms or another executor."""
 
     def __init__(
         self, plan: ReplayPlan, settings: Settings, store: Store, timeframe: Timeframe
@@ -100,13 +101,8 @@ class Replay:
     async def run(self, series: list[CandleSeries]) -> dict[str, Any]:
         began = time.perf_counter()
         exchange = series[0].instrument.exchange
-        panel = Panel(
-            PanelKey(exchange=exchange, timeframe=self._timeframe),
-            [self._plan.horizon],
-            clock=self._clock,
-            policy=policy_of(self._settings),
-        )
-        executor = ProcessExecutor(workers=2, nice=0)
+        panel = self.open_panel(PanelKey(exchange=exchange, timeframe=self._timeframe))
+        executor = self.open_executor()
         learning = Learning(
             panel=panel,
             store=self._store,
@@ -123,6 +119,15 @@ class Replay:
         candles = sum(len(batch) for batch in batches)
         seconds = time.perf_counter() - began
         return await self._report(panel, series, candles, seconds)
+
+    def open_panel(self, key: PanelKey) -> Panel:
+        """The rooms that the ticks run through."""
+        policy = policy_of(self._settings)
+        return Panel(key, [self._plan.horizon], clock=self._clock, policy=policy)
+
+    def open_executor(self) -> Executor:
+        """Where the fits run; closed at the end of the pass."""
+        return ProcessExecutor(workers=2, nice=0)
 
     async def _play(self, panel: Panel, learning: Learning, batches: Sequence[CandleBatch]) -> None:
         """The ticks in turn: some are written while the next are computed."""

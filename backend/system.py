@@ -31,7 +31,7 @@ from backend.store import panels
 from backend.store.candles import store_candles
 from backend.store.database import CONNECTION_ERRORS
 from backend.store.quarantine import refuse_candle
-from backend.store.state import Runtime, StateFolder
+from backend.store.state import TRAIN, Runtime, StateFolder
 from backend.warmup import catch_up
 from backend.wiring import Store, database_of, make_bus, open_store, policy_of
 from collectors.backfill import Backfill, History, Rejected
@@ -95,8 +95,9 @@ async def run_system(plan: SystemPlan, settings: Settings) -> None:
             store = await stack.enter_async_context(open_store(url, folder.path / "artifacts"))
             api.reader = store.readers
             status.report("database", 1, 1)
-            folder.publish(Runtime(pid=os.getpid(), database_url=url, api_host=host, api_port=port))
             system = System(plan=plan, settings=settings, store=store, api=api)
+            asyncio.get_running_loop().add_signal_handler(TRAIN, system.train)
+            folder.publish(Runtime(pid=os.getpid(), database_url=url, api_host=host, api_port=port))
             await system.run(stack)
 
 
@@ -133,6 +134,12 @@ class System:
         finally:
             for runner, observer in self._watches:
                 await observer.close(keep=runner.whole)
+
+    def train(self) -> None:
+        """Somebody asks for a training: every panel fits at its next tick that has enough rows."""
+        log.info("training on request")
+        for _, observer in self._watches:
+            observer.learning.request()
 
     async def _until_done(self) -> None:
         status = self.api.status

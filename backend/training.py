@@ -46,18 +46,21 @@ def fit_from_store(order: FitOrder) -> FitResult:
     Raises:
         ValueError: too few rows.
     """
+    return fit(read_task(order))
+
+
+def read_task(order: FitOrder) -> FitTask:
+    """The order with its examples."""
     rows = order.examples
-    return fit(
-        FitTask(
-            recipe=order.recipe,
-            horizon=rows.horizon,
-            horizon_ms=rows.horizon * rows.timeframe.ms,
-            columns=rows.feature_set.model_columns,
-            examples=read_examples(rows),
-            split=order.split,
-            seed=order.seed,
-            newest_rows=rows.newest_rows,
-        )
+    return FitTask(
+        recipe=order.recipe,
+        horizon=rows.horizon,
+        horizon_ms=rows.horizon * rows.timeframe.ms,
+        columns=rows.feature_set.model_columns,
+        examples=read_examples(rows),
+        split=order.split,
+        seed=order.seed,
+        newest_rows=rows.newest_rows,
     )
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from backend.settings import Settings
 from backend.store import chain, migrate, panels
-from backend.store.state import StateFolder
+from backend.store.state import TRAIN, StateFolder
 from backend.wiring import Store, database_of, open_store
-from domain.errors import AlphaPulseError
+from domain.errors import AlphaPulseError, StateFolderError
 from domain.market import rfc3339
 from services.features import kernel
 
@@ -50,6 +50,19 @@ async def verify_streams(settings: Settings) -> int:
         return 0
     sys.stdout.write(f"{fault}\n")
     return 1
+
+
+def ask_for_training(settings: Settings) -> None:
+    """Let the running system fit at its next tick.
+
+    Raises:
+        StateFolderError: none runs on the state folder.
+    """
+    runtime = StateFolder(settings.state).attach()
+    if runtime is None:
+        raise StateFolderError(f"no system runs on the state folder {settings.state}")
+    os.kill(runtime.pid, TRAIN)
+    sys.stdout.write("training asked for: it begins at the next close with enough labels\n")
 
 
 async def list_models(settings: Settings) -> None:

@@ -2,41 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 import numpy as np
 
+from backend.panel import Panel, PanelKey
 from backend.replay import Replay, ReplayPlan
 from backend.settings import Settings, TrainingSettings
 from backend.store.columns import CandleSeries
+from backend.training import fit_from_store
 from backend.wiring import open_store
 from collectors.simulated.market import SyntheticMarket
 from domain.events import Floats
 from domain.market import Instrument, Timeframe, to_ms
+from domain.ports import Executor
 from tests.doubles import START
 from tests.factories import random_walk
+from tests.scenarios.mutations import Alter, AlteredEngine, Fit
 
+T = TypeVar("T")
 H1 = Timeframe.H1
 SYMBOLS = ("BTC/USDT", "DOGE/USDT", "ETH/USDT", "SOL/USDT")
 TREES = 50
 HORIZON = 4
 
 
-def planted(bars: int, *, seed: int = 7) -> list[CandleSeries]:
-    """The synthetic market with its signal."""
-    market = SyntheticMarket(SYMBOLS, seed=seed)
-    return _series(market.candles(0, bars), market.start_ms)
+def planted(
+    bars: int, *, seed: int = 7, signal: float = 1.0, symbols: tuple[str, ...] = SYMBOLS
+) -> list[CandleSeries]:
+    """The synthetic market, as a rule with its signal."""
+    market = SyntheticMarket(symbols, seed=seed, signal=signal)
+    return _series(market.candles(0, bars), market.start_ms, symbols)
 
 
 def noise(bars: int, *, seed: int = 7) -> list[CandleSeries]:
     """Independent random walks: nothing in them can be predicted but their constant spread."""
     walk = random_walk(bars, len(SYMBOLS), seed=seed)
     columns = [walk[name] for name in ("open", "high", "low", "close", "volume")]
-    return _series(np.stack(columns, axis=2), to_ms(START))
+    return _series(np.stack(columns, axis=2), to_ms(START), SYMBOLS)
+
+
+def clustered_noise(bars: int, *, seed: int = 7) -> list[CandleSeries]:
+    """Walks that move together and whose volatility clusters; their direction is chance."""
+    return planted(bars, seed=seed, signal=0.0)
 
 
 def head(series: Sequence[CandleSeries], bars: int) -> list[CandleSeries]:
@@ -66,24 +80,66 @@ def settings(**training: Any) -> Settings:
     return Settings(training=TrainingSettings(**plan))
 
 
-async def replayed(
-    url: str, folder: Path, series: Sequence[CandleSeries], in_force: Settings
-) -> dict[str, Any]:
-    """Replay `series` into the database at `url`, which keeps the rows; the report."""
+@dataclass(frozen=True, slots=True)
+class Lasting:
+    """Worker processes that serve one replay after the other, or several at once."""
+
+    workers: Executor
+    fit: Fit
+
+    def submit(self, work: Callable[..., T], *arguments: Any) -> Future[T]:
+        return self.workers.submit(self.fit if work is fit_from_store else work, *arguments)
+
+    def close(self) -> None:
+        """The workers are their owner's to stop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """What is replayed, and what is done to the system while it is."""
+
+    series: Sequence[CandleSeries]
+    settings: Settings
+    since: datetime | None = None
+    seed: int = 7
+    alter: Alter | None = None  # the features
+    fit: Fit = fit_from_store
+
+
+class ScenarioReplay(Replay):
+    """A replay with lasting workers, and with the scenario's mutation in its place."""
+
+    scenario: Scenario
+    workers: Executor
+
+    def open_panel(self, key: PanelKey) -> Panel:
+        panel = super().open_panel(key)
+        if self.scenario.alter is not None:
+            panel.engine = AlteredEngine(panel.engine, self.scenario.alter)
+        return panel
+
+    def open_executor(self) -> Executor:
+        return Lasting(self.workers, self.scenario.fit)
+
+
+async def replayed(url: str, folder: Path, scenario: Scenario, workers: Executor) -> dict[str, Any]:
+    """Replay into the database at `url`, which keeps the rows; the report."""
     plan = ReplayPlan(
         data=folder,
         exchange=None,
         symbols=None,
         timeframe=H1.value,
         horizon=HORIZON,
-        since=None,
+        since=scenario.since,
         until=None,
-        seed=7,
+        seed=scenario.seed,
         report=folder / "report.json",
         out=None,
     )
     async with open_store(url, folder / "artifacts", durable=False) as store:
-        return await Replay(plan, in_force, store, H1).run(list(series))
+        replay = ScenarioReplay(plan, scenario.settings, store, H1)
+        replay.scenario, replay.workers = scenario, workers
+        return await replay.run(list(scenario.series))
 
 
 async def rows(url: str, query: str, *arguments: object) -> list[tuple[Any, ...]]:
@@ -95,7 +151,7 @@ async def rows(url: str, query: str, *arguments: object) -> list[tuple[Any, ...]
         await connection.close()
 
 
-def _series(candles: Floats, start_ms: int) -> list[CandleSeries]:
+def _series(candles: Floats, start_ms: int, symbols: Sequence[str]) -> list[CandleSeries]:
     open_ms = start_ms + np.arange(len(candles)) * H1.ms
     return [
         CandleSeries(
@@ -108,7 +164,7 @@ def _series(candles: Floats, start_ms: int) -> list[CandleSeries]:
             volume=candles[:, column, 4],
             revision=np.ones(len(candles), dtype=np.int64),
         )
-        for column, symbol in enumerate(SYMBOLS)
+        for column, symbol in enumerate(symbols)
     ]
 
 

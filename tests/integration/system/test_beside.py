@@ -20,6 +20,7 @@ COMMANDS = [
     (("doctor",), 1, ["WARN gaps: ", "ok   running system: process ", "ok   streams: "]),
     (("migrate",), 0, ["(unchanged)\n"]),
     (("models", "list"), 0, ["no model has been fitted yet"]),
+    (("models", "train"), 0, ["training asked for"]),
     (("dashboard", "rebuild"), 0, ["dashboard rebuilt: "]),
 ]
 
