@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
@@ -60,6 +61,31 @@ class TickObserver(Protocol):
     async def after_tick(self, candles: CandleBatch) -> None: ...
 
 
+class Lane:
+    """What follows a tick waits while another panel's tick is on its way to subscribers."""
+
+    def __init__(self) -> None:
+        self._ticks = 0
+        self._free = asyncio.Event()
+        self._free.set()
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """From a tick's candles to its publication."""
+        self._ticks += 1
+        self._free.clear()
+        try:
+            yield
+        finally:
+            self._ticks -= 1
+            if not self._ticks:
+                self._free.set()
+
+    async def free(self) -> None:
+        """Wait until no tick is on its way; each panel has one at most before it waits too."""
+        await self._free.wait()
+
+
 @dataclass(slots=True, kw_only=True)
 class Runner:
     """Runs one panel.
@@ -72,6 +98,7 @@ class Runner:
         wall: of waits for the database.
         observer: what watches the ticks.
         turn: held while a tick runs.
+        lane: shared by the panels of a process.
     """
 
     panel: Panel
@@ -81,6 +108,7 @@ class Runner:
     wall: Clock
     observer: TickObserver
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    lane: Lane = field(default_factory=Lane)
     whole: bool = True  # False while the panel is ahead of the record
 
     async def on_candles(self, candles: CandleBatch, *, deadline: bool = False) -> None:
@@ -99,49 +127,61 @@ class Runner:
     async def _tick(self, candles: CandleBatch, *, deadline: bool) -> None:
         async with self.turn:
             self.whole = False
-            arrived = self.clock.now()
-            self.observer.seated(self.panel.seat_due(candles.as_of))
-            try:
-                hot, spent = self.panel.hot.run(candles)
-            except OutOfOrderError as error:
-                # A revised or repaired candle of the past: what was said stays. Its features
-                # and labels are made again beside the ticks.
-                log.info("a past candle is kept", extra={"reason": str(error)})
-                await self._keep(candles, arrived)
-                self.whole = True
-                return
-            drawn = CrossSection(
-                exchange=candles.exchange,
-                timeframe=candles.timeframe,
-                as_of=candles.as_of,
-                instruments=candles.instruments,
-                arrived_at=arrived,
-                deadline=deadline,
-                stage_us=spent,
-            )
-            first, second = split(hot)
-            news = self.observer.past(candles) if candles.late else ()
-            events = await self._patiently(
-                lambda: self.recorder.commit_tick(
-                    [candles, *first],
-                    published_at=arrived,
-                    versions=candles.told or None,
-                    cross_section=None if candles.late else drawn,
-                    state=news,
-                )
-            )
-            self.publish(events)
-            await asyncio.sleep(0)  # the frames leave before the rest wants the interpreter
-            cold, _ = await asyncio.to_thread(self.panel.cold.run, candles, *hot)
-            state = self.observer.states(candles.as_of)
-            events = await self._patiently(
-                lambda: self.recorder.commit_learning(
-                    kept([*second, *cold]), published_at=self.clock.now(), state=state
-                )
-            )
-            self.publish(events)
+            with self.lane.taken():
+                hot = await self._answer(candles, deadline=deadline)
+                await asyncio.sleep(0)  # the frames leave before the rest wants the interpreter
+            if hot is not None:
+                await self.lane.free()
+                await self._learn(candles, hot)
             self.whole = True
-        await self.observer.after_tick(candles)
+        if hot is not None:
+            await self.observer.after_tick(candles)
+
+    async def _answer(self, candles: CandleBatch, *, deadline: bool) -> list[object] | None:
+        """Commit and publish what subscribers wait for; None for candles of an answered tick."""
+        arrived = self.clock.now()
+        self.observer.seated(self.panel.seat_due(candles.as_of))
+        try:
+            hot, spent = self.panel.hot.run(candles)
+        except OutOfOrderError as error:
+            # A revised or repaired candle of the past: what was said stays. Its features
+            # and labels are made again beside the ticks.
+            log.info("a past candle is kept", extra={"reason": str(error)})
+            await self._keep(candles, arrived)
+            return None
+        drawn = CrossSection(
+            exchange=candles.exchange,
+            timeframe=candles.timeframe,
+            as_of=candles.as_of,
+            instruments=candles.instruments,
+            arrived_at=arrived,
+            deadline=deadline,
+            stage_us=spent,
+        )
+        news = self.observer.past(candles) if candles.late else ()
+        events = await self._patiently(
+            lambda: self.recorder.commit_tick(
+                [candles, *(event for event in hot if not _waits(event))],
+                published_at=arrived,
+                versions=candles.told or None,
+                cross_section=None if candles.late else drawn,
+                state=news,
+            )
+        )
+        self.publish(events)
+        return hot
+
+    async def _learn(self, candles: CandleBatch, hot: Sequence[object]) -> None:
+        """The other forecasters' rows, labels, scores and learning, in a second transaction."""
+        cold, _ = await asyncio.to_thread(self.panel.cold.run, candles, *hot)
+        second = [event for event in hot if _waits(event)]
+        state = self.observer.states(candles.as_of)
+        events = await self._patiently(
+            lambda: self.recorder.commit_learning(
+                kept([*second, *cold]), published_at=self.clock.now(), state=state
+            )
+        )
+        self.publish(events)
 
     async def _keep(self, candles: CandleBatch, arrived: datetime) -> None:
         """Commit and publish candles that the panel no longer answers."""
@@ -158,18 +198,13 @@ class Runner:
         return await patiently(commit, self.wall)
 
 
-def split(events: Sequence[object]) -> tuple[list[object], list[object]]:
-    """What belongs to the tick's own transaction, and what follows in the second."""
-    first = [event for event in events if not _waits(event)]
-    return first, [event for event in events if _waits(event)]
-
-
 def kept(events: Sequence[object]) -> list[object]:
     """Without the rows of members over history: only served rows of a backtest are stored."""
     return [event for event in events if not _is_aside(event)]
 
 
 def _waits(event: object) -> bool:
+    """Whether it belongs to the second transaction."""
     return isinstance(event, PredictionBatch) and event.role is not Role.CHAMPION
 
 

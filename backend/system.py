@@ -25,7 +25,7 @@ from backend.learning_plan import LearningPlan
 from backend.observer import Observer
 from backend.panel import Panel, PanelKey
 from backend.revisions import Revisions
-from backend.runner import Runner
+from backend.runner import Lane, Runner
 from backend.settings import Settings
 from backend.store import panels
 from backend.store.candles import store_candles
@@ -110,6 +110,7 @@ class System:
     store: Store
     api: ApiState
     _watches: list[tuple[Runner, Observer]] = field(default_factory=list)
+    _lane: Lane = field(default_factory=Lane)
 
     async def run(self, stack: AsyncExitStack) -> None:
         """From connecting to the end."""
@@ -271,6 +272,7 @@ class System:
             wall=feed.pace.wall,
             observer=observer,
             turn=revisions.turn,
+            lane=self._lane,
         )
         self._watches.append((runner, observer))
         return runner, observer

@@ -21,7 +21,7 @@ from backend.api.status import Market, Status
 from backend.clock import SystemClock
 from backend.garbage import settle
 from backend.panel import SeatChange
-from backend.runner import Runner
+from backend.runner import Lane, Runner
 from backend.store import database
 from backend.store.snapshots import Snapshot
 from backend.store.stream_log import StreamEvent
@@ -123,6 +123,7 @@ class Served:
     hub: Hub
     url: str
     status: Status
+    lane: Lane = field(default_factory=Lane)
 
     def play(self, scene: Scene) -> Played:
         timeframe = scene.panel.key.timeframe
@@ -137,6 +138,7 @@ class Served:
                 clock=scene.clock,
                 wall=SystemClock(),
                 observer=Quiet(),
+                lane=self.lane,
             ),
             section=CrossSection(
                 exchange=EXCHANGE,
