@@ -6,7 +6,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 
 from backend.store.database import patiently
 from backend.store.gaps import GapLedger
@@ -19,7 +20,7 @@ from collectors.history_port import StoredCandles
 from collectors.pacing import Pace
 from domain.events import Candle, CandleBatch
 from domain.market import Instrument, Listing, Timeframe, from_ms
-from domain.ports import EventBus, Exchange
+from domain.ports import Clock, EventBus, Exchange
 from domain.topics import CANDLES
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,26 @@ class Feed:
         return tuple(listing.instrument for listing in self.listings)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatientCandles:
+    """Stored candles, read again and again while the database is away."""
+
+    stored: StoredCandles
+    wall: Clock
+
+    async def open_times(
+        self, instrument: Instrument, timeframe: Timeframe, *, since: datetime, until: datetime
+    ) -> Sequence[int]:
+        read = partial(self.stored.open_times, instrument, timeframe, since=since, until=until)
+        return await patiently(read, self.wall)
+
+    async def newest(
+        self, instrument: Instrument, timeframe: Timeframe, *, count: int
+    ) -> Sequence[Candle]:
+        read = partial(self.stored.newest, instrument, timeframe, count=count)
+        return await patiently(read, self.wall)
+
+
 @dataclass(slots=True, kw_only=True)
 class LiveEdge:
     """Follows one feed and publishes each tick when its cross-section is drawn."""
@@ -81,7 +102,7 @@ class LiveEdge:
         }
         collector = Collector(
             feed.exchange,
-            stored=self.stored,
+            stored=PatientCandles(stored=self.stored, wall=feed.pace.wall),
             out=self._take,
             check=reason,
             pace=feed.pace,

@@ -91,7 +91,8 @@ async def run_system(plan: SystemPlan, settings: Settings) -> None:
             serving = asyncio.create_task(serve(create_app(api), listener))
             stack.push_async_callback(_cancelled, serving)
             status.report("database", 0, 1)
-            url = await stack.enter_async_context(database_of(settings))
+            watch = await stack.enter_async_context(asyncio.TaskGroup())
+            url = await stack.enter_async_context(database_of(settings, watch))
             store = await stack.enter_async_context(open_store(url, folder.path / "artifacts"))
             api.reader = store.readers
             status.report("database", 1, 1)

@@ -30,6 +30,8 @@ from services.features.feature_set import COLUMNS, OHLCV
 from services.models.artifacts import ArtifactStore
 from services.signals.policy import PolicySettings
 
+LOOK_EVERY_S = 0.5  # wall seconds, whether the embedded server still runs
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
@@ -89,10 +91,17 @@ async def open_store(url: str, artifacts: Path, *, durable: bool = True) -> Asyn
 
 
 @asynccontextmanager
-async def database_of(settings: Settings) -> AsyncIterator[str]:
+async def database_of(
+    settings: Settings, watch: asyncio.TaskGroup | None = None
+) -> AsyncIterator[str]:
     """The URL of the database in force: the operator's, a running system's, or our own.
 
     An embedded server that is started here ends with the context.
+
+    Args:
+        settings: that name it.
+        watch: where a task starts our own server again when it ends by itself; the group
+            ends with StoreUnavailableError when that fails. None: for a short while only.
     """
     folder = StateFolder(settings.state)
     if settings.database_url is not None:
@@ -105,10 +114,19 @@ async def database_of(settings: Settings) -> AsyncIterator[str]:
     folder.open()
     server = EmbeddedPostgres(folder.path)
     url = await asyncio.to_thread(server.start)
+    keeping = watch.create_task(_keep_up(server)) if watch else None
     try:
         yield url
     finally:
+        if keeping is not None:
+            keeping.cancel()
         await asyncio.to_thread(server.stop)
+
+
+async def _keep_up(server: EmbeddedPostgres) -> None:
+    while True:
+        await asyncio.sleep(LOOK_EVERY_S)
+        await asyncio.to_thread(server.keep_up)
 
 
 def make_bus(settings: Settings) -> EventBus:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 import shutil
 import socket
-from collections.abc import Mapping
-from contextlib import ExitStack
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -16,6 +19,8 @@ from backend.store.postmaster import Server, end_leftovers
 from backend.store.programs import OTHERWISE, Account, find_account
 from backend.store.state import lock, write_secret
 from domain.errors import StoreUnavailableError
+
+log = logging.getLogger(__name__)
 
 USER: Final = "alphapulse"
 DATABASE: Final = "alphapulse"
@@ -33,6 +38,8 @@ SETTINGS: Final[Mapping[str, str]] = {
     "log_timezone": "UTC",
 }
 PORT_ATTEMPTS: Final = 3  # another program may take the port between our look and the server's
+RESTARTS: Final = 3  # on the port that clients know; whoever has taken it may let it go
+RESTART_EVERY_S: Final = 1.0
 LOG_LIMIT_BYTES: Final = 8_000_000
 
 
@@ -40,7 +47,8 @@ class EmbeddedPostgres:
     """The server of one state folder.
 
     Nothing of it outlives this process: `stop` and an orderly exit shut it down, and when
-    the process is killed the kernel asks the server to. What was committed stays.
+    the process is killed the kernel asks the server to. What was committed stays. A server
+    that ends by itself is started again by whoever calls `keep_up` from time to time.
 
     Args:
         state: the folder for its data, log and password; made where it is missing.
@@ -62,6 +70,9 @@ class EmbeddedPostgres:
         self._settings = {**SETTINGS, **(settings or {})}
         self._account = account
         self._running = ExitStack()
+        self._server: Server | None = None  # None: not wanted
+        self._port = 0
+        self._turn = threading.Lock()  # of starting and stopping
 
     def __enter__(self) -> str:
         return self.start()
@@ -84,37 +95,72 @@ class EmbeddedPostgres:
             StateFolderError: another process runs a server on this folder.
             StoreUnavailableError: it does not start here; names ALPHAPULSE_DATABASE_URL.
         """
+        with self._turn, self._failures(), ExitStack() as running:
+            self._state.mkdir(parents=True, exist_ok=True)
+            running.enter_context(lock(self._state / "postgres.lock"))
+            self._prepare()
+            self._launch(running, (free_port() for _ in range(PORT_ATTEMPTS)))
+            self._running = running.pop_all()
+        return self._url(self._port)
+
+    def keep_up(self) -> None:
+        """Start the server again if it has ended by itself; its URL stays, and what was committed.
+
+        Raises:
+            StoreUnavailableError: it does not start any more.
+        """
+        with self._turn:
+            if self._server is None or self._server.running:
+                return
+            log.warning(
+                "the database has ended and is started again", extra={"log": str(self._log)}
+            )
+            for attempt in range(1, RESTARTS + 1):
+                try:
+                    with self._failures():
+                        end_leftovers(self._data)
+                        self._launch(self._running, [self._port])
+                except StoreUnavailableError:
+                    if attempt == RESTARTS:
+                        raise
+                    time.sleep(RESTART_EVERY_S)
+                else:
+                    return
+
+    def stop(self) -> None:
+        """Shut the server down; what it was doing for others is rolled back."""
+        with self._turn:
+            self._server = None
+            self._running.close()
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
         try:
-            with ExitStack() as running:
-                self._state.mkdir(parents=True, exist_ok=True)
-                running.enter_context(lock(self._state / "postgres.lock"))
-                url = self._start(running)
-                self._running = running.pop_all()
+            yield
         except OSError as error:
             raise StoreUnavailableError(
                 f"the embedded PostgreSQL in {self._state} cannot start: {error}; {OTHERWISE}"
             ) from error
-        return url
 
-    def stop(self) -> None:
-        """Shut the server down; what it was doing for others is rolled back."""
-        self._running.close()
-
-    def _start(self, running: ExitStack) -> str:
-        account = self._account or find_account(self._state)
+    def _prepare(self) -> None:
+        """A data folder that nobody works in, of an account that may."""
+        account = self._account = self._account or find_account(self._state)
         end_leftovers(self._data)
         if not self._data.exists():
             self._create(account)
         account.own(self._data)
         if self._log.exists() and self._log.stat().st_size > LOG_LIMIT_BYTES:
             self._log.replace(self._log.with_suffix(".log.1"))
-        said = ""
-        for _ in range(PORT_ATTEMPTS):
-            port, said_before = free_port(), self._said()
-            server = Server(account.command("postgres", *self._options(port)), self._log)
+
+    def _launch(self, running: ExitStack, ports: Iterable[int]) -> None:
+        account, said = self._account or find_account(self._state), ""
+        for port in ports:
+            said_before = self._said()
+            server = Server(self._command(account, port), self._log)
             running.callback(server.stop)
             if server.wait_until_ready(self._data):
-                return self._url(port)
+                self._server, self._port = server, port
+                return
             said = self._said()[len(said_before) :]
             if "could not bind" not in said:
                 break
@@ -127,9 +173,10 @@ class EmbeddedPostgres:
     def _said(self) -> str:
         return self._log.read_text(errors="replace") if self._log.exists() else ""
 
-    def _options(self, port: int) -> list[str]:
+    def _command(self, account: Account, port: int) -> list[str]:
         settings = {**self._settings, "port": str(port)}
-        return ["-D", str(self._data), *(f"-c{name}={value}" for name, value in settings.items())]
+        options = (f"-c{name}={value}" for name, value in settings.items())
+        return account.command("postgres", "-D", str(self._data), *options)
 
     def _url(self, port: int) -> str:
         password = self._password.read_text().strip()

@@ -31,6 +31,10 @@ class Server:
         self._thread.start()
         self._process = started.result()
 
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
+
     @staticmethod
     def _serve(command: list[str], log: Path, started: Future[subprocess.Popen[bytes]]) -> None:
         try:
@@ -51,7 +55,7 @@ class Server:
     def wait_until_ready(self, data: Path) -> bool:
         """Whether it came to accept connections; False when it ended instead."""
         deadline = time.monotonic() + START_TIMEOUT_S
-        while self._thread.is_alive():
+        while self.running:
             if ready(data, self._process.pid):
                 return True
             if time.monotonic() > deadline:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -25,6 +25,7 @@ from backend.store.embedded import EmbeddedPostgres
 from backend.store.postmaster import working_in
 from backend.store.programs import WHEEL, find_binaries, root_accounts
 from domain.errors import StateFolderError, StoreUnavailableError
+from tests.processes import until
 
 ROOT = Path(__file__).parents[2]
 
@@ -164,6 +165,52 @@ async def test_committed_rows_outlive_the_server_killed_with_its_process(state: 
 
         with EmbeddedPostgres(state) as again:
             assert await ask(again, "SELECT answer FROM last") == 43
+
+
+async def test_a_server_that_was_killed_is_started_again_where_it_was(state: Path) -> None:
+    with another_server(state) as (server, url):
+        for _ in range(2):
+            killed = postmaster_of(state)
+            server.keep_up()
+            assert postmaster_of(state) == killed
+            os.kill(killed, signal.SIGKILL)
+
+            keep_up(server, lambda: postmaster_of(state) != killed)  # noqa: B023 - at once
+
+            assert await ask(url, "SELECT answer FROM kept") == 42
+    server.keep_up()
+    assert working_in(state / "postgres") == []
+
+
+async def test_a_server_that_cannot_be_started_again_is_an_error_with_the_way_out(
+    state: Path, tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(state, tmp_path / "other"))
+    with another_server(other) as (server, url):
+        (other / "postgres" / "PG_VERSION").unlink()
+        os.kill(postmaster_of(other), signal.SIGKILL)
+        with pytest.raises(StoreUnavailableError, match="ALPHAPULSE_DATABASE_URL"):
+            keep_up(server, lambda: False)
+        with pytest.raises(StoreUnavailableError):
+            await database.connect(url)
+
+
+@contextmanager
+def another_server(state: Path) -> Iterator[tuple[EmbeddedPostgres, str]]:
+    server = EmbeddedPostgres(state)
+    url = server.start()
+    try:
+        yield server, url
+    finally:
+        server.stop()
+
+
+def keep_up(server: EmbeddedPostgres, holds: Callable[[], bool]) -> None:
+    def held() -> bool:
+        server.keep_up()
+        return holds()
+
+    until(held, "what is kept up")
 
 
 async def test_a_server_left_running_is_ended_before_another_starts(state: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.account import complaints
-from tests.processes import Exchange, alphapulse, running_run
+from tests.processes import WITHIN_S, Exchange, alphapulse, running_run
 
 KILLS = 20
 LIFE_S = 15.0  # of the start and a few seconds after it
@@ -52,12 +52,33 @@ def test_a_stopped_system_goes_on_and_waits_for_a_database_that_is_lost(
         _send([max(server)], signal.SIGKILL)
         _send(server, signal.SIGCONT)
         system.wait_for_ticks(8)
+        # Without the first process the others end, and nothing of PostgreSQL is left.
+        _send([min(system.server())], signal.SIGKILL)
+        system.wait_for_ticks(4)
 
         assert complaints(system, exchange) == []
         assert system.stop() == 0
-    assert "waiting for the database" in system.errors.read_text()
+    errors = system.errors.read_text()
+    assert "waiting for the database" in errors
+    assert errors.count("the database has ended and is started again") == 1
     verified = alphapulse(home, "verify", "--state", "state")
     assert (verified.returncode, verified.stdout) == (0, "every stream is intact\n")
+
+
+def test_a_database_that_cannot_be_started_again_ends_the_system_with_one_line(
+    home: Path, exchange: Exchange
+) -> None:
+    with running_run(home, exchange) as system:
+        system.wait_until_ready()
+        system.errors.write_text("")
+        (system.state / "postgres" / "PG_VERSION").unlink()
+        _send([min(system.server())], signal.SIGKILL)
+
+        assert system.process.wait(WITHIN_S) == 1
+    said = [one for one in system.errors.read_text().splitlines() if not one.startswith("{")]
+    assert len(said) == 1
+    assert said[0].startswith("alphapulse: the embedded PostgreSQL in ")
+    assert "ALPHAPULSE_DATABASE_URL" in said[0]
 
 
 def _send(processes: list[int], number: signal.Signals) -> None:
