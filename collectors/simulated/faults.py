@@ -14,6 +14,7 @@ class FaultKind(StrEnum):
     DUPLICATE = "duplicate"  # it is sent twice
     REORDER = "reorder"  # it is sent after the next frame of its stream
     REVISE = "revise"  # it is sent, and answered by REST, wrong at first and mended later
+    MISTELL = "mistell"  # it is sent wrong and never mended, REST alone answers right
     STALL = "stall"  # the stream says nothing for a candle, the connection lives
     DISCONNECT = "disconnect"  # connections are cut when a candle closes
     STATUS_418 = "status_418"

@@ -110,6 +110,8 @@ class Feed:
             late = self._late.pop((timeframe, column), [])
             if FaultKind.HOLE in kinds:
                 self._book.missing.add(key)
+            elif FaultKind.MISTELL in kinds:
+                self._send_closed(key, self._frame(moment, column, _wrong(row), x=True), 1)
             elif FaultKind.REVISE in kinds:
                 self._send_wrong(moment, key, row)
             elif self._subscribers.wants(self._streams[timeframe][column]):
@@ -127,8 +129,7 @@ class Feed:
         self._send_closed(key, frame, times * (2 if FaultKind.DUPLICATE in kinds else 1))
 
     def _send_wrong(self, moment: Moment, key: Key, row: list[float]) -> None:
-        """Half of the volume is not counted yet, nor is the candle's last price."""
-        wrong = [row[0], row[1], row[2], row[0], row[4] / 2]
+        wrong = _wrong(row)
         self._book.wrong[key] = wrong
         self._send_closed(key, self._frame(moment, key[0], wrong, x=True), 1)
         following = self._schedule.following(moment)
@@ -173,6 +174,11 @@ class Feed:
         event_ms = (told_ms or moment.at_ms) + self._book.faults.skew_ms()
         symbol_id = self._book.ids[column]
         return kline_event(symbol_id, moment.timeframe, moment.open_ms, row, event_ms=event_ms, x=x)
+
+
+def _wrong(row: list[float]) -> list[float]:
+    """Half of the volume is not counted yet, nor is the candle's last price."""
+    return [row[0], row[1], row[2], row[0], row[4] / 2]
 
 
 class _Trades:

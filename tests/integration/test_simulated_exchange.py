@@ -308,6 +308,19 @@ async def test_a_revised_candle_is_wrong_on_rest_until_it_is_mended() -> None:
     assert right["E"] > wrong["E"]
 
 
+async def test_a_candle_told_wrong_for_good_is_right_on_rest() -> None:
+    async with serving() as client, client.subscribed("btcusdt@kline_1h") as frames:
+        await client.post("/_control/faults", kind="mistell", instrument="BTCUSDT")
+        await client.post("/_control/clock", held=False)
+        while not (told := await frames.next())["k"]["x"]:
+            pass
+        answered = await client.klines(startTime=told["k"]["t"], limit=1)
+
+    truth = client.market.candles(30, 31, 0)[0]
+    assert float(told["k"]["v"]) == truth[4] / 2
+    assert float(answered[0][5]) == truth[4]
+
+
 async def test_a_disconnect_cuts_the_connection_without_a_farewell() -> None:
     async with serving() as client, client.subscribed("btcusdt@kline_1h") as frames:
         await client.post("/_control/faults", kind="disconnect")
