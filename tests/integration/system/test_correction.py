@@ -50,8 +50,8 @@ def test_a_corrected_candle_is_revised_with_its_features_and_labels_and_nothing_
         said = set(ask(system, SAID))
         begun = exchange.now().replace(second=0, microsecond=0) + timedelta(minutes=1)
         exchange.wait_until(begun)  # so that both befall one candle
-        exchange.fault("disconnect", instrument=CORRECTED)
         exchange.fault("mistell", instrument=CORRECTED)  # then told right by REST alone
+        exchange.fault("disconnect", instrument=CORRECTED)
         until(lambda: len(ask(system, REVISED)) == 3, "a third one")
         system.wait_for_ticks(6)
 
