@@ -43,7 +43,7 @@ class Series:
         self.timeframe = timeframe
         self._silent_from: int | None = None  # the first candle that the stream did not tell
         self._listening_ms = 0
-        self._unsure: set[int] = set()  # open times closed without the exchange's flag
+        self._unsure: set[int] = set()  # open times that REST is to confirm
         self._patience = 1  # silent candles before the stream counts as stalled
         self._step = timeframe.ms
         self._last: int | None = None  # newest open time released
@@ -74,7 +74,7 @@ class Series:
         return self._silent_from is not None
 
     def unsure(self, now_ms: int) -> bool:
-        """Whether REST is to confirm a candle that closed by `now_ms` without the flag."""
+        """Whether REST is to confirm a candle that closed by `now_ms`."""
         return bool(self._unsure) and min(self._unsure) + self._step <= now_ms
 
     def hold(self) -> None:
@@ -90,6 +90,9 @@ class Series:
     def begin(self, now_ms: int, *, stored: Iterable[int], cause: Cause) -> list[Event]:
         """The socket listens: what closed before `now_ms` and is not known is a gap.
 
+        What was released of later closes may have been corrected while nobody listened:
+        REST is to confirm it once their grace is over.
+
         Args:
             now_ms: The exchange's time, less the grace.
             stored: Open times known from before, at start; holes between them count too.
@@ -97,6 +100,7 @@ class Series:
         """
         known = set(stored)
         self._listening_ms = now_ms
+        self._unsure.update(ms for ms in self._released if ms + self._step > now_ms)
         next_open = floor_ms(now_ms, self.timeframe)
         if self._last is None:  # with nothing stored, nothing older was asked for
             self._last = max(known, default=next_open - self._step)

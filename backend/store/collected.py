@@ -27,7 +27,11 @@ class CollectedCandles:
     async def newest(
         self, instrument: Instrument, timeframe: Timeframe, *, count: int
     ) -> list[Candle]:
-        """The last `count` candles; what their exchange said of them beside prices is left out."""
+        """The last `count` candles; what their exchange said of them beside prices is left out.
+
+        Whatever it says of them from now on outranks them, until the record has compared it
+        with all that was said.
+        """
         (series,) = await self._history.candles(
             [instrument], timeframe, since=_BEGINNING, until=_END, limit=count
         )
@@ -42,7 +46,6 @@ class CollectedCandles:
                 low=low,
                 close=close,
                 volume=volume,
-                confirmed=True,
                 source=Source.BACKFILL,
             )
             for open_ms, opened, high, low, close, volume in zip(

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 
 from backend.store import database
+from backend.store.collected import CollectedCandles
 from backend.store.features import register_feature_set
 from backend.store.gaps import GapLedger
 from backend.store.history import History
 from backend.store.instruments import Instruments
 from backend.store.recorder import Recorder
+from collectors.versions import rank
 from domain.errors import StoreError
 from domain.events import FeatureSet, PredictionBatch, Role
 from domain.market import Horizon, Instrument, Listing, Timeframe, to_ms
@@ -66,6 +68,20 @@ async def test_candles_come_back_by_instrument_and_in_time(store: Store) -> None
     assert found[0].open_ms.tolist() == [to_ms(at(1)), to_ms(at(2))]
     assert found[0].close.tolist() == [101.5, 101.5]
     assert found[2].revision.dtype == np.int64
+
+
+async def test_whatever_an_exchange_says_outranks_what_a_collector_starts_from(
+    store: Store,
+) -> None:
+    for number in (1, 2, 3):
+        await store.recorder.commit_tick([candles(number)], published_at=at(number))
+
+    newest = await CollectedCandles(store.history).newest(INSTRUMENTS[0], H1, count=2)
+
+    assert [one.open_ms for one in newest] == [to_ms(at(1)), to_ms(at(2))]
+    for one in newest:
+        assert rank(replace(one, volume=0.0, confirmed=True)) > rank(one)
+        assert rank(replace(one, volume=0.0, event_ms=1)) > rank(one)
 
 
 async def test_a_panel_has_a_hole_where_a_candle_is_missing(store: Store) -> None:

@@ -62,6 +62,27 @@ def test_a_repair_that_fails_holds_nothing_back() -> None:
     assert series.broken
 
 
+def test_a_candle_told_shortly_before_a_reconnect_is_compared_with_rest() -> None:
+    series = Series(BTC, Timeframe.M1)
+    series.hold()
+    series.begin(10 * MINUTE, stored=[9 * MINUTE], cause=Cause.START)
+    series.release()
+    assert told(series.on_message(candle(10))) == [10]
+
+    series.hold()
+    series.begin(10 * MINUTE + 1, stored=[], cause=Cause.RECONNECT)
+    series.absorb([], series.spans(10 * MINUTE + 1)[0])
+    series.release()
+
+    assert not series.unsure(11 * MINUTE - 1)
+    assert series.unsure(11 * MINUTE)
+    (asked,) = series.spans(11 * MINUTE)
+    assert asked.from_ms <= 10 * MINUTE < asked.to_ms
+    series.absorb([replace(candle(10), volume=0.5, confirmed=True)], asked)
+    assert told(series.release()) == [10]
+    assert not series.unsure(12 * MINUTE)
+
+
 def test_an_answer_to_an_older_question_lets_nothing_past_a_gap_that_came_meanwhile() -> None:
     series = Series(BTC, Timeframe.M1)
     series.begin(10 * MINUTE, stored=[9 * MINUTE], cause=Cause.START)
