@@ -1,8 +1,10 @@
-"""What a replay's rows say of every model: its AUC against chance, and its skill."""
+"""The canaries' verdicts on a replay's rows: what leaked, what was missed, what changed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 import asyncpg
 import numpy as np
@@ -12,6 +14,7 @@ from domain.losses import BASELINES, LOSS_OF
 from domain.market import Horizon, Timeframe
 from services.scores.metrics import auc_against_shifts
 from services.scores.skill import DAY_MS, ScoredRows, SkillEstimate, pooled_skill
+from tests.scenarios.market import BOOSTERS
 
 _FORECASTS = """
 SELECT p.model, p.role, (extract(epoch FROM p.as_of) * 1000)::bigint AS as_of_ms, instrument_id,
@@ -32,6 +35,41 @@ SELECT model, (extract(epoch FROM as_of) * 1000)::bigint AS as_of_ms, instrument
        log_loss, pinball, qlike
 FROM ml_prediction_outcomes
 """
+_LIFTED = "SELECT DISTINCT name FROM promotion_decisions WHERE verdict = 'cold_start'"
+_OPENED = "SELECT count(*) FROM trading_signals WHERE side <> 'flat'"
+_SAID = {
+    "features": (
+        "SELECT instrument_id, as_of, coverage, row_hash FROM ml_features_ohlcv"
+        " WHERE as_of <= $1 ORDER BY 1, 2"
+    ),
+    "labels": (
+        "SELECT instrument_id, as_of, direction_known_at, outcome, weight, log_return,"
+        " realized_volatility, uniqueness FROM ml_labels WHERE known_at <= $1 ORDER BY 1, 2"
+    ),
+    "predictions": (
+        "SELECT instrument_id, as_of, role, model, version, p_down, p_up, q10, q50, q90,"
+        " volatility, degraded FROM ml_predictions WHERE as_of <= $1 ORDER BY 1, 2, 3, 4"
+    ),
+    "signals": (
+        "SELECT instrument_id, as_of, side, strength, gate FROM trading_signals"
+        " WHERE as_of <= $1 ORDER BY 1, 2"
+    ),
+}
+# They lean with what was frequent of late; their AUC on noise is below one half by construction.
+PRIORS = {*BASELINES[Target.DIRECTION], "pool.direction", "served"}
+CHANCE = 0.001  # for all models together
+FOUND = 0.6  # AUC of a booster on the planted signal
+# By symbol: the databases of two systems number their instruments each in its own way.
+_LIVED = """
+SELECT symbol, as_of, row_hash FROM ml_features_ohlcv JOIN instruments USING (instrument_id)
+WHERE as_of > $1 ORDER BY 1, 2
+"""
+_SERVED = """
+SELECT symbol, as_of, degraded, p_down, p_up, q10, q50, q90, volatility
+FROM ml_predictions JOIN instruments USING (instrument_id)
+WHERE as_of > $1 AND role = 'champion' AND origin = 'live' ORDER BY 1, 2
+"""
+NEAR = 1e-9  # of a live prediction and its repetition
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +78,110 @@ class Auc:
 
     value: float
     p: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoiseVerdict:
+    """What must not be on a market without direction; all empty where nothing leaks."""
+
+    told: dict[str, Auc]  # models whose AUC is not chance
+    skilled: dict[str, SkillEstimate]  # models with skill in the side
+    lifted: set[str]  # models that were given a seat
+    opened: int  # signals that are not flat
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlantedVerdict:
+    """What must be found of the planted signal, and was missed."""
+
+    boosters: dict[str, Auc]  # without the AUC that they ought to have
+    pool: SkillEstimate | None  # the pool's skill, where its interval includes 0
+    unseated: bool  # no booster was given a seat
+    silent: bool  # no signal was opened
+
+    @property
+    def missed(self) -> bool:
+        return bool(self.boosters or self.pool or self.unseated or self.silent)
+
+
+async def judge_noise(url: str, horizon: Horizon, chance: float = CHANCE) -> NoiseVerdict:
+    """The noise canary.
+
+    Args:
+        url: of the replay's database.
+        horizon: of its predictions.
+        chance: that one model of all has by chance an AUC as far from ½.
+    """
+    found = await aucs(url, horizon)
+    p_values = {name: auc.p for name, auc in found.items() if name not in PRIORS}
+    sides = await side_skills(url, horizon)
+    return NoiseVerdict(
+        told={name: found[name] for name in holm_rejects(p_values, chance)},
+        skilled={name: skill for name, skill in sides.items() if skill.low > 0},
+        lifted={name for (name,) in await rows(url, _LIFTED)},
+        opened=(await rows(url, _OPENED))[0][0],
+    )
+
+
+async def judge_planted(url: str, horizon: Horizon) -> PlantedVerdict:
+    """The planted-signal canary."""
+    found = await aucs(url, horizon)
+    pool = (await skills(url, Target.DIRECTION, horizon))["pool.direction"]
+    lifted = {name for (name,) in await rows(url, _LIFTED)}
+    return PlantedVerdict(
+        boosters={
+            name: found[name]
+            for name in BOOSTERS
+            if not (found[name].value > FOUND and found[name].p < CHANCE)
+        },
+        pool=None if pool.low > 0 else pool,
+        unseated=not lifted & set(BOOSTERS),
+        silent=(await rows(url, _OPENED))[0][0] == 0,
+    )
+
+
+async def changed(url: str, other: str, until: datetime) -> set[str]:
+    """The kinds of rows up to `until` in which two replays differ by as much as a bit."""
+    kinds = set()
+    for kind, query in _SAID.items():
+        said = await rows(url, query, until)
+        if not said:
+            raise ValueError(f"no {kind} up to {until}")
+        if said != await rows(other, query, until):
+            kinds.add(kind)
+    return kinds
+
+
+async def unrepeated(live: str, replay: str, since: datetime) -> dict[str, tuple[int, int]]:
+    """What was said live after `since` and not in a replay of the same candles.
+
+    Features count as repeated to the bit, served rows within 1e-9 and with the same codes.
+
+    Returns:
+        For each kind of row: how many were not repeated, and of how many.
+    """
+    features = await rows(live, _LIVED, since)
+    served = await rows(live, _SERVED, since)
+    again = set(await rows(replay, _LIVED, since))
+    repeated = {row[:3]: np.array(row[3:], float) for row in await rows(replay, _SERVED, since)}
+    unlike = 0
+    for row in served:
+        said = np.array(row[3:], float)
+        other = repeated.get(row[:3], np.full(said.shape, np.inf))
+        unlike += not np.allclose(said, other, rtol=0, atol=NEAR, equal_nan=True)
+    return {
+        "features": (len(set(features) - again), len(features)),
+        "predictions": (unlike, len(served)),
+    }
+
+
+async def rows(url: str, query: str, *arguments: object) -> list[tuple[Any, ...]]:
+    """All rows of a query."""
+    connection = await asyncpg.connect(url)
+    try:
+        return [tuple(row) for row in await connection.fetch(query, *arguments)]
+    finally:
+        await connection.close()
 
 
 async def aucs(url: str, horizon: Horizon) -> dict[str, Auc]:

@@ -7,9 +7,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-import asyncpg
 import numpy as np
 
 from backend.panel import Panel, PanelKey
@@ -17,7 +16,7 @@ from backend.replay import Replay, ReplayPlan
 from backend.settings import Settings, TrainingSettings
 from backend.store.columns import CandleSeries
 from backend.training import fit_from_store
-from backend.wiring import open_store
+from backend.wiring import Store
 from collectors.simulated.market import SyntheticMarket
 from domain.events import Floats
 from domain.market import Instrument, Timeframe, to_ms
@@ -31,6 +30,7 @@ H1 = Timeframe.H1
 SYMBOLS = ("BTC/USDT", "DOGE/USDT", "ETH/USDT", "SOL/USDT")
 TREES = 50
 HORIZON = 4
+BOOSTERS = ("catboost.direction", "lightgbm.direction", "xgboost.direction")
 
 
 def planted(
@@ -88,7 +88,9 @@ class Lasting:
     fit: Fit
 
     def submit(self, work: Callable[..., T], *arguments: Any) -> Future[T]:
-        return self.workers.submit(self.fit if work is fit_from_store else work, *arguments)
+        if work is fit_from_store:
+            return self.workers.submit(cast("Callable[..., T]", self.fit), *arguments)
+        return self.workers.submit(work, *arguments)
 
     def close(self) -> None:
         """The workers are their owner's to stop."""
@@ -122,10 +124,15 @@ class ScenarioReplay(Replay):
         return Lasting(self.workers, self.scenario.fit)
 
 
-async def replayed(url: str, folder: Path, scenario: Scenario, workers: Executor) -> dict[str, Any]:
-    """Replay into the database at `url`, which keeps the rows; the report."""
+# What noise and the seeds are judged by.
+OF_DIRECTION = settings(kinds=("logistic.direction", *BOOSTERS))
+NO_FITS = settings(minimum_rows=10_000_000)
+
+
+async def replayed(store: Store, scenario: Scenario, workers: Executor) -> dict[str, Any]:
+    """Replay into `store`, which keeps the rows; the report."""
     plan = ReplayPlan(
-        data=folder,
+        data=Path(),
         exchange=None,
         symbols=None,
         timeframe=H1.value,
@@ -133,22 +140,12 @@ async def replayed(url: str, folder: Path, scenario: Scenario, workers: Executor
         since=scenario.since,
         until=None,
         seed=scenario.seed,
-        report=folder / "report.json",
+        report=Path(),
         out=None,
     )
-    async with open_store(url, folder / "artifacts", durable=False) as store:
-        replay = ScenarioReplay(plan, scenario.settings, store, H1)
-        replay.scenario, replay.workers = scenario, workers
-        return await replay.run(list(scenario.series))
-
-
-async def rows(url: str, query: str, *arguments: object) -> list[tuple[Any, ...]]:
-    """All rows of a query."""
-    connection = await asyncpg.connect(url)
-    try:
-        return [tuple(row) for row in await connection.fetch(query, *arguments)]
-    finally:
-        await connection.close()
+    replay = ScenarioReplay(plan, scenario.settings, store, H1)
+    replay.scenario, replay.workers = scenario, workers
+    return await replay.run(list(scenario.series))
 
 
 def _series(candles: Floats, start_ms: int, symbols: Sequence[str]) -> list[CandleSeries]:

@@ -69,9 +69,7 @@ def _shuffled(examples: Examples, names: Sequence[str], seed: int) -> Examples:
 
 
 def _returns(series: Sequence[CandleSeries]) -> dict[Instrument, Floats]:
-    return {
-        one.instrument: np.diff(np.log(one.close), prepend=np.nan) for one in series
-    }
+    return {one.instrument: np.diff(np.log(one.close), prepend=np.nan) for one in series}
 
 
 def _altered(series: Sequence[CandleSeries], values: dict[Instrument, Floats]) -> Alter:

@@ -3,74 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
-import asyncpg
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
+import pytest
 
 from backend.demo import DemoPlan, run_demo
-from backend.replay import Replay, ReplayPlan
-from backend.settings import Settings, TrainingSettings
+from backend.settings import Settings
 from backend.store.columns import CandleSeries
-from backend.store.database import create_database
 from backend.store.embedded import EmbeddedPostgres
-from backend.wiring import open_store
 from domain.market import Instrument, from_ms
-from tests.scenarios.market import H1, HORIZON, planted
+from tests.scenarios.conftest import Replays
+from tests.scenarios.judging import unrepeated
+from tests.scenarios.market import HORIZON, NO_FITS, SYMBOLS, Scenario, planted
 
 HISTORY, LIVE = 300, 60
-NO_FITS = TrainingSettings(minimum_rows=10_000_000)
-FEATURES = """
-SELECT symbol, as_of, row_hash FROM ml_features_ohlcv JOIN instruments USING (instrument_id)
-WHERE as_of > $1 ORDER BY 1, 2
-"""
-PREDICTIONS = """
-SELECT symbol, as_of, p_down, p_up, q10, q50, q90, volatility, degraded
-FROM ml_predictions JOIN instruments USING (instrument_id)
-WHERE as_of > $1 AND role = 'champion' AND origin = 'live' ORDER BY 1, 2
-"""
+LEAST = 10  # ticks that the demo must have lived
+SERIES = planted(HISTORY + LIVE)
+BEGAN = from_ms(int(SERIES[0].open_ms[HISTORY]))
+
+Compare = Callable[[str, list[CandleSeries]], dict[str, tuple[int, int]]]
 
 
-def write(folder: Path, series: list[CandleSeries]) -> None:
-    folder.mkdir()
-    for one in series:
-        columns = ("open", "high", "low", "close", "volume")
-        table = {"timestamp": one.open_ms, **{name: getattr(one, name) for name in columns}}
-        name = one.instrument.symbol.replace("/", "-")
-        pyarrow.parquet.write_table(pa.table(table), folder / f"binance_{name}_1h.parquet")
-
-
-def named(series: list[CandleSeries], exchange: str) -> list[CandleSeries]:
-    return [
-        CandleSeries(
-            instrument=Instrument(exchange, one.instrument.symbol),
-            **{
-                name: getattr(one, name)
-                for name in ("open_ms", "open", "high", "low", "close", "volume", "revision")
-            },
-        )
-        for one in series
-    ]
-
-
-async def fetch(url: str, query: str, since: Any) -> list[tuple[Any, ...]]:
-    connection = await asyncpg.connect(url)
-    rows = [tuple(row) for row in await connection.fetch(query, since)]
-    await connection.close()
-    return rows
-
-
-def test_what_the_demo_says_live_is_what_a_replay_says(tmp_path: Path) -> None:
-    series = planted(HISTORY + LIVE)
-    write(tmp_path / "data", series)
-    began = from_ms(int(series[0].open_ms[HISTORY]))
-    settings = Settings(state=tmp_path / "state", port=0, history_bars=HISTORY, training=NO_FITS)
+@pytest.fixture(scope="module")
+def compare(tmp_path_factory: pytest.TempPathFactory, replay: Replays) -> Iterator[Compare]:
+    """Lives the hours once; then says what a replay of other candles did not repeat."""
+    folder = tmp_path_factory.mktemp("lived")
+    write(folder / "data", SERIES)
+    in_force = Settings(
+        state=folder / "state", port=0, history_bars=HISTORY, training=NO_FITS.training
+    )
     demo = DemoPlan(
-        data=tmp_path / "data",
+        data=folder / "data",
         exchange=None,
         symbols=None,
         timeframes=["1h"],
@@ -82,37 +50,57 @@ def test_what_the_demo_says_live_is_what_a_replay_says(tmp_path: Path) -> None:
         signal=1.0,
         stop_after=timedelta(seconds=15),
     )
-    asyncio.run(run_demo(demo, settings))
+    asyncio.run(run_demo(demo, in_force))
 
-    replay = ReplayPlan(
-        data=tmp_path / "data",
-        exchange=None,
-        symbols=None,
-        timeframe="1h",
-        horizon=HORIZON,
-        since=began,
-        until=None,
-        seed=7,
-        report=tmp_path / "report.json",
-        out=None,
+    def against(name: str, series: list[CandleSeries]) -> dict[str, tuple[int, int]]:
+        run = replay({name: Scenario(series=series, settings=NO_FITS, since=BEGAN)})[name]
+        return asyncio.run(unrepeated(live, run.url, BEGAN))
+
+    with EmbeddedPostgres(folder / "state") as live:
+        yield against
+
+
+def test_what_the_demo_says_live_is_what_a_replay_says(compare: Compare) -> None:
+    found = compare("repeated", recorded(SERIES))
+
+    assert {kind: unlike for kind, (unlike, _) in found.items()} == {
+        "features": 0,
+        "predictions": 0,
+    }
+    assert all(count >= len(SYMBOLS) * LEAST for _, count in found.values())
+
+
+def test_a_cross_section_of_other_members_turns_the_comparison_red(compare: Compare) -> None:
+    more = planted(HISTORY + LIVE, symbols=(*SYMBOLS, "XRP/USDT"))
+    found = compare("with_another_member", recorded(more))
+
+    assert found["features"][0] > 0
+
+
+def test_a_single_other_candle_turns_the_comparison_red(compare: Compare) -> None:
+    volume = SERIES[0].volume.copy()
+    volume[HISTORY] *= 1.001  # the first live candle of the first instrument
+    found = compare(
+        "with_another_candle", recorded([replace(SERIES[0], volume=volume), *SERIES[1:]])
     )
 
-    async def compare() -> None:
-        with EmbeddedPostgres(tmp_path / "state") as url:
-            other = await create_database(url, "replayed")
-            async with open_store(other, tmp_path / "artifacts", durable=False) as store:
-                await Replay(replay, settings, store, H1).run(named(series, "simulated-binance"))
-            lived = await fetch(url, FEATURES, began)
-            said = await fetch(url, PREDICTIONS, began)
-            again = await fetch(other, FEATURES, began)
-            repeated = {row[:2]: row for row in await fetch(other, PREDICTIONS, began)}
+    assert found["features"][0] > 0
+    assert found["features"][0] < found["features"][1]
 
-        assert len(lived) >= 4 * 10
-        assert set(lived) <= set(again)
-        assert len(said) >= 4 * 10
-        for row in said:
-            ours, theirs = np.array(row[2:8], float), np.array(repeated[row[:2]][2:8], float)
-            assert np.allclose(ours, theirs, rtol=0, atol=1e-9, equal_nan=True), row[:2]
-            assert row[8] == repeated[row[:2]][8]
 
-    asyncio.run(compare())
+def write(folder: Path, series: list[CandleSeries]) -> None:
+    """As a recording of Binance."""
+    folder.mkdir()
+    for one in series:
+        columns = ("open", "high", "low", "close", "volume")
+        table = {"timestamp": one.open_ms, **{name: getattr(one, name) for name in columns}}
+        name = one.instrument.symbol.replace("/", "-")
+        pyarrow.parquet.write_table(pa.table(table), folder / f"binance_{name}_1h.parquet")
+
+
+def recorded(series: list[CandleSeries]) -> list[CandleSeries]:
+    """The same candles under the name that the demo gives to a recording of Binance."""
+    return [
+        replace(one, instrument=Instrument("simulated-binance", one.instrument.symbol))
+        for one in series
+    ]
