@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import orjson
 
-from backend.api.parameters import Selection
+from backend.api.parameters import EARLIEST, LATEST, Selection
 from backend.api.problems import ProblemError
 from backend.api.shelves import Filters, Shelf
 from domain.market import to_ms
@@ -36,9 +36,13 @@ def decode(cursor: str, made_for: str, shelf: Shelf) -> list[Any]:
         raise ProblemError("bad_cursor", "cursor is none that this server gave out") from None
     if found != made_for:
         raise ProblemError("bad_cursor", "cursor belongs to a request with other parameters")
-    if len(key) != 1 + len(shelf.key) or not all(
-        isinstance(value, int if name in _INTEGERS else str)
-        for name, value in zip(("time", *shelf.key), key, strict=True)
+    if (
+        len(key) != 1 + len(shelf.key)
+        or not all(
+            isinstance(value, int if name in _INTEGERS else str)
+            for name, value in zip(("time", *shelf.key), key, strict=True)
+        )
+        or not to_ms(EARLIEST) <= key[0] <= to_ms(LATEST)
     ):
         raise ProblemError("bad_cursor", "cursor is none that this server gave out")
     return list(key)

@@ -15,6 +15,8 @@ DEFAULT_LIMIT: Final = 500
 MAX_LIMIT: Final = 5_000
 _EPOCH_UNITS: Final = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6))  # below: per second, in s, ms, µs
 _NUMBER: Final = re.compile(r"-?\d+(\.\d+)?")
+EARLIEST: Final = EPOCH
+LATEST: Final = datetime(2100, 1, 1, tzinfo=UTC)  # far enough, and room to reckon beyond it
 
 
 def parse_time(text: object) -> datetime:
@@ -34,6 +36,8 @@ def parse_time(text: object) -> datetime:
         raise ValueError(
             f"{text!r} is no time; use ISO 8601 (2026-01-01T00:00:00Z) or epoch s, ms or µs"
         ) from None
+    if not EARLIEST <= moment <= LATEST:
+        raise ValueError(f"{text!r} lies outside 1970-01-01 to 2100-01-01")
     return moment
 
 
@@ -102,8 +106,6 @@ class Selection(BaseModel):
     def _ordered(self) -> Selection:
         if self.start and self.end and self.start >= self.end:
             raise ValueError("start must lie before end")
-        if self.start and self.start < EPOCH:
-            raise ValueError("start lies before 1970")
         return self
 
     @property

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import httpx
+import orjson
 
 from tests.served_market import ServedMarket
 
@@ -32,6 +34,11 @@ MALFORMED = [
     ("end=2024-13-01", "end"),
     ("as_of=99999999999999999999", "as_of"),
     ("start=-1e300", "start"),
+    ("start=9999-12-31T23:59:59Z", "start"),
+    ("end=1969-12-31T23:59:59Z", "end"),
+    ("as_of=9999-12-31T23:59:59Z", "as_of"),
+    ("as_of=0001-01-01", "as_of"),
+    ("as_of=-62135596800", "as_of"),
     ("horizon=0", "horizon.0"),
     ("horizon=four", "horizon.0"),
     ("role=king", "role"),
@@ -49,6 +56,19 @@ async def test_a_malformed_parameter_is_named(rest: httpx.AsyncClient) -> None:
         assert [error["parameter"] for error in found["errors"]] == [parameter], query
         assert found["errors"][0]["detail"] in found["detail"]
         assert found["temporary"] is False
+
+
+async def test_lists_answer_at_the_first_and_the_last_time_that_can_be_asked(
+    rest: httpx.AsyncClient,
+) -> None:
+    for path in ("candles", "features", "predictions", "signals"):
+        for moment in ("1970-01-01", "2100-01-01"):
+            for query in (f"as_of={moment}", f"start={moment}&order=desc", f"end={moment}"):
+                answer = await rest.get(f"/v1/{path}?{query}&limit=5000")
+
+                assert answer.status_code == 200, answer.text
+        found = await problem(rest, f"/v1/{path}?as_of=2100-01-01T00:00:01Z", 422, "bad_request")
+        assert found["detail"].endswith("lies outside 1970-01-01 to 2100-01-01")
 
 
 async def test_a_misspelt_parameter_gets_a_suggestion(rest: httpx.AsyncClient) -> None:
@@ -70,7 +90,10 @@ async def test_unknown_names_get_suggestions(rest: httpx.AsyncClient) -> None:
 async def test_a_cursor_of_another_request_is_refused(rest: httpx.AsyncClient) -> None:
     cursor = (await rest.get("/v1/predictions?limit=1")).json()["next"]
 
+    made_for, _time, *key = orjson.loads(base64.urlsafe_b64decode(cursor + "=="))
+    forged = base64.urlsafe_b64encode(orjson.dumps([made_for, 1 << 60, *key])).decode().strip("=")
     for path in (
+        f"/v1/predictions?limit=1&cursor={forged}",
         f"/v1/predictions?symbol=BTC/USDT&cursor={cursor}",
         f"/v1/signals?cursor={cursor}",
         "/v1/predictions?cursor=nonsense",
