@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 # Two OpenMP threads that spin for one core were measured five times slower than one.
 _THREADS = {
@@ -23,7 +27,10 @@ _THREADS = {
 
 
 class ProcessExecutor:
-    """Worker processes that are started at the first task and never share our memory."""
+    """Worker processes that are started at the first task and never share our memory.
+
+    On Linux they end with us, and with the thread that submitted the first task.
+    """
 
     def __init__(self, *, workers: int = 1, nice: int = 19) -> None:
         os.environ.update({name: os.environ.get(name, value) for name, value in _THREADS.items()})
@@ -50,10 +57,20 @@ class ProcessExecutor:
             max_workers=self._workers,
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_settle,
-            initargs=(self._nice,),
+            initargs=(self._nice, os.getpid()),
         )
 
 
-def _settle(nice: int) -> None:
+def _settle(nice: int, parent: int) -> None:
+    _end_with(parent)
     os.nice(nice)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+
+
+def _end_with(parent: int) -> None:
+    """Have the kernel kill us when the parent dies, however it dies."""
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it died before we had asked
+        os._exit(1)
