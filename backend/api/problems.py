@@ -52,6 +52,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "method_not_allowed": Kind(405, "Method not allowed"),
     "too_many_subscriptions": Kind(409, "Too many subscriptions"),
     "too_many_connections": Kind(409, "Too many connections"),
+    "misdirected": Kind(421, "Addressed to another host"),
     "frame_too_large": Kind(413, "Frame too large"),
     "answer_too_large": Kind(413, "Answer too large"),
     "rate_limited": Kind(429, "Too many requests", temporary=True),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import ipaddress
 import logging
 import socket
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from backend.api.frames import BatchingProtocol
+from backend.api.hosts import LoopbackHosts, is_loopback
 from backend.api.state import ApiState
 from domain.errors import UsageError
 
@@ -56,20 +56,6 @@ def listen(host: str, port: int, *, allow_no_keys: bool = False) -> socket.socke
     return listener
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches `host`.
-
-    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0")
-    (True, True, False)
-    """
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _reason(error: Exception, host: str, port: int) -> str:
     match getattr(error, "errno", None):
         case errno.EADDRINUSE:
@@ -85,10 +71,11 @@ def _reason(error: Exception, host: str, port: int) -> str:
 async def serve(app: FastAPI, listener: socket.socket) -> None:
     """Answer on `listener` until cancelled; then say goodbye to sockets and finish requests.
 
-    uvicorn's deflate is on by default: for small frames it costs more than it saves.
+    On loopback only requests to this machine's names are answered. uvicorn's deflate is on by
+    default: for small frames it costs more than it saves.
     """
     config = uvicorn.Config(
-        app,
+        LoopbackHosts(app) if is_loopback(listener.getsockname()[0]) else app,
         ws=BatchingProtocol,
         ws_per_message_deflate=False,
         ws_max_size=LARGEST_FRAME,

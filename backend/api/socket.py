@@ -8,12 +8,12 @@ import itertools
 import logging
 from collections.abc import MutableMapping, Sequence
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from starlette.types import Receive, Scope, Send
 
 from backend import metrics
 from backend.api.connection import FAILED, CloseReason, Connection
+from backend.api.hosts import FORBIDDEN, host_of, is_own_origin
 from backend.api.session import Session
 from backend.api.state import ApiState
 
@@ -37,11 +37,8 @@ class Socket:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
-        headers = {
-            name.decode("latin-1"): text.decode("latin-1") for name, text in scope["headers"]
-        }
-        if not _same_origin(headers):
-            await send({"type": "websocket.close", "code": 4403})
+        if not _welcome(scope):
+            await send({"type": "websocket.close", "code": FORBIDDEN})
             return
         offered = scope.get("subprotocols", [])
         chosen = SUB_PROTOCOL if SUB_PROTOCOL in offered else None
@@ -103,10 +100,10 @@ async def _close(send: Send, reason: CloseReason) -> None:
         await asyncio.wait_for(send(message), CLOSE_TIMEOUT_S)
 
 
-def _same_origin(headers: dict[str, str]) -> bool:
+def _welcome(scope: Scope) -> bool:
     """Whether no browser is asking, or one that shows a page of ours.
 
     A page of another site could otherwise read the streams of a server on loopback.
     """
-    origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == headers.get("host")
+    origins = [text.decode("latin-1") for name, text in scope["headers"] if name == b"origin"]
+    return all(is_own_origin(origin, host_of(scope)) for origin in origins)
