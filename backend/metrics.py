@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from domain.events import CandleBatch, PredictionBatch, Role
+
 REGISTRY: Final = CollectorRegistry(auto_describe=True)
 
 CANDLES_RECEIVED = Counter(
-    "alphapulse_candles_received", "Closed candles taken in", ["exchange"], registry=REGISTRY
+    "alphapulse_candles_received", "Closed candles kept", ["exchange"], registry=REGISTRY
 )
 CANDLES_QUARANTINED = Counter(
-    "alphapulse_candles_quarantined", "Rows refused, by reason", ["reason"], registry=REGISTRY
-)
+    "alphapulse_candles_quarantined", "Candles that cannot be, set aside", ["reason"],
+    registry=REGISTRY,
+)  # fmt: skip
 PREDICTIONS_MADE = Counter(
     "alphapulse_predictions_made", "Served predictions committed", ["timeframe"], registry=REGISTRY
 )
 STAGE_SECONDS = Histogram(
     "alphapulse_stage_seconds",
-    "Wall time of one stage for one tick",
+    "Wall time of one stage, or of a commit, for one tick",
     ["stage"],
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
     registry=REGISTRY,
@@ -31,6 +34,20 @@ SOCKETS_CLOSED = Counter(
     "alphapulse_sockets_closed", "Connections ended by the server, by code", ["code"],
     registry=REGISTRY,
 )  # fmt: skip
+
+
+def count_tick(candles: CandleBatch, events: Sequence[object] = ()) -> None:
+    """Count what a tick has committed: its candles, and the served rows among `events`."""
+    CANDLES_RECEIVED.labels(candles.exchange).inc(len(candles))
+    for event in events:
+        if isinstance(event, PredictionBatch) and event.role is Role.CHAMPION:
+            PREDICTIONS_MADE.labels(event.timeframe.value).inc(len(event))
+
+
+def time_stages(microseconds: Mapping[str, int]) -> None:
+    """Note what a chain of stages took for one tick, by stage."""
+    for stage, spent in microseconds.items():
+        STAGE_SECONDS.labels(stage).observe(spent / 1e6)
 
 
 class GaugeReading(Collector):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
+from backend import metrics
 from backend.panel import Panel, SeatChange
 from backend.store.database import patiently
 from backend.store.recorder import CrossSection
@@ -159,43 +161,53 @@ class Runner:
             stage_us=spent,
         )
         news = self.observer.past(candles) if candles.late else ()
-        events = await self._patiently(
+        events = await self._commit(
+            "commit",
             lambda: self.recorder.commit_tick(
                 [candles, *(event for event in hot if not _waits(event))],
                 published_at=arrived,
                 versions=candles.told or None,
                 cross_section=None if candles.late else drawn,
                 state=news,
-            )
+            ),
         )
         self.publish(events)
+        metrics.count_tick(candles, hot)
+        metrics.time_stages(spent)
         return hot
 
     async def _learn(self, candles: CandleBatch, hot: Sequence[object]) -> None:
         """The other forecasters' rows, labels, scores and learning, in a second transaction."""
-        cold, _ = await asyncio.to_thread(self.panel.cold.run, candles, *hot)
+        cold, spent = await asyncio.to_thread(self.panel.cold.run, candles, *hot)
         second = [event for event in hot if _waits(event)]
         state = self.observer.states(candles.as_of)
-        events = await self._patiently(
+        events = await self._commit(
+            "second commit",
             lambda: self.recorder.commit_learning(
                 kept([*second, *cold]), published_at=self.clock.now(), state=state
-            )
+            ),
         )
         self.publish(events)
+        metrics.time_stages(spent)
 
     async def _keep(self, candles: CandleBatch, arrived: datetime) -> None:
         """Commit and publish candles that the panel no longer answers."""
         news = self.observer.past(candles)
-        events = await self._patiently(
+        events = await self._commit(
+            "commit",
             lambda: self.recorder.commit_tick(
                 [candles], published_at=arrived, versions=candles.told or None, state=news
-            )
+            ),
         )
         self.publish(events)
+        metrics.count_tick(candles)
 
-    async def _patiently(self, commit: Callable[[], Awaitable[T]]) -> T:
-        """Ticks wait in the bus meanwhile."""
-        return await patiently(commit, self.wall)
+    async def _commit(self, stage: str, commit: Callable[[], Awaitable[T]]) -> T:
+        """Patiently: ticks wait in the bus meanwhile."""
+        began = time.perf_counter()
+        committed = await patiently(commit, self.wall)
+        metrics.STAGE_SECONDS.labels(stage).observe(time.perf_counter() - began)
+        return committed
 
 
 def kept(events: Sequence[object]) -> list[object]:

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from backend import metrics
 from backend.api.app import create_app
 from backend.api.hub import Hub
 from backend.api.server import listen, serve
@@ -62,7 +63,7 @@ class SystemPlan:
     market: Market
     horizons: tuple[int, ...]
     clock: Clock
-    connect: Callable[[Status, AsyncExitStack], Awaitable[Sequence[Feed]]]
+    connect: Callable[[Store, Status, AsyncExitStack], Awaitable[Sequence[Feed]]]
     speed: float = 1.0
     training_every: timedelta | None = None
     hold_limit: timedelta | None = None  # how long a simulated clock waits for a fit
@@ -117,7 +118,7 @@ class System:
         """From connecting to the end."""
         status = self.api.status
         status.report("exchange", 0, 1)
-        feeds = await self.plan.connect(status, stack)
+        feeds = await self.plan.connect(self.store, status, stack)
         status.instruments = tuple(one for feed in feeds for one in feed.instruments)
         status.timeframes = tuple(dict.fromkeys(tf for feed in feeds for tf in feed.timeframes))
         status.report("exchange", 1, 1)
@@ -197,6 +198,7 @@ class System:
                     candles,
                     known_at=self.plan.clock.now(),
                 )
+                metrics.CANDLES_RECEIVED.labels(feed.exchange.id).inc(len(candles))
             for one in rejected:
                 await self._refuse(one)
 

@@ -12,6 +12,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from backend.metrics import CANDLES_QUARANTINED
 from backend.store.copy import Rows
 from domain.events import Candle, Ints
 
@@ -102,3 +103,4 @@ async def refuse_candle(
         "volume": candle.volume,
     }
     await pool.execute(_INSERT, "collectors", received_at, "impossible", [reason], [spell(told)])
+    CANDLES_QUARANTINED.labels(reason).inc()
