@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -154,6 +154,6 @@ class LiveEdge:
 
     async def _publish(self, batches: Sequence[CandleBatch]) -> None:
         # The cross-section waits by the wall; what is known is known at the market's time.
-        known_at = self.feed.pace.clock.now()
+        now = self.feed.pace.clock.now()
         for batch in batches:
-            await self.bus.publish(CANDLES, replace(batch, known_at=known_at))
+            await self.bus.publish(CANDLES, batch.came_at(now))

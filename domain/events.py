@@ -112,6 +112,13 @@ class CandleBatch(Tick):
     late: bool = False  # these came after the tick's cross-section was drawn
     told: tuple[Candle, ...] = ()  # the versions as the exchange told them, where kept
 
+    def came_at(self, moment: datetime) -> CandleBatch:
+        """These candles as known from `moment`, or from their close where a clock is behind.
+
+        The exchange's clock and ours differ by milliseconds, which count `speed` times.
+        """
+        return replace(self, known_at=max(moment, self.as_of))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureSet:

@@ -193,7 +193,7 @@ class Predictor:
         as_of_ms = to_ms(batch.as_of)
         bars = (as_of_ms - self._first(batch.instruments, as_of_ms)) // self.timeframe.ms + 1
         return Standing(
-            made_at=self._clock.now(),
+            made_at=max(self._clock.now(), batch.known_at),  # no sooner than its candles
             bars=bars,
             no_skill=tuple(f"no_skill.{t}" for t in TARGETS if not self._serves_pool(t)),
         )

@@ -188,6 +188,12 @@ def test_the_origin_follows_from_when_it_was_made(hours_late: int, origin: Origi
     assert ("late" in champion.degraded[0]) == (origin is Origin.LATE)
 
 
+def test_a_prediction_is_not_made_before_its_candles_were_known() -> None:
+    behind = ManualClock(START + 5 * HOUR - timedelta(milliseconds=3))
+
+    assert Room(clock=behind).tick(5).made_at == START + 5 * HOUR
+
+
 def test_members_vote_before_the_served_row_and_the_rest_follows_once() -> None:
     room = Room()
     room.predictor.seat(direction("xgboost.direction", 0.1, 0.1, 0.8), Role.MEMBER)
