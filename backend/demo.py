@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,15 +15,22 @@ import numpy as np
 from backend.api.status import Market, Status
 from backend.clock import ExchangeClock, SystemClock
 from backend.feed import Feed
+from backend.played import refuse_another, remember
 from backend.settings import Settings
 from backend.simulated import READ_EVERY_S, SimulatedProcess, simulated_process
 from backend.system import SystemPlan, run_system, say
+from backend.wiring import Store
 from collectors.ccxt_exchange import CcxtExchange
 from collectors.pacing import Pace
 from collectors.recorded import Selection, choose, read_folder
 from collectors.simulated.instruments import default_symbols
-from domain.errors import ExchangeUnavailableError, UnknownSymbolError, UsageError
-from domain.market import Timeframe
+from domain.errors import (
+    ExchangeUnavailableError,
+    StateFolderError,
+    UnknownSymbolError,
+    UsageError,
+)
+from domain.market import Timeframe, rfc3339
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +66,7 @@ class _Market:
     symbols: tuple[str, ...]
     timeframes: tuple[Timeframe, ...]
     arguments: tuple[str, ...]  # of its process
+    identity: Mapping[str, str]  # what decides its candles
     notes: tuple[str, ...] = ()
 
 
@@ -68,13 +76,22 @@ async def run_demo(plan: DemoPlan, settings: Settings) -> None:
     market = _recorded(plan, history) if plan.data else _synthetic(plan, history)
     for note in market.notes:
         say(note)
+    refuse_another(settings.state, market.identity)
     clock = ExchangeClock(datetime.now(UTC), speed=plan.speed)
     clock.set(clock.now(), held=True)
 
-    async def connect(status: Status, stack: AsyncExitStack) -> Sequence[Feed]:
+    async def connect(store: Store, status: Status, stack: AsyncExitStack) -> Sequence[Feed]:
         status.notes += market.notes
-        process = await stack.enter_async_context(simulated_process(*market.arguments))
-        await process.read_clock(clock)
+        reached = await store.history.reached(market.name)
+        process = await stack.enter_async_context(
+            simulated_process(*market.arguments, *_start(plan, reached))
+        )
+        if not await process.read_clock(clock) and reached is not None:
+            raise StateFolderError(
+                f"the state folder {settings.state} holds this recording up to its end, "
+                f"{rfc3339(clock.now())}; pass another --state, or a later --to"
+            )
+        remember(settings.state, market.identity)
         keeping = asyncio.create_task(_keep_time(process, clock))
         stack.callback(keeping.cancel)
         return [await _feed(market, process, clock, plan, stack)]
@@ -94,6 +111,13 @@ async def run_demo(plan: DemoPlan, settings: Settings) -> None:
         ),
         settings,
     )
+
+
+def _start(plan: DemoPlan, reached: datetime | None) -> tuple[str, ...]:
+    """Where the exchange's clock starts: never before what is stored of it."""
+    asked = plan.since if plan.data else None
+    moments = [moment for moment in (asked, reached) if moment is not None]
+    return ("--from", max(moments).isoformat()) if moments else ()
 
 
 async def _feed(
@@ -154,16 +178,17 @@ def _synthetic(plan: DemoPlan, history: int) -> _Market:
     for symbol in symbols:
         if symbol not in LISTED:
             raise UnknownSymbolError(symbol, LISTED)
+    finest = min(timeframes, key=lambda one: one.ms).value
     return _Market(
         name=SYNTHETIC,
         symbols=symbols,
         timeframes=timeframes,
         arguments=(
             *("--seed", str(plan.seed), "--signal", str(plan.signal)),
-            *("--timeframe", min(timeframes, key=lambda one: one.ms).value),
-            *("--symbols", ",".join(symbols)),
+            *("--timeframe", finest, "--symbols", ",".join(symbols)),
             *_playing(plan, history),
         ),
+        identity={"--seed": str(plan.seed), "--signal": str(plan.signal), "--timeframes": finest},
     )
 
 
@@ -183,8 +208,6 @@ def _recorded(plan: DemoPlan, history: int) -> _Market:
         *("--timeframe", selection.timeframe.value, "--symbols", ",".join(symbols)),
         *_playing(plan, history),
     ]
-    if plan.since:
-        arguments += ["--from", plan.since.isoformat()]
     if plan.until:
         arguments += ["--to", plan.until.isoformat()]
     return _Market(
@@ -192,6 +215,11 @@ def _recorded(plan: DemoPlan, history: int) -> _Market:
         symbols=symbols,
         timeframes=(selection.timeframe, *wanted[1:]),
         arguments=tuple(arguments),
+        identity={
+            "--data": str(plan.data.resolve()),
+            "--exchange": selection.exchange,
+            "--timeframes": selection.timeframe.value,
+        },
         notes=_notes(selection),
     )
 

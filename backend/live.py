@@ -16,6 +16,7 @@ from backend.clock import ExchangeClock, SystemClock
 from backend.feed import Feed
 from backend.settings import ExchangeSettings, Settings
 from backend.system import SystemPlan, run_system
+from backend.wiring import Store
 from collectors.ccxt_exchange import CcxtExchange
 from collectors.ccxt_import import exchange_class
 from collectors.pacing import Pace
@@ -56,8 +57,8 @@ async def run_live(plan: LivePlan, settings: Settings) -> None:
         reachable = await _reachable(exchanges, plan.symbols)
         clock, speed = await _clock(settings, reachable[0][0], opened)
 
-        async def connect(status: Status, stack: AsyncExitStack) -> Sequence[Feed]:
-            del stack
+        async def connect(store: Store, status: Status, stack: AsyncExitStack) -> Sequence[Feed]:
+            del store, stack
             status.notes += [
                 f"{one.id} cannot be reached" for one in exchanges if one not in dict(reachable)
             ]

@@ -104,6 +104,17 @@ CROSS JOIN LATERAL (
         AND timeframe = $2 AND horizon = $3 AND role = 'champion' ORDER BY as_of DESC LIMIT 1
 ) AS newest
 """
+# The index: candles_pkey, from the end of each series.
+_REACHED: Final = """
+SELECT max(greatest(last.close_time, last.known_at)) FROM instruments
+CROSS JOIN unnest($2::text[]) AS wanted (timeframe)
+CROSS JOIN LATERAL (
+    SELECT close_time, known_at FROM candles
+    WHERE instrument_id = instruments.instrument_id AND timeframe = wanted.timeframe
+    ORDER BY open_time DESC LIMIT 1
+) AS last
+WHERE exchange = $1
+"""
 _OPEN_SIGNALS: Final = """
 SELECT s.*, symbol FROM trading_signals AS s JOIN instruments USING (instrument_id)
 WHERE exchange = $1 AND s.timeframe = $2 AND s.status IN ('pending', 'active')
@@ -267,6 +278,13 @@ class History:
         found = {row["instrument_id"]: row["as_of"] for row in rows}
         named = zip(instruments, ids.tolist(), strict=True)
         return {instrument: found[number] for instrument, number in named if number in found}
+
+    async def reached(self, exchange: str) -> datetime | None:
+        """When the newest candle of an exchange was stored; None where none is."""
+        found: datetime | None = await self._pool.fetchval(
+            _REACHED, exchange, [timeframe.value for timeframe in Timeframe]
+        )
+        return found
 
     async def open_signals(self, exchange: str, timeframe: Timeframe) -> list[Signal]:
         """Signals that the market has not answered yet, oldest first."""
