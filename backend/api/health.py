@@ -31,7 +31,7 @@ async def readyz(request: Request) -> Response:
     """Every watched instrument has a prediction, and none is older than it may be.
 
     503 `starting` before the first, 503 `stale` when one is older than its timeframe (by
-    the speed) and 30 s of wall time.
+    the speed) and 30 s of wall time, or of a close that the clock has yet to reach.
     """
     state = state_of(request)
     if not state.status.ready:
@@ -39,14 +39,16 @@ async def readyz(request: Request) -> Response:
     if late := stale(state):
         named = ", ".join(f"{each['symbol']} {each['timeframe']}" for each in late[:NAMED])
         rest = f" and {len(late) - NAMED} more" if len(late) > NAMED else ""
-        raise ProblemError("stale", f"no fresh prediction of {named}{rest}", stale=late)
+        ahead = state.status.ahead(state.clock.now())
+        why = "; the clock is behind the newest of them" if ahead else ""
+        raise ProblemError("stale", f"no fresh prediction of {named}{rest}{why}", stale=late)
     ages = state.status.ages(state.clock.now())
     body = {"status": "ready", "prediction_age_seconds": round(max(ages.values()), 3)}
     return Response(rows.dumps(body), media_type="application/json")
 
 
 def stale(state: ApiState) -> list[dict[str, Any]]:
-    """The watched instruments whose newest prediction is too old."""
+    """The watched instruments whose newest prediction is too old, or ahead of the clock."""
     now = state.clock.now()
     ages = state.status.ages(now)
     return [
@@ -76,7 +78,7 @@ def gauges(state: ApiState) -> CollectorRegistry:
         metrics.GaugeReading(
             "alphapulse_prediction_age_seconds",
             "Wall seconds since the close that the newest prediction is of, the oldest of those "
-            "watched",
+            "watched; negative where one is of a close that the clock has yet to reach",
             ("timeframe",),
             lambda: _oldest(state),
         )
@@ -102,8 +104,11 @@ def _ready(state: ApiState) -> float:
 
 
 def _oldest(state: ApiState) -> Iterator[tuple[tuple[str], float]]:
-    oldest: dict[str, float] = {}
-    for (_, timeframe), age in state.status.ages(state.clock.now()).items():
+    now = state.clock.now()
+    ages, oldest = state.status.ages(now), dict[str, float]()
+    for (_, timeframe), age in ages.items():
         oldest[timeframe.value] = max(age, oldest.get(timeframe.value, age))
+    for key in state.status.ahead(now):
+        oldest[key[1].value] = min(ages[key], oldest[key[1].value])
     for name, age in oldest.items():
         yield (name,), age

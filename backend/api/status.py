@@ -12,6 +12,7 @@ from backend.api import streams
 from domain.market import Instrument, Timeframe, rfc3339
 
 GRACE: Final = timedelta(seconds=30)  # wall time beyond a timeframe before a prediction is stale
+SKEW: Final = timedelta(seconds=5)  # wall time that two clocks may differ by
 
 
 class Market(StrEnum):
@@ -39,7 +40,7 @@ class Status:
     """
 
     market: Market
-    version: str = "0.1.0"
+    version: str = VERSION
     speed: float = 1.0  # market seconds per wall second
     instruments: tuple[Instrument, ...] = ()
     timeframes: tuple[Timeframe, ...] = ()
@@ -85,11 +86,25 @@ class Status:
         }
 
     def stale(self, now: datetime) -> list[tuple[Instrument, Timeframe]]:
-        """What is older than its timeframe (by the speed) and the grace."""
+        """What is older than its timeframe (by the speed) and the grace, or ahead of the clock."""
+        ahead = self.ahead(now)
         return [
             key
             for key, age in self.ages(now).items()
-            if age > key[1].duration.total_seconds() / self.speed + GRACE.total_seconds()
+            if key in ahead
+            or age > key[1].duration.total_seconds() / self.speed + GRACE.total_seconds()
+        ]
+
+    def ahead(self, now: datetime) -> list[tuple[Instrument, Timeframe]]:
+        """What is of a close that the clock is to reach only after a timeframe (by the speed).
+
+        The clock was set back: nothing moves until it has caught up. SKEW at least, where the
+        speed makes a timeframe shorter than that.
+        """
+        return [
+            key
+            for key, age in self.ages(now).items()
+            if age < -max(key[1].duration.total_seconds() / self.speed, SKEW.total_seconds())
         ]
 
     def public(self, now: datetime) -> dict[str, Any]:

@@ -53,6 +53,22 @@ async def test_a_timeframe_is_as_short_as_the_clock_is_fast(
     assert (green.status_code, red.status_code) == (200, 503)
 
 
+async def test_it_is_red_while_the_clock_is_behind_the_predictions(
+    market: ServedMarket, rest: httpx.AsyncClient
+) -> None:
+    market.clock.advance(timedelta(hours=-1))
+    green = await rest.get("/readyz")
+    market.clock.advance(timedelta(minutes=-1))
+    red = await rest.get("/readyz")
+    text = (await rest.get("/metrics")).text
+
+    assert green.status_code == 200
+    assert (red.status_code, red.json()["code"]) == (503, "stale")
+    assert "the clock is behind" in red.json()["detail"]
+    assert 'alphapulse_prediction_age_seconds{timeframe="1h"} -3660.0' in text
+    assert "alphapulse_ready 0.0" in text
+
+
 async def test_metrics_tell_the_age_of_predictions(
     market: ServedMarket, rest: httpx.AsyncClient
 ) -> None:
