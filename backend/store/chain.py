@@ -35,6 +35,9 @@ class Break:
     offset: int
     reason: str
 
+    def __str__(self) -> str:
+        return f"stream {self.stream}: offset {self.offset}: {self.reason}"
+
 
 async def verify(connection: asyncpg.Connection, stream: str | None = None) -> Break | None:
     """Recompute the chain of one stream, or of all, log by log in the order of their names.

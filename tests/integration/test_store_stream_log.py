@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import numpy as np
 import orjson
 import pytest
+from pydantic import SecretStr
 
+from backend.settings import Settings
 from backend.store import database
 from backend.store.chain import verify
 from backend.store.instruments import Instruments
 from backend.store.payloads import json_rows
 from backend.store.recorder import Recorder
 from backend.store.stream_log import StreamEvent
+from backend.upkeep import check_health, verify_streams
 from tests.integration.store_samples import at, candles
 
 BTC = "candles.1h.binance.BTC/USDT"  # the second of three; block n has its event n
@@ -83,6 +88,23 @@ async def _names(connection: asyncpg.Connection, offset: int | None) -> None:
     found, mine = await verify(connection), await verify(connection, BTC)
     assert (found and found.offset) == offset
     assert (mine and (mine.stream, mine.offset)) == (offset and (BTC, offset))
+
+
+async def test_verify_and_doctor_name_the_offset_as_people_read_it(
+    connection: asyncpg.Connection,
+    database_url: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    await connection.execute("DELETE FROM stream_blocks WHERE block = 3")
+    settings = Settings(database_url=SecretStr(database_url), state=tmp_path)
+
+    assert await verify_streams(settings) == 1
+    said = capsys.readouterr().out
+    await check_health(settings)
+
+    assert re.fullmatch(r"stream candles\.1h\.binance\.ADA/USDT: offset 3: [a-z ]+\n", said)
+    assert f"WARN streams: {said}" in capsys.readouterr().out
 
 
 async def test_streams_beside_the_changed_one_are_whole(connection: asyncpg.Connection) -> None:
