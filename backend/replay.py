@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from backend import VERSION
 from backend.clock import VirtualClock
 from backend.executor import ProcessExecutor
 from backend.learning import Learning
@@ -185,6 +186,15 @@ class Replay:
                 horizon=self._plan.horizon,
                 instruments=dict(zip(numbers.tolist(), instruments, strict=True)),
                 context=ReportContext(
+                    run={
+                        "exchange": instruments[0].exchange,
+                        "timeframe": self._timeframe.value,
+                        "horizon": self._plan.horizon,
+                        "seed": self._plan.seed,
+                        "symbols": sorted(one.symbol for one in instruments),
+                        "from": rfc3339(self._plan.since) if self._plan.since else None,
+                        "version": VERSION,
+                    },
                     data={
                         "candles": candles,
                         "instruments": len(series),

@@ -18,6 +18,7 @@ from services.scores.metrics import calibration_error, daily_auc
 from services.scores.skill import DAY_MS, ScoredRows, SkillEstimate, daily_means, pooled_skill
 
 SERVED: Final = "served"
+PRIOR_SERVES: Final = "no_skill.direction"  # an expanding prior's AUC is biased below one half
 
 _SCORED: Final = """
 SELECT o.instrument_id, (extract(epoch FROM o.as_of) * 1000)::bigint AS as_of_ms, o.model,
@@ -80,6 +81,7 @@ class Losses:
 class ReportContext:
     """What the tables do not say."""
 
+    run: Mapping[str, Any]  # what was asked for
     data: Mapping[str, Any]
     cost: Mapping[str, Any]
     weights: Mapping[str, float]
@@ -105,6 +107,7 @@ async def build_report(
     span = Horizon(timeframe, horizon)
     compared = {target: _compare(losses, target, span, context.seed) for target in BASELINES}
     return {
+        "run": dict(context.run),
         "data": dict(context.data),
         "predictions": _predictions(rows, forecasts, losses),
         "direction": _direction(losses, compared[Target.DIRECTION], rows, forecasts),
@@ -150,24 +153,29 @@ def _columns(rows: Sequence[asyncpg.Record], names: Sequence[str]) -> dict[str, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Compared:
-    """The served forecast of a target beside its baseline."""
+    """The served forecast of a target beside its baselines."""
 
-    baseline: str
-    rows: ScoredRows
+    baselines: Mapping[str, float]  # mean of daily means of each one's loss; NaN = no row
+    rows: ScoredRows  # beside the best
     estimate: SkillEstimate
 
 
 def _compare(
     losses: Mapping[str, Losses], target: Target, horizon: Horizon, seed: int
 ) -> _Compared:
-    """Of two baselines the one with the lower mean loss counts."""
+    """Of two baselines the one with the lower loss counts."""
     loss = LOSS_OF[target]
     beside = {name: losses[SERVED].beside(losses[name], loss) for name in BASELINES[target]}
-    means = {name: _mean(rows.baseline_loss) for name, rows in beside.items()}
-    known = {name: mean for name, mean in means.items() if mean is not None}
-    best = min(known, key=known.__getitem__) if known else BASELINES[target][0]
+    means = {name: _baseline_loss(rows) for name, rows in beside.items()}
+    best = min(means, key=lambda name: np.nan_to_num(means[name], nan=np.inf))
     rows = beside[best]
-    return _Compared(baseline=best, rows=rows, estimate=pooled_skill(rows, horizon, seed))
+    return _Compared(baselines=means, rows=rows, estimate=pooled_skill(rows, horizon, seed))
+
+
+def _baseline_loss(rows: ScoredRows) -> float:
+    """As a skill counts it: the mean of daily means."""
+    days = daily_means(rows)
+    return float(days.mean(axis=0)[1]) if len(days) else float("nan")
 
 
 def _number(value: float) -> float | None:
@@ -206,13 +214,15 @@ def _direction(
     probabilities = np.stack([forecasts[name] for name in ("p_down", "p_flat", "p_up")], axis=1)
     outcome = forecasts["outcome"]
     as_of_ms = np.array([row["as_of_ms"] for row in rows], dtype=np.int64)
+    prior = np.array([PRIOR_SERVES in row["degraded"].split(",") for row in rows], dtype=np.bool_)
+    lean = np.where(prior, np.nan, probabilities[:, 2] - probabilities[:, 0])
     estimate = compared.estimate
     return {
         "log_loss": _number(estimate.loss),
         "baseline_log_loss": _number(estimate.baseline_loss),
         "skill": _number(estimate.skill),
         "skill_interval95": _interval(estimate),
-        "auc": _auc(as_of_ms, probabilities[:, 2] - probabilities[:, 0], outcome),
+        "auc": _auc(as_of_ms, lean, outcome),
         "brier": _mean(losses[SERVED].columns["brier"]),
         "ece": _number(calibration_error(probabilities, outcome)),
     }
@@ -249,8 +259,8 @@ def _volatility(losses: Mapping[str, Losses], compared: _Compared) -> dict[str, 
         "qlike": _number(estimate.loss),
         "excluded": int((judged & ~np.isfinite(served.columns["qlike"])).sum()),
         "baselines": {
-            "ewma": _mean(served.beside(losses["ewma.volatility"], "qlike").baseline_loss),
-            "har": _mean(served.beside(losses["har.volatility"], "qlike").baseline_loss),
+            "ewma": _number(compared.baselines["ewma.volatility"]),
+            "har": _number(compared.baselines["har.volatility"]),
             "garch": None,
         },
         "skill_over_best": _number(estimate.skill),

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
+from backend import VERSION
 from backend.api import streams
 from domain.market import Instrument, Timeframe, rfc3339
 
