@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from domain.events import Role
+from domain.events import Role, Target
 from domain.market import EPOCH, Timeframe
 
 DEFAULT_LIMIT: Final = 500
 MAX_LIMIT: Final = 5_000
 _EPOCH_UNITS: Final = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6))  # below: per second, in s, ms, µs
 _NUMBER: Final = re.compile(r"-?\d+(\.\d+)?")
+ROLES: Final = tuple(role.value for role in Role)
+SIDES: Final = ("long", "short", "flat")
+STATUSES: Final = ("pending", "active", "take_profit", "stop_loss", "expired", "flat")
+TARGETS: Final = (Target.DIRECTION.value, Target.QUANTILES.value, Target.VOLATILITY.value)
 EARLIEST: Final = EPOCH
 LATEST: Final = datetime(2100, 1, 1, tzinfo=UTC)  # far enough, and room to reckon beyond it
 
@@ -70,22 +74,30 @@ def _known_timeframe(values: list[str]) -> list[str]:
     return [Timeframe.parse(value).value for value in values]
 
 
-def _known_role(values: list[str]) -> list[str]:
-    for value in values:
-        if value not in (known := [each.value for each in Role]):
-            raise ValueError(f"unknown role {value!r}; known: {', '.join(known)}")
-    return values
+def _one_of(noun: str, known: tuple[str, ...]) -> AfterValidator:
+    """Accepts `known` only; a filter that no row can match is a mistake."""
+
+    def checked(values: list[str]) -> list[str]:
+        for value in values:
+            if value not in known:
+                raise ValueError(f"unknown {noun} {value!r}; known: {', '.join(known)}")
+        return values
+
+    return AfterValidator(checked)
 
 
 _Utc = Annotated[datetime, BeforeValidator(parse_time)]
 _Words = Annotated[list[str], BeforeValidator(_split)]
 _Horizons = Annotated[list[Annotated[int, Field(ge=1, le=100_000)]], BeforeValidator(_split)]
 _Timeframes = Annotated[list[str], BeforeValidator(_split), AfterValidator(_known_timeframe)]
-_Roles = Annotated[list[str], BeforeValidator(_split), AfterValidator(_known_role)]
+_Roles = Annotated[_Words, _one_of("role", ROLES)]
+_Sides = Annotated[_Words, _one_of("side", SIDES)]
+_Statuses = Annotated[_Words, _one_of("status", STATUSES)]
+_Targets = Annotated[_Words, _one_of("target", TARGETS)]
 
 
-class Selection(BaseModel):
-    """What every list takes: whose rows, of which stretch of time, known when, how many."""
+class Scope(BaseModel):
+    """Whose rows, of which stretch of time, known when."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -96,14 +108,9 @@ class Selection(BaseModel):
     start: _Utc | None = Field(None, description="first time, inclusive; ISO 8601 or epoch")
     end: _Utc | None = Field(None, description="end of time, exclusive")
     as_of: _Utc | None = Field(None, description="answer with what was known at this time")
-    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT)
-    order: Literal["asc", "desc"] | None = Field(
-        None, description="by time; newest first, or oldest first when `start` is given"
-    )
-    cursor: str | None = Field(None, max_length=2_000, description="`next` of the page before")
 
     @model_validator(mode="after")
-    def _ordered(self) -> Selection:
+    def _ordered(self) -> Self:
         if self.start and self.end and self.start >= self.end:
             raise ValueError("start must lie before end")
         return self
@@ -111,6 +118,25 @@ class Selection(BaseModel):
     @property
     def wanted_symbols(self) -> list[str]:
         return sorted({*self.symbol, *self.symbols})
+
+
+class ScoreSelection(Scope):
+    """Whose track record; it is one answer, without pages."""
+
+    as_of: _Utc | None = Field(None, description="answer with what was scored by this time")
+    horizon: _Horizons = Field([], description="candles ahead")
+    model: _Words = Field([], description="model names, `lightgbm.direction`")
+    role: _Roles = Field([*ROLES], description="champion (served), member, challenger")
+
+
+class Selection(Scope):
+    """What every list takes: a scope, and how many rows of it in which order."""
+
+    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT)
+    order: Literal["asc", "desc"] | None = Field(
+        None, description="by time; newest first, or oldest first when `start` is given"
+    )
+    cursor: str | None = Field(None, max_length=2_000, description="`next` of the page before")
 
     @property
     def ascending(self) -> bool:
@@ -133,8 +159,8 @@ class PredictionSelection(HorizonSelection):
 class SignalSelection(HorizonSelection):
     """Signals of one side or in one state."""
 
-    side: _Words = Field([], description="long, short, flat")
-    status: _Words = Field([], description="pending, active, take_profit, stop_loss, expired, flat")
+    side: _Sides = Field([], description=", ".join(SIDES))
+    status: _Statuses = Field([], description=", ".join(STATUSES))
 
 
 class FeatureSelection(Selection):
@@ -152,7 +178,7 @@ class ModelSelection(BaseModel):
     timeframe: _Timeframes = Field([], description="1m 3m 5m 15m 30m 1h 4h 1d")
     horizon: _Horizons = Field([], description="candles ahead")
     model: _Words = Field([], description="model names, `lightgbm.direction`")
-    target: _Words = Field([], description="direction, quantiles, volatility")
+    target: _Targets = Field([], description=", ".join(TARGETS))
     as_of: _Utc | None = Field(None, description="models that existed at this time")
     limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT)
 

@@ -166,6 +166,8 @@ def _parameter(item: Mapping[str, Any]) -> dict[str, str]:
     if item["type"] == "extra_forbidden":
         close = difflib.get_close_matches(name, PARAMETERS, n=3, cutoff=0.5)
         detail = "unknown parameter" + (f"; did you mean {', '.join(close)}?" if close else "")
+        if name in PARAMETERS:
+            detail = "no parameter of this list"
     return {"parameter": name, "detail": detail}
 
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from backend.api import rows
 from backend.api.answers import envelope, reading, state_of
-from backend.api.parameters import DashboardSelection, ModelSelection, PredictionSelection
+from backend.api.parameters import DashboardSelection, ModelSelection, ScoreSelection
 from backend.api.reads import instrument_ids
 from backend.store.track_record import Scope, read_record
 from domain.events import Role
@@ -32,15 +32,14 @@ async def models(request: Request, selection: Annotated[ModelSelection, Query()]
 
 
 @router.get("/scores")
-async def scores(request: Request, selection: Annotated[PredictionSelection, Query()]) -> Response:
+async def scores(request: Request, selection: Annotated[ScoreSelection, Query()]) -> Response:
     """The track record of every forecaster that was scored; all roles unless one is named."""
     state = state_of(request)
-    named = "role" in selection.model_fields_set
     scope = Scope(
         exchanges=selection.exchange,
         timeframes=selection.timeframe,
         horizons=selection.horizon,
-        roles=selection.role if named else [each.value for each in Role],
+        roles=selection.role,
         models=selection.model,
         symbols=selection.wanted_symbols,
         start=selection.start,

@@ -71,6 +71,34 @@ async def test_lists_answer_at_the_first_and_the_last_time_that_can_be_asked(
         assert found["detail"].endswith("lies outside 1970-01-01 to 2100-01-01")
 
 
+async def test_a_filter_that_no_row_can_match_is_refused_with_what_is_known(
+    rest: httpx.AsyncClient,
+) -> None:
+    for path, known in (
+        ("signals?side=up", "long, short, flat"),
+        ("signals?side=long,up", "long, short, flat"),
+        ("signals?status=open", "pending, active, take_profit, stop_loss, expired, flat"),
+        ("models?target=served", "direction, quantiles, volatility"),
+        ("scores?role=king", "champion, member, challenger"),
+    ):
+        found = await problem(rest, f"/v1/{path}", 422, "bad_request")
+
+        assert found["detail"].endswith(f"; known: {known}"), path
+
+
+async def test_scores_take_no_paging(rest: httpx.AsyncClient) -> None:
+    for name, value in (("limit", "1"), ("order", "asc"), ("cursor", "x")):
+        found = await problem(rest, f"/v1/scores?{name}={value}", 422, "bad_request")
+
+        assert found["errors"] == [{"parameter": name, "detail": "no parameter of this list"}]
+    openapi = (await rest.get("/openapi.json")).json()
+    offered = {each["name"] for each in openapi["paths"]["/v1/scores"]["get"]["parameters"]}
+    assert offered == {
+        *("exchange", "symbol", "symbols", "timeframe", "horizon", "model", "role"),
+        *("start", "end", "as_of"),
+    }
+
+
 async def test_a_misspelt_parameter_gets_a_suggestion(rest: httpx.AsyncClient) -> None:
     found = await problem(rest, "/v1/candles?symbl=BTC/USDT", 422, "bad_request")
 
