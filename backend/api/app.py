@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.routing import WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from backend.api import (
     asyncapi,
@@ -34,6 +35,17 @@ _POLICY: Final = (
 )
 
 
+class HeadAsGet:
+    """Answers HEAD as GET; the server under it leaves the body out."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        asked = {**scope, "method": "GET"} if scope.get("method") == "HEAD" else scope
+        await self._app(asked, receive, send)
+
+
 def create_app(state: ApiState) -> FastAPI:
     """The served API over `state`, which wiring fills while the system starts."""
     app = FastAPI(
@@ -45,6 +57,7 @@ def create_app(state: ApiState) -> FastAPI:
     )
     app.state.alphapulse = state
     app.state.registry = health.gauges(state)
+    app.add_middleware(HeadAsGet)
     problems.install(app)
     for router in (
         health.router,

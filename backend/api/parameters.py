@@ -97,7 +97,7 @@ _Targets = Annotated[_Words, _one_of("target", TARGETS)]
 
 
 class Scope(BaseModel):
-    """Whose rows, of which stretch of time, known when."""
+    """Whose rows, known when."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -105,9 +105,26 @@ class Scope(BaseModel):
     symbol: _Words = Field([], description="symbols in ccxt's spelling, `BTC/USDT`")
     symbols: _Words = Field([], description="the same as `symbol`")
     timeframe: _Timeframes = Field([], description="1m 3m 5m 15m 30m 1h 4h 1d")
+    as_of: _Utc | None = Field(None, description="answer with what was known at this time")
+
+    @property
+    def wanted_symbols(self) -> list[str]:
+        return sorted({*self.symbol, *self.symbols})
+
+
+class LatestSelection(Scope):
+    """The newest predictions, in one answer."""
+
+    horizon: _Horizons = Field([], description="candles ahead")
+    model: _Words = Field([], description="model names, `lightgbm.direction`")
+    role: _Roles = Field([Role.CHAMPION.value], description="champion (served), member, challenger")
+
+
+class Stretch(Scope):
+    """Of which stretch of time."""
+
     start: _Utc | None = Field(None, description="first time, inclusive; ISO 8601 or epoch")
     end: _Utc | None = Field(None, description="end of time, exclusive")
-    as_of: _Utc | None = Field(None, description="answer with what was known at this time")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -115,13 +132,9 @@ class Scope(BaseModel):
             raise ValueError("start must lie before end")
         return self
 
-    @property
-    def wanted_symbols(self) -> list[str]:
-        return sorted({*self.symbol, *self.symbols})
 
-
-class ScoreSelection(Scope):
-    """Whose track record; it is one answer, without pages."""
+class ScoreSelection(Stretch):
+    """Whose track record, in one answer."""
 
     as_of: _Utc | None = Field(None, description="answer with what was scored by this time")
     horizon: _Horizons = Field([], description="candles ahead")
@@ -129,8 +142,14 @@ class ScoreSelection(Scope):
     role: _Roles = Field([*ROLES], description="champion (served), member, challenger")
 
 
-class Selection(Scope):
-    """What every list takes: a scope, and how many rows of it in which order."""
+class GapSelection(Stretch):
+    """Which gaps, newest first."""
+
+    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT)
+
+
+class Selection(Stretch):
+    """What every list takes: a stretch of time, and how many rows of it in which order."""
 
     limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT)
     order: Literal["asc", "desc"] | None = Field(

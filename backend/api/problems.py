@@ -28,6 +28,7 @@ from domain.errors import (
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE: Final = "application/problem+json"
+ALLOWED: Final = "GET, HEAD"  # of every path: nothing is changed through the API
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +123,16 @@ def from_usage(error: UsageError) -> ProblemError:
 
 def answer(problem: ProblemError) -> Response:
     """`problem` as an HTTP response."""
-    retry_after_ms = problem.more.get("retry_after_ms", 1_000)
-    headers = {"Retry-After": str(-(-retry_after_ms // 1_000))}
+    headers = {}
+    if KINDS[problem.code].temporary:
+        headers["Retry-After"] = str(-(-problem.more.get("retry_after_ms", 1_000) // 1_000))
+    if problem.status == KINDS["method_not_allowed"].status:
+        headers["Allow"] = ALLOWED
     return Response(
         orjson.dumps(problem.body()),
         status_code=problem.status,
         media_type=MEDIA_TYPE,
-        headers=headers if KINDS[problem.code].temporary else None,
+        headers=headers,
     )
 
 

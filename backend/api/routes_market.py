@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from backend.api.answers import answer_page, envelope, reading, state_of
-from backend.api.parameters import FeatureSelection, Selection
+from backend.api.parameters import FeatureSelection, GapSelection, Selection
 from backend.api.reads import instrument_ids
 from backend.api.shelves import CANDLES, FEATURES, Filters
 from backend.api.snapshots import HEADS
@@ -35,7 +35,7 @@ async def sentiment(request: Request, selection: Annotated[Selection, Query()]) 
 
 
 @router.get("/gaps")
-async def gaps(request: Request, selection: Annotated[Selection, Query()]) -> Response:
+async def gaps(request: Request, selection: Annotated[GapSelection, Query()]) -> Response:
     """Stretches of missing candles, newest first, and what became of them."""
     state = state_of(request)
     async with reading(state) as connection:

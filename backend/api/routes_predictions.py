@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from backend.api.answers import answer_page, envelope, reading, state_of
-from backend.api.parameters import PredictionSelection, SignalSelection
+from backend.api.parameters import LatestSelection, PredictionSelection, SignalSelection
 from backend.api.problems import ProblemError
 from backend.api.reads import instrument_ids, series_scan
 from backend.api.shelves import PREDICTIONS, SIGNALS, Filters
@@ -30,7 +30,7 @@ async def predictions(
 
 
 @router.get("/predictions/latest")
-async def latest(request: Request, selection: Annotated[PredictionSelection, Query()]) -> Response:
+async def latest(request: Request, selection: Annotated[LatestSelection, Query()]) -> Response:
     """The newest row of each (instrument, timeframe, horizon), and model, in one answer."""
     state = state_of(request)
     async with reading(state) as connection:

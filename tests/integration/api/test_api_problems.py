@@ -86,17 +86,20 @@ async def test_a_filter_that_no_row_can_match_is_refused_with_what_is_known(
         assert found["detail"].endswith(f"; known: {known}"), path
 
 
-async def test_scores_take_no_paging(rest: httpx.AsyncClient) -> None:
-    for name, value in (("limit", "1"), ("order", "asc"), ("cursor", "x")):
-        found = await problem(rest, f"/v1/scores?{name}={value}", 422, "bad_request")
-
-        assert found["errors"] == [{"parameter": name, "detail": "no parameter of this list"}]
+async def test_a_list_refuses_parameters_that_it_would_ignore(rest: httpx.AsyncClient) -> None:
     openapi = (await rest.get("/openapi.json")).json()
-    offered = {each["name"] for each in openapi["paths"]["/v1/scores"]["get"]["parameters"]}
-    assert offered == {
-        *("exchange", "symbol", "symbols", "timeframe", "horizon", "model", "role"),
-        *("start", "end", "as_of"),
-    }
+    values = {"limit": "1", "order": "asc", "cursor": "x", "start": "2024-01-01", "end": "2025"}
+    for path, ignored in (
+        ("/v1/scores", ("limit", "order", "cursor")),
+        ("/v1/gaps", ("order", "cursor")),
+        ("/v1/predictions/latest", ("limit", "order", "cursor", "start", "end")),
+    ):
+        offered = openapi["paths"][path]["get"]["parameters"]
+        for name in ignored:
+            found = await problem(rest, f"{path}?{name}={values[name]}", 422, "bad_request")
+
+            assert found["errors"] == [{"parameter": name, "detail": "no parameter of this list"}]
+            assert name not in [each["name"] for each in offered]
 
 
 async def test_a_misspelt_parameter_gets_a_suggestion(rest: httpx.AsyncClient) -> None:
@@ -137,6 +140,24 @@ async def test_the_frameworks_own_errors_are_problems_too(rest: httpx.AsyncClien
 
     assert answer.status_code == 405
     assert answer.json()["code"] == "method_not_allowed"
+    assert answer.headers["allow"] == "GET, HEAD"
+    assert (await rest.post("/static/main.js")).headers["allow"] == "GET, HEAD"
+
+
+async def test_head_answers_as_get_does_without_the_body(rest: httpx.AsyncClient) -> None:
+    for path, status in (
+        ("/", 200),
+        ("/healthz", 200),
+        ("/v1/candles?limit=3", 200),
+        ("/static/main.js", 200),
+        ("/v1/candles?limit=0", 422),
+        ("/v1/nothing", 404),
+    ):
+        whole, head = await rest.get(path), await rest.head(path)
+
+        assert (head.status_code, head.content) == (status, b"")
+        for name in ("content-type", "content-length"):
+            assert head.headers[name] == whole.headers[name], path
 
 
 async def test_before_the_store_is_there_lists_say_what_still_loads(
