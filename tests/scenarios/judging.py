@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,7 +18,7 @@ from services.scores.skill import DAY_MS, ScoredRows, SkillEstimate, pooled_skil
 from tests.scenarios.market import BOOSTERS
 
 _FORECASTS = """
-SELECT p.model, p.role, (extract(epoch FROM p.as_of) * 1000)::bigint AS as_of_ms, instrument_id,
+SELECT p.model, (extract(epoch FROM p.as_of) * 1000)::bigint AS as_of_ms, instrument_id,
        p.p_up - p.p_down AS lean, l.outcome
 FROM ml_predictions p JOIN ml_labels l USING (instrument_id, timeframe, horizon, as_of)
 WHERE p.p_up IS NOT NULL AND l.outcome IS NOT NULL AND l.known_at IS NOT NULL
@@ -74,7 +75,7 @@ NEAR = 1e-9  # of a live prediction and its repetition
 
 @dataclass(frozen=True, slots=True)
 class Auc:
-    """Mean within-day AUC of up against down, and how likely chance gives one as far from ½."""
+    """Mean AUC of up against down at a close, and how likely chance gives one as far from ½."""
 
     value: float
     p: float
@@ -186,17 +187,23 @@ async def rows(url: str, query: str, *arguments: object) -> list[tuple[Any, ...]
 
 async def aucs(url: str, horizon: Horizon) -> dict[str, Auc]:
     """Of every model that forecast a direction, its roles together."""
-    connection = await asyncpg.connect(url)
-    records = await connection.fetch(_FORECASTS)
-    await connection.close()
-    found = {}
-    for model in sorted({record["model"] for record in records}):
-        rows = [r for r in records if r["model"] == model]
-        lean, outcome = _by_day(rows)
-        shortest = max(1, -(-horizon.steps * horizon.timeframe.ms // DAY_MS))
-        value, _, _, p = auc_against_shifts(lean, outcome, shortest)
-        found[model] = Auc(value, p)
-    return found
+    records = await rows(url, _FORECASTS)
+    return {
+        model: auc_of([record[1:] for record in records if record[0] == model], horizon)
+        for model in sorted({record[0] for record in records})
+    }
+
+
+def auc_of(said: Sequence[tuple[Any, ...]], horizon: Horizon) -> Auc:
+    """The AUC of rows (as_of in ms, instrument, lean, outcome).
+
+    Only instruments of the same close are ranked against each other. Within a day a later row's
+    features hold an earlier row's answer, which lifts whatever leans against the last move
+    above one half on a pure walk.
+    """
+    lean, outcome = _by_close(said)
+    value, _, _, p = auc_against_shifts(lean, outcome, DAY_MS // horizon.timeframe.ms)
+    return Auc(value, p)
 
 
 async def skills(url: str, target: Target, horizon: Horizon) -> dict[str, SkillEstimate]:
@@ -259,16 +266,13 @@ def hourly(steps: int) -> Horizon:
     return Horizon(Timeframe.H1, steps)
 
 
-def _by_day(rows: list[asyncpg.Record]) -> tuple[Floats, Floats]:
-    """(days, rows of a day) of leans and outcomes; days without a row are left out."""
-    days: dict[int, list[asyncpg.Record]] = {}
-    for row in rows:
-        days.setdefault(row["as_of_ms"] // DAY_MS, []).append(row)
-    width = max(len(day) for day in days.values())
-    lean, outcome = (np.full((len(days), width), np.nan) for _ in range(2))
-    for number, day in enumerate(days.values()):
-        lean[number, : len(day)] = [row["lean"] for row in day]
-        outcome[number, : len(day)] = [row["outcome"] for row in day]
+def _by_close(said: Sequence[tuple[Any, ...]]) -> tuple[Floats, Floats]:
+    """(closes, instruments) of leans and outcomes; closes without a row are left out."""
+    times, close = np.unique([row[0] for row in said], return_inverse=True)
+    names, instrument = np.unique([row[1] for row in said], return_inverse=True)
+    lean, outcome = (np.full((len(times), len(names)), np.nan) for _ in range(2))
+    lean[close, instrument] = [row[2] for row in said]
+    outcome[close, instrument] = [row[3] for row in said]
     return lean, outcome
 
 
