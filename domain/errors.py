@@ -16,6 +16,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from datetime import timedelta
+from typing import Final
+
+LISTED: Final = 12  # names in a message where none is near
 
 
 class AlphaPulseError(Exception):
@@ -35,8 +38,15 @@ class UnknownNameError(UsageError):
         names = sorted(known)
         self.name = name
         self.suggestions = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-        hint = ", ".join(self.suggestions or names[:12])
-        super().__init__(f"unknown {self.noun} {name!r}; known: {hint}" if hint else name)
+        hint = f"nearest: {', '.join(self.suggestions)}" if self.suggestions else _all(names)
+        super().__init__(f"unknown {self.noun} {name!r}; {hint}")
+
+
+def _all(names: list[str]) -> str:
+    if not names:
+        return "none is known"
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"known: {', '.join(names[:LISTED])}{more}"
 
 
 class UnknownTimeframeError(UnknownNameError):

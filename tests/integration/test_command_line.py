@@ -44,7 +44,7 @@ def one_line(done: subprocess.CompletedProcess[str], code: int) -> str:
     ("arguments", "expected"),
     [
         (("run", "--exchange", "binanse", "--symbols", "BTC/USDT"), "binance"),
-        (("demo", "--timeframes", "2h"), "unknown timeframe '2h'; known: 4h, 1h"),
+        (("demo", "--timeframes", "2h"), "unknown timeframe '2h'; nearest: 4h, 1h"),
         (("demo", "--data", "nowhere"), "nowhere: no such folder"),
         (("run", "--exchange", "binance"), "--symbols"),
     ],

@@ -200,9 +200,9 @@ def test_what_the_folder_does_not_hold_is_an_error_with_suggestions(tmp_path: Pa
 
     with pytest.raises(UnknownExchangeError, match="unknown exchange 'd'; known: a, b, cusdm"):
         choose(known, exchange="d")
-    with pytest.raises(UnknownSymbolError, match="unknown symbol 'X/UU'; known: X/U"):
+    with pytest.raises(UnknownSymbolError, match="unknown symbol 'X/UU'; nearest: X/U"):
         choose(known, exchange="a", symbols=["X/UU"])
-    with pytest.raises(UnknownTimeframeError, match="unknown timeframe '4h'; known: 1h"):
+    with pytest.raises(UnknownTimeframeError, match="unknown timeframe '4h'; nearest: 1h"):
         choose(known, exchange="a", timeframe=Timeframe.H4)
 
 

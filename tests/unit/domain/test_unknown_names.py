@@ -1,0 +1,24 @@
+"""What is said of a name that is not known."""
+
+from __future__ import annotations
+
+import pytest
+
+from domain.errors import UnknownSymbolError
+
+MANY = [f"{letter}{letter}/USDT" for letter in "ABCDEFGHIJKLMN"]
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "said"),
+    [
+        ("DOGS", ["DOGE", "XRP"], "unknown symbol 'DOGS'; nearest: DOGE"),
+        ("q", ["XRP", "DOGE"], "unknown symbol 'q'; known: DOGE, XRP"),
+        ("q", MANY, f"unknown symbol 'q'; known: {', '.join(MANY[:12])} and 2 more"),
+        ("q", [], "unknown symbol 'q'; none is known"),
+    ],
+)
+def test_near_names_are_called_near_and_a_shortened_list_says_so(
+    name: str, known: list[str], said: str
+) -> None:
+    assert str(UnknownSymbolError(name, known)) == said
