@@ -92,6 +92,8 @@ async def run_demo(plan: DemoPlan, settings: Settings) -> None:
                 f"{rfc3339(clock.now())}; pass another --state, or a later --to"
             )
         remember(settings.state, market.identity)
+        if reached is not None:
+            say(f"the market goes on at {rfc3339(clock.now())}, where the state folder's ends")
         keeping = asyncio.create_task(_keep_time(process, clock))
         stack.callback(keeping.cancel)
         return [await _feed(market, process, clock, plan, stack)]

@@ -1,0 +1,64 @@
+"""A demo that is started again on its state folder goes on where it was."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from backend.played import remember
+from collectors.simulated.market import START_MS, SyntheticMarket
+from domain.market import Timeframe, to_ms
+from tests.processes import SYMBOLS, System, alphapulse, one_line, running_system, until
+
+GOES_ON = "the market goes on at "
+HOUR = timedelta(hours=1)
+FEW = {"ALPHAPULSE_HISTORY_BARS": "200"}
+
+
+def demo(folder: Path) -> AbstractContextManager[System]:
+    return running_system(folder, "demo", "--symbols", ",".join(SYMBOLS), **FEW)
+
+
+def candles_of(system: System, symbol: str) -> list[dict[str, Any]]:
+    """What it stored, oldest first."""
+    answer = httpx.get(f"{system.url}/v1/candles", params={"symbol": symbol, "limit": 500})
+    rows: list[dict[str, Any]] = answer.raise_for_status().json()["data"]
+    return sorted(rows, key=lambda row: str(row["open_time"]))
+
+
+def test_candles_and_predictions_go_on_where_the_demo_was_stopped(tmp_path: Path) -> None:
+    with demo(tmp_path) as first:
+        first.wait_until_ready()
+        start = first.newest()
+        until(lambda: first.newest() >= start + 2 * HOUR, "predictions of the first run")
+        reached = first.newest()
+        assert first.stop() == 0
+    with demo(tmp_path) as second:
+        second.wait_until_ready()
+        start = second.newest()
+        until(lambda: second.newest() >= start + 2 * HOUR, "predictions of the second run")
+        code, answer = second.ready()
+        assert (code, answer["prediction_age_seconds"] > -5) == (httpx.codes.OK, True)
+        rows = candles_of(second, SYMBOLS[0])
+        assert second.stop() == 0
+
+    (said,) = (line for line in second.said if line.startswith(GOES_ON))
+    went_on = datetime.fromisoformat(said.removeprefix(GOES_ON).partition(",")[0])
+    assert reached <= went_on < start + HOUR
+    opened = [to_ms(datetime.fromisoformat(row["open_time"])) for row in rows]
+    market = SyntheticMarket(SYMBOLS, seed=7)
+    assert opened == [START_MS + number * Timeframe.H1.ms for number in range(len(rows))]
+    assert [row["close"] for row in rows] == market.candles(0, len(rows), 0)[:, 3].tolist()
+
+
+def test_a_demo_of_another_market_is_refused_before_it_starts(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    remember(tmp_path / "state", {"--seed": "7", "--signal": "1.0", "--timeframes": "1h"})
+
+    refused = alphapulse(tmp_path, "demo", "--state", "state", "--seed", "8")
+
+    assert "holds the market of --seed 7" in one_line(refused, 2)
