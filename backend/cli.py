@@ -263,6 +263,8 @@ def main() -> None:
         code = app(args=arguments, prog_name="alphapulse", standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
         code = 130
+    except asyncio.CancelledError:
+        code = 143  # by SIGTERM
     except typer.TyperException as error:
         typer.echo(f"alphapulse: {error.format_message()}", err=True)
         code = 2
