@@ -7,17 +7,10 @@ from datetime import timedelta
 
 from backend.panel import training_interval
 from backend.settings import TrainingSettings
-from domain.errors import UnknownNameError
 from domain.events import Role
 from domain.market import Timeframe
 from services.models.recipes import RECIPES, Recipe
 from services.models.trainer import TrainingRequest
-
-
-class UnknownModelError(UnknownNameError):
-    """A kind that nobody can fit."""
-
-    noun = "model"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,16 +33,9 @@ class LearningPlan:
         seed: int,
         every: timedelta | None = None,
     ) -> LearningPlan:
-        """The plan that the settings ask for.
-
-        Raises:
-            UnknownModelError: one of `training.kinds` does not exist.
-        """
-        known = {f"{kind}.{target}": recipe for (target, kind), recipe in RECIPES.items()}
-        for name in settings.kinds:
-            if name not in known:
-                raise UnknownModelError(name, known)
-        chosen = [recipe for name, recipe in known.items() if name in settings.kinds]
+        """The plan that the settings ask for."""
+        named = {f"{kind}.{target}": recipe for (target, kind), recipe in RECIPES.items()}
+        chosen = [recipe for name, recipe in named.items() if name in settings.kinds]
         return cls(
             recipes=tuple(_sized(recipe, settings.trees) for recipe in chosen),
             every=every or training_interval(timeframe, settings.every_bars),

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -16,9 +16,23 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from domain.errors import UsageError
+from domain.errors import UnknownNameError, UsageError
 
 SETTINGS_FILE = Path("alphapulse.toml")
+PREFIX = "ALPHAPULSE_"
+NOT_SETTINGS = f"{PREFIX}TEST_"  # what the tests run against
+
+
+class UnknownSettingError(UnknownNameError):
+    """A name in the settings file or the environment that means nothing here."""
+
+    noun = "setting"
+
+
+class UnknownModelError(UnknownNameError):
+    """A kind that nobody can fit."""
+
+    noun = "model"
 
 
 class Group(BaseModel):
@@ -65,12 +79,23 @@ class TrainingSettings(Group):
         description="models that are fitted, beside the baselines and River",
     )
 
+    @field_validator("kinds")
+    @classmethod
+    def _can_be_fitted(cls, kinds: tuple[str, ...]) -> tuple[str, ...]:
+        from services.models.recipes import RECIPES  # noqa: PLC0415 - only where they are named
+
+        known = [f"{kind}.{target}" for target, kind in RECIPES]
+        for name in kinds:
+            if name not in known:
+                raise UnknownModelError(name, known)
+        return kinds
+
 
 class Settings(BaseSettings):
     """Everything in force, with its defaults."""
 
     model_config = SettingsConfigDict(
-        env_prefix="ALPHAPULSE_",
+        env_prefix=PREFIX,
         env_nested_delimiter="__",
         extra="ignore",
         frozen=True,
@@ -105,28 +130,62 @@ class Settings(BaseSettings):
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, cls.file)
 
 
+GROUPS: Mapping[str, type[Group]] = {
+    "exchange": ExchangeSettings,
+    "signals": SignalSettings,
+    "training": TrainingSettings,
+}
+
+
 def load(flags: Mapping[str, Any] | None = None) -> Settings:
     """The settings in force; `flags` that are None were not given.
 
     Raises:
-        UsageError: a value that cannot be, or an unreadable file; one line names it.
+        UsageError: a name or a value that cannot be, or an unreadable file; one line names it.
     """
     given = {name: value for name, value in (flags or {}).items() if value is not None}
     try:
+        _refuse_unknown(_table(), os.environ)
         return Settings(**given)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            within = where.rpartition(".")[0]
+            known = GROUPS[str(first["loc"][0])].model_fields
+            raise UnknownSettingError(where, [f"{within}.{name}" for name in known]) from error
         raise UsageError(f"setting {where}: {first['msg']}") from error
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{SETTINGS_FILE}: {error}") from error
 
 
+def _table() -> dict[str, Any]:
+    return tomllib.loads(SETTINGS_FILE.read_text()) if SETTINGS_FILE.exists() else {}
+
+
+def _refuse_unknown(table: Mapping[str, Any], environment: Mapping[str, str]) -> None:
+    """Of the first level; a `Group` refuses what it does not know itself.
+
+    Raises:
+        UnknownSettingError: a misspelt name would otherwise leave the default in force.
+    """
+    fields = Settings.model_fields
+    for name in table:
+        if name not in fields:
+            raise UnknownSettingError(name, fields)
+    for variable in map(str.upper, environment):
+        if not variable.startswith(PREFIX) or variable.startswith(NOT_SETTINGS):
+            continue
+        name, nested, _ = variable.removeprefix(PREFIX).lower().partition("__")
+        if name not in fields or (nested and name not in GROUPS):
+            raise UnknownSettingError(variable, [PREFIX + each.upper() for each in fields])
+
+
 def in_force(settings: Settings) -> Iterator[tuple[str, str, str]]:
     """Each setting's name, value (secrets masked) and where it comes from."""
-    table = tomllib.loads(SETTINGS_FILE.read_text()) if SETTINGS_FILE.exists() else {}
+    table = _table()
     for name, value in _flatten(settings.model_dump(mode="json")):
-        variable = "ALPHAPULSE_" + name.upper().replace(".", "__")
+        variable = PREFIX + name.upper().replace(".", "__")
         if variable in os.environ:
             origin = variable
         elif _in_table(table, name):

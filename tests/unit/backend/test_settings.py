@@ -54,7 +54,12 @@ def test_an_exchange_is_given_other_addresses_by_the_environment(
     [
         ("port = 99999\n", "setting port"),
         ("port = \n", "alphapulse.toml"),
-        ("[signals]\nx=1\n", "x"),
+        ("[signals]\nx=1\n", "unknown setting 'signals.x'; "),
+        ("[exchange.binance]\nrest=1\n", "nearest: exchange.binance.rest_url, "),
+        ('[training]\nkinds = ["foo.direction"]\n', "unknown model 'foo.direction'; nearest: "),
+        ("bogus = 1\n", "unknown setting 'bogus'; "),
+        ("prot = 1\n", "unknown setting 'prot'; nearest: port"),
+        ("[signal]\ncost_bps = 5.0\n", "unknown setting 'signal'; nearest: signals"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(tmp_path: Path, text: str, said: str) -> None:
@@ -65,6 +70,25 @@ def test_what_cannot_be_is_refused_in_one_line(tmp_path: Path, text: str, said: 
 
     assert said in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        ("ALPHAPULSE_PROT", "'ALPHAPULSE_PROT'; nearest: ALPHAPULSE_PORT"),
+        ("ALPHAPULSE_PORT__X", "'ALPHAPULSE_PORT__X'; nearest: ALPHAPULSE_PORT"),
+        ("ALPHAPULSE_SIGNALS__COST", "'signals.cost'; nearest: signals.cost_bps"),
+    ],
+)
+def test_a_variable_that_means_nothing_is_refused(
+    monkeypatch: pytest.MonkeyPatch, variable: str, said: str
+) -> None:
+    monkeypatch.setenv("ALPHAPULSE_TEST_DATA", "the tests' own")
+    settings.load()
+    monkeypatch.setenv(variable, "1")
+
+    with pytest.raises(UsageError, match=said):
+        settings.load()
 
 
 def test_durations_moments_and_names_are_read_as_people_type_them() -> None:
