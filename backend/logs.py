@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+QUIET_S = 300.0
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
@@ -44,6 +45,26 @@ class JsonFormatter(logging.Formatter):
         return orjson.dumps(document, default=str).decode()
 
 
+class Brief(logging.Filter):
+    """For a library that retries: no tracebacks, and the same message once in QUIET_S."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: dict[str, float] = {}  # when each message was let through
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether `record` is told; its error becomes the field `reason`."""
+        if not record.exc_info:
+            return True
+        kind, error, _ = record.exc_info
+        record.reason = f"{kind.__name__ if kind else None}: {' '.join(str(error).split())}"
+        record.exc_info = None
+        if record.created - self._told.get(record.msg, -QUIET_S) < QUIET_S:
+            return False
+        self._told[record.msg] = record.created
+        return True
+
+
 def configure(*, level: str = "INFO", json: bool | None = None) -> None:
     """Send every log line to stderr; lines for people on a terminal, JSON otherwise."""
     as_json = not sys.stderr.isatty() if json is None else json
@@ -52,3 +73,4 @@ def configure(*, level: str = "INFO", json: bool | None = None) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for noisy in ("ccxt", "asyncio", "uvicorn.access", "numba", "alembic", "sqlalchemy"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("asyncpg.pool").addFilter(Brief())  # while the database is away

@@ -1,0 +1,39 @@
+"""What is told of a library that tries again and again."""
+
+from __future__ import annotations
+
+import logging
+
+from backend.logs import QUIET_S, Brief, LineFormatter
+
+FLOOR = "Failed to restore the pool connection floor; retrying"
+
+
+def failure(message: str, at: float) -> logging.LogRecord:
+    told = (ConnectionRefusedError, ConnectionRefusedError("no\ndatabase"), None)
+    record = logging.LogRecord("asyncpg.pool", logging.WARNING, "", 0, message, None, told)
+    record.created = at
+    return record
+
+
+def test_a_retry_that_fails_is_one_line_once_in_a_while() -> None:
+    brief = Brief()
+    record = failure(FLOOR, at=1_000.0)
+
+    assert brief.filter(record)
+    assert (
+        LineFormatter()
+        .format(record)
+        .endswith(f"{FLOOR}  reason=ConnectionRefusedError: no database")
+    )
+    assert not brief.filter(failure(FLOOR, at=999.0 + QUIET_S))
+    assert brief.filter(failure("something else", at=1_001.0))
+    assert brief.filter(failure(FLOOR, at=1_000.0 + QUIET_S))
+
+
+def test_what_is_said_without_an_error_is_told_each_time() -> None:
+    brief = Brief()
+    record = logging.LogRecord("asyncpg.pool", logging.WARNING, "", 0, "slow", None, None)
+
+    assert brief.filter(record)
+    assert brief.filter(record)
