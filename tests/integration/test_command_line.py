@@ -2,42 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.processes import alphapulse, command, environment, one_line
+
 DEAD = "postgresql://nobody:secret@127.0.0.1:1/none"
-
-
-def environment(**more: str) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), **more}
-
-
-def alphapulse(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-m", "backend", *arguments],
-        cwd=folder,
-        env=environment(**more),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
-def one_line(done: subprocess.CompletedProcess[str], code: int) -> str:
-    assert done.returncode == code, done.stderr
-    assert done.stderr.count("\n") == 1, done.stderr
-    assert done.stderr.startswith("alphapulse: ")
-    return done.stderr
 
 
 @pytest.mark.parametrize(
@@ -126,8 +102,8 @@ def test_import_uses_the_good_rows_and_names_the_others(tmp_path: Path, database
 @pytest.mark.soak
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_demo_in_good_order(tmp_path: Path, number: signal.Signals) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-m", "backend", "demo", "--port", "0", "--symbols", "BTC/USDT,ETH/USDT"],
+    with subprocess.Popen(  # noqa: S603 - our own program
+        command("demo", "--port", "0", "--symbols", "BTC/USDT,ETH/USDT"),
         cwd=tmp_path,
         env=environment(ALPHAPULSE_HISTORY_BARS="200"),
         stdout=subprocess.PIPE,
