@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 _ARRAY = "__array__"
+_ESCAPE = "~"  # before a key that would read as the mark of an array, or as one so escaped
 
 
 def pack(state: object) -> bytes:
@@ -30,7 +31,7 @@ def _plain(value: object) -> object:
         body = base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()
         return {_ARRAY: body, "dtype": value.dtype.str, "shape": list(value.shape)}
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {_escaped(str(key)): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, np.generic):
@@ -38,8 +39,16 @@ def _plain(value: object) -> object:
     return value
 
 
+def _escaped(key: str) -> str:
+    return _ESCAPE + key if key.lstrip(_ESCAPE) == _ARRAY else key
+
+
+def _bare(key: str) -> str:
+    return key[1:] if key.lstrip(_ESCAPE) == _ARRAY else key
+
+
 def _revive(document: dict[str, Any]) -> object:
     if _ARRAY not in document:
-        return document
+        return {_bare(key): item for key, item in document.items()}
     flat = np.frombuffer(base64.b64decode(document[_ARRAY]), dtype=document["dtype"])
     return flat.reshape(document["shape"]).copy()
