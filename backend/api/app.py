@@ -66,8 +66,7 @@ def create_app(state: ApiState) -> FastAPI:
         routes_models.router,
     ):
         app.include_router(router)
-    socket = Socket(state)
-    app.router.routes.extend(WebSocketRoute(path, socket) for path in ("/ws", "/ws/v1"))
+    _serve_socket(app, state)
     _serve_documents(app, state)
     _serve_page(app)
     return app
@@ -80,6 +79,19 @@ async def _beating(app: FastAPI) -> AsyncIterator[None]:
         heart = tasks.create_task(state.hub.beat())
         yield
         heart.cancel()
+
+
+def _serve_socket(app: FastAPI, state: ApiState) -> None:
+    socket = Socket(state)
+
+    async def not_upgraded(request: Request) -> Response:
+        path = request.url.path
+        detail = f"{path} is a WebSocket (ws://…{path}); /asyncapi.json says what it speaks"
+        raise problems.ProblemError("upgrade_required", detail)
+
+    for path in ("/ws", "/ws/v1"):
+        app.router.routes.append(WebSocketRoute(path, socket))
+        app.add_api_route(path, not_upgraded, include_in_schema=False)
 
 
 def _serve_documents(app: FastAPI, state: ApiState) -> None:

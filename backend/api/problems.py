@@ -56,6 +56,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "misdirected": Kind(421, "Addressed to another host"),
     "frame_too_large": Kind(413, "Frame too large"),
     "answer_too_large": Kind(413, "Answer too large"),
+    "upgrade_required": Kind(426, "Upgrade required"),
     "rate_limited": Kind(429, "Too many requests", temporary=True),
     "internal": Kind(500, "Internal error", temporary=True),
     "starting": Kind(503, "Starting", temporary=True),
@@ -128,6 +129,8 @@ def answer(problem: ProblemError) -> Response:
         headers["Retry-After"] = str(-(-problem.more.get("retry_after_ms", 1_000) // 1_000))
     if problem.status == KINDS["method_not_allowed"].status:
         headers["Allow"] = ALLOWED
+    if problem.status == KINDS["upgrade_required"].status:
+        headers |= {"Upgrade": "websocket", "Connection": "Upgrade"}
     return Response(
         orjson.dumps(problem.body()),
         status_code=problem.status,

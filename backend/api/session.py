@@ -127,6 +127,8 @@ class Session:
         async with reading(self._state) as database:
             known = {*self._state.status.streams(), *await known_heads(database)}
         granted, rejected = self._grant(request.params.streams, known)
+        if not granted:
+            raise _nothing(rejected)
         fresh = [each for each in granted if each not in self._connection.subscriptions]
         for stream in fresh:
             self._state.hub.join(stream, self._connection)
@@ -205,6 +207,14 @@ def _heads(places: dict[str, Head]) -> list[dict[str, Any]]:
         {"stream": stream, "epoch": head.epoch, "offset": head.offset}
         for stream, head in places.items()
     ]
+
+
+def _nothing(rejected: Sequence[dict[str, Any]]) -> ProblemError:
+    """The answer to a subscription that is left with no stream; it names every one."""
+    detail = f"none of the {len(rejected)} streams asked for exists; GET /v1/streams lists them"
+    if len(rejected) == 1:
+        detail = rejected[0]["error"]["detail"]
+    return ProblemError("unknown_stream", detail, rejected=rejected)
 
 
 def _rejection(pattern: str, known: Any) -> dict[str, Any]:  # noqa: ANN401 - any collection

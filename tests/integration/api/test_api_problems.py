@@ -144,6 +144,18 @@ async def test_the_frameworks_own_errors_are_problems_too(rest: httpx.AsyncClien
     assert (await rest.post("/static/main.js")).headers["allow"] == "GET, HEAD"
 
 
+async def test_the_socket_asked_without_an_upgrade_says_what_it_is(rest: httpx.AsyncClient) -> None:
+    for path in ("/ws", "/ws/v1"):
+        found = await problem(rest, path, 426, "upgrade_required")
+        answer = await rest.get(path)
+
+        assert f"ws://…{path}" in found["detail"]
+        assert (answer.headers["upgrade"], answer.headers["connection"]) == (
+            "websocket",
+            "Upgrade",
+        )
+
+
 async def test_head_answers_as_get_does_without_the_body(rest: httpx.AsyncClient) -> None:
     for path, status in (
         ("/", 200),

@@ -140,6 +140,27 @@ async def test_what_is_known_is_granted_and_the_rest_is_refused_with_suggestions
     assert rejected["error"]["suggestions"][0] == BTC_SIGNALS
 
 
+async def test_a_subscription_of_which_nothing_exists_is_an_error_that_names_each_stream(
+    market: ServedMarket, client: Client
+) -> None:
+    wanted = ["signals.1h.simulated.BTC/USD", "candles.4h.*.*"]
+
+    answer = await client.ask("subscribe", 8, streams=wanted)
+    alone = await client.ask("subscribe", 9, streams=wanted[:1])
+    held = await client.ask("list")
+
+    assert (answer["type"], answer["id"], answer["method"]) == ("error", 8, "subscribe")
+    assert (answer["ok"], answer["error"]["code"], answer["error"]["status"]) == (
+        False,
+        "unknown_stream",
+        404,
+    )
+    assert [each["stream"] for each in answer["error"]["rejected"]] == wanted
+    assert answer["error"]["rejected"][0]["error"]["suggestions"][0] == BTC_SIGNALS
+    assert "signals.1h.simulated.BTC/USD" in alone["error"]["detail"]
+    assert held["result"]["streams"] == []
+
+
 async def test_every_frame_counts_and_every_offset_follows(
     market: ServedMarket, client: Client
 ) -> None:
