@@ -257,7 +257,7 @@ def _volume(state: np.void, row: np.void) -> None:
     traded = 0.0
     for i in range(SHORT):
         traded += volumes[i] * state["typical"][i]
-    vwap = _ratio(traded, total)
+    vwap = _ratio(traded, total) if traded > 0.0 else np.nan  # price × volume may underflow to 0
     row["vwap"] = _known(count, SHORT, vwap)
     row["vwap_distance"] = _known(count, SHORT, state["close"][SHORT - 1] / vwap - 1.0)
     signed = _sum(state["signed_volume"], 0, SHORT, 0.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from domain.events import CandleBatch, Floats
@@ -165,6 +165,7 @@ VOLUMES = st.one_of(st.just(0.0), st.floats(0.0, 1e99), st.just(5e-324))
 
 
 @settings(max_examples=60, deadline=None)
+@example(some=[(0.5, 0.5, 0.5, 0.5, 5e-324)])  # price times volume is 0
 @given(
     some=st.lists(
         st.tuples(EXTREMES, EXTREMES, EXTREMES, EXTREMES, VOLUMES), min_size=1, max_size=9
