@@ -1,160 +1,114 @@
-"""The state of the policy: attempts made so far, and the challenge that is in the shadow."""
+"""A challenge: kinds on trial in the shadow of what serves, looked at three times.
+
+The rule of `semantics.md` (Learning policy) as a value: what was fixed when it began and how often
+it was looked at. The losses are the caller's to read, so that nothing else must be remembered.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-import numpy as np
-
-from domain.events import OutcomeBatch, Target
+from domain.events import Ints, Target
 from domain.market import Horizon
-from services.scores.blocks import Dates, block_means
-from services.scores.paired import Forecaster, PairedLosses
-from services.scores.promotion import LOOKS, Decision, Verdict, attempt_alpha, judge_look, measure
+from services.scores.blocks import Dates, block_means, block_ms
+from services.scores.promotion import LOOKS, Decision, Verdict, judge_look, measure
 
 
-class ErrorBudget:
-    """Attempts since the last promotion, for each (target, timeframe, horizon)."""
-
-    def __init__(self) -> None:
-        self._attempts: dict[str, int] = {}
-
-    def spend(self, target: Target, horizon: Horizon) -> int:
-        """The number of the attempt that begins now, from 1."""
-        key = f"{target}:{horizon}"
-        self._attempts[key] = self._attempts.get(key, 0) + 1
-        return self._attempts[key]
-
-    def promoted(self, target: Target, horizon: Horizon) -> None:
-        """The next attempt is the first again."""
-        self._attempts.pop(f"{target}:{horizon}", None)
-
-    def left(self, target: Target, horizon: Horizon) -> float:
-        """What the next attempt may spend."""
-        return attempt_alpha(self._attempts.get(f"{target}:{horizon}", 0) + 1)
-
-    def snapshot(self) -> bytes:
-        return json.dumps(self._attempts, sort_keys=True).encode()
-
-    def restore(self, state: bytes) -> None:
-        self._attempts = json.loads(state)
-
-
-class Challenge:
-    """Challengers of one target in the shadow of a champion, looked at three times.
+def next_attempt(begun: Iterable[int], promoted: Iterable[int]) -> int:
+    """The number of the attempt that comes next: 1 after each promotion.
 
     Args:
-        exchange: whose outcomes.
-        horizon: of the predictions.
-        target: decides the loss and the margin.
-        champion: model name of the forecaster that sits.
-        challengers: model names of those on trial; refreshes of them continue the shadow.
-        attempt: from `ErrorBudget.spend`.
+        begun: when the attempts so far began, in ms; those that promoted may be left out.
+        promoted: when somebody was promoted.
+
+    >>> next_attempt([10, 20, 30], [15]), next_attempt([10, 20], [25])
+    (3, 1)
+    """
+    last = max(promoted, default=0)
+    return 1 + sum(moment >= last for moment in set(begun))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Challenge:
+    """Challengers of one target, tested together as one attempt.
+
+    Args:
+        target: decides the margin.
+        horizon: of the predictions; a block is twice as long.
+        challengers: names of those on trial; refits of them continue the shadow.
+        attempt: since the last promotion, from 1.
+        begun_ms: only blocks that begin here or later count.
+        looks: taken so far.
     """
 
-    def __init__(
-        self,
-        exchange: str,
-        horizon: Horizon,
-        target: Target,
-        champion: str,
-        challengers: Sequence[str],
-        attempt: int,
-    ) -> None:
-        self._horizon = horizon
-        self._target = target
-        self._models = tuple(challengers)
-        self._attempt = attempt
-        trial = [Forecaster(name, on_trial=True) for name in challengers]
-        forecasters = [Forecaster(champion), *trial]
-        self._paired = PairedLosses(exchange, horizon, target, forecasters)
-        self._dates = _no_dates(len(forecasters))
-        self._blocks = 0
-        self._look = 0
+    target: Target
+    horizon: Horizon
+    challengers: tuple[str, ...]
+    attempt: int
+    begun_ms: int
+    looks: int = 0
 
-    def seed_holdout(self, dates: Dates) -> None:
-        """For long horizons: the locked holdout counts as the beginning of the shadow.
+    @property
+    def first_ms(self) -> int:
+        """Where its first block begins."""
+        size = block_ms(self.horizon)
+        return -(-self.begun_ms // size) * size
+
+    @property
+    def due_ms(self) -> int:
+        """The first close at which the next look's blocks and their labels can be complete."""
+        return self._end_ms(LOOKS[self.looks]) + self._horizon_ms
+
+    def missing(self, dates: Dates, at_ms: int) -> int:
+        """Blocks that the champion has not lived yet, of those that the next look asks for.
 
         Args:
-            dates: column 0 the champion, then the challengers.
+            dates: column 0 the champion's live losses, from `first_ms` on.
+            at_ms: the close at which is asked.
         """
-        self._dates = _joined(dates, self._dates)
-        self._blocks += len(block_means(dates, self._horizon).numbers)
+        return max(LOOKS[self.looks] - len(self._lived(dates, at_ms)), 0)
 
-    def on_outcomes(self, batch: OutcomeBatch) -> bool:
-        """Whether a look is due: call `look`."""
-        dates = self._paired.add(batch)
-        if not len(dates.as_of_ms):
-            return False
-        return self.extend(dates)
-
-    def extend(self, dates: Dates) -> bool:
-        """The same for closed blocks of dates."""
-        self._dates = _joined(self._dates, dates)
-        self._blocks += len(block_means(dates, self._horizon).numbers)
-        return self.due
-
-    @property
-    def blocks(self) -> int:
-        """Blocks in the shadow so far."""
-        return self._blocks
-
-    @property
-    def due(self) -> bool:
-        """Whether the next look's number of blocks, fixed in advance, is reached."""
-        return self._look < len(LOOKS) and self.blocks >= LOOKS[self._look]
-
-    def look(self, failed: Mapping[str, Sequence[str]] | None = None) -> Decision:
-        """The decision of the look that is due.
+    def look(
+        self, dates: Dates, at_ms: int, failed: Mapping[str, Sequence[str]] | None = None
+    ) -> Decision:
+        """The decision of the next look, over the number of blocks that was fixed in advance.
 
         Args:
+            dates: column 0 the champion, then the challengers, from `first_ms` on.
+            at_ms: the close at which is looked.
             failed: guardrails that each challenger failed, in words.
 
         Raises:
-            ValueError: no look is due.
+            ValueError: blocks are missing.
         """
-        if not self.due:
-            raise ValueError(f"the shadow has {self.blocks} blocks: no look is due")
-        gains = measure(self._dates, self._horizon, self._models)
-        decision = judge_look(gains, self._target, self._look, self._attempt, failed)
-        over = decision.verdict is not Verdict.KEEP
-        self._look = len(LOOKS) if over else self._look + 1
-        return decision
-
-    def snapshot(self) -> bytes:
-        """What `restore` of a challenge made with the same arguments continues from."""
-        state: dict[str, Any] = {
-            "paired": self._paired.snapshot(),
-            "as_of_ms": self._dates.as_of_ms.tolist(),
-            "losses": self._dates.losses.tolist(),
-            "counts": self._dates.counts.tolist(),
-            "blocks": self._blocks,
-            "look": self._look,
-        }
-        return json.dumps(state).encode()
-
-    def restore(self, state: bytes) -> None:
-        found = json.loads(state)
-        self._paired.restore(found["paired"])
-        columns = len(self._models) + 1
-        self._dates = Dates(
-            as_of_ms=np.array(found["as_of_ms"], dtype=np.int64),
-            losses=np.array(found["losses"], dtype=np.float64).reshape(-1, columns),
-            counts=np.array(found["counts"], dtype=np.int64),
+        if missing := self.missing(dates, at_ms):
+            raise ValueError(f"no look is due: {missing} blocks are missing")
+        last = int(self._lived(dates, at_ms)[LOOKS[self.looks] - 1])
+        rows = dates.as_of_ms < (last + 1) * block_ms(self.horizon)
+        looked_at = Dates(
+            as_of_ms=dates.as_of_ms[rows], losses=dates.losses[rows], counts=dates.counts[rows]
         )
-        self._blocks, self._look = found["blocks"], found["look"]
+        gains = measure(looked_at, self.horizon, self.challengers)
+        return judge_look(gains, self.target, self.looks, self.attempt, failed)
 
+    def after(self, decision: Decision) -> Challenge | None:
+        """It goes on after a look that keeps it; None: it is over."""
+        if decision.verdict is not Verdict.KEEP:
+            return None
+        return replace(self, looks=self.looks + 1)
 
-def _no_dates(columns: int) -> Dates:
-    none = np.empty(0, dtype=np.int64)
-    return Dates(as_of_ms=none, losses=np.empty((0, columns)), counts=none)
+    def _lived(self, dates: Dates, at_ms: int) -> Ints:
+        """Numbers of the champion's blocks whose labels are known."""
+        alone = Dates(as_of_ms=dates.as_of_ms, losses=dates.losses[:, :1], counts=dates.counts)
+        numbers = block_means(alone, self.horizon).numbers
+        size = block_ms(self.horizon)
+        known = (numbers + 1) * size + self._horizon_ms <= at_ms
+        return numbers[known & (numbers * size >= self.first_ms)]
 
+    def _end_ms(self, blocks: int) -> int:
+        return self.first_ms + blocks * block_ms(self.horizon)
 
-def _joined(before: Dates, after: Dates) -> Dates:
-    return Dates(
-        as_of_ms=np.concatenate([before.as_of_ms, after.as_of_ms]),
-        losses=np.concatenate([before.losses, after.losses]),
-        counts=np.concatenate([before.counts, after.counts]),
-    )
+    @property
+    def _horizon_ms(self) -> int:
+        return self.horizon.steps * self.horizon.timeframe.ms

@@ -17,7 +17,7 @@ from domain.events import Floats, OutcomeBatch, Skill, Target
 from domain.losses import BASELINES
 from domain.market import Horizon, Timeframe
 from services.scores.blocks import Blocks, BlockTest, block_means, block_test, no_blocks
-from services.scores.paired import Forecaster, PairedLosses
+from services.scores.paired import PairedLosses
 
 WINDOW: Final = {Target.DIRECTION: 60, Target.QUANTILES: 240, Target.VOLATILITY: 240}  # blocks
 FEWEST_BLOCKS = 10
@@ -41,8 +41,7 @@ class Gate:
         self._horizon = Horizon(timeframe, horizon)
         self._target = target
         self._names = (pool_name(target), *BASELINES[target])
-        forecasters = [Forecaster(name) for name in self._names]
-        self._paired = PairedLosses(exchange, self._horizon, target, forecasters)
+        self._paired = PairedLosses(exchange, self._horizon, target, self._names)
         self._holdout = self._lived = no_blocks(len(self._names))
 
     @property

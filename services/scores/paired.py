@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,18 +13,6 @@ from domain.market import Horizon
 from services.scores.blocks import Dates, block_ms
 
 
-@dataclass(frozen=True, slots=True)
-class Forecaster:
-    """Whose outcomes: on trial a forecaster may have the name of the one that serves."""
-
-    model: str
-    on_trial: bool = False
-
-    def made(self, batch: OutcomeBatch) -> bool:
-        on_trial = batch.role is Role.CHALLENGER
-        return batch.model == self.model and on_trial == self.on_trial
-
-
 class PairedLosses:
     """Live losses of `forecasters`, pooled over the instruments that they share, by date.
 
@@ -33,11 +20,11 @@ class PairedLosses:
         exchange: whose outcomes.
         horizon: of the predictions.
         target: decides which loss.
-        forecasters: the columns of the result.
+        forecasters: names of those who serve or are part of it; the columns of the result.
     """
 
     def __init__(
-        self, exchange: str, horizon: Horizon, target: Target, forecasters: Sequence[Forecaster]
+        self, exchange: str, horizon: Horizon, target: Target, forecasters: Sequence[str]
     ) -> None:
         self._subject = (exchange, horizon.timeframe, horizon.steps)
         self._block_ms = block_ms(horizon)
@@ -53,11 +40,10 @@ class PairedLosses:
             return self._none
         if batch.origin is not Origin.LIVE or not len(batch):
             return self._none
-        for column, forecaster in enumerate(self._forecasters):
-            if forecaster.made(batch):
-                self._keep(batch, column)
-                return self._close(int(batch.as_of_ms.max()))
-        return self._none
+        if batch.role is Role.CHALLENGER or batch.model not in self._forecasters:
+            return self._none
+        self._keep(batch, self._forecasters.index(batch.model))
+        return self._close(int(batch.as_of_ms.max()))
 
     def _keep(self, batch: OutcomeBatch, column: int) -> None:
         losses = batch.losses[:, self._column]

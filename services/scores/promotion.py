@@ -204,7 +204,7 @@ def judge_look(
         )
     last = look + 1 == len(LOOK_ALPHAS)
     names = ", ".join(gain.model for gain in gains)
-    words = f"{names} not shown to be better at look {look + 1} of {len(LOOK_ALPHAS)}"
+    words = f"{names} not shown to be better at {alpha:.2g} (look {look + 1}, attempt {attempt})"
     verdict = Verdict.REJECT if last else Verdict.KEEP
     return Decision(verdict=verdict, evidence=evidence, words=words)
 

@@ -17,8 +17,8 @@ from scipy.special import betaincinv
 from domain.events import Floats, Target
 from domain.market import Horizon, Timeframe
 from services.scores.blocks import HORIZONS_PER_BLOCK, Dates, block_ms
-from services.scores.challenge import Challenge, ErrorBudget
-from services.scores.promotion import LOOKS, Verdict, judge_cold_start
+from services.scores.challenge import Challenge, next_attempt
+from services.scores.promotion import LOOKS, Decision, Verdict, judge_cold_start
 
 DAY_MS = Timeframe.D1.ms
 
@@ -71,15 +71,14 @@ def cold_start_rate(stream: Stream, attempts: int, blocks: int, seeds: Iterable[
     outcomes = []
     for seed in seeds:
         rng = np.random.default_rng(seed)
-        budget = ErrorBudget()
         verdicts = [
             judge_cold_start(
                 simulated_dates(stream, 0, blocks, rng),
                 stream.horizon,
                 ["challenger"],
-                budget.spend(stream.target, stream.horizon),
+                next_attempt(range(tried), promoted=()),
             ).verdict
-            for _ in range(attempts)
+            for tried in range(attempts)
         ]
         outcomes.append(Verdict.COLD_START in verdicts)
     return Rate(sum(outcomes), len(outcomes))
@@ -88,35 +87,43 @@ def cold_start_rate(stream: Stream, attempts: int, blocks: int, seeds: Iterable[
 def promotion_day(stream: Stream, days: float, seed: int) -> float | None:
     """Virtual days until the challenger is promoted, or None."""
     rng = np.random.default_rng(seed)
-    budget = ErrorBudget()
-    block_days = block_ms(stream.horizon) / DAY_MS
-    begun = 0  # blocks
-    while (begun + LOOKS[0]) * block_days <= days:
-        attempt = budget.spend(stream.target, stream.horizon)
-        taken, promoted = _challenge(stream, begun, attempt, rng)
-        begun += taken
-        if promoted:
-            return begun * block_days if begun * block_days <= days else None
+    end_ms = round(days * DAY_MS)
+    begun: list[int] = []
+    challenge = _challenge(stream, begun, 0)
+    while challenge.due_ms <= end_ms:
+        at_ms, decision = _last_look(stream, challenge, end_ms, rng)
+        if decision.verdict is Verdict.PROMOTE:
+            return at_ms / DAY_MS
+        challenge = _challenge(stream, begun, at_ms + stream.horizon.timeframe.ms)
     return None
 
 
-def _challenge(
-    stream: Stream, begun: int, attempt: int, rng: np.random.Generator
-) -> tuple[int, bool]:
-    """(blocks taken, promoted) of one challenge."""
-    challenge = Challenge(
-        "simulated", stream.horizon, stream.target, "champion", ["challenger"], attempt
+def _challenge(stream: Stream, begun: list[int], at_ms: int) -> Challenge:
+    """The next attempt, begun at `at_ms`; it is added to those `begun`."""
+    attempt = next_attempt(begun, promoted=())
+    begun.append(at_ms)
+    return Challenge(
+        target=stream.target,
+        horizon=stream.horizon,
+        challengers=("challenger",),
+        attempt=attempt,
+        begun_ms=at_ms,
     )
-    dates = simulated_dates(stream, begun, LOOKS[-1], rng)
-    per_block = HORIZONS_PER_BLOCK * stream.horizon.steps
-    before = 0
-    for blocks in LOOKS:
-        challenge.extend(_between(dates, before * per_block, blocks * per_block))
-        decision = challenge.look()
-        before = blocks
-        if decision.verdict is not Verdict.KEEP:
-            return blocks, decision.verdict is Verdict.PROMOTE
-    return before, False
+
+
+def _last_look(
+    stream: Stream, challenge: Challenge, end_ms: int, rng: np.random.Generator
+) -> tuple[int, Decision]:
+    """The look that ends the challenge, or the last one by `end_ms`, and its time."""
+    first = challenge.first_ms // block_ms(stream.horizon)
+    dates = simulated_dates(stream, first, LOOKS[-1], rng)
+    while True:
+        at_ms = challenge.due_ms
+        decision = challenge.look(dates, at_ms)
+        following = challenge.after(decision)
+        if following is None or following.due_ms > end_ms:
+            return at_ms, decision
+        challenge = following
 
 
 def simulated_dates(stream: Stream, begun: int, blocks: int, rng: np.random.Generator) -> Dates:
@@ -131,11 +138,3 @@ def simulated_dates(stream: Stream, begun: int, blocks: int, rng: np.random.Gene
     step = stream.horizon.timeframe.ms
     as_of_ms = begun * block_ms(stream.horizon) + np.arange(n, dtype=np.int64) * step
     return Dates(as_of_ms=as_of_ms, losses=losses, counts=np.ones(n, dtype=np.int64))
-
-
-def _between(dates: Dates, first: int, last: int) -> Dates:
-    return Dates(
-        as_of_ms=dates.as_of_ms[first:last],
-        losses=dates.losses[first:last],
-        counts=dates.counts[first:last],
-    )

@@ -9,7 +9,7 @@ import pytest
 
 from domain.events import Origin, Role, Target
 from domain.market import Horizon, Timeframe
-from services.scores.paired import Forecaster, PairedLosses
+from services.scores.paired import PairedLosses
 from tests.unit.scores.rows import HOUR, outcome
 
 HORIZON = Horizon(Timeframe.H1, 2)  # blocks of four hours
@@ -18,9 +18,7 @@ POOL, PRIOR = "pool.direction", "class_prior.direction"
 
 @pytest.fixture
 def paired() -> PairedLosses:
-    return PairedLosses(
-        "simulated", HORIZON, Target.DIRECTION, [Forecaster(POOL), Forecaster(PRIOR)]
-    )
+    return PairedLosses("simulated", HORIZON, Target.DIRECTION, [POOL, PRIOR])
 
 
 def test_dates_come_when_their_block_is_over(paired: PairedLosses) -> None:
@@ -63,14 +61,11 @@ def test_a_forecaster_that_was_silent_has_no_loss(paired: PairedLosses) -> None:
     assert np.isnan(dates.losses[0, 1])
 
 
-def test_one_on_trial_is_not_mistaken_for_one_that_serves() -> None:
-    paired = PairedLosses(
-        "simulated", HORIZON, Target.DIRECTION, [Forecaster(POOL), Forecaster(POOL, on_trial=True)]
-    )
+def test_one_on_trial_is_not_mistaken_for_one_that_serves(paired: PairedLosses) -> None:
     paired.add(outcome(4, [1]))
     paired.add(outcome(4, [5], role=Role.CHALLENGER))
 
-    assert paired.add(outcome(8, [1])).losses.tolist() == [[1, 5]]
+    assert paired.add(outcome(8, [1])).losses[:, 0].tolist() == [1]
 
 
 def test_what_is_not_live_or_not_ours_is_not_looked_at(paired: PairedLosses) -> None:
@@ -94,7 +89,7 @@ def test_a_closed_block_is_not_opened_again(paired: PairedLosses) -> None:
 
 
 def test_volatility_is_judged_by_its_own_loss() -> None:
-    paired = PairedLosses("simulated", HORIZON, Target.VOLATILITY, [Forecaster("pool.volatility")])
+    paired = PairedLosses("simulated", HORIZON, Target.VOLATILITY, ["pool.volatility"])
     paired.add(outcome(4, [0.5], "qlike", model="pool.volatility"))
 
     assert paired.add(outcome(8, [1], "qlike", model="pool.volatility")).losses.tolist() == [[0.5]]
@@ -103,9 +98,7 @@ def test_volatility_is_judged_by_its_own_loss() -> None:
 def test_it_continues_from_its_snapshot(paired: PairedLosses) -> None:
     paired.add(outcome(4, [1 / 3, 0.1]))
     paired.add(outcome(4, [2 / 3, 0.7], model=PRIOR))
-    other = PairedLosses(
-        "simulated", HORIZON, Target.DIRECTION, [Forecaster(POOL), Forecaster(PRIOR)]
-    )
+    other = PairedLosses("simulated", HORIZON, Target.DIRECTION, [POOL, PRIOR])
     other.restore(json.loads(json.dumps(paired.snapshot())))
 
     first, second = paired.add(outcome(8, [1])), other.add(outcome(8, [1]))

@@ -7,10 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from domain.events import Role, Target
+from domain.events import Target
 from domain.market import Horizon, Timeframe
 from services.scores.blocks import Dates
-from services.scores.challenge import Challenge, ErrorBudget
 from services.scores.promotion import (
     LOOKS,
     Gain,
@@ -24,7 +23,6 @@ from services.scores.promotion import (
     measure,
 )
 from services.scores.promotion_rates import Stream, challenge_rate, cold_start_rate
-from tests.unit.scores.rows import outcome
 
 H1 = Horizon(Timeframe.H1, 1)  # blocks of two hours
 H4 = Horizon(Timeframe.H1, 4)
@@ -45,21 +43,6 @@ def test_all_attempts_together_spend_five_percent() -> None:
 
     assert spent[0] == pytest.approx(0.0304, abs=1e-4)
     assert sum(spent) == pytest.approx(0.05, abs=1e-5)
-
-
-def test_the_budget_is_per_subject_and_begins_anew_with_a_promotion() -> None:
-    budget = ErrorBudget()
-
-    attempts = [budget.spend(Target.DIRECTION, H4) for _ in range(3)]
-    other = budget.spend(Target.VOLATILITY, H4), budget.spend(Target.DIRECTION, H1)
-    copy = ErrorBudget()
-    copy.restore(budget.snapshot())
-    budget.promoted(Target.DIRECTION, H4)
-
-    assert attempts == [1, 2, 3]
-    assert other == (1, 1)
-    assert budget.spend(Target.DIRECTION, H4) == 1
-    assert copy.left(Target.DIRECTION, H4) == attempt_alpha(4)
 
 
 def test_a_gain_is_measured_on_winsorised_differences_in_blocks() -> None:
@@ -194,47 +177,6 @@ def test_evidence_never_holds_a_number_that_json_cannot() -> None:
     numbers = [value for value in decision.evidence.values() if isinstance(value, float)]
     assert all(math.isfinite(number) for number in numbers)
     assert decision.evidence["kind.gain"] is None
-
-
-def test_a_challenge_looks_at_the_numbers_of_blocks_fixed_in_advance() -> None:
-    challenge = Challenge("simulated", H1, Target.DIRECTION, "champion", ["kind"], 1)
-    table = dates(LOOKS[0] + 1, 0.05)
-    due = []
-    for hour, losses in enumerate(table.losses):
-        for model, loss in zip(("champion", "kind"), losses, strict=True):
-            role = Role.CHALLENGER if model == "kind" else Role.MEMBER
-            due.append(
-                challenge.on_outcomes(outcome(hour, [loss], model=model, role=role, horizon=1))
-            )
-
-    assert sum(due) == 1
-    assert challenge.blocks == LOOKS[0]
-    decision = challenge.look()
-    assert (decision.verdict, decision.models) == (Verdict.PROMOTE, ("kind",))
-    assert not challenge.due
-
-
-def test_there_is_no_look_between_looks() -> None:
-    challenge = Challenge("simulated", H1, Target.DIRECTION, "champion", ["kind"], 1)
-    challenge.extend(dates(LOOKS[0], 0.0))
-
-    assert challenge.look().verdict is Verdict.KEEP
-    with pytest.raises(ValueError, match="no look is due"):
-        challenge.look()
-
-
-def test_a_challenge_continues_from_its_snapshot() -> None:
-    first = Challenge("simulated", H1, Target.DIRECTION, "champion", ["kind"], 2)
-    first.seed_holdout(dates(10, 1 / 3))
-    first.on_outcomes(outcome(100, [0.1], model="champion", horizon=1))
-    second = Challenge("simulated", H1, Target.DIRECTION, "champion", ["kind"], 2)
-    second.restore(first.snapshot())
-
-    assert second.snapshot() == first.snapshot()
-    assert (second.blocks, second.due) == (10, False)
-    for challenge in (first, second):
-        challenge.extend(dates(20, 0.03))
-    assert first.look() == second.look()
 
 
 def test_equal_challengers_are_rarely_promoted_and_better_ones_mostly_are() -> None:
