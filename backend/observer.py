@@ -1,4 +1,4 @@
-"""What watches a panel's ticks: freshness, snapshots, and the training that they make due."""
+"""What watches a panel's ticks: freshness, snapshots, and the learning that they make due."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import asyncpg
 
 from backend.api.status import Status
 from backend.feed import Hold
-from backend.learning import Learning
-from backend.learning_plan import Due
+from backend.learning.learning import Learning
+from backend.learning.plan import Due
 from backend.panel import Panel, SeatChange
 from backend.revisions import Revisions
 from backend.runner import Publish
@@ -80,9 +80,10 @@ class Observer:
 
     async def after_tick(self, candles: CandleBatch) -> None:
         self.status.predicted(candles.timeframe, candles.instruments, candles.as_of)
-        requests = self.learning.due(candles.as_of)
-        if requests and not self._training:
-            task = asyncio.create_task(self._train(requests))
+        if self._training:  # what is due meanwhile is still due afterwards
+            return
+        if due := self.learning.due(candles.as_of):
+            task = asyncio.create_task(self._learn(due))
             self._training.add(task)
             task.add_done_callback(self._training.discard)
 
@@ -106,11 +107,11 @@ class Observer:
         except StoreUnavailableError as error:
             log.warning("state not kept; it is computed again", extra={"reason": str(error)})
 
-    async def _train(self, requests: Sequence[Due]) -> None:
+    async def _learn(self, due: Due) -> None:
         name = f"training {self.panel.key.timeframe}"
         training = asyncio.create_task(
-            self.learning.train(
-                requests, report=lambda done, total: self.status.report(name, done, total)
+            self.learning.run(
+                due, report=lambda done, total: self.status.report(name, done, total)
             )
         )
         try:

@@ -195,6 +195,10 @@ class Panel:
     def schedule(self, change: SeatChange) -> None:
         self._changes.append(change)
 
+    def changes(self, horizon: int) -> bool:
+        """Whether models wait for their seats."""
+        return any(change.horizon == horizon for change in self._changes)
+
     def seat_due(self, as_of: datetime) -> list[SeatChange]:
         """Seat the models whose time has come; called before the tick at `as_of`."""
         due = [change for change in self._changes if change.effective_from <= as_of]

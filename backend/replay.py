@@ -21,8 +21,8 @@ import orjson
 from backend import VERSION
 from backend.clock import VirtualClock
 from backend.executor import ProcessExecutor
-from backend.learning import Learning
-from backend.learning_plan import Due, LearningPlan
+from backend.learning.learning import Learning
+from backend.learning.plan import Due, LearningPlan
 from backend.panel import Panel, PanelKey
 from backend.progress import Progress
 from backend.report import ReportContext, build_report
@@ -186,14 +186,14 @@ class Replay:
                 done += played
                 if due:
                     await self._written()
-                    await learning.train(due)
+                    await learning.run(due)
                 progress.report(done)
             await self._written()
 
     def _advance(
         self, panel: Panel, learning: Learning, batches: Sequence[CandleBatch]
-    ) -> tuple[int, list[Due]]:
-        """Play ticks up to one that makes a training due: how many, and the training."""
+    ) -> tuple[int, Due]:
+        """Play ticks up to one that makes learning due: how many, and what is due."""
         since = self._plan.since
         for number, batch in enumerate(batches, start=1):
             live = since is None or batch.as_of >= since
@@ -205,7 +205,7 @@ class Replay:
             self._events += [batch, *kept([*hot, *cold])]
             if due := learning.due(batch.as_of):
                 return number, due
-        return len(batches), []
+        return len(batches), Due()
 
     def _written(self) -> Awaitable[object]:
         """The commit of all that has happened up to this call."""

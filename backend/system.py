@@ -21,8 +21,8 @@ from backend.api.status import Market, Status
 from backend.executor import ProcessExecutor
 from backend.feed import Feed, LiveEdge
 from backend.garbage import settle
-from backend.learning import Learning
-from backend.learning_plan import LearningPlan
+from backend.learning.learning import Learning
+from backend.learning.plan import LearningPlan
 from backend.observer import Observer
 from backend.panel import Panel, PanelKey
 from backend.revisions import Revisions

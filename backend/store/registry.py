@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -57,6 +57,10 @@ GROUP BY m.model_id ORDER BY exchange, timeframe, horizon, target, name, version
 """
 _SHOW: Final = f"SELECT * FROM ml_models_metadata WHERE {_SEAT} AND version = $6"  # noqa: S608 - words of ours
 _DECISIONS: Final = f"SELECT * FROM promotion_decisions WHERE {_SEAT} ORDER BY id"  # noqa: S608 - words of ours
+_RECORD: Final = """
+SELECT * FROM promotion_decisions
+WHERE (exchange, timeframe, horizon, target) = ($1, $2, $3, $4) ORDER BY id
+"""
 _JSON: Final = ("params", "metrics", "environment", "evidence")
 
 
@@ -168,17 +172,31 @@ class Registry:
         Raises:
             StoreError: another champion holds the seat than the decision was about.
         """
-        seat, version = decision.seat, decision.challenger_version
-        if version is None:
-            raise StoreError("a promotion needs a challenger")
         async with self._pool.acquire() as connection, connection.transaction():
-            await _take_seat(connection, seat)
-            champion = await _champion(connection, decision)
-            moves = {"champion": version} | ({"previous": champion} if champion else {})
-            await _set_aliases(connection, decision, moves)
-            await connection.execute(_CLEAR, *seat.key(), "challenger")
-            await connection.execute(_EFFECTIVE, *seat.key(), version, effective_from)
-            return await _decide(connection, decision)
+            return await _promote(connection, decision, effective_from)
+
+    async def conclude(
+        self,
+        decisions: Sequence[Decision],
+        *,
+        promoted: Decision | None,
+        effective_from: datetime,
+    ) -> None:
+        """Record what belongs together in one transaction, and whom it gives a seat.
+
+        Args:
+            decisions: that move no alias.
+            promoted: as in `promote`.
+            effective_from: of the promotion.
+
+        Raises:
+            StoreError: another champion holds the seat than the decision was about.
+        """
+        async with self._pool.acquire() as connection, connection.transaction():
+            if promoted is not None:
+                await _promote(connection, promoted, effective_from)
+            for decision in decisions:
+                await _decide(connection, decision)
 
     async def roll_back(self, decision: Decision) -> int:
         """Give the seat back to `previous`, in one transaction with the decision.
@@ -250,10 +268,29 @@ class Registry:
         """The decisions on a seat, oldest first."""
         return [_read(row) for row in await self._pool.fetch(_DECISIONS, *seat.key())]
 
+    async def record(self, seat: Seat) -> list[dict[str, Any]]:
+        """The decisions on the seat's target, whoever they were about, oldest first."""
+        return [_read(row) for row in await self._pool.fetch(_RECORD, *seat.key()[:-1])]
+
 
 async def _take_seat(connection: asyncpg.Connection, seat: Seat) -> None:
     name = "|".join(map(str, seat.key()))
     await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", name)
+
+
+async def _promote(
+    connection: asyncpg.Connection, decision: Decision, effective_from: datetime
+) -> int:
+    seat, version = decision.seat, decision.challenger_version
+    if version is None:
+        raise StoreError("a promotion needs a challenger")
+    await _take_seat(connection, seat)
+    champion = await _champion(connection, decision)
+    moves = {"champion": version} | ({"previous": champion} if champion else {})
+    await _set_aliases(connection, decision, moves)
+    await connection.execute(_CLEAR, *seat.key(), "challenger")
+    await connection.execute(_EFFECTIVE, *seat.key(), version, effective_from)
+    return await _decide(connection, decision)
 
 
 async def _champion(connection: asyncpg.Connection, decision: Decision) -> int | None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from backend.executor import ProcessExecutor
-from backend.learning import Learning
-from backend.learning_plan import LearningPlan
+from backend.learning.learning import Learning
+from backend.learning.plan import LearningPlan
 from backend.panel import Panel, PanelKey
 from backend.settings import TrainingSettings
 from backend.store.registry import Decision, Seat

@@ -36,7 +36,10 @@ SELECT model, (extract(epoch FROM as_of) * 1000)::bigint AS as_of_ms, instrument
        log_loss, pinball, qlike
 FROM ml_prediction_outcomes
 """
-_LIFTED = "SELECT DISTINCT name FROM promotion_decisions WHERE verdict = 'cold_start'"
+_LIFTED = """
+SELECT DISTINCT name FROM promotion_decisions
+WHERE verdict = 'cold_start' OR (verdict, "trigger") = ('promote', 'challenge')
+"""
 _OPENED = "SELECT count(*) FROM trading_signals WHERE side <> 'flat'"
 _SAID = {
     "features": (

@@ -11,11 +11,11 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
+from backend.learning.fits import fit_from_store
 from backend.panel import Panel, PanelKey
 from backend.replay import Replay, ReplayPlan
 from backend.settings import Settings, TrainingSettings
 from backend.store.columns import CandleSeries
-from backend.training import fit_from_store
 from backend.wiring import Store
 from collectors.simulated.market import SyntheticMarket
 from domain.events import Floats

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from backend.learning.fits import FitOrder, read_task
 from backend.store.columns import CandleSeries
-from backend.training import FitOrder, read_task
 from domain.events import CandleBatch, Examples, FeatureBatch, Floats, Ints
 from domain.market import Instrument, to_ms
 from services.features.engine import FeatureEngine

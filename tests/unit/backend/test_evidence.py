@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend.evidence import continued, dates_of, failed_guardrails, joined
+from backend.learning.evidence import continued, dates_of, failed_guardrails, joined
 from domain.events import Target
 from services.models.fitting import FitResult, FitTask, fit
 from services.models.recipes import RECIPES, Recipe

@@ -1,13 +1,13 @@
-"""What is fitted, how often, and from how much: the training settings, checked and resolved."""
+"""What is fitted, how often and from how much, and what a tick makes due of it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from backend.panel import training_interval
 from backend.settings import TrainingSettings
-from domain.events import Role
+from domain.events import Target
 from domain.market import Timeframe
 from services.models.recipes import RECIPES, Recipe
 from services.models.trainer import TrainingRequest
@@ -50,17 +50,29 @@ def _sized(recipe: Recipe, trees: int | None) -> Recipe:
     return recipe if trees is None or recipe.kind == "logistic" else replace(recipe, trees=trees)
 
 
-@dataclass(frozen=True, slots=True)
-class Sitting:
-    """The version of a kind that has a role."""
-
-    version: int
-    role: Role
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Due:
+class Training:
     """A training that is due at one horizon."""
 
     horizon: int
     request: TrainingRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """A look at a challenge that is due."""
+
+    horizon: int
+    target: Target
+    as_of: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """What a tick makes due; false where there is nothing."""
+
+    trainings: tuple[Training, ...] = ()
+    looks: tuple[Look, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.trainings or self.looks)

@@ -4,28 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Final
+from datetime import datetime
+from typing import Any, Final
 
 import asyncpg
 import numpy as np
 
-from backend.store.registry import Registry, Seat
 from domain.events import Floats, Ints, Target
 from domain.losses import LOSS_OF
-from domain.market import Horizon, from_ms
+from domain.market import Horizon, from_ms, to_ms
 from services.models.fitting import FitResult
 from services.scores.blocks import Dates
+from services.scores.challenge import next_attempt
 from services.scores.promotion import Verdict
 
-_LIVE: Final = """
-SELECT (extract(epoch FROM as_of) * 1000)::bigint AS as_of_ms, instrument_id, model, {loss} AS loss
+_OF: Final = """
 FROM ml_prediction_outcomes JOIN instruments USING (instrument_id)
-WHERE exchange = $1 AND timeframe = $2 AND horizon = $3 AND model = ANY($4::text[])
-  AND role = ANY($5::text[]) AND origin = 'live' AND as_of >= $6 AND {loss} IS NOT NULL
+WHERE exchange = $1 AND timeframe = $2 AND horizon = $3 AND origin = 'live'
+  AND as_of >= $4 AND {loss} IS NOT NULL
 """
+_SEATED: Final = f"""
+SELECT (extract(epoch FROM as_of) * 1000)::bigint AS as_of_ms, avg({{loss}}) AS loss
+{_OF} AND role = 'member' AND model = $5
+GROUP BY as_of
+"""  # noqa: S608 - words of ours
+# Means over the instruments that the reference judged too; their order keeps them bit for bit.
+_BESIDE: Final = f"""
+SELECT (extract(epoch FROM as_of) * 1000)::bigint AS as_of_ms, model, count(*) AS rows,
+       avg(reference ORDER BY instrument_id) AS reference, avg(loss ORDER BY instrument_id) AS loss
+FROM (
+    SELECT as_of, instrument_id, model, {{loss}} AS loss,
+           max({{loss}}) FILTER (WHERE role = 'member')
+               OVER (PARTITION BY as_of, instrument_id) AS reference
+    {_OF} AND (role = 'member' AND model = $5 OR role = 'challenger' AND model = ANY($6::text[]))
+) AS said
+WHERE reference IS NOT NULL
+GROUP BY as_of, model ORDER BY as_of, model
+"""  # noqa: S608 - words of ours
 
-COLD_START = "cold_start"  # the trigger of a decision
+# Triggers of decisions.
+COLD_START = "cold_start"
+CHALLENGE = "challenge"
+REFRESH = "refresh"
+REFIT = "refit"  # of one on trial
 LARGEST_DISAGREEMENT = 1.0  # of the two fits of a refresh: beyond it they are not one recipe
 COVERAGE = (0.5, 0.97)  # of 80 % quantiles on judged rows, before the intervals are adapted
 
@@ -69,29 +90,50 @@ class Trial:
     horizon: Horizon
     target: Target
 
-    async def losses(
-        self, pool: asyncpg.Pool, names: Sequence[str], roles: Sequence[str], since: datetime
-    ) -> list[asyncpg.Record]:
-        """Live losses of models from `since` on."""
-        query = _LIVE.format(loss=LOSS_OF[self.target])
-        timeframe, steps = self.horizon.timeframe.value, self.horizon.steps
-        return list(
-            await pool.fetch(
-                query, self.exchange, timeframe, steps, list(names), list(roles), since
-            )
-        )
+    async def seated(self, pool: asyncpg.Pool, name: str, since: datetime) -> dict[int, float]:
+        """Live losses of a member: the mean of each close, by its time in ms."""
+        rows = await pool.fetch(self._query(_SEATED), *self._key(), since, name)
+        return {row["as_of_ms"]: row["loss"] for row in rows}
+
+    async def beside(
+        self, pool: asyncpg.Pool, reference: str, names: Sequence[str], *, since: datetime
+    ) -> dict[str, Dates]:
+        """Live losses of kinds on trial, column 1, beside a member's, column 0, by name.
+
+        Under the reference's own name: column 0 alone, wherever it was judged.
+        """
+        rows = await pool.fetch(self._query(_BESIDE), *self._key(), since, reference, list(names))
+        said: dict[str, list[asyncpg.Record]] = {name: [] for name in (reference, *names)}
+        for row in rows:
+            said[row["model"]].append(row)
+        return {
+            name: _dates(rows, ["reference"] if name == reference else ["reference", "loss"])
+            for name, rows in said.items()
+        }
+
+    def _query(self, text: str) -> str:
+        return text.format(loss=LOSS_OF[self.target])
+
+    def _key(self) -> tuple[str, str, int]:
+        return self.exchange, self.horizon.timeframe.value, self.horizon.steps
+
+
+def _dates(rows: Sequence[asyncpg.Record], columns: Sequence[str]) -> Dates:
+    return Dates(
+        as_of_ms=np.array([row["as_of_ms"] for row in rows], dtype=np.int64),
+        losses=np.array(
+            [[row[name] for name in columns] for row in rows], dtype=np.float64
+        ).reshape(-1, len(columns)),
+        counts=np.array([row["rows"] for row in rows], dtype=np.int64),
+    )
 
 
 async def beside_seat(pool: asyncpg.Pool, result: FitResult, trial: Trial) -> Dates:
     """Column 0 the live losses of the seat, column 1 the fit that did not see those blocks."""
     judged = result.judged
-    since = from_ms(int(judged.as_of_ms.min()))
-    rows = await trial.losses(pool, [result.name], ["member"], since)
-    by_time: dict[int, list[float]] = {}
-    for row in rows:
-        by_time.setdefault(row["as_of_ms"], []).append(row["loss"])
+    said = await trial.seated(pool, result.name, from_ms(int(judged.as_of_ms.min())))
     ours = dates_of(judged.as_of_ms, [judged.losses])
-    seat = [float(np.mean(by_time.get(int(ms), [np.nan]))) for ms in ours.as_of_ms]
+    seat = [said.get(int(ms), np.nan) for ms in ours.as_of_ms]
     return Dates(
         as_of_ms=ours.as_of_ms,
         losses=np.column_stack([seat, ours.losses[:, 0]]),
@@ -99,22 +141,17 @@ async def beside_seat(pool: asyncpg.Pool, result: FitResult, trial: Trial) -> Da
     )
 
 
-async def on_trial(
-    pool: asyncpg.Pool, name: str, baseline: str, trial: Trial, *, since: datetime
+async def in_the_shadow(
+    pool: asyncpg.Pool,
+    champion: str,
+    challengers: Sequence[str],
+    trial: Trial,
+    *,
+    since: datetime,
 ) -> Dates:
-    """Column 0 the baseline's live losses, column 1 those of a challenger, on the same rows."""
-    rows = await trial.losses(pool, [name, baseline], ["member", "challenger"], since)
-    losses: dict[str, dict[tuple[int, int], float]] = {name: {}, baseline: {}}
-    for row in rows:
-        losses[row["model"]][row["as_of_ms"], row["instrument_id"]] = row["loss"]
-    shared = sorted(losses[name].keys() & losses[baseline].keys())
-    return dates_of(
-        np.array([as_of_ms for as_of_ms, _ in shared], dtype=np.int64),
-        [
-            np.array([losses[baseline][key] for key in shared]),
-            np.array([losses[name][key] for key in shared]),
-        ],
-    )
+    """Live losses of the champion in column 0, wherever it was judged, then the challengers'."""
+    record = await trial.beside(pool, champion, challengers, since=since)
+    return joined([record[champion], *(record[name] for name in challengers)])
 
 
 async def cold_start_evidence(
@@ -132,9 +169,11 @@ async def cold_start_evidence(
     """
     baseline = best_baseline(next(iter(results.values())))
     judged = holdout(results)
+    asked = (*results, *beside)
+    record = await trial.beside(pool, baseline, asked, since=since)
     parts, names = list[Dates](), list[str]()
-    for name in (*results, *beside):
-        dates = await on_trial(pool, name, baseline, trial, since=since)
+    for name in asked:
+        dates = record[name]
         if name in results:
             dates = continued(dates, judged, 1 + list(results).index(name))
         if len(dates.as_of_ms):
@@ -200,16 +239,37 @@ def metrics_of(result: FitResult) -> dict[str, object]:
         },
         "coverage": result.coverage,
         "disagreement": result.disagreement,
+        "failed": failed_guardrails(result),
     }
 
 
-async def failed_attempts(registry: Registry, seats: Sequence[Seat]) -> int:
-    """Cold starts of these seats that lifted nobody, since the last that did."""
-    failed, lifted = set(), [datetime.min.replace(tzinfo=UTC)]
-    for seat in seats:
-        for row in await registry.decisions(seat):
-            if row["verdict"] == Verdict.COLD_START:
-                lifted.append(row["decided_at"])
-            elif row["trigger"] == COLD_START:
-                failed.add(row["decided_at"])
-    return len([moment for moment in failed if moment > max(lifted)])
+def next_cold_start(decisions: Sequence[Mapping[str, Any]]) -> int:
+    """The number of a target's next cold start, from the decisions on the target."""
+    lifted = _promotions(decisions)
+    tried = {to_ms(row["decided_at"]) for row in decisions if row["trigger"] == COLD_START}
+    return next_attempt(tried - lifted, lifted)
+
+
+def next_challenge(decisions: Sequence[Mapping[str, Any]]) -> int:
+    """The number of a target's next challenge, from the decisions on the target."""
+    begun = [
+        to_ms(begun_at(row))
+        for row in decisions
+        if row["trigger"] == CHALLENGE and row["evidence"].get("look") == 0
+    ]
+    return next_attempt(begun, _promotions(decisions))
+
+
+def begun_at(row: Mapping[str, Any]) -> datetime:
+    """When the challenge of a decision began."""
+    return datetime.fromisoformat(row["evidence"]["begun"])
+
+
+def _promotions(decisions: Sequence[Mapping[str, Any]]) -> set[int]:
+    """When somebody took a seat that was not theirs; a refresh spends no budget and frees none."""
+    return {
+        to_ms(row["decided_at"])
+        for row in decisions
+        if row["trigger"] in {COLD_START, CHALLENGE}
+        and row["verdict"] in {Verdict.COLD_START, Verdict.PROMOTE}
+    }

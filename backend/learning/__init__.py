@@ -1,0 +1,1 @@
+"""Self-training of a panel: fits, seats, and the challenges between them."""
