@@ -48,8 +48,7 @@ log = logging.getLogger(__name__)
 
 READY_WITHIN = timedelta(seconds=180)
 DASHBOARD_EVERY_S = 5.0  # wall seconds between two looks at what changed
-COSTLY_PANEL = "model_scores"  # reads the whole record of two months
-COSTLY_EVERY = 12  # looks
+DASHBOARD_REST = 20.0  # times as long as a panel took it rests: a long record is read rarely
 
 
 class NotReadyError(AlphaPulseError):
@@ -289,14 +288,15 @@ class System:
         )
 
     async def _refresh_dashboard(self) -> None:
-        """Keep the cache near the tables: most panels often, the costly one rarely."""
-        looks = 0
+        """Keep the cache near the tables: each panel as often as it is cheap."""
+        now = asyncio.get_running_loop().time
+        rested = dict.fromkeys(panels.PANELS, 0.0)
         while True:
             await asyncio.sleep(DASHBOARD_EVERY_S)
-            for name in panels.PANELS:
-                if name != COSTLY_PANEL or looks % COSTLY_EVERY == 0:
-                    await self._refresh(name)
-            looks += 1
+            for name in [each for each in panels.PANELS if rested[each] <= now()]:
+                began = now()
+                await self._refresh(name)
+                rested[name] = now() + DASHBOARD_REST * (now() - began)
 
     async def _refresh(self, name: str) -> None:
         try:

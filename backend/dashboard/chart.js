@@ -4,7 +4,7 @@ import {
   CandlestickSeries, ColorType, HistogramSeries, LineSeries, LineStyle, createChart, createSeriesMarkers,
 } from "/static/vendor/lightweight-charts.standalone.production.mjs";
 import { Band } from "/static/band.js";
-import { decimals, seconds, stepOf } from "/static/words.js";
+import { decimals, price, seconds, stepOf } from "/static/words.js";
 
 const KEPT = 600; // candles, and as many predictions
 
@@ -18,6 +18,7 @@ export class MarketChart {
       rightPriceScale: { borderVisible: false },
       timeScale: { timeVisible: true, secondsVisible: false, borderVisible: false, rightOffset: 3 },
       crosshair: { mode: 0 },
+      localization: { priceFormatter: price },
     });
     this.band = this.chart.addCustomSeries(new Band(), {});
     this.volume = this.chart.addSeries(HistogramSeries, {
@@ -101,25 +102,29 @@ export class MarketChart {
   }
 
   drawMarkers() {
-    const drawn = [];
+    const drawn = new Map(); // those of a candle that look alike are one, with their number
+    const add = (time, marker) => {
+      if (!this.rows.has(time)) return;
+      const key = [time, marker.shape, marker.color].join();
+      const alike = drawn.get(key) ?? { time, ...marker, count: 0 };
+      alike.count += 1;
+      if (alike.count > 1) alike.text = String(alike.count);
+      drawn.set(key, alike);
+    };
     for (const row of this.signals?.values() ?? []) {
       if (row.side === "flat") continue;
       const long = row.side === "long";
-      if (this.rows.has(seconds(row.as_of))) {
-        drawn.push({
-          time: seconds(row.as_of), position: long ? "belowBar" : "aboveBar", shape: long ? "arrowUp" : "arrowDown",
-          color: colour(long ? "up" : "down"),
-        });
-      }
-      const closed = row.closed_at && seconds(row.closed_at) - stepOf(row.timeframe);
-      if (closed && this.rows.has(closed)) {
-        drawn.push({
-          time: closed, position: long ? "aboveBar" : "belowBar", shape: "circle", size: 0.7,
+      add(seconds(row.as_of), {
+        position: long ? "belowBar" : "aboveBar", shape: long ? "arrowUp" : "arrowDown", color: colour(long ? "up" : "down"),
+      });
+      if (row.closed_at) {
+        add(seconds(row.closed_at) - stepOf(row.timeframe), {
+          position: long ? "aboveBar" : "belowBar", shape: "circle", size: 0.7,
           color: colour(row.realized_return > 0 ? "up" : "down"),
         });
       }
     }
-    this.markers.setMarkers(drawn.sort((a, b) => a.time - b.time));
+    this.markers.setMarkers([...drawn.values()].sort((a, b) => a.time - b.time));
   }
 
   candle(row) {

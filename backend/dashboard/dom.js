@@ -30,7 +30,9 @@ export function table(headings, rows, classes = []) {
   return el("table", {},
     el("thead", {}, el("tr", {}, ...headings.map((heading, index) => cell("th", heading, index)))),
     el("tbody", {}, ...rows.map(({ kind, cells }) =>
-      el("tr", { class: kind ?? "" }, ...cells.map((content, index) => cell("td", content, index))))));
+      el("tr", { class: kind ?? "" }, ...(kind === "group"
+        ? [el("th", { colspan: headings.length, scope: "colgroup" }, ...cells)]
+        : cells.map((content, index) => cell("td", content, index)))))));
 }
 
 export function odds(row) {

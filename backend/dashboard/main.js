@@ -34,6 +34,7 @@ async function ask(path) {
 const live = new Live({ frame: onFrame, state: onLink });
 
 function onLink(name, detail) {
+  if (name === "connecting") view.now = null; // the market may have been set back
   const said = {
     connecting: ["connecting", "wait"], live: ["live", "good"], waiting: [`waiting: ${detail}`, "wait"],
     lost: ["connection lost, trying again", "bad"], refused: [`refused: ${detail}`, "bad"],
@@ -45,13 +46,25 @@ function onLink(name, detail) {
 function onFrame(message) {
   // From this reply on nothing is missed, so the past is asked for now, also after an outage.
   if (message.type === "reply" && message.method === "subscribe" && view.selected) select(view.selected);
+  heard(message.ts);
+  heard(message.as_of);
   if (message.type === "snapshot") for (const row of message.data) onRow(message.stream, row);
   if (message.type !== "update") return;
   onRow(message.stream, message.data);
   if (message.stream.startsWith("signals.") && message.data.horizon === view.horizon) {
-    view.events.unshift({ event: message.event, row: message.data, ts: message.ts, fresh: true });
-    view.events.length = Math.min(view.events.length, FEED_KEPT);
+    told(message.data, message.as_of, true);
   }
+}
+
+// The status is asked for now and then; what comes meanwhile says that time has gone on.
+function heard(moment) {
+  if (moment && !(view.now >= moment)) view.now = moment;
+}
+
+// One entry a signal, of its newest state, the newest first.
+function told(row, at, fresh) {
+  const key = [nameOf(row), row.as_of, row.revision].join();
+  view.events = [{ key, row, at, fresh }, ...view.events.filter((each) => each.key !== key)].slice(0, FEED_KEPT);
 }
 
 function onRow(stream, row) {
@@ -84,10 +97,15 @@ function redraw() {
     panels.instruments(market, view.selected, select);
     panels.predictions(market, view.selected);
     panels.feed(view.events, market);
+    clock();
     for (const each of view.events) each.fresh = false;
     if (view.loaded) chart.draw();
     legend();
   });
+}
+
+function clock() {
+  $("clock").textContent = view.now ? `${view.now.slice(0, 16).replace("T", " ")} UTC` : "";
 }
 
 function legend() {
@@ -96,7 +114,7 @@ function legend() {
   const parts = [`close ${price(candle.close)}`];
   if (prediction?.q10 !== null && prediction) {
     const [low, high] = [prediction.q10, prediction.q90].map((q) => candle.close * Math.exp(q));
-    parts.push(`in ${span(stepOf(view.timeframe) * view.horizon)}: ${price(low)} – ${price(high)}`);
+    parts.push(`80 % in ${span(stepOf(view.timeframe) * view.horizon)}: ${price(low)} – ${price(high)}`);
   }
   $("legend").textContent = parts.join(" · ");
 }
@@ -118,7 +136,9 @@ async function select(name) {
     ]);
     if (view.asked !== asked) return;
     chart ??= new MarketChart($("chart"));
+    $("chart").querySelector(".empty")?.remove();
     chart.load({ candles, predictions, signals });
+    view.first = predictions.filter(({ origin }) => origin === "live").map(({ as_of: at }) => at).sort()[0];
     for (const [channel, row] of view.early) chart[channel.slice(0, -1)](row);
     view.loaded = name;
     redraw();
@@ -146,10 +166,18 @@ function header(now) {
   const kind = { simulated: "SIMULATED MARKET", recorded: "RECORDED MARKET, REPLAYED", live: "LIVE MARKET" }[now.market];
   Object.assign($("market"), { textContent: kind, className: `badge ${now.market}`, hidden: false });
   $("speed").textContent = now.speed === 1 ? "" : `${now.speed.toLocaleString("en-US")}× real time`;
-  $("clock").textContent = `${now.now.slice(0, 16).replace("T", " ")} UTC`;
+  heard(now.now);
+  clock();
+  const origin = {
+    simulated: "Every price here is made up by a seeded generator with a planted signal; nothing is traded and nothing is quoted.",
+    recorded: "These candles were recorded earlier and are played again; nothing here happens now.",
+  }[now.market];
+  $("about").textContent = [origin, ...now.notes].filter(Boolean).join(" ");
+  $("about").hidden = !$("about").textContent;
   const oldest = Math.max(0, ...now.freshness.map((each) => each.age_seconds));
   const [text, tone] = !now.ready ? ["starting", "wait"] : now.fresh ? [`fresh, ${span(oldest)}`, "good"] : [`stale, ${span(oldest)}`, "bad"];
-  Object.assign($("freshness"), { textContent: text, className: `badge ${tone}` });
+  Object.assign($("freshness"), { textContent: text, className: `badge ${tone}`,
+    title: now.ready ? "wall time since the close that the oldest of the newest predictions is of" : "not every instrument has a prediction yet" });
   loading(now);
 }
 
@@ -186,8 +214,11 @@ function restart(change) {
 async function pastSignals() {
   const of = new URLSearchParams({ timeframe: view.timeframe, horizon: view.horizon, side: "long,short", limit: "60" });
   const rows = await ask(`/v1/signals?${of}`).catch(() => []);
-  view.events.push(...rows.map((row) => ({ event: row.closed_at ? "closed" : "opened", row, ts: row.closed_at ?? row.as_of })));
-  view.events.sort((a, b) => seconds(b.ts) - seconds(a.ts));
+  const newer = view.events;
+  view.events = [];
+  for (const row of rows.reverse()) told(row, row.closed_at ?? row.as_of, false);
+  for (const { row, at } of newer.reverse()) told(row, at, false);
+  view.events.sort((a, b) => seconds(b.at) - seconds(a.at));
   redraw();
 }
 
@@ -207,7 +238,7 @@ async function pollStatus() {
 async function pollPanels() {
   const rows = status?.store ? await ask("/v1/dashboard").catch(() => []) : [];
   const payload = Object.fromEntries(rows.map((row) => [row.panel, row.payload]));
-  panels.scores(payload.model_scores);
+  panels.scores(payload.model_scores, view);
   panels.coverage(payload.coverage);
   panels.latency(payload.latency);
   setTimeout(pollPanels, rows.length ? PANELS_MS : STARTING_MS);

@@ -1,19 +1,21 @@
 // The parts of the page that are lists: instruments, predictions, signals, scores, coverage, latency.
 
 import { $, el, odds, show, svg, table } from "/static/dom.js";
-import { count, figure, inWords, known, milliseconds, moment, nameOf, percent, price, signed } from "/static/words.js";
+import {
+  count, figure, inWords, known, meaning, milliseconds, moment, nameOf, percent, price, seconds, signed, span, stepOf,
+} from "/static/words.js";
 
 const side = (row) => el("span", { class: `side ${row.side}` }, row.side);
 
 const codes = (row) => (row?.degraded ?? []).map((code) =>
-  el("span", { class: "code", title: inWords(code) }, code));
+  el("span", { class: "code", title: `${code}: ${meaning(code)}` }, inWords(code)));
 
 const behind = (row, newest) => (row.as_of < newest ? el("span", { class: "code" }, moment(row.as_of)) : null);
 
 function advice(signal, prediction) {
   if (signal && signal.side !== "flat") return side(signal);
   const reason = signal?.gate || prediction?.degraded?.[0];
-  return el("span", {}, reason ? `flat: ${inWords(reason)}` : "no advice yet");
+  return el("span", { title: reason ? meaning(reason) : undefined }, reason ? `flat: ${inWords(reason)}` : "no advice yet");
 }
 
 export function instruments(market, selected, choose) {
@@ -41,12 +43,15 @@ export function predictions(market, selected) {
   if (!rows.length) return;
   const newest = rows.map(({ prediction }) => prediction.as_of).sort().at(-1);
   show("predictions", table(
-    ["Instrument", "Down", "Flat", "Up", "", "10 %", "Median", "90 %", "Volatility", "Signal", "Marks"],
+    ["Instrument", "Down", "Flat", "Up", "Odds", "10 %", "Median", "90 %", "Volatility", "Signal", "Degraded"],
     rows.map(({ instrument, prediction: row, signal }) => ({
       kind: nameOf(instrument) === selected ? "selected" : "",
       cells: [el("span", { title: `as of ${row.as_of}` }, instrument.symbol), percent(row.p_down, 1), percent(row.p_flat, 1), percent(row.p_up, 1), odds(row),
         signed(row.q10), signed(row.q50), signed(row.q90), percent(row.volatility), advice(signal, row), el("span", {}, ...[behind(row, newest)].filter(Boolean), ...codes(row))],
-    })), { 9: "text", 10: "text" }));
+    })), { 1: "minor", 2: "minor", 3: "minor", 4: "text minor", 6: "minor", 8: "minor", 9: "text", 10: "text marks" }));
+  const all = [...new Set(rows.flatMap(({ prediction }) => prediction.degraded))].sort();
+  show("degraded-legend", ...all.flatMap((code) => [
+    el("dt", {}, el("span", { class: "code" }, inWords(code))), el("dd", {}, `${meaning(code)} `, el("code", {}, code))]));
   const marked = rows.filter(({ prediction }) => prediction.degraded.length).length;
   $("predictions-note").textContent = `as of ${moment(newest)} · ` + (marked ? `${marked} of ${rows.length} degraded` : `none of ${rows.length} degraded`);
 }
@@ -56,38 +61,69 @@ export function feed(events, market) {
   const newest = market.instruments.map((one) => market.of(nameOf(one)).signal).filter(Boolean);
   const gates = new Map();
   for (const row of newest) if (row.side === "flat") gates.set(row.gate, (gates.get(row.gate) ?? 0) + 1);
-  const flat = [...gates.entries()].sort((a, b) => b[1] - a[1]).map(([gate, n]) => `${n} ${inWords(gate)}`);
+  const flat = [...gates.entries()].sort((a, b) => b[1] - a[1])
+    .map(([gate, n]) => el("li", { title: meaning(gate) }, `${n} × ${inWords(gate)}`));
   $("feed-note").textContent = newest.length ? `${newest.length - [...gates.values()].reduce((a, b) => a + b, 0)} of ${newest.length} take a side` : "";
-  const why = flat.length ? el("p", { class: "empty small" }, `Flat now: ${flat.join(", ")}`) : null;
-  const rows = shown.map(({ event, row, ts, fresh }) => el("div", { class: fresh ? "event fresh" : "event" },
+  const why = flat.length ? el("ul", { class: "gates small" }, el("li", {}, "Flat now:"), ...flat) : null;
+  const rows = shown.map(({ row, at, fresh }) => el("div", { class: fresh ? "event fresh" : "event" },
     side(row), el("b", {}, row.symbol),
     el("span", { class: row.realized_return > 0 ? "up" : row.realized_return < 0 ? "down" : "" },
       known(row.realized_return) ? signed(row.realized_return) : row.status.replace("_", " ")),
-    el("span", { class: "quiet" }, detail(event, row, ts))));
-  show("feed", ...(why ? [why] : []), ...(rows.length ? rows : [el("p", { class: "empty" }, "No signal has taken a side yet")]));
+    el("span", { class: "quiet" }, ...detail(row, at).map((text) => el("span", {}, text)))));
+  show("feed", ...(why ? [why] : []), ...(rows.length ? rows : [el("p", { class: "empty" },
+    newest.length ? "No signal has taken a side yet. A flat one says above what held it back; each close is decided anew."
+      : "No signals yet: the first follow the first live predictions.")]));
 }
 
-function detail(event, row, ts) {
-  const what = event === "closed" || row.closed_at ? row.status.replace("_", " ") : `until ${moment(row.expires_at)}`;
-  const entry = known(row.entry_price) ? ` · in ${price(row.entry_price)}` : "";
-  const exit = known(row.exit_price) ? ` out ${price(row.exit_price)}` : known(row.stop) ? `, stop ${price(row.stop)}, take ${price(row.take)}` : "";
-  return `${moment(ts)} · ${what}${entry}${exit}`;
+function detail(row, at) {
+  const entry = known(row.entry_price) ? `in ${price(row.entry_price)}` : "enters at the next open";
+  if (row.closed_at) return [`${moment(at)} · ${row.status.replace("_", " ")}`, `${entry}, out ${price(row.exit_price)}`];
+  const ends = known(row.stop) ? [`stop ${price(row.stop)}, take ${price(row.take)}`] : [];
+  return [`${moment(row.as_of)} until ${moment(row.expires_at)}`, entry, ...ends];
 }
 
-const ORDER = { champion: 0, challenger: 1, member: 2 };
+const LOSSES = { log_loss: "log loss", pinball: "pinball loss", qlike: "QLIKE" };
+const NAMES = { direction: "Direction", quantiles: "Quantiles", volatility: "Volatility" };
+const RECORDS = { live: "live record", late: "said late", backtest: "backtest over history" };
+const ORDER = { champion: 0, member: 1, challenger: 2 };
 
-export function scores(rows) {
-  if (!rows?.length) return;
-  const sorted = [...rows].sort((a, b) => a.target.localeCompare(b.target) || a.origin.localeCompare(b.origin) * -1
-    || ORDER[a.role] - ORDER[b.role] || (b.skill ?? -9) - (a.skill ?? -9));
-  const widest = 1.15 * Math.max(0.01, ...sorted.flatMap((row) => row.skill_interval95 ?? [row.skill ?? 0]).map(Math.abs));
+// Of the timeframe and horizon that are looked at; what was said live apart from the rest.
+export function scores(rows, view) {
+  const chosen = (rows ?? []).filter((row) => row.timeframe === view.timeframe && row.horizon === view.horizon);
+  if (!chosen.length) return show("scores", el("p", { class: "empty" }, awaited(view)));
+  const exchanges = new Set(chosen.map((row) => row.exchange));
+  const widest = 1.15 * Math.max(0.01, ...chosen.flatMap((row) => row.skill_interval95 ?? [row.skill ?? 0]).map(Math.abs));
+  const groups = new Map();
+  for (const row of chosen) {
+    const where = exchanges.size > 1 ? `${row.exchange} · ` : "";
+    const key = [Object.keys(NAMES).indexOf(row.target), Object.keys(RECORDS).indexOf(row.origin), row.exchange].join();
+    const name = `${where}${NAMES[row.target]} · ${LOSSES[row.loss_name] ?? row.loss_name} · ${RECORDS[row.origin] ?? row.origin}`;
+    if (!groups.has(key)) groups.set(key, { name, rows: [] });
+    groups.get(key).rows.push(row);
+  }
+  const lines = [...groups.entries()].sort(([a], [b]) => (a < b ? -1 : 1)).flatMap(([, group]) => [
+    { kind: "group", cells: [group.name] },
+    ...group.rows.sort((a, b) => ORDER[a.role] - ORDER[b.role] || (b.skill ?? -9) - (a.skill ?? -9))
+      .map((row) => ({ kind: row.role === "champion" ? "served" : "", cells: line(row, Math.min(widest, 1)) })),
+  ]);
   show("scores", table(
-    ["Model", "Role", "Target", "Record", "Count", "Effective", "Loss", "Baseline", "Skill", ""],
-    sorted.map((row) => ({ kind: row.role === "champion" ? "served" : "", cells: [
-      row.model, row.role, row.target, row.origin, count(row.count), count(row.effective_count), figure(row.loss),
-      `${row.baseline.split(".")[0]} ${figure(row.baseline_loss)}`, known(row.skill) ? signed(row.skill) : "is the baseline",
-      known(row.skill) ? whisker(row, Math.min(widest, 1)) : "",
-    ] })), { 1: "text", 2: "text", 3: "text" }));
+    ["Model", "Role", "Count", "Effective", "Loss", "Baseline", "Skill", "95 %"],
+    lines, { 1: "text minor", 3: "minor", 4: "minor", 5: "minor", 7: "interval" }));
+}
+
+function line(row, widest) {
+  return [row.model, row.role, count(row.count), count(row.effective_count), figure(row.loss),
+    `${row.baseline.split(".")[0]} ${figure(row.baseline_loss)}`,
+    known(row.skill) ? signed(row.skill) : el("span", { class: "quiet" }, "baseline"), known(row.skill) ? whisker(row, widest) : ""];
+}
+
+function awaited({ first, timeframe, horizon, now }) {
+  const why = "A prediction is scored against what came true when its whole horizon has passed";
+  if (!first) return `Nothing is scored yet. ${why}; the first live one is still to come.`;
+  const end = new Date(1000 * (seconds(first) + horizon * stepOf(timeframe))).toISOString();
+  const state = now >= end ? "its score is being written" : `that is ${span(seconds(end) - seconds(now ?? first))} of market time from now`;
+  return `Nothing is scored yet. ${why}: the first, of ${moment(first)}, at ${moment(end)}; ${state}. `
+    + "A signal may end earlier, at its stop or take: that return is not yet a score.";
 }
 
 function whisker(row, widest) {
@@ -97,7 +133,7 @@ function whisker(row, widest) {
   const kind = !interval ? "" : interval[0] > 0 ? "above" : interval[1] < 0 ? "below" : "";
   const drawing = svg("svg", { class: `whisker ${kind}`, viewBox: "0 0 130 14", role: "img", "aria-label": title },
     svg("line", { class: "zero", x1: 65, x2: 65, y1: 0, y2: 14 }));
-  if (!interval) return el("span", { class: "quiet small", title }, "no interval yet");
+  if (!interval) return el("span", { class: "quiet small", title }, "too few days");
   drawing.append(svg("line", { x1: x(interval[0]), x2: x(interval[1]), y1: 7, y2: 7, "stroke-width": 2 }),
     svg("circle", { cx: x(row.skill), cy: 7, r: 3 }));
   const label = svg("title");
@@ -115,7 +151,7 @@ export function coverage(rows) {
   show("coverage", table(["Instrument", "Timeframe", "From", "To", "Missing", "Open gaps"], worst.map((row) => ({ cells: [
     row.symbol, row.timeframe, moment(row.first_close), moment(row.last_close),
     el("span", { class: row.expected > row.present ? "warn" : "" }, count(row.expected - row.present)), count(row.gaps),
-  ] })), { 1: "text" }));
+  ] })), { 1: "text minor", 2: "minor" }));
 }
 
 export function latency(rows) {

@@ -1,17 +1,26 @@
 // Codes as a person would say them, and numbers as a person would read them.
 
+// code of `degraded` or of a gate → what a chip says, and what that means
 const SAID = {
-  warming_up: "warming up",
-  late: "late",
-  gap: "gap in the candles",
-  stale: "stale input",
-  drift: "drift",
-  "no_skill.direction": "no proven direction skill",
-  "no_skill.quantiles": "baseline quantiles",
-  "no_skill.volatility": "baseline volatility",
+  warming_up: ["warming up", "too few candles: the features are not known yet"],
+  late: ["late", "made after the next candle had closed: it opens no signal"],
+  gap: ["gap in the candles", "candles are missing among those that the features need"],
+  stale: ["stale input", "an input is older than it should be"],
+  drift: ["drift", "the inputs have left what the models were fitted on"],
+  "no_skill.direction": ["no proven direction skill", "the class frequencies are served instead of the models, and signals stay flat"],
+  "no_skill.quantiles": ["baseline quantiles", "the models have too short a record, or a worse one: the baseline is served; signals go on"],
+  "no_skill.volatility": ["baseline volatility", "the models have too short a record, or a worse one: EWMA or HAR is served; signals go on"],
+  unknown: ["a value is unknown", "odds, interval or volatility are missing"],
+  probability: ["odds too even", "up and down are nearly as likely"],
+  cost: ["gain below cost", "the move that is expected does not pay for the trade"],
+  interval: ["interval too narrow", "even the favourable end of the 80 % interval does not pay for the trade"],
+  agreement: ["models disagree", "too few of the models lean to the same side"],
+  spot_short: ["no shorts on spot", "down is likelier, and what is not held cannot be sold"],
 };
 
-export const inWords = (code) => SAID[code] ?? code.replaceAll("_", " ");
+export const inWords = (code) => SAID[code]?.[0] ?? code.replaceAll("_", " ");
+
+export const meaning = (code) => SAID[code]?.[1] ?? "";
 
 export const known = (value) => value !== null && value !== undefined;
 

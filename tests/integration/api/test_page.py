@@ -13,7 +13,7 @@ from playwright.async_api import Page, async_playwright, expect
 
 from backend.store import panels
 from tests.doubles import START
-from tests.served_market import TICKS, ServedMarket, outcomes
+from tests.served_market import HORIZON, TICKS, ServedMarket, outcomes, signals
 
 BROWSER = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -92,11 +92,82 @@ async def test_the_page_shows_the_market_and_moves_with_it(
     await market.tick(TICKS)
 
     await expect(page.locator("#predictions-note")).to_contain_text("as of 01-01 01:00")
+    await expect(page.locator("#clock")).to_have_text("2024-01-01 01:00 UTC")  # not behind the data
     await expect(page.locator("#feed .event")).to_have_count(TICKS + 1)
     await expect(page.locator("#legend")).to_contain_text(
         f"close {market.batches[TICKS].close[0]:.3f}"
     )
     assert (screen.complaints, screen.foreign) == ([], [])
+
+
+async def test_what_is_made_up_and_what_is_degraded_is_said_in_words(
+    market: ServedMarket, screen: Screen
+) -> None:
+    page = screen.page
+    market.state.status.notes.append("Left out: binance 4h.")
+
+    await page.goto(market.url)
+
+    await expect(page.locator("#about")).to_contain_text("made up by a seeded generator")
+    await expect(page.locator("#about")).to_contain_text("Left out: binance 4h.")
+    legend = page.locator("#degraded-legend")
+    await expect(legend.locator("dt")).to_have_text(
+        ["gap in the candles", "no proven direction skill"]
+    )
+    await expect(legend).to_contain_text("candles are missing")
+    await expect(legend).to_contain_text("no_skill.direction")
+
+
+async def test_until_there_are_scores_the_page_says_what_is_awaited(
+    market: ServedMarket, screen: Screen
+) -> None:
+    first = market.batches[0].as_of
+    due = first + HORIZON * market.batches[0].timeframe.duration
+    said = f"the first, of {first:%m-%d %H:%M}, at {due:%m-%d %H:%M}"
+
+    await screen.page.goto(market.url)
+
+    await expect(screen.page.locator("#scores")).to_contain_text(said)
+    await expect(screen.page.locator("#scores")).to_contain_text("its score is being written")
+
+
+async def test_a_signal_is_one_entry_that_goes_through_its_states(
+    market: ServedMarket, screen: Screen
+) -> None:
+    page = screen.page
+    await page.goto(market.url)
+    newest = page.locator("#feed .event").first
+    await expect(newest).to_contain_text("enters at the next open")
+    batch = market.batches[TICKS - 1]
+    filled = {"status": "active", "entry_price": 90.5, "stop": 88.0, "take": 93.0}
+
+    told = await market.recorder.commit_tick(
+        [signals(batch, event="updated", **filled)], published_at=START + timedelta(minutes=1)
+    )
+    market.state.hub.publish(told)
+
+    await expect(newest).to_contain_text("stop 88.000, take 93.000")
+    await expect(page.locator("#feed .event")).to_have_count(TICKS)
+
+
+async def test_nothing_is_cut_off_on_any_screen(market: ServedMarket, screen: Screen) -> None:
+    page = screen.page
+    for batch in market.batches[:20]:
+        await market.recorder.commit_learning(outcomes(batch, START), published_at=START)
+    async with market.pool.acquire() as connection:
+        await panels.rebuild(connection, START)
+    await page.goto(market.url)
+    await expect(page.locator("#predictions tbody tr")).to_have_count(3)
+    await expect(page.locator("#scores")).to_contain_text("class_prior")
+    await expect(page.locator("#chart canvas").first).to_be_visible()
+
+    for width in (390, 420, 1280, 1400, 1920):
+        await page.set_viewport_size({"width": width, "height": 900})
+        heights = await page.evaluate(_HEIGHTS)
+
+        assert await page.evaluate(_CUT_OFF) == [], width
+        assert len(set(heights)) == 1, width  # the chart does not push the box that it fills
+        assert await page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 async def test_an_instrument_is_chosen_from_the_keyboard(
@@ -150,20 +221,23 @@ async def test_a_lost_connection_is_shown_and_made_again(
     await expect(page.locator("#predictions-note")).to_contain_text("as of 01-01 01:00")
 
 
-async def test_the_page_fits_a_phone(market: ServedMarket, screen: Screen) -> None:
-    page = screen.page
-    await page.set_viewport_size({"width": 390, "height": 844})
-    await page.goto(market.url)
-    await expect(page.locator("#predictions tbody tr")).to_have_count(3)
-
-    widest = await page.evaluate("document.documentElement.scrollWidth")
-
-    assert widest <= 390
-
-
 async def test_stale_predictions_are_shown_as_stale(market: ServedMarket, screen: Screen) -> None:
     market.clock.advance(timedelta(hours=2))
 
     await screen.page.goto(market.url)
 
     await expect(screen.page.locator("#freshness")).to_have_text(re.compile("stale, 2 h"))
+
+
+_CUT_OFF = """() => ["#predictions", "#scores", "#coverage", "#latency"].filter((id) => {
+    const box = document.querySelector(id);
+    return box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight;
+})"""
+_HEIGHTS = """async () => {
+    const heights = [];
+    for (let frame = 0; frame < 20; frame++) {
+        await new Promise(requestAnimationFrame);
+        heights.push(document.querySelector("#chart").clientHeight);
+    }
+    return heights;
+}"""
