@@ -11,6 +11,7 @@ import asyncpg
 import numpy as np
 import orjson
 
+from backend.store.registry import role_of
 from domain.events import QUANTILE_LEVELS, Floats, Ints, Target
 from domain.losses import BASELINES, LOSS_OF
 from domain.market import Horizon, Instrument, Timeframe, rfc3339
@@ -323,7 +324,7 @@ def _model(row: asyncpg.Record, weights: Mapping[str, float]) -> dict[str, Any]:
         "name": row["name"],
         "version": row["version"],
         "kind": row["kind"],
-        "role": {"champion": "member"}.get(row["alias"], row["alias"]),
+        "role": role_of([row["alias"]]),
         "trained_until": _time(row["trained_until"]),
         "effective_from": _time(row["effective_from"]),
         "loss": row["loss"],

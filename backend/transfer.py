@@ -75,8 +75,9 @@ KINDS: Final[Mapping[str, tuple[str, str, str]]] = {
         "created_at",
     ),
     "decisions": (
-        "exchange, '' AS symbol, timeframe, horizon, target, name, champion_version, "
-        'challenger_version, verdict, "trigger", decided_at, evidence',
+        "exchange, '' AS symbol, timeframe, horizon, target, name, "
+        "champion_version AS seated_version, challenger_version AS judged_version, "
+        'verdict, "trigger", decided_at, evidence',
         "promotion_decisions t",
         "decided_at",
     ),
@@ -246,7 +247,7 @@ _TYPES: Final = {
     **dict.fromkeys(("realized_return", "log_return", "realized_volatility"), pa.float64()),
     **dict.fromkeys(("log_loss", "brier", "pinball", "qlike", "covered"), pa.float64()),
     **dict.fromkeys(("horizon", "revision", "outcome"), pa.int64()),
-    **dict.fromkeys(("champion_version", "challenger_version"), pa.int64()),
+    **dict.fromkeys(("seated_version", "judged_version"), pa.int64()),
     **dict.fromkeys(
         (
             *("open_time", "close_time", "as_of", "made_at", "known_at", "direction_known_at"),

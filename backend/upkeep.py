@@ -14,6 +14,7 @@ from pathlib import Path
 
 from backend.settings import Settings
 from backend.store import chain, migrate, panels
+from backend.store.registry import role_of
 from backend.store.state import TRAIN, StateFolder
 from backend.wiring import Store, database_of, open_store
 from domain.errors import AlphaPulseError, StateFolderError
@@ -71,10 +72,10 @@ async def list_models(settings: Settings) -> None:
         rows = await store.registry.versions()
     for row in rows:
         place = f"{row['exchange']} {row['timeframe']}x{row['horizon']}"
-        standing = ",".join(row["aliases"]) or "-"
+        role = role_of(row["aliases"]) or "-"
         until = rfc3339(row["trained_until"])
         sys.stdout.write(
-            f"{place} {row['name']}@{row['version']} {standing} "
+            f"{place} {row['name']}@{row['version']} {role} "
             f"rows={row['n_train']} trained_until={until}\n"
         )
     if not rows:

@@ -11,6 +11,7 @@ from backend.api import rows
 from backend.api.answers import envelope, reading, state_of
 from backend.api.parameters import DashboardSelection, ModelSelection, ScoreSelection
 from backend.api.reads import instrument_ids
+from backend.store.registry import role_of
 from backend.store.track_record import Scope, read_record
 from domain.events import Role
 
@@ -19,7 +20,11 @@ router = APIRouter(prefix="/v1", tags=["models"])
 
 @router.get("/models")
 async def models(request: Request, selection: Annotated[ModelSelection, Query()]) -> Response:
-    """Fitted models, newest first, with the aliases they hold."""
+    """Fitted models, newest first, with the role that they have now.
+
+    `member` (has a part in what is served), `challenger` (on trial), `previous` (what a rollback
+    goes back to), or null.
+    """
     state = state_of(request)
     async with reading(state) as connection:
         found = await connection.fetch(
@@ -27,7 +32,10 @@ async def models(request: Request, selection: Annotated[ModelSelection, Query()]
             list(selection.horizon) or None, selection.model or None, selection.target or None,
             selection.as_of, selection.limit,
         )  # fmt: skip
-    data = [rows.json_columns(row, "params", "metrics", "environment") for row in found]
+    data = [
+        {**rows.json_columns(row, "params", "metrics", "environment"), "role": role_of(row["role"])}
+        for row in found
+    ]
     return envelope(data, as_of=selection.as_of or state.clock.now())
 
 
@@ -88,7 +96,7 @@ _MODELS = """
            m.effective_from, m.n_train, m.n_effective, m.n_trials, m.params, m.seed, m.metrics,
            m.environment, m.code_sha, m.data_sha256, m.artifact_sha256, m.artifact_bytes,
            m.train_seconds, m.parent_version, m.created_at,
-           coalesce(a.aliases, '{}') AS aliases
+           coalesce(a.aliases, '{}') AS role
     FROM ml_models_metadata m
     LEFT JOIN LATERAL (
         SELECT array_agg(alias ORDER BY alias) AS aliases FROM model_aliases a

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -48,6 +48,9 @@ INSERT INTO promotion_decisions (
 _EFFECTIVE: Final = f"""
 UPDATE ml_models_metadata SET effective_from = $7 WHERE {_SEAT} AND version = $6
 """  # noqa: S608 - words of ours
+# `champion` is the role of the served composition's rows: the version that holds a seat has a part
+# in it. `previous` makes no rows; it is what a rollback goes back to.
+_ROLES: Final = {"champion": "member", "challenger": "challenger", "previous": "previous"}
 _LIST: Final = """
 SELECT m.*, array_remove(array_agg(a.alias ORDER BY a.alias), NULL) AS aliases
 FROM ml_models_metadata AS m LEFT JOIN model_aliases AS a
@@ -271,6 +274,15 @@ class Registry:
     async def record(self, seat: Seat) -> list[dict[str, Any]]:
         """The decisions on the seat's target, whoever they were about, oldest first."""
         return [_read(row) for row in await self._pool.fetch(_RECORD, *seat.key()[:-1])]
+
+
+def role_of(aliases: Collection[str]) -> str | None:
+    """What users are told of a version that holds these aliases; None where it holds none.
+
+    >>> role_of(["champion"]), role_of(["challenger", "previous"]), role_of([])
+    ('member', 'challenger', None)
+    """
+    return next((role for alias, role in _ROLES.items() if alias in aliases), None)
 
 
 async def _take_seat(connection: asyncpg.Connection, seat: Seat) -> None:

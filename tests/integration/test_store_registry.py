@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from backend.store import database
-from backend.store.registry import Decision, ModelVersion, Registry, Seat
+from backend.store.registry import Decision, ModelVersion, Registry, Seat, role_of
 from domain.errors import StoreError
 from domain.events import Target
 from domain.market import Timeframe
@@ -115,6 +115,7 @@ async def test_a_promotion_moves_the_aliases_with_its_decision(pool: asyncpg.Poo
         (1, ["previous"]),
         (2, ["champion"]),
     ]
+    assert [role_of(row["aliases"]) for row in listed] == ["previous", "member"]
     assert listed[1]["effective_from"] == at(110)
 
 

@@ -45,15 +45,17 @@ async def test_outcomes_scored_later_are_not_in_an_earlier_record(
     assert found["data"][0]["count"] == 3
 
 
-async def test_models_carry_their_aliases(market: ServedMarket, rest: httpx.AsyncClient) -> None:
+async def test_models_carry_the_role_of_their_rows(
+    market: ServedMarket, rest: httpx.AsyncClient
+) -> None:
     await market.pool.execute(_MODEL)
     await market.pool.execute(_ALIAS)
 
     found = (await rest.get("/v1/models")).json()["data"]
 
-    assert [(row["model"], row["version"], row["aliases"]) for row in found] == [
-        ("lightgbm.direction", 2, []),
-        ("lightgbm.direction", 1, ["champion"]),
+    assert [(row["model"], row["version"], row["role"]) for row in found] == [
+        ("lightgbm.direction", 2, None),
+        ("lightgbm.direction", 1, "member"),
     ]
     assert found[1]["metrics"] == {"loss": 0.9}
 
