@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import pytest
 
-from backend.learning.evidence import continued, dates_of, failed_guardrails, joined
+from backend.learning.evidence import (
+    continued,
+    dates_of,
+    failed_guardrails,
+    joined,
+    next_challenge,
+    next_cold_start,
+)
 from domain.events import Target
+from domain.market import rfc3339
 from services.models.fitting import FitResult, FitTask, fit
 from services.models.recipes import RECIPES, Recipe
 from services.models.walk_forward import SplitKind
+from tests.doubles import START
 from tests.panel import HORIZON, HOUR_MS, MODEL_COLUMNS, panel_examples
 
 NAN = np.nan
@@ -86,3 +96,50 @@ def test_a_record_is_continued_by_the_newest_fit_from_its_first_judged_date() ->
 
     assert whole.as_of_ms.tolist() == [1, 2, 3, 4]
     assert whole.losses[:, 1].tolist() == [2.0, 2.0, 0.5, 0.5]
+
+
+def decided(day: int, trigger: str, verdict: str, **evidence: object) -> dict[str, Any]:
+    moment = START + timedelta(days=day)
+    begun = rfc3339(moment + timedelta(hours=1))
+    return {
+        "decided_at": moment,
+        "trigger": trigger,
+        "verdict": verdict,
+        "evidence": {"begun": begun} | evidence,
+    }
+
+
+def test_cold_starts_are_counted_since_somebody_was_lifted() -> None:
+    failed = [decided(day, "cold_start", "reject") for day in (1, 1, 2)]  # two kinds on day 1
+    lifted = [decided(3, "cold_start", "reject"), decided(3, "cold_start", "cold_start")]
+
+    assert next_cold_start([]) == 1
+    assert next_cold_start(failed) == 3
+    assert next_cold_start([*failed, *lifted]) == 1
+    assert next_cold_start([*failed, *lifted, decided(4, "cold_start", "reject")]) == 2
+
+
+def test_challenges_are_counted_since_somebody_was_lifted() -> None:
+    begun = decided(3, "challenge", "keep", look=0)
+    lifted = decided(3, "cold_start", "cold_start")
+    looks = [decided(day, "challenge", "keep", look=day) for day in (1, 2)]
+    promoted = decided(9, "challenge", "promote", look=3)
+
+    assert next_challenge([lifted]) == 1
+    assert next_challenge([lifted, begun, *looks]) == 2
+    assert next_challenge([lifted, begun, *looks, promoted]) == 1
+    assert next_challenge([lifted, begun, promoted, decided(9, "challenge", "keep", look=0)]) == 2
+
+
+def test_a_refresh_neither_spends_the_budget_nor_frees_it() -> None:
+    spent = [
+        decided(1, "cold_start", "reject"),
+        decided(1, "cold_start", "cold_start"),
+        decided(1, "challenge", "keep", look=0),
+        decided(5, "refresh", "promote"),
+        decided(6, "refresh", "reject"),
+        decided(7, "refit", "keep"),
+    ]
+
+    assert next_challenge(spent) == 2
+    assert next_cold_start([decided(4, "cold_start", "reject"), *spent]) == 2
