@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import resource
-import shutil
 import signal
 import time
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import Awaitable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -25,17 +23,16 @@ from backend.learning.learning import Learning
 from backend.learning.plan import Due, LearningPlan
 from backend.panel import Panel, PanelKey
 from backend.progress import Progress
+from backend.replay_store import store_of_its_own
 from backend.report import ReportContext, build_report
 from backend.runner import kept
 from backend.settings import Settings
-from backend.store import database
 from backend.store.columns import CandlePanel, CandleSeries
-from backend.store.state import StateFolder, lock
 from backend.ticks import labels_once, ticks
 from backend.transfer import write_replay_tables
-from backend.wiring import Store, database_of, open_store, policy_of
+from backend.wiring import Store, policy_of
 from collectors.recorded import Recording, choose, read_folder
-from domain.errors import StateFolderError, UsageError
+from domain.errors import UsageError
 from domain.events import CandleBatch
 from domain.market import Timeframe, from_ms, rfc3339, to_ms
 from domain.ports import Executor
@@ -77,7 +74,7 @@ async def run_replay(plan: ReplayPlan, settings: Settings) -> dict[str, Any]:
         raise UsageError(f"{plan.data}: no candle before {plan.until}")
     plan.report.parent.mkdir(parents=True, exist_ok=True)
     with _ended_by_sigterm():
-        async with _store_of_its_own(settings) as store:
+        async with store_of_its_own(settings) as store:
             report = await Replay(plan, settings, store, timeframe).run(series)
             if plan.out is not None:
                 await write_replay_tables(store, plan.out)
@@ -95,41 +92,6 @@ def _ended_by_sigterm() -> Iterator[None]:
         yield
     finally:
         loop.remove_signal_handler(signal.SIGTERM)
-
-
-@asynccontextmanager
-async def _store_of_its_own(settings: Settings) -> AsyncIterator[Store]:
-    """A new store; its database and its artifacts are gone afterwards."""
-    folder = StateFolder(settings.state)
-    folder.open()
-    room = folder.path / "replay"
-    room.mkdir(exist_ok=True)
-    async with AsyncExitStack() as stack:
-        base = await stack.enter_async_context(database_of(settings))
-        await _remove_leftovers(base, room)
-        name = f"replay_{uuid.uuid4().hex[:12]}"
-        stack.enter_context(lock(_lock_of(room, name)))
-        stack.push_async_callback(_remove, base, room, name)
-        url = await database.create_database(base, name)
-        yield await stack.enter_async_context(open_store(url, room / name, durable=False))
-
-
-async def _remove_leftovers(base: str, room: Path) -> None:
-    """What killed replays have left behind: one that still runs holds its lock."""
-    for path in await asyncio.to_thread(lambda: list(room.glob("replay_*.lock"))):
-        with suppress(StateFolderError), lock(path):
-            await _remove(base, room, path.stem)
-
-
-async def _remove(base: str, room: Path, name: str) -> None:
-    """The lock file goes last: where the database is away, the next replay tries again."""
-    await asyncio.to_thread(shutil.rmtree, room / name, ignore_errors=True)
-    await database.drop_database(base, name)
-    _lock_of(room, name).unlink(missing_ok=True)
-
-
-def _lock_of(room: Path, name: str) -> Path:
-    return room / f"{name}.lock"
 
 
 class Replay:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ import pandas as pd
 import pytest
 
 from backend.store import database
+from backend.store.postmaster import working_in
+from backend.store.state import Runtime, StateFolder
 from domain.market import from_ms, rfc3339
 from tests.processes import WITHIN_S, command, environment, until
 from tests.scenarios.market import planted
@@ -21,6 +24,12 @@ from tests.scenarios.market import planted
 SERIES = planted(3_000, symbols=("BTC/USDT", "ETH/USDT"))
 SOON = rfc3339(from_ms(int(SERIES[0].open_ms[0])) + timedelta(hours=40))
 FLAGS = ("--data", "data", "--timeframe", "1h", "--horizon", "4", "--report", "report.json")
+AWAY = Runtime(
+    pid=os.getpid(),
+    database_url="postgresql://nobody@127.0.0.1:1/nothing",
+    api_host="127.0.0.1",
+    api_port=1,
+)
 MADE = r"SELECT datname FROM pg_database WHERE datname LIKE 'replay\_%'"
 
 
@@ -37,12 +46,13 @@ def home(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def replaying(home: Path, server_url: str, *more: str) -> Iterator[subprocess.Popen[bytes]]:
+def replaying(home: Path, server_url: str | None, *more: str) -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen(  # noqa: S603 - our own program
         command("replay", *FLAGS, "--state", "state", *more),
         cwd=home,
         env=environment(
-            ALPHAPULSE_DATABASE_URL=server_url, ALPHAPULSE_TRAINING__MINIMUM_ROWS="1000000"
+            **({} if server_url is None else {"ALPHAPULSE_DATABASE_URL": server_url}),
+            ALPHAPULSE_TRAINING__MINIMUM_ROWS="1000000",
         ),
         stderr=subprocess.DEVNULL,
     ) as process:
@@ -65,9 +75,30 @@ def databases(server_url: str) -> set[str]:
     return asyncio.run(read())
 
 
+def servers(home: Path) -> list[int]:
+    """Processes of PostgreSQL that work for replays."""
+    folders = (home / "state" / "replay").resolve().glob("server_*/postgres")
+    return [process for folder in folders for process in working_in(folder)]
+
+
 def kept(home: Path) -> set[str]:
     """What is in the room of the replays."""
     return {path.name for path in (home / "state" / "replay").iterdir()}
+
+
+def test_a_replay_needs_no_running_system_and_ends_the_server_that_it_started(home: Path) -> None:
+    folder = StateFolder(home / "state")
+    with folder.owned():
+        folder.publish(AWAY)  # whoever used it would fail
+        with replaying(home, None) as killed:
+            until(lambda: bool(servers(home)), "the server of a replay")
+            killed.kill()
+        with replaying(home, None, "--to", SOON) as after:
+            assert after.wait(WITHIN_S) == 0
+
+    assert (home / "report.json").exists()
+    assert kept(home) == set()
+    assert servers(home) == []
 
 
 def test_a_replay_that_fails_takes_what_it_made_with_it(home: Path, server_url: str) -> None:
