@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from backend.learning.admission import Admission
 from backend.learning.challenges import Challenges
 from backend.learning.plan import Due, LearningPlan
 from backend.learning.seats import Emit, Seats
@@ -37,7 +38,7 @@ class Learning:
         self._challenges = Challenges(seats=self._seats)
         self._trainings = Trainings(
             seats=self._seats,
-            challenges=self._challenges,
+            admission=Admission(seats=self._seats, challenges=self._challenges),
             executor=self.executor,
             plan=self.plan,
         )
