@@ -1,6 +1,7 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
+WORKERS ?= 2
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -26,8 +27,8 @@ demo: .venv/runtime  ## The whole system on a simulated market, at http://127.0.
 run: .venv/runtime  ## The live system (ARGS="--exchange kraken --symbols BTC/USD,ETH/USD")
 	$(BIN)/alphapulse run $(ARGS)
 
-test: .venv/dev  ## The tests that need no server of yours
-	$(BIN)/pytest $(ARGS)
+test: .venv/dev  ## The tests that need no server of yours, by WORKERS processes (2)
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 canaries: .venv/dev  ## Ten seeds of each canary, promotion rates, three full replays
 	$(BIN)/pytest -m canaries $(ARGS)

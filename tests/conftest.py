@@ -16,9 +16,25 @@ from tests.doubles import ManualClock
 
 ROOT = Path(__file__).parent.parent
 
+# Tests that share one long-lived fixture: with several workers one of them runs the whole folder.
+TOGETHER = ("tests/scenarios", "tests/integration/system")
+
 # A shared machine is slow now and then; no test of ours asserts a time. CI draws the same cases.
 settings.register_profile("ours", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("ours")
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several workers a folder of `TOGETHER`, else a file, is what one of them takes.
+
+    The long folders come first, so that no worker is left with one at the end.
+    """
+    for item in items:
+        file = item.path.relative_to(ROOT).as_posix()
+        folder = next((one for one in TOGETHER if file.startswith(one)), file)
+        item.add_marker(pytest.mark.xdist_group(folder))
+    items.sort(key=lambda item: not item.path.relative_to(ROOT).as_posix().startswith(TOGETHER))
 
 
 @pytest.fixture
