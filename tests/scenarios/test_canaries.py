@@ -58,6 +58,24 @@ def test_the_planted_signal_is_found_and_promoted(runs: dict[str, Run]) -> None:
     assert not verdict.missed, verdict
 
 
+def test_who_is_not_seated_challenges_what_serves(runs: dict[str, Run]) -> None:
+    query = """
+    SELECT "trigger", verdict, decided_at, evidence ->> 'look' FROM promotion_decisions
+    WHERE target = 'direction' ORDER BY id
+    """
+    decisions = runs["planted"].rows(query)
+    lifted = [at for _, verdict, at, _ in decisions if verdict == "cold_start"]
+    looks = [row for row in decisions if row[0] == "challenge"]
+    ended = {at for _, verdict, at, _ in looks if verdict in {"promote", "reject"}}
+    told = [one for one in runs["planted"].report["events"] if "(look " in one["detail"]]
+
+    assert all(at <= lifted[0] for trigger, _, at, _ in decisions if trigger == "cold_start")
+    assert [look for _, _, _, look in looks[:2]] == ["0", "1"]
+    assert {datetime.fromisoformat(one["at"]) for one in told} == ended
+    assert {one["kind"] for one in told} <= {"promoted", "rejected"}
+    assert ended
+
+
 def test_what_was_said_is_the_same_without_the_future(runs: dict[str, Run]) -> None:
     until = last(runs["truncated"])
 

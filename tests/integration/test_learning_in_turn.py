@@ -1,0 +1,137 @@
+"""What becomes due while a panel learns is done afterwards, and not forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from backend.api.status import Market, Status
+from backend.learning.fits import FitOrder
+from backend.learning.learning import Learning
+from backend.learning.plan import LearningPlan
+from backend.observer import Observer
+from backend.panel import Panel, PanelKey
+from backend.revisions import Revisions
+from backend.settings import TrainingSettings
+from backend.wiring import open_store
+from domain.market import Timeframe
+from services.signals.policy import PolicySettings
+from tests.doubles import ManualClock
+from tests.integration.store_samples import INSTRUMENTS, candles
+
+T = TypeVar("T")
+H1 = Timeframe.H1
+
+
+@dataclass
+class Workers:
+    """Fits that end when the test says so, and never with a model."""
+
+    orders: list[FitOrder] = field(default_factory=list)
+    fits: list[Future[Any]] = field(default_factory=list)
+
+    def submit(self, work: Callable[..., T], *arguments: Any) -> Future[T]:
+        del work
+        fit: Future[T] = Future()
+        self.orders.append(arguments[0])
+        self.fits.append(fit)
+        return fit
+
+    def close(self) -> None: ...
+
+    @property
+    def horizons(self) -> list[int]:
+        return [order.examples.horizon for order in self.orders]
+
+
+@dataclass
+class Watched:
+    """A panel of two horizons with what watches it."""
+
+    panel: Panel
+    observer: Observer
+    workers: Workers
+    done: asyncio.Event  # with the run that was on its way
+
+    async def tick(self, hour: int) -> None:
+        await self.observer.after_tick(candles(hour))
+        await turns()
+
+
+async def turns() -> None:
+    """Let tasks go on as far as they can without the outside world."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def not_held(held: bool) -> None:  # noqa: FBT001 - the shape of Hold
+    """A real market."""
+    del held
+
+
+@pytest.fixture
+async def watched(
+    database_url: str, tmp_path: Path, manual_clock: ManualClock
+) -> AsyncIterator[Watched]:
+    async with open_store(database_url, tmp_path) as store:
+        panel = Panel(
+            PanelKey(exchange="binance", timeframe=H1),
+            [4, 24],
+            clock=manual_clock,
+            policy=PolicySettings(),
+        )
+        workers, told, done = Workers(), list[object](), asyncio.Event()
+        settings = TrainingSettings(kinds=("logistic.direction",))
+        learning = Learning(
+            panel=panel,
+            store=store,
+            executor=workers,
+            clock=manual_clock,
+            plan=LearningPlan.of(settings, H1, seed=7),
+            emit=told.append,
+        )
+        revisions = Revisions(
+            panel=panel,
+            instruments=INSTRUMENTS,
+            store=store,
+            clock=manual_clock,
+            wall=manual_clock,
+        )
+        observer = Observer(
+            panel=panel,
+            learning=learning,
+            told=told,
+            publish=lambda _: done.set(),
+            clock=manual_clock,
+            wall=manual_clock,
+            store=store,
+            status=Status(market=Market.LIVE),
+            hold=not_held,
+            hold_limit=None,
+            every_bars=100,
+            as_of=None,
+            revisions=revisions,
+        )
+        yield Watched(panel, observer, workers, done)
+        await observer.close(keep=False)
+
+
+async def test_a_training_that_is_due_while_another_runs_follows_it(watched: Watched) -> None:
+    watched.panel.rooms[4].matured = 10_000
+    await watched.tick(1)
+    watched.panel.rooms[24].matured = 10_000
+    await watched.tick(2)
+    during = watched.workers.horizons
+    watched.workers.fits[0].set_exception(ValueError("too few rows"))
+    await watched.done.wait()
+    await turns()
+    await watched.tick(3)
+
+    assert during == [4]
+    assert watched.workers.horizons == [4, 24]
