@@ -110,9 +110,7 @@ class Observer:
     async def _learn(self, due: Due) -> None:
         name = f"training {self.panel.key.timeframe}"
         training = asyncio.create_task(
-            self.learning.run(
-                due, report=lambda done, total: self.status.report(name, done, total)
-            )
+            self.learning.run(due, report=lambda done, total: self.status.report(name, done, total))
         )
         try:
             if self.hold_limit is not None:
