@@ -203,7 +203,10 @@ def doctor(*, state: State = None) -> None:
 
 @app.command(epilog="Example: alphapulse verify")
 def verify(*, state: State = None) -> None:
-    """Recompute the hash chain of every stream; names the first offset that fails."""
+    """Recompute every stream's hash chain, and compare predictions and signals with it.
+
+    Names the first offset that fails, else the first row that is not as it was published.
+    """
     from backend.upkeep import verify_streams  # noqa: PLC0415 - imports what it needs
 
     raise typer.Exit(asyncio.run(verify_streams(_settings(state=state))))

@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from backend.settings import Settings
-from backend.store import chain, migrate, panels
+from backend.store import chain, migrate, panels, published
 from backend.store.registry import role_of
 from backend.store.state import TRAIN, StateFolder
 from backend.wiring import Store, database_of, open_store
@@ -43,11 +43,11 @@ async def migrate_store(settings: Settings) -> None:
 
 
 async def verify_streams(settings: Settings) -> int:
-    """Recompute every chain; 1 when one is broken."""
+    """Recompute every chain and compare rows with it; 1 when one is not as published."""
     async with store_of(settings) as store, store.readers.acquire() as connection:
-        fault = await chain.verify(connection)
+        fault = await chain.verify(connection) or await published.compare(connection)
     if fault is None:
-        sys.stdout.write("every stream is intact\n")
+        sys.stdout.write("every stream is intact, and predictions and signals are as published\n")
         return 0
     sys.stdout.write(f"{fault}\n")
     return 1

@@ -62,7 +62,10 @@ def test_a_stopped_system_goes_on_and_waits_for_a_database_that_is_lost(
     assert "waiting for the database" in errors
     assert errors.count("the database has ended and is started again") == 1
     verified = alphapulse(home, "verify", "--state", "state")
-    assert (verified.returncode, verified.stdout) == (0, "every stream is intact\n")
+    assert (verified.returncode, verified.stdout) == (
+        0,
+        "every stream is intact, and predictions and signals are as published\n",
+    )
 
 
 def test_a_database_that_cannot_be_started_again_ends_the_system_with_one_line(

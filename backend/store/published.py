@@ -1,0 +1,242 @@
+"""Compares the rows of predictions and signals with what was published of them.
+
+The chain proves that the events are as they were published; an event carries its row. Rows of
+members and challengers are not published, and nothing here can tell whether they were altered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import asyncpg
+import orjson
+
+_PAGE: Final = 100  # blocks that are held at a time
+_LOGS: Final = "SELECT log FROM stream_heads ORDER BY log"
+_BLOCKS: Final = """
+SELECT block, event, ends, payloads FROM stream_blocks
+WHERE log = $1 AND block > $2 ORDER BY block LIMIT $3
+"""
+_WORD: Final = 'text COLLATE "C"'
+_KEY: Final = {
+    **dict.fromkeys(("exchange", "symbol", "timeframe"), _WORD),
+    "horizon": "int",
+    "as_of": "timestamptz",
+    "revision": "int",
+}
+_FLAT: Final = b'"side":"flat"'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """A row that is not what was published."""
+
+    table: str
+    row: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.table}: {self.row}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Channel:
+    """How the events of a channel and the rows of a table say the same.
+
+    Attributes:
+        table: its rows.
+        own: which of its rows are published, as a condition.
+        first: the event that a row begins with.
+        columns: beside the key, column → type, as the events have them.
+        spelt: column → SQL, where the table has it in another form.
+    """
+
+    table: str
+    own: str
+    first: str
+    columns: Mapping[str, str]
+    spelt: Mapping[str, str]
+
+
+_WORDS: Final = dict.fromkeys(("origin", "role", "target", "model", "version"), _WORD)
+_FORECAST: Final = ("p_down", "p_flat", "p_up", "q10", "q50", "q90", "volatility")
+_PRICES: Final = ("entry_price", "stop", "take", "exit_price", "realized_return")
+_AMOUNTS: Final = ("strength", "size_fraction", *_PRICES)
+_CHANNELS: Final = {
+    "predictions": _Channel(
+        table="ml_predictions",
+        own="t.role = 'champion'",
+        first="prediction",
+        columns={
+            **_WORDS,
+            "made_at": "timestamptz",
+            "members": "jsonb",
+            **dict.fromkeys(_FORECAST, "float8"),
+            "degraded": 'text[] COLLATE "C"',
+        },
+        spelt={
+            "made_at": "date_trunc('milliseconds', t.made_at)",
+            "degraded": "string_to_array(t.degraded, ',')",
+        },
+    ),
+    "signals": _Channel(
+        table="trading_signals",
+        own="true",
+        first="opened",
+        columns={
+            **dict.fromkeys(("side", "gate", "status", "model", "version"), _WORD),
+            **dict.fromkeys(("expires_at", "closed_at"), "timestamptz"),
+            **dict.fromkeys(_AMOUNTS, "float8"),
+        },
+        spelt={},
+    ),
+}
+
+
+async def compare(connection: asyncpg.Connection) -> Difference | None:
+    """The first row that is not as its last event says, or has no event; None: all are.
+
+    Log by log in the order of their names, within a log in that of publication.
+    """
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        told: dict[str, int] = {}
+        for row in await connection.fetch(_LOGS):
+            log = row["log"]
+            channel = _CHANNELS.get(log.partition(".")[0])
+            if channel is None:
+                continue
+            told[log], found = await _compare_log(connection, log, channel)
+            if found is not None:
+                return found
+        for name, channel in _CHANNELS.items():
+            found = await _never_published(connection, name, channel, told)
+            if found is not None:
+                return found
+    return None
+
+
+async def _compare_log(
+    connection: asyncpg.Connection, log: str, channel: _Channel
+) -> tuple[int, Difference | None]:
+    """How many rows were published, and the first that is another now."""
+    open_yet: dict[tuple[Any, ...], bytes] = {}
+    block = count = 0
+    while page := await connection.fetch(_BLOCKS, log, block, _PAGE):
+        block = page[-1]["block"]
+        final: list[bytes] = []
+        for row in page:
+            payloads = list(_split(row))
+            count += len(payloads) if row["event"] == channel.first else 0
+            final += _final(row["event"], payloads, open_yet)
+        found = await _differing(connection, channel, final)
+        if found is not None:
+            return count, found
+    return count, await _differing(connection, channel, list(open_yet.values()))
+
+
+def _split(block: asyncpg.Record) -> Iterator[bytes]:
+    start = 0
+    for end in block["ends"]:
+        yield block["payloads"][start:end]
+        start = end
+
+
+def _final(
+    event: str, payloads: list[bytes], open_yet: dict[tuple[Any, ...], bytes]
+) -> Iterator[bytes]:
+    """Those that no later event follows; a signal with a side is open until it is closed."""
+    for payload in payloads:
+        if event == "prediction" or _FLAT in payload:
+            yield payload
+            continue
+        said = orjson.loads(payload)
+        key = (said["symbol"], said["horizon"], said["as_of"], said["revision"])
+        if event == "closed":
+            open_yet.pop(key, None)
+            yield payload
+        else:
+            open_yet[key] = payload
+
+
+async def _differing(
+    connection: asyncpg.Connection, channel: _Channel, payloads: list[bytes]
+) -> Difference | None:
+    text = (b"[" + b",".join(payloads) + b"]").decode()
+    row = await connection.fetchrow(_difference(channel), text)
+    if row is None:
+        return None
+    said, kept = orjson.loads(row["said"]), orjson.loads(row["kept"] or "null")
+    if kept is None:
+        reason = "was published and is missing"
+    else:
+        name = next(name for name in said if said[name] != kept[name])
+        reason = f"{name} is {_spell(kept[name])}, published was {_spell(said[name])}"
+    return Difference(table=channel.table, row=_named(row), reason=reason)
+
+
+async def _never_published(
+    connection: asyncpg.Connection, name: str, channel: _Channel, told: Mapping[str, int]
+) -> Difference | None:
+    for kept in await connection.fetch(_kept(channel), name):
+        if kept["count"] > told.get(kept["log"], 0):
+            row = await connection.fetchrow(_unknown(channel), kept["log"], channel.first)
+            return Difference(table=channel.table, row=_named(row), reason="was never published")
+    return None
+
+
+def _named(row: asyncpg.Record) -> str:
+    return (
+        f"{row['exchange']}:{row['symbol']} {row['timeframe']}x{row['horizon']}"
+        f" as_of {row['as_of']:%Y-%m-%dT%H:%M:%SZ} revision {row['revision']}"
+    )
+
+
+def _spell(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _difference(channel: _Channel) -> str:
+    columns = {**_KEY, **channel.columns}
+    typed = ", ".join(f"{name} {kind}" for name, kind in columns.items())
+    mine = {"exchange": "i.exchange", "symbol": "i.symbol", **channel.spelt}
+    kept = ", ".join(f"{mine.get(name, f't.{name}')} AS {name}" for name in columns)
+    key = " AND ".join(f"t.{name} = said.{name}" for name in [*_KEY][2:])
+    return f"""
+    SELECT {", ".join(f"said.{name}" for name in _KEY)},
+           to_json(said)::text AS said, to_json(kept)::text AS kept
+    FROM json_to_recordset($1::text::json) AS said ({typed})
+    LEFT JOIN LATERAL (
+        SELECT {kept} FROM instruments i JOIN {channel.table} t USING (instrument_id)
+        WHERE i.exchange = said.exchange AND i.symbol = said.symbol AND {key} AND {channel.own}
+    ) AS kept ON true
+    WHERE said IS DISTINCT FROM kept
+    ORDER BY said.as_of, said.symbol LIMIT 1
+    """  # noqa: S608 - names are ours
+
+
+def _kept(channel: _Channel) -> str:
+    return f"""
+    SELECT concat_ws('.', $1::text, t.timeframe, i.exchange) AS log, count(*)
+    FROM {channel.table} t JOIN instruments i USING (instrument_id)
+    WHERE {channel.own} GROUP BY i.exchange, t.timeframe ORDER BY 1
+    """  # noqa: S608 - names are ours
+
+
+def _unknown(channel: _Channel) -> str:
+    """The first row of a log's instruments that none of its events is of."""
+    key = ", ".join(f"t.{name}" for name in [*_KEY][2:])
+    told = ", ".join(f"(said->>'{name}')::{kind}" for name, kind in _KEY.items())
+    return f"""
+    SELECT i.exchange, i.symbol, {key}
+    FROM {channel.table} t JOIN instruments i USING (instrument_id)
+    WHERE {channel.own} AND (t.timeframe, i.exchange)
+        = (split_part($1, '.', 2), split_part($1, '.', 3))
+    EXCEPT
+    SELECT {told} FROM (
+        SELECT convert_from(payload, 'utf8')::json AS said FROM stream_events
+        WHERE log = $1 AND event = $2
+    ) AS events
+    ORDER BY as_of, symbol LIMIT 1
+    """  # noqa: S608 - names are ours

@@ -1,0 +1,133 @@
+"""Rows of predictions and signals against what was published of them: each deed is named."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import asyncpg
+import pytest
+from pydantic import SecretStr
+
+from backend.settings import Settings
+from backend.store import database
+from backend.store.instruments import Instruments
+from backend.store.published import compare
+from backend.store.recorder import Recorder
+from backend.upkeep import verify_streams
+from tests.doubles import ManualClock
+from tests.served_market import ServedMarket, record, signals
+
+TICKS = 6
+THIRD = "simulated:ETH/USDT 1hx4 as_of 2023-12-30T21:00:00Z revision 1"
+OF_THIRD = """
+    WHERE as_of = '2023-12-30T21:00Z'
+      AND instrument_id = (SELECT instrument_id FROM instruments WHERE symbol = 'ETH/USDT')
+    """
+SERVED = f"ml_predictions {OF_THIRD} AND role = 'champion'"
+SIGNAL = f"trading_signals {OF_THIRD}"
+
+
+@pytest.fixture
+async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """Six ticks of a market; the signal of the third was filled and then closed."""
+    await record(database_url, TICKS)
+    pool = await database.connect_pool(database_url, size=2)
+    recorder = Recorder(pool, Instruments(pool), feature_set="few@1")
+    batch = ServedMarket.over(pool, ManualClock()).batches[2]
+    filled = {"status": "active", "entry_price": 90.5, "stop": 88.0, "take": 93.0}
+    ended = {"status": "take_profit", "exit_price": 93.0, "realized_return": 0.025}
+    closed_ms = int((batch.as_of + timedelta(hours=2)).timestamp() * 1_000)
+    for number, (event, state) in enumerate(
+        (("updated", filled), ("closed", {**filled, **ended, "closed_ms": closed_ms})), start=1
+    ):
+        await recorder.commit_tick(
+            [signals(batch, event=event, **state)],
+            published_at=batch.as_of + timedelta(hours=number),
+        )
+    async with pool.acquire() as connection:
+        yield connection
+    await pool.close()
+
+
+async def test_rows_that_nobody_touched_are_as_published(connection: asyncpg.Connection) -> None:
+    assert await compare(connection) is None
+
+
+@pytest.mark.parametrize(
+    ("table", "edit", "reason"),
+    [
+        ("ml_predictions", "q50 = q50 + 0.0005", "q50 is 0.0015, published was 0.001"),
+        ("ml_predictions", "volatility = NULL", "volatility is null, published was 0.012"),
+        ("ml_predictions", "degraded = 'late'", 'degraded is ["late"], published was []'),
+        ("ml_predictions", "origin = 'late'", 'origin is "late", published was "live"'),
+        (
+            "ml_predictions",
+            "members = '{}'",
+            'members is {}, published was {"class_prior.direction":"1"}',
+        ),
+        ("trading_signals", "strength = 0.75", "strength is 0.75, published was 0.25"),
+        (
+            "trading_signals",
+            "realized_return = 0.5",
+            "realized_return is 0.5, published was 0.025",
+        ),
+    ],
+)
+async def test_an_edited_row_is_named_with_its_field(
+    connection: asyncpg.Connection, table: str, edit: str, reason: str
+) -> None:
+    champion = "AND role = 'champion'" if table == "ml_predictions" else ""
+    await connection.execute(f"UPDATE {table} SET {edit} {OF_THIRD} {champion}")  # noqa: S608 - constants above
+
+    assert str(await compare(connection)) == f"{table}: {THIRD}: {reason}"
+
+
+@pytest.mark.parametrize("rows", [SERVED, SIGNAL])
+async def test_a_deleted_row_is_named(connection: asyncpg.Connection, rows: str) -> None:
+    await connection.execute(f"DELETE FROM {rows}")  # noqa: S608 - constants above
+
+    found = str(await compare(connection))
+
+    assert found == f"{rows.split(maxsplit=1)[0]}: {THIRD}: was published and is missing"
+
+
+@pytest.mark.parametrize("rows", [SERVED, SIGNAL])
+async def test_a_row_that_was_added_later_is_named(
+    connection: asyncpg.Connection, rows: str
+) -> None:
+    table = rows.split(maxsplit=1)[0]
+    await connection.execute(f"CREATE TEMP TABLE copied AS SELECT * FROM {rows}")  # noqa: S608
+    await connection.execute("UPDATE copied SET as_of = as_of - interval '1 day'")
+    await connection.execute(f"INSERT INTO {table} SELECT * FROM copied")  # noqa: S608
+
+    found = str(await compare(connection))
+
+    assert found == f"{table}: {THIRD.replace('30T21', '29T21')}: was never published"
+
+
+async def test_rows_are_named_whose_whole_log_was_deleted(connection: asyncpg.Connection) -> None:
+    for table in ("stream_blocks", "stream_heads"):
+        await connection.execute(f"DELETE FROM {table} WHERE log LIKE 'signals.%'")  # noqa: S608
+
+    found = str(await compare(connection))
+
+    assert found.startswith("trading_signals: simulated:BTC/USDT 1hx4")
+    assert found.endswith("was never published")
+
+
+async def test_verify_exits_with_1_and_one_line(
+    connection: asyncpg.Connection,
+    database_url: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    settings = Settings(state=tmp_path, database_url=SecretStr(database_url))
+    assert await verify_streams(settings) == 0
+    capsys.readouterr()
+
+    await connection.execute(f"UPDATE ml_predictions SET q10 = -1 {OF_THIRD} AND role = 'champion'")  # noqa: S608
+
+    assert await verify_streams(settings) == 1
+    assert THIRD in capsys.readouterr().out
