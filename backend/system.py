@@ -28,7 +28,7 @@ from backend.panel import Panel, PanelKey
 from backend.revisions import Revisions
 from backend.runner import Lane, Runner
 from backend.settings import Settings
-from backend.store import panels
+from backend.store import panels, score_days
 from backend.store.candles import store_candles
 from backend.store.database import CONNECTION_ERRORS
 from backend.store.quarantine import refuse_candle
@@ -48,6 +48,7 @@ log = logging.getLogger(__name__)
 
 READY_WITHIN = timedelta(seconds=180)
 DASHBOARD_EVERY_S = 5.0  # wall seconds between two looks at what changed
+FOLDED_DAYS = 10  # of scores at a look: each takes some 0.1 s, and commits wait for one
 DASHBOARD_REST = 20.0  # times as long as a panel took it rests: a long record is read rarely
 
 
@@ -293,10 +294,18 @@ class System:
         rested = dict.fromkeys(panels.PANELS, 0.0)
         while True:
             await asyncio.sleep(DASHBOARD_EVERY_S)
+            await self._fold()
             for name in [each for each in panels.PANELS if rested[each] <= now()]:
                 began = now()
                 await self._refresh(name)
                 rested[name] = now() + DASHBOARD_REST * (now() - began)
+
+    async def _fold(self) -> None:
+        try:
+            async with self.store.writers.acquire() as connection:
+                await score_days.fold(connection, days=FOLDED_DAYS)
+        except CONNECTION_ERRORS as error:
+            log.warning("days are folded later", extra={"reason": str(error)})
 
     async def _refresh(self, name: str) -> None:
         try:

@@ -12,7 +12,8 @@ from backend.api.answers import envelope, reading, state_of
 from backend.api.parameters import DashboardSelection, ModelSelection, ScoreSelection
 from backend.api.reads import instrument_ids
 from backend.store.registry import role_of
-from backend.store.track_record import Scope, read_record
+from backend.store.score_days import Scope
+from backend.store.track_record import read_record
 from domain.events import Role
 
 router = APIRouter(prefix="/v1", tags=["models"])

@@ -12,7 +12,8 @@ from typing import Any, Final
 import asyncpg
 import orjson
 
-from backend.store.track_record import Scope, read_record
+from backend.store.score_days import Scope
+from backend.store.track_record import read_record
 from domain.market import Timeframe, rfc3339
 
 Panel = Callable[[asyncpg.Connection, datetime], Awaitable[Any]]

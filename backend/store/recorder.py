@@ -16,7 +16,7 @@ from typing import Final
 import asyncpg
 import orjson
 
-from backend.store import snapshots
+from backend.store import score_days, snapshots
 from backend.store.commit import compare, copy_new
 from backend.store.database import CONNECTION_ERRORS
 from backend.store.instruments import Instruments
@@ -128,10 +128,14 @@ class Recorder:
         published_at: datetime,
         more: Callable[[asyncpg.Connection], Awaitable[None]],
     ) -> list[StreamEvent]:
+        async def last(connection: asyncpg.Connection) -> None:
+            await score_days.forget(connection, events)
+            await more(connection)
+
         try:
             work = await self._planner.plan(events, versions, published_at)
             async with self._pool.acquire() as connection:
-                return await self._attempt(connection, work, published_at, more)
+                return await self._attempt(connection, work, published_at, last)
         except CONNECTION_ERRORS as error:
             raise StoreUnavailableError(f"the database is gone: {error}") from error
 

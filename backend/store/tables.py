@@ -405,6 +405,33 @@ skill_verdicts = Table(
     _check("finite", _finite("skill", "low", "high")),
 )
 
+# A cache: the mean losses of a past day, of all instruments of an exchange, beside a baseline's on
+# the same rows. Of each (exchange, timeframe, horizon) the days before some day are here.
+score_days = Table(
+    "score_days",
+    metadata,
+    _word("exchange"),
+    _word("timeframe"),
+    _int("horizon"),
+    _time("day"),
+    _word("role"),
+    _word("model"),
+    _word("origin"),
+    _word("target"),
+    _word("baseline"),
+    _int("count"),
+    _float("effective_count"),
+    _float("loss"),
+    _float("baseline_loss"),
+    _time("first_as_of"),
+    _time("last_as_of"),
+    _time("known_at"),
+    PrimaryKeyConstraint(
+        *("exchange", "timeframe", "horizon", "day"),
+        *("role", "model", "origin", "target", "baseline"),
+    ),
+)
+
 # A cache of what the other tables say.
 dashboard_data = Table(
     "dashboard_data",

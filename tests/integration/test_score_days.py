@@ -1,0 +1,119 @@
+"""The track record is the same whether its past days are folded or not."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+import numpy as np
+import pytest
+
+from backend.store import database
+from backend.store.instruments import Instruments
+from backend.store.recorder import Recorder
+from backend.store.score_days import Scope, fold
+from backend.store.track_record import read_record
+from domain.events import CandleBatch, LabelBatch
+from tests.doubles import START
+from tests.factories import BTC, ETH, SOL, candle_batches
+from tests.served_market import HORIZON, outcomes
+
+HOURS = 4 * 24
+LATE = 30  # the tick whose outcomes come last
+BATCHES = candle_batches((BTC, ETH, SOL), HOURS, start=START)
+AFTER = START + timedelta(days=9)
+SCOPES = [
+    Scope(),
+    Scope(roles=("champion",)),
+    Scope(models=("class_prior.direction",)),
+    Scope(symbols=("ETH/USDT",)),
+    Scope(exchanges=("another",)),
+    Scope(horizons=(HORIZON + 1,)),
+    Scope(start=START + timedelta(hours=7)),
+    Scope(start=START + timedelta(days=1), end=START + timedelta(days=2)),
+    Scope(start=START + timedelta(hours=25), end=START + timedelta(hours=71)),
+    Scope(start=START + timedelta(hours=25), end=START + timedelta(hours=29)),
+    *(Scope(scored_by=START + timedelta(hours=hours)) for hours in (0, 3, 24, 50, 53, 90)),
+]
+
+
+def scored_at(batch: CandleBatch) -> Any:
+    return batch.as_of + HORIZON * batch.timeframe.duration
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[asyncpg.Pool]:
+    """Four days of outcomes, but for one tick of the second."""
+    pool = await database.connect_pool(database_url, size=2)
+    for number, batch in enumerate(BATCHES):
+        if number != LATE:
+            await score(pool, outcomes(batch, scored_at(batch)))
+    yield pool
+    await pool.close()
+
+
+async def score(pool: asyncpg.Pool, events: list[object]) -> None:
+    recorder = Recorder(pool, Instruments(pool), feature_set="few@1")
+    await recorder.commit_learning(events, published_at=AFTER)
+
+
+async def records(pool: asyncpg.Pool) -> list[list[dict[str, Any]]]:
+    async with pool.acquire() as connection:
+        return [await read_record(connection, scope) for scope in SCOPES]
+
+
+async def folded(pool: asyncpg.Pool, days: int = 10) -> int:
+    async with pool.acquire() as connection:
+        return await fold(connection, days=days)
+
+
+async def test_folding_the_past_days_changes_no_record(pool: asyncpg.Pool) -> None:
+    before = await records(pool)
+
+    assert [await folded(pool, days=2), await folded(pool, days=2), await folded(pool)] == [2, 2, 0]
+    assert await records(pool) == before
+    assert before[0][1]["count"] == 3 * (HOURS - 1)
+
+
+async def test_an_outcome_that_comes_late_is_in_the_record_from_then_on(
+    pool: asyncpg.Pool,
+) -> None:
+    await folded(pool)
+    before = await records(pool)
+
+    await score(pool, outcomes(BATCHES[LATE], AFTER))
+
+    after = await records(pool)
+    assert after[0][1]["count"] == before[0][1]["count"] + 3
+    known_then = [n for n, scope in enumerate(SCOPES) if scope.scored_by]
+    assert [after[n] for n in known_then] == [before[n] for n in known_then]
+    assert await folded(pool) == 3  # the day, and those after it
+    assert await records(pool) == after
+    await pool.execute("TRUNCATE score_days")
+    assert await records(pool) == after
+
+
+async def test_the_label_that_counts_is_the_first_that_was_complete(pool: asyncpg.Pool) -> None:
+    (before,) = await champion(pool)
+    label, *scored = outcomes(BATCHES[LATE], AFTER)
+    assert isinstance(label, LabelBatch)
+    unknown = np.full(3, np.nan)
+    void = replace(label, outcome=unknown, log_return=unknown, realized_volatility=unknown)
+    filled = replace(label, revision=np.full(3, 2), uniqueness=np.full(3, 0.5))
+    revised = replace(label, revision=np.full(3, 3), uniqueness=np.full(3, 0.75))
+
+    await score(pool, [void])
+    await score(pool, [filled, *scored])
+    await score(pool, [revised])
+
+    (after,) = await champion(pool)
+    assert await pool.fetchval("SELECT count(*) FROM ml_labels WHERE void") == 3
+    assert after["effective_count"] == before["effective_count"] + 3 * 0.5
+
+
+async def champion(pool: asyncpg.Pool) -> list[dict[str, Any]]:
+    async with pool.acquire() as connection:
+        return await read_record(connection, Scope(roles=("champion",)))
