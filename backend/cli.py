@@ -24,12 +24,15 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="The models that serve and those on trial.", no_args_is_help=True)
 dashboard_app = typer.Typer(help="The dashboard's cache.", no_args_is_help=True)
+sentiment_app = typer.Typer(help="The scorer of texts.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 app.add_typer(dashboard_app, name="dashboard")
+app.add_typer(sentiment_app, name="sentiment")
 
 State = Annotated[Optional[Path], typer.Option(help="State folder.")]  # noqa: UP045 - typer reads it
 Data = Annotated[Optional[Path], typer.Option(help="Folder of recorded candles.")]  # noqa: UP045
 Text = Annotated[Optional[str], typer.Option()]  # noqa: UP045
+Comments = Annotated[Path, typer.Argument(help="Parquet with the columns text and label.")]
 Port = Annotated[Optional[int], typer.Option(help="Port; 0 lets the system choose.")]  # noqa: UP045
 
 
@@ -241,6 +244,26 @@ def dashboard_rebuild(*, state: State = None) -> None:
     from backend.upkeep import rebuild_dashboard  # noqa: PLC0415 - imports what it needs
 
     asyncio.run(rebuild_dashboard(_settings(state=state)))
+
+
+@sentiment_app.command("evaluate", epilog="Example: alphapulse sentiment evaluate comments.parquet")
+def sentiment_evaluate(*, comments: Comments) -> None:
+    """Cross-validate the scorers on labelled comments: what `docs/benchmarks.md` quotes."""
+    from backend.text_scorer import evaluate_text_scorer  # noqa: PLC0415 - imports what it needs
+
+    evaluate_text_scorer(comments)
+
+
+@sentiment_app.command(
+    "train", epilog="Example: alphapulse sentiment train comments.parquet --out blend.json"
+)
+def sentiment_train(
+    *, comments: Comments, out: Annotated[Path, typer.Option(help="Where to write the artifact.")]
+) -> None:
+    """Fit the scorer on labelled comments, the way the shipped one was."""
+    from backend.text_scorer import train_text_scorer  # noqa: PLC0415 - imports what it needs
+
+    train_text_scorer(comments, out)
 
 
 def _horizons(text: str | None) -> list[int] | None:

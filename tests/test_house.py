@@ -27,6 +27,7 @@ from tests.house import ROOT
 
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
 LONGEST = 400  # lines of a source file
+NONE = "–"  # in the table of rooms: not joined to a panel, no table
 LONGER = {"backend/store/tables.py"}  # every table's columns, in one place
 VENDORED = "backend/dashboard/vendor/"
 
@@ -78,7 +79,9 @@ def test_the_table_of_rooms_is_the_panels_stages() -> None:
 
     rows = house.table("ARCHITECTURE.md", "## Rooms")
 
-    written = [(chain, name, reads, writes) for chain, name, _, reads, writes, _ in rows]
+    written = [
+        (chain, name, reads, writes) for chain, name, _, reads, writes, _ in rows if chain != NONE
+    ]
     assert written == [
         *(("hot", *spelled(stage)) for stage in hot_stages(panel)),
         *(("cold", *spelled(stage)) for stage in cold_stages(panel)),
@@ -91,7 +94,7 @@ def test_the_rooms_folders_and_tables_exist() -> None:
     assert {folder for _, _, folder, *_ in rows} == {
         f"services/{path.name}" for path in (ROOT / "services").iterdir() if path.is_dir()
     } - {"services/__pycache__"}
-    assert {table for *_, table in rows} <= set(tables.metadata.tables)
+    assert {table for *_, table in rows} - {NONE} <= set(tables.metadata.tables)
 
 
 def test_the_table_of_topics_is_the_domains() -> None:

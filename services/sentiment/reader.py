@@ -1,0 +1,93 @@
+"""Texts in, scored rows out: normalise, language, assets, story, score."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from services.sentiment.clusters import Clusters
+from services.sentiment.items import NO_ASSET, ScoredItems, TextItem
+from services.sentiment.language import FOREIGN, language
+from services.sentiment.linking import AssetLinker
+from services.sentiment.scorers import UNKNOWN, Scorer
+from services.sentiment.words import normalise, words
+
+HEADLINE: Final = 4  # words from which a title alone tells a story; feeds differ in what follows
+
+Row = dict[str, str | float | int]
+
+
+class Reader:
+    """Remembers the stories of the last days, and nothing else."""
+
+    def __init__(
+        self, scorer: Scorer, *, assets: Iterable[str] = (), clusters: Clusters | None = None
+    ) -> None:
+        self._scorer = scorer
+        self._linker = AssetLinker(assets)
+        self._clusters = clusters or Clusters()
+
+    def on_texts(self, items: Iterable[TextItem]) -> ScoredItems:
+        """Rows in the order (known at, source, item, asset), whatever the order of the items.
+
+        Batches come in the order in which they were known.
+        """
+        ordered = sorted(items, key=lambda item: (item.known_ms, item.source, item.item_id))
+        return _columns([row for item in ordered for row in self._rows(item)])
+
+    def _rows(self, item: TextItem) -> list[Row]:
+        title = normalise(item.title)
+        text = normalise(f"{item.title}\n{item.body}")
+        story = title if len(words(title)) >= HEADLINE else text
+        spoken = language(text)
+        score = UNKNOWN if spoken == FOREIGN else self._scorer.score(text)
+        common: Row = {
+            "source": item.source,
+            "item_id": item.item_id,
+            "cluster": self._clusters.on_text(
+                f"{item.source}:{item.item_id}", story, item.known_ms
+            ),
+            "language": spoken,
+            "published_ms": item.published_ms,
+            "known_ms": item.known_ms,
+            "engagement": item.engagement,
+            "scorer": self._scorer.name,
+            "polarity": score.polarity,
+            "confidence": score.confidence,
+        }
+        links = self._linker.links(text) or {NO_ASSET: 1.0}
+        return [{**common, "asset": asset, "relevance": share} for asset, share in links.items()]
+
+    def snapshot(self) -> dict[str, Any]:
+        return {"clusters": self._clusters.snapshot()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._clusters = Clusters.restore(state["clusters"])
+
+
+def _columns(rows: list[Row]) -> ScoredItems:
+    def texts(name: str) -> Any:  # noqa: ANN401 - numpy's
+        return np.array([row[name] for row in rows], dtype=np.str_)
+
+    def floats(name: str) -> Any:  # noqa: ANN401
+        return np.array([row[name] for row in rows], dtype=np.float64)
+
+    def times(name: str) -> Any:  # noqa: ANN401
+        return np.array([row[name] for row in rows], dtype=np.int64)
+
+    return ScoredItems(
+        source=texts("source"),
+        item_id=texts("item_id"),
+        asset=texts("asset"),
+        relevance=floats("relevance"),
+        cluster=texts("cluster"),
+        language=texts("language"),
+        published_ms=times("published_ms"),
+        known_ms=times("known_ms"),
+        engagement=floats("engagement"),
+        scorer=texts("scorer"),
+        polarity=floats("polarity"),
+        confidence=floats("confidence"),
+    )
