@@ -154,6 +154,7 @@ async def _feed(
             speed=plan.speed,
         ),
         hold=hold,
+        unread=exchange.unread,
     )
 
 

@@ -18,6 +18,7 @@ from collectors.cross_section import CrossSection
 from collectors.gaps import Gap, GapState
 from collectors.history_port import StoredCandles
 from collectors.pacing import Pace
+from collectors.unreadable import Unread
 from domain.events import Candle, CandleBatch
 from domain.market import Instrument, Listing, Timeframe, from_ms
 from domain.ports import Clock, EventBus, Exchange
@@ -48,6 +49,7 @@ class Feed:
     timeframes: tuple[Timeframe, ...]
     pace: Pace
     hold: Hold = _no_hold  # stops and starts a simulated exchange's clock
+    unread: Unread | None = None  # what the exchange sent and nobody can read
 
     @property
     def instruments(self) -> tuple[Instrument, ...]:

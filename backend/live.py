@@ -66,7 +66,13 @@ async def run_live(plan: LivePlan, settings: Settings) -> None:
                 clock=clock, wall=SystemClock(), random=np.random.default_rng(), speed=speed
             )
             return [
-                Feed(exchange=one, listings=tuple(listed), timeframes=timeframes, pace=pace)
+                Feed(
+                    exchange=one,
+                    listings=tuple(listed),
+                    timeframes=timeframes,
+                    pace=pace,
+                    unread=one.unread,
+                )
                 for one, listed in reachable
             ]
 

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 
 from backend import metrics
 from backend.api.app import create_app
@@ -30,8 +31,8 @@ from backend.runner import Lane, Runner
 from backend.settings import Settings
 from backend.store import panels, score_days
 from backend.store.candles import store_candles
-from backend.store.database import CONNECTION_ERRORS
-from backend.store.quarantine import refuse_candle
+from backend.store.database import CONNECTION_ERRORS, patiently
+from backend.store.quarantine import refuse_candle, refuse_unreadable
 from backend.store.state import TRAIN, Runtime, StateFolder
 from backend.warmup import catch_up
 from backend.wiring import Store, database_of, make_bus, open_store, policy_of
@@ -128,6 +129,7 @@ class System:
         try:
             async with asyncio.TaskGroup() as tasks:
                 live = [tasks.create_task(self._follow(feed, bus, executor)) for feed in feeds]
+                live += [tasks.create_task(self._set_aside(feed)) for feed in feeds]
                 live.append(tasks.create_task(self._refresh_dashboard()))
                 try:
                     await self._until_done()
@@ -287,6 +289,18 @@ class System:
             reason=rejected.reason,
             received_at=self.plan.clock.now(),
         )
+
+    async def _set_aside(self, feed: Feed) -> None:
+        """What the exchange sends and nobody can read, as long as the system runs."""
+        while feed.unread is not None:
+            unread = await feed.unread.take()
+            log.warning(
+                "%s sent what cannot be read", feed.exchange.id, extra={"reason": unread[0].reason}
+            )
+            write = partial(
+                refuse_unreadable, self.store.writers, unread, received_at=self.plan.clock.now()
+            )
+            await patiently(write, feed.pace.wall)
 
     async def _refresh_dashboard(self) -> None:
         """Keep the cache near the tables: each panel as often as it is cheap."""

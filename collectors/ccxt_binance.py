@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from collectors.ccxt_rows import moment, number, whole
 from domain.events import Candle
 from domain.market import Instrument, Timeframe
 
@@ -53,18 +54,20 @@ def _handle_ohlcv(self: Any, client: Any, message: dict[str, Any]) -> None:  # n
     series: tuple[Instrument, Timeframe] | None = self.kline_series.get((kline["s"], kline["i"]))
     if series is None or self.kline_put is None:
         return
+    if not isinstance(kline["x"], bool):
+        raise TypeError(f"{kline['x']!r:.40} does not say whether the candle is closed")
     self.kline_put(
         Candle(
             instrument=series[0],
             timeframe=series[1],
-            open_ms=kline["t"],
-            open=float(kline["o"]),
-            high=float(kline["h"]),
-            low=float(kline["l"]),
-            close=float(kline["c"]),
-            volume=float(kline["v"]),
-            trades=kline["n"],
+            open_ms=moment(kline["t"]),
+            open=number(kline["o"]),
+            high=number(kline["h"]),
+            low=number(kline["l"]),
+            close=number(kline["c"]),
+            volume=number(kline["v"]),
+            trades=whole(kline["n"]),
             closed=kline["x"],
-            event_ms=message["E"],
+            event_ms=moment(message["E"]),
         )
     )

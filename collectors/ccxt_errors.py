@@ -9,7 +9,13 @@ from datetime import timedelta
 from typing import Any
 
 from collectors.ccxt_import import ccxt_module
-from domain.errors import ExchangeError, ExchangeUnavailableError, RateLimitedError
+from collectors.unreadable import stumble
+from domain.errors import (
+    AlphaPulseError,
+    ExchangeError,
+    ExchangeUnavailableError,
+    RateLimitedError,
+)
 
 BANNED = 418
 REFUSED = {403, 451}
@@ -22,13 +28,23 @@ _LONGEST = 300  # characters
 
 
 @contextmanager
-def translated(client: Any) -> Iterator[None]:  # noqa: ANN401 - ccxt has no types
-    """Raise our errors for those of ccxt's `client`."""
+def translated(client: Any, *, frame: bool = False) -> Iterator[None]:  # noqa: ANN401 - no types
+    """Raise our errors for those of ccxt's `client`, and for those that it stumbles over.
+
+    What it stumbled over is set aside: its newest answer, or its newest `frame`.
+    """
     errors = ccxt_module("base.errors")
     try:
         yield
+    except AlphaPulseError:
+        raise
     except errors.BaseError as error:
         raise _ours(error, client, errors) from error
+    except Exception as error:
+        raw = client.last_frame if frame else client.last_http_response
+        client.unread.put(raw or "", stumble(error))
+        line = f"what {client.id} answers cannot be read: {stumble(error)}"
+        raise ExchangeUnavailableError(line) from error
 
 
 def _ours(error: Exception, client: Any, errors: Any) -> ExchangeError:  # noqa: ANN401 - as above

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import AsyncGenerator, Coroutine, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -13,15 +12,18 @@ from urllib.parse import urlsplit
 from collectors import ccxt_binance
 from collectors.candle_buffer import CandleBuffer
 from collectors.ccxt_errors import translated
+from collectors.ccxt_frames import spelled, with_guard
 from collectors.ccxt_import import exchange_class
+from collectors.ccxt_rows import candle_of
 from collectors.gaps import Range, ceil_ms, floor_ms, pages
+from collectors.unreadable import Unread, stumble
 from domain.errors import (
     ExchangeUnavailableError,
     UnknownSymbolError,
     UnknownTimeframeError,
     UsageError,
 )
-from domain.events import Candle, Source
+from domain.events import Candle
 from domain.market import Instrument, Listing, Timeframe, from_ms, to_ms
 
 TIMEOUT = timedelta(seconds=10)  # of a request, and of a connection's handshake
@@ -54,20 +56,18 @@ class CcxtExchange:
         ws_url: str | None = None,
         rate_limited: bool = True,
     ) -> None:
-        cls = exchange_class(exchange_id)
         self._klines = exchange_id in self.kline_ids
-        if self._klines:
-            cls = ccxt_binance.with_klines(cls)
         self._id = name or exchange_id
         self._known_ms = 0  # the latest time that the exchange told
         self._watching = False
-        self._client: Any = cls(
+        self._client: Any = self.client_class(exchange_id)(
             {
                 "enableRateLimit": rate_limited,
                 "timeout": round(TIMEOUT.total_seconds() * 1000),
                 "options": {"fetchCurrencies": False},
             }
         )
+        self.unread = self._client.unread = Unread(self._id)
         if exchange_id == "binance":
             self._client.options["fetchMarkets"] = {"types": ["spot"]}
         addresses = self._client.urls["api"]
@@ -80,6 +80,11 @@ class CcxtExchange:
     @property
     def id(self) -> str:
         return self._id
+
+    def client_class(self, exchange_id: str) -> type[Any]:
+        """What talks to the exchange: ccxt's class, and what it lacks."""
+        cls = exchange_class(exchange_id)
+        return with_guard(ccxt_binance.with_klines(cls) if self._klines else cls)
 
     async def listings(self, symbols: Sequence[str]) -> list[Listing]:
         await self._load(symbols)
@@ -131,6 +136,7 @@ class CcxtExchange:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._client.close_ws_clients()
+            self._client.ohlcvs.clear()  # a row that ccxt cannot sort would stay in it
             self._watching = False
 
     async def fetch_time(self) -> datetime:
@@ -170,11 +176,11 @@ class CcxtExchange:
                 limit=(page.to_ms - page.from_ms) // timeframe.ms,
                 params={"until": page.to_ms - 1},
             )
-        return [
-            _candle(instrument, timeframe, row, closed=True, confirmed=True)
-            for row in rows
-            if page.from_ms <= row[0] < page.to_ms
-        ]
+            return [
+                candle_of(instrument, timeframe, row, closed=True, confirmed=True)
+                for row in rows
+                if page.from_ms <= row[0] < page.to_ms
+            ]
 
     def _streams(
         self, series: Sequence[tuple[Instrument, Timeframe]], buffer: CandleBuffer
@@ -202,15 +208,34 @@ class CcxtExchange:
     ) -> None:
         last: Candle | None = None
         while True:
-            rows = await self._client.watch_ohlcv(instrument.symbol, timeframe.value)
-            for row in list(rows):
-                candle = _candle(instrument, timeframe, row, closed=False, confirmed=False)
-                if last is not None and candle.open_ms < last.open_ms:
+            for row in await self._told(instrument, timeframe):
+                candle = self._forming(instrument, timeframe, row)
+                if candle is None or (last is not None and candle.open_ms < last.open_ms):
                     continue
                 if last is not None and candle.open_ms > last.open_ms:
                     buffer.put(replace(last, closed=True))
                 buffer.put(candle)
                 last = candle
+
+    async def _told(self, instrument: Instrument, timeframe: Timeframe) -> list[Any]:
+        """The rows that ccxt hands on after a frame.
+
+        Raises:
+            ExchangeUnavailableError: among what it keeps is something that it cannot read.
+        """
+        with translated(self._client, frame=True):
+            return list(await self._client.watch_ohlcv(instrument.symbol, timeframe.value))
+
+    def _forming(
+        self, instrument: Instrument, timeframe: Timeframe, row: Sequence[Any]
+    ) -> Candle | None:
+        """A row of the socket as a candle; one that cannot be read is set aside."""
+        try:
+            return candle_of(instrument, timeframe, row, closed=False, confirmed=False)
+        except (TypeError, ValueError, LookupError, OverflowError) as error:
+            self.unread.put(spelled(row), stumble(error))
+            self._client.ohlcvs.get(instrument.symbol, {}).pop(timeframe.value, None)
+            return None
 
     def _listing(self, market: dict[str, Any]) -> Listing:
         precision, limits = market["precision"], market["limits"]
@@ -232,33 +257,6 @@ class CcxtExchange:
 def _end(buffer: CandleBuffer, task: asyncio.Task[None]) -> None:
     error = None if task.cancelled() else task.exception()
     buffer.end(error or ExchangeUnavailableError("the connection was closed"))
-
-
-def _candle(
-    instrument: Instrument,
-    timeframe: Timeframe,
-    row: Sequence[float | None],
-    *,
-    closed: bool,
-    confirmed: bool,
-) -> Candle:
-    """A copy of ccxt's row, which ccxt changes later; what is not known in it is NaN."""
-    open_, high, low, close, volume = (math.nan if one is None else float(one) for one in row[1:6])
-    trades = row[6] if len(row) > 6 else None  # noqa: PLR2004 - only Binance's rows have it
-    return Candle(
-        instrument=instrument,
-        timeframe=timeframe,
-        open_ms=int(row[0] or 0),
-        open=open_,
-        high=high,
-        low=low,
-        close=close,
-        volume=volume,
-        trades=None if trades is None else int(trades),
-        closed=closed,
-        confirmed=confirmed,
-        source=Source.BACKFILL if confirmed else Source.LIVE,
-    )
 
 
 def _moved(addresses: Any, base: str) -> Any:  # noqa: ANN401 - a tree of dicts with strings

@@ -29,6 +29,7 @@ Out = Callable[[Event | Rejected], Awaitable[None]]
 Forming = Callable[[Candle], None]
 
 LOOK_EVERY = timedelta(milliseconds=250)  # of wall time, for candles that are due
+AHEAD_MS = 86_400_000  # of wall time that a candle may be ahead of the clocks
 UNDELIVERED = 10_000  # events before the socket has to wait for `out`
 
 
@@ -185,7 +186,7 @@ class Collector:
         series = self._series.get((candle.instrument, candle.timeframe))
         if series is None:
             return
-        reason = self._check(candle)
+        reason = self._check(candle) or self._from_the_future(candle)
         if reason is not None:
             self._emit([Rejected(candle=candle, reason=reason)])
             return
@@ -195,6 +196,11 @@ class Collector:
         self._emit_of(series, series.on_message(candle))
         if self._forming is not None and not candle.closed:
             self._forming(candle)
+
+    def _from_the_future(self, candle: Candle) -> str | None:
+        """Why a candle's time cannot be; all between now and it would else count as missing."""
+        latest_ms = self._settled_ms() + round(AHEAD_MS * self._pace.speed)
+        return "open time is far ahead of the clock" if candle.open_ms > latest_ms else None
 
     def _emit(self, events: Iterable[Event | Rejected]) -> None:
         for event in events:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from base64 import b64encode
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from math import isfinite
 from typing import Any, Final
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from backend.metrics import CANDLES_QUARANTINED
 from backend.store.copy import Rows
+from collectors.unreadable import Unreadable
 from domain.events import Candle, Ints
 
 # What a table answers to a row that it cannot hold. A unique key is a matter of merging.
@@ -104,3 +106,25 @@ async def refuse_candle(
     }
     await pool.execute(_INSERT, "collectors", received_at, "impossible", [reason], [spell(told)])
     CANDLES_QUARANTINED.labels(reason).inc()
+
+
+async def refuse_unreadable(
+    pool: asyncpg.Pool, unread: Sequence[Unreadable], *, received_at: datetime
+) -> None:
+    """Put what an exchange sent and nobody can read into quarantine, byte for byte."""
+    payloads = [
+        orjson.dumps({"exchange": one.exchange, "bytes": one.size, **_bytes(one.raw)}).decode()
+        for one in unread
+    ]
+    reasons = [one.reason for one in unread]
+    await pool.execute(_INSERT, "collectors", received_at, "unreadable", reasons, payloads)
+    CANDLES_QUARANTINED.labels("unreadable").inc(len(unread))
+
+
+def _bytes(raw: bytes) -> dict[str, str]:
+    """As text where JSON in a table can hold it, else in base 64."""
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        return {"raw_base64": b64encode(raw).decode()}
+    return {"raw_base64": b64encode(raw).decode()} if "\0" in text else {"raw": text}

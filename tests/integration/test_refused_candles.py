@@ -1,13 +1,15 @@
-"""A candle that cannot be is set aside with its reason, and counted."""
+"""What cannot be, or cannot be read, is set aside with its reason, and counted."""
 
 from __future__ import annotations
 
+from base64 import b64decode
 from math import nan
 
 from backend.metrics import REGISTRY
 from backend.store import database
-from backend.store.quarantine import refuse_candle
+from backend.store.quarantine import refuse_candle, refuse_unreadable
 from collectors.checks import reason
+from collectors.unreadable import Unreadable
 from tests.doubles import START
 from tests.factories import candle
 
@@ -27,6 +29,35 @@ async def test_a_refused_candle_is_kept_as_it_was_told_and_counted(database_url:
 
     assert (row["detail"], row["close"]) == (said, "nan")
     assert counted(said) == before + 1
+
+
+async def test_what_cannot_be_read_is_kept_byte_for_byte(database_url: str) -> None:
+    sent = (b'{"k": "', "«½»".encode(), b"a\0b", b"\xff\xfe", b"")
+    unread = [
+        Unreadable(exchange="kraken", reason="KeyError: 'k'", raw=raw, size=len(raw))
+        for raw in sent
+    ]
+
+    pool = await database.connect_pool(database_url)
+    try:
+        await refuse_unreadable(pool, unread, received_at=START)
+        rows = await pool.fetch(
+            """
+            SELECT source, reason, detail, payload ->> 'exchange' AS exchange,
+                   payload ->> 'raw' AS raw, payload ->> 'raw_base64' AS base64
+            FROM quarantine ORDER BY id
+            """
+        )
+    finally:
+        await pool.close()
+
+    assert {(row["source"], row["reason"], row["detail"], row["exchange"]) for row in rows} == {
+        ("collectors", "unreadable", "KeyError: 'k'", "kraken")
+    }
+    kept = [
+        row["raw"].encode() if row["base64"] is None else b64decode(row["base64"]) for row in rows
+    ]
+    assert tuple(kept) == sent
 
 
 def counted(said: str) -> float:

@@ -228,6 +228,18 @@ async def test_a_revision_before_the_connection_was_lost_is_seen_after_it() -> N
         assert [one.volume for one in run.candles()] == [HISTORY[BTC][10].volume, 77.0]
 
 
+async def test_a_candle_from_far_ahead_is_refused_and_makes_no_gap() -> None:
+    async with running() as run:
+        await run.until(11)
+        absurd = replace(HISTORY[BTC][10], open_ms=to_ms(START) + 2_000_000 * M1.ms)
+        run.exchange.send(absurd, HISTORY[BTC][10])
+        await run.pass_time()
+
+        assert run.numbers() == [10]
+        assert run.gaps() == []
+        assert [one.candle for one in run.events if isinstance(one, Rejected)] == [absurd]
+
+
 async def test_an_older_version_after_a_newer_one_changes_nothing() -> None:
     async with running() as run:
         await run.until(11)
