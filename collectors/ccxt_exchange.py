@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from collectors import ccxt_binance
 from collectors.candle_buffer import CandleBuffer
 from collectors.ccxt_errors import translated
-from collectors.ccxt_frames import spelled, with_guard
+from collectors.ccxt_frames import refuse_gibberish, spelled, with_guard
 from collectors.ccxt_import import exchange_class
 from collectors.ccxt_rows import candle_of
 from collectors.gaps import Range, ceil_ms, floor_ms, pages
@@ -176,6 +176,8 @@ class CcxtExchange:
                 limit=(page.to_ms - page.from_ms) // timeframe.ms,
                 params={"until": page.to_ms - 1},
             )
+            if not rows:
+                refuse_gibberish(self._client)
             return [
                 candle_of(instrument, timeframe, row, closed=True, confirmed=True)
                 for row in rows

@@ -113,6 +113,16 @@ def _readable_rows(exchange: Any, rows: Any, market: Any = None) -> list[Any]:  
     return good
 
 
+def refuse_gibberish(exchange: Any) -> None:  # noqa: ANN401 - as above
+    """See that the newest answer was a document at all; to ccxt anything else holds no rows.
+
+    Raises:
+        ValueError, TypeError: it was not.
+    """
+    if not isinstance(orjson.loads(exchange.last_http_response or ""), dict | list):
+        raise TypeError("the answer is no document")
+
+
 def spelled(row: object) -> bytes:
     """The row as the exchange may have sent it."""
     try:
