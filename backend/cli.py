@@ -224,7 +224,7 @@ def settings_() -> None:
 
 @models_app.command("list", epilog="Example: alphapulse models list")
 def models_list(*, state: State = None) -> None:
-    """Every registered version with its standing."""
+    """Every registered version with its role."""
     from backend.upkeep import list_models  # noqa: PLC0415 - imports what it needs
 
     asyncio.run(list_models(_settings(state=state)))
