@@ -13,6 +13,7 @@ from domain.events import Bools, Floats, Ints
 from services.sentiment.items import ScoredItems
 
 HOUR_MS: Final = 3_600_000
+EQUAL: Final = 1e-12  # a variance of polarity below it is rounding: all items say the same
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +89,8 @@ def shrunk(mean: Floats, evidence: Floats, market: float, variance: float) -> Fl
         variance: of one item's polarity.
     """
     known = np.isfinite(mean)
-    if variance <= 0 or not known.any():
-        return mean.copy()  # all items say the same
+    if variance < EQUAL or not known.any():
+        return mean.copy()
     precision = evidence[known] / variance
     distance = mean[known] - market
     excess = np.sum(precision * distance**2) - known.sum()

@@ -158,6 +158,12 @@ def test_what_rests_on_little_is_drawn_to_the_market_more() -> None:
     assert 0 < value[1] < value[0] < 0.5
 
 
+def test_items_that_say_the_same_but_for_rounding_are_left_as_they_are() -> None:
+    table = rows(scored("a", asset="", polarity=1.12e-157), scored("b", polarity=0.0))
+
+    assert aggregate(table, ASSETS, 0).value[0] == 0
+
+
 def test_means_that_differ_by_chance_only_become_the_markets() -> None:
     value = shrunk(np.array([0.11, 0.09]), np.array([2.0, 2.0]), 0.1, 0.5)
 
