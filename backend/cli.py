@@ -112,10 +112,11 @@ def run(  # noqa: PLR0913 - the flags of interface.md
 )
 def replay(  # noqa: PLR0913 - the flags of interface.md
     *,
-    data: Annotated[Path, typer.Option(help="Folder of recorded candles.")],
     timeframe: Annotated[str, typer.Option()],
     horizon: Annotated[int, typer.Option(min=1, help="Candles ahead.")],
     report: Annotated[Path, typer.Option(help="Where to write the report (JSON).")],
+    data: Data = None,
+    capture: Annotated[Optional[Path], typer.Option(help="Folder of captured frames.")] = None,  # noqa: UP045
     exchange: Text = None,
     symbols: Text = None,
     from_: Annotated[Optional[str], typer.Option("--from")] = None,  # noqa: UP045
@@ -124,11 +125,15 @@ def replay(  # noqa: PLR0913 - the flags of interface.md
     out: Annotated[Optional[Path], typer.Option(help="Folder for Parquet.")] = None,  # noqa: UP045
     state: State = None,
 ) -> None:
-    """The same rooms over recorded candles on a virtual clock."""
+    """The same rooms over recorded candles, or captured frames, on a virtual clock."""
     from backend.replay import ReplayPlan, run_replay  # noqa: PLC0415 - imports what it needs
 
+    folder = data or capture
+    if folder is None or (data and capture):
+        raise UsageError("replay takes a folder: --data of candles, or --capture of frames")
     plan = ReplayPlan(
-        data=data,
+        data=folder,
+        captured=capture is not None,
         exchange=exchange,
         symbols=names(symbols),
         timeframe=timeframe,

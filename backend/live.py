@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from backend import VERSION
 from backend.api.status import Market, Status
 from backend.clock import ExchangeClock, SystemClock
 from backend.feed import Feed
 from backend.settings import ExchangeSettings, Settings
 from backend.system import SystemPlan, run_system
 from backend.wiring import Store
+from collectors.capture import Capture
 from collectors.ccxt_exchange import CcxtExchange
 from collectors.ccxt_import import exchange_class
 from collectors.pacing import Pace
@@ -51,9 +53,14 @@ async def run_live(plan: LivePlan, settings: Settings) -> None:
     for exchange_id in plan.exchanges:
         await asyncio.to_thread(exchange_class, exchange_id)
     async with AsyncExitStack() as opened:
-        exchanges = [_open(one, settings.exchange.get(one)) for one in plan.exchanges]
+        captures = _captures(plan.exchanges, settings)
+        exchanges = [
+            _open(one, settings.exchange.get(one), captures.get(one)) for one in plan.exchanges
+        ]
         for exchange in exchanges:
             opened.push_async_callback(exchange.close)
+        for capture in captures.values():
+            opened.push_async_callback(_ended, asyncio.create_task(capture.run()))
         reachable = await _reachable(exchanges, plan.symbols)
         clock, speed = await _clock(settings, reachable[0][0], opened)
 
@@ -89,9 +96,32 @@ async def run_live(plan: LivePlan, settings: Settings) -> None:
         )
 
 
-def _open(exchange_id: str, addresses: ExchangeSettings | None) -> CcxtExchange:
+def _open(
+    exchange_id: str, addresses: ExchangeSettings | None, capture: Capture | None
+) -> CcxtExchange:
     where = addresses or ExchangeSettings()
-    return CcxtExchange(exchange_id, rest_url=where.rest_url, ws_url=where.ws_url)
+    return CcxtExchange(exchange_id, rest_url=where.rest_url, ws_url=where.ws_url, capture=capture)
+
+
+def _captures(exchange_ids: Sequence[str], settings: Settings) -> dict[str, Capture]:
+    """What takes each exchange's frames, where the settings say so."""
+    if not settings.capture.on:
+        return {}
+    folder = settings.capture.folder or settings.state / "captures"
+    return {
+        one: Capture(
+            folder / one,
+            about={"exchange": one, "name": one, "version": VERSION},
+            largest=settings.capture.maximum_mb * 10**6 // len(exchange_ids),
+            clock=SystemClock(),
+        )
+        for one in exchange_ids
+    }
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def _reachable(

@@ -31,7 +31,7 @@ from backend.store.columns import CandlePanel, CandleSeries
 from backend.ticks import labels_once, ticks
 from backend.transfer import write_replay_tables
 from backend.wiring import Store, policy_of
-from collectors.recorded import Recording, choose, read_folder
+from collectors.recorded import Recording, Selection, choose, read_folder
 from domain.errors import UsageError
 from domain.events import CandleBatch
 from domain.market import Timeframe, from_ms, rfc3339, to_ms
@@ -54,6 +54,7 @@ class ReplayPlan:
     seed: int
     report: Path
     out: Path | None
+    captured: bool = False  # whether `data` holds captured frames
 
 
 async def run_replay(plan: ReplayPlan, settings: Settings) -> dict[str, Any]:
@@ -63,12 +64,7 @@ async def run_replay(plan: ReplayPlan, settings: Settings) -> dict[str, Any]:
         UsageError: the folder, or what was asked of it, holds nothing to replay.
     """
     timeframe = Timeframe.parse(plan.timeframe)
-    selection = choose(
-        read_folder(plan.data),
-        exchange=plan.exchange,
-        symbols=plan.symbols,
-        timeframe=timeframe,
-    )
+    selection = await _selected(plan, timeframe)
     series = [_series(one, plan.until) for one in selection.recordings.values()]
     if not any(len(one) for one in series):
         raise UsageError(f"{plan.data}: no candle before {plan.until}")
@@ -80,6 +76,19 @@ async def run_replay(plan: ReplayPlan, settings: Settings) -> dict[str, Any]:
                 await write_replay_tables(store, plan.out)
     plan.report.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
     return report
+
+
+async def _selected(plan: ReplayPlan, timeframe: Timeframe) -> Selection:
+    """The candles of a folder, or those that its captured frames tell."""
+    if plan.captured:
+        from collectors.captured import candles_of  # noqa: PLC0415 - ccxt takes half a second
+
+        return await candles_of(
+            plan.data, exchange=plan.exchange, symbols=plan.symbols, timeframe=timeframe
+        )
+    return choose(
+        read_folder(plan.data), exchange=plan.exchange, symbols=plan.symbols, timeframe=timeframe
+    )
 
 
 @contextmanager

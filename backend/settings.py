@@ -48,6 +48,14 @@ class ExchangeSettings(Group):
     ws_url: str | None = None
 
 
+class CaptureSettings(Group):
+    """Raw frames of live exchanges, kept to be replayed."""
+
+    on: bool = Field(default=False, description="write every frame that an exchange sends")
+    folder: Path | None = Field(None, description="captures/ of the state folder where not set")
+    maximum_mb: int = Field(10_000, gt=0, description="of all captures; the oldest are removed")
+
+
 class SignalSettings(Group):
     """The signal policy."""
 
@@ -114,6 +122,7 @@ class Settings(BaseSettings):
     deadline_ms: int = Field(250, gt=0, description="wait for a tick's last instruments")
     snapshot_bars: int = Field(100, gt=0, description="candles between snapshots of state")
     exchange: dict[str, ExchangeSettings] = Field(default_factory=dict)
+    capture: CaptureSettings = CaptureSettings()
     signals: SignalSettings = SignalSettings()
     training: TrainingSettings = TrainingSettings()
 
@@ -131,6 +140,7 @@ class Settings(BaseSettings):
 
 
 GROUPS: Mapping[str, type[Group]] = {
+    "capture": CaptureSettings,
     "exchange": ExchangeSettings,
     "signals": SignalSettings,
     "training": TrainingSettings,

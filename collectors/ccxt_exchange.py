@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from collectors import ccxt_binance
 from collectors.candle_buffer import CandleBuffer
+from collectors.capture import Capture
 from collectors.ccxt_errors import translated
 from collectors.ccxt_frames import refuse_gibberish, spelled, with_guard
 from collectors.ccxt_import import exchange_class
@@ -40,6 +41,7 @@ class CcxtExchange:
         name: On every row; the id unless it is given (`simulated`).
         rest_url, ws_url: Take the place of scheme and host in the exchange's addresses.
         rate_limited: Whether requests keep the exchange's pace by themselves.
+        capture: Takes every frame before it is read.
 
     Raises:
         UnknownExchangeError: ccxt does not have `exchange_id`.
@@ -55,6 +57,7 @@ class CcxtExchange:
         rest_url: str | None = None,
         ws_url: str | None = None,
         rate_limited: bool = True,
+        capture: Capture | None = None,
     ) -> None:
         self._klines = exchange_id in self.kline_ids
         self._id = name or exchange_id
@@ -68,6 +71,9 @@ class CcxtExchange:
             }
         )
         self.unread = self._client.unread = Unread(self._id)
+        self._capture = capture
+        if capture is not None:
+            self._client.on_frame = capture.put
         if exchange_id == "binance":
             self._client.options["fetchMarkets"] = {"types": ["spot"]}
         addresses = self._client.urls["api"]
@@ -121,6 +127,11 @@ class CcxtExchange:
         try:
             await self._load([one.symbol for one in instruments], timeframes)
             series = [(one, timeframe) for timeframe in timeframes for one in instruments]
+            if self._capture is not None:
+                self._capture.watching(
+                    [(one.symbol, timeframe.value) for one, timeframe in series],
+                    [self._client.market(one.symbol) for one in instruments],
+                )
             tasks = [asyncio.create_task(work) for work in self._streams(series, buffer)]
             for task in tasks:
                 task.add_done_callback(lambda task: _end(buffer, task))
