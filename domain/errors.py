@@ -6,6 +6,7 @@ AlphaPulseError
 │   └── DataFolderError        a data folder holds nothing that can be used
 ├── ExchangeError
 │   ├── ExchangeUnavailableError, RateLimitedError
+├── SourceUnavailableError     a source of texts or measurements does not answer as it should
 ├── StoreError
 │   ├── StoreUnavailableError, StateFolderError
 └── ArtifactError              a model's file is missing, altered or unreadable
@@ -83,6 +84,14 @@ class RateLimitedError(ExchangeError):
     """The exchange asks for a pause."""
 
     def __init__(self, message: str, retry_after: timedelta) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class SourceUnavailableError(AlphaPulseError):
+    """No answer that can be used: worth another try later, not before `retry_after` if given."""
+
+    def __init__(self, message: str, retry_after: timedelta | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
 

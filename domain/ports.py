@@ -1,4 +1,4 @@
-"""The sockets that adapters plug into: clock, exchange, bus, models, executor."""
+"""The sockets that adapters plug into: clock, exchange, sources, bus, models, executor."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from domain.events import Candle, Examples, FeatureBatch, Floats, Target
 from domain.market import Instrument, Listing, Timeframe
+from domain.sources import Answer
 from domain.topics import Topic
 
 T = TypeVar("T")
@@ -66,6 +67,35 @@ class Exchange(Protocol):
 
     async def fetch_time(self) -> datetime:
         """The exchange's own clock."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Source(Protocol):
+    """Texts or measurements from one place. It never makes up a value."""
+
+    @property
+    def name(self) -> str:
+        """On each of its items (`coindesk`)."""
+        ...
+
+    @property
+    def every(self) -> timedelta:
+        """How often there may be something new."""
+        ...
+
+    @property
+    def stale_after(self) -> timedelta:
+        """The age from which its newest fact is too old to speak of a source that works."""
+        ...
+
+    async def poll(self) -> Answer:
+        """What it tells now, items told before included; waits as long as politeness asks.
+
+        Raises:
+            SourceUnavailableError: no answer.
+        """
         ...
 
     async def close(self) -> None: ...

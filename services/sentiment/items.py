@@ -1,4 +1,4 @@
-"""What a source said, and what was made of it: rows that know when they were known."""
+"""What was made of texts: rows that know when they were known."""
 
 from __future__ import annotations
 
@@ -13,19 +13,6 @@ from domain.events import Bools, Floats, Ints
 Texts = NDArray[np.str_]
 
 NO_ASSET: Final = ""  # of a text that names none: it counts for the market only
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextItem:
-    """An article or a post."""
-
-    source: str
-    item_id: str
-    published_ms: int  # by the source's clock, which nobody vouches for
-    known_ms: int  # when it was stored, by ours; nothing may use it before
-    title: str
-    body: str = ""
-    engagement: float = np.nan  # votes, comments, shares; NaN where the source tells none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

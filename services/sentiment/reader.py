@@ -7,8 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from domain.sources import TextItem
 from services.sentiment.clusters import Clusters
-from services.sentiment.items import NO_ASSET, ScoredItems, TextItem
+from services.sentiment.items import NO_ASSET, ScoredItems
 from services.sentiment.language import FOREIGN, language
 from services.sentiment.linking import AssetLinker
 from services.sentiment.scorers import UNKNOWN, Scorer

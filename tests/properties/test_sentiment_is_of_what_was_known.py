@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.codec import pack, unpack
+from domain.sources import TextItem
 from services.sentiment.aggregate import AssetSentiment, aggregate
-from services.sentiment.items import ScoredItems, TextItem, joined
+from services.sentiment.items import ScoredItems, joined
 from services.sentiment.lexicon import Lexicon
 from services.sentiment.reader import Reader
 from tests.scored_items import HOUR, scored

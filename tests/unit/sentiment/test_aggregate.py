@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from domain.sources import TextItem
 from services.sentiment.aggregate import AggregateSettings, aggregate, shrunk
 from services.sentiment.blend import shipped
-from services.sentiment.items import TextItem
 from services.sentiment.reader import Reader
 from tests.scored_items import HOUR, rows, scored
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from services.sentiment.items import TextItem
+from domain.sources import TextItem
 from services.sentiment.lexicon import Lexicon
 from services.sentiment.reader import Reader
 

@@ -1,0 +1,102 @@
+"""What sources tell beside candles: texts, measurements, and how each source is doing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from math import nan
+from typing import Final
+
+from domain.market import Instrument
+
+MARKET: Final = Instrument("market", "crypto")  # what is measured of no instrument alone
+
+
+class TextKind(StrEnum):
+    """Who wrote it."""
+
+    NEWS = "news"
+    SOCIAL = "social"
+
+
+class Dating(StrEnum):
+    """Where a time of publication comes from."""
+
+    TOLD = "told"  # by the source
+    CLAMPED = "clamped"  # the source told a time to come; it is `known_ms` instead
+    MISSING = "missing"  # the source told none that can be; as above
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextItem:
+    """An article or a post."""
+
+    source: str
+    item_id: str
+    published_ms: int  # by the source's clock, which nobody vouches for; never after `known_ms`
+    known_ms: int  # when it was fetched, by ours; nothing may use it before
+    title: str
+    body: str = ""
+    url: str = ""
+    kind: TextKind = TextKind.NEWS
+    dating: Dating = Dating.TOLD
+    engagement: float = nan  # votes, comments, shares; NaN where the source tells none
+
+
+class Metric(StrEnum):
+    """What is measured."""
+
+    FEAR_GREED = "fear_greed"  # 0 … 100, of the market
+    FUNDING_RATE = "funding_rate"  # per funding interval, of the notional; longs pay where positive
+    OPEN_INTEREST = "open_interest"  # base currency
+    LONG_SHORT_RATIO = "long_short_ratio"  # accounts that are long / accounts that are short
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One number of the market or of one instrument."""
+
+    instrument: Instrument
+    metric: Metric
+    event_ms: int  # when it was so, by the source's clock; never after `known_ms`
+    known_ms: int  # when it was fetched, by ours; nothing may use it before
+    value: float  # finite
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """What a source sent that cannot be read: a whole answer, or one row of it."""
+
+    source: str
+    reason: str
+    raw: bytes  # its beginning, without secrets
+    size: int  # bytes that it had
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What one poll brought; nothing at all means that nothing changed."""
+
+    items: tuple[TextItem, ...] = ()
+    measurements: tuple[Measurement, ...] = ()
+    refused: tuple[Refused, ...] = ()
+
+
+class SourceState(StrEnum):
+    """How a source is doing."""
+
+    OK = "ok"
+    STALE = "stale"  # it answers, and has told nothing new for too long
+    DOWN = "down"
+    OFF = "off"  # it is not asked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceStatus:
+    """The state of one source, since when, and why it is not ok."""
+
+    source: str
+    state: SourceState
+    since: datetime
+    reason: str = ""
