@@ -11,6 +11,7 @@ from typing import NamedTuple
 from collectors.gaps import Range, count, floor_ms, missing_ranges, pages
 from collectors.history_port import StoredCandles
 from collectors.pacing import Backoff, Pace, Pause
+from collectors.refusals import UnlistedError
 from domain.errors import ExchangeUnavailableError, RateLimitedError
 from domain.events import Candle, Source
 from domain.market import Instrument, Timeframe, from_ms, to_ms
@@ -103,6 +104,7 @@ class Backfill:
         self._stored = stored
         self._out = out
         self._pace = pace
+        self._unlisted: set[Instrument] = set()  # in this run
 
     async def run(
         self,
@@ -114,9 +116,11 @@ class Backfill:
     ) -> None:
         """Until all of the last `bars` closed candles that the exchange has are stored.
 
-        Tries again until the exchange answers. `progress` counts what was stored before as
+        Tries again until the exchange answers; what it does not serve any more is left, with
+        one line. `progress` counts what was stored before as
         done, and what the exchange does not have once it was asked for.
         """
+        self._unlisted.clear()
         work = await self._plan(instruments, timeframes, bars)
         total = len(instruments) * len(timeframes) * bars
         done = total - sum(count(page.span, page.timeframe) for page in work)
@@ -126,7 +130,8 @@ class Backfill:
         async def fetch_pages() -> None:
             nonlocal done
             for page in waiting:  # shared: each takes the next one
-                await self._fetch(page)
+                if page.instrument not in self._unlisted:
+                    await self._fetch(page)
                 done += count(page.span, page.timeframe)
                 progress(done, total)
 
@@ -161,6 +166,10 @@ class Backfill:
                 good, bad = await self._history.fetch(*page, Source.BACKFILL)
             except RateLimitedError:
                 continue  # the next try waits for the pause
+            except UnlistedError as error:
+                log.warning("no history of %s: %s", page.instrument, error)
+                self._unlisted.add(page.instrument)
+                return
             except ExchangeUnavailableError as error:
                 wait = backoff.next()
                 log.warning("backfill of %s waits %.1f s: %s", page, wait.total_seconds(), error)

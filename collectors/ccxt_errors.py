@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from collectors.ccxt_import import ccxt_module
+from collectors.refusals import UnlistedError
 from collectors.unreadable import stumble
 from domain.errors import (
     AlphaPulseError,
@@ -25,6 +26,11 @@ PAUSE = timedelta(seconds=30)  # after a 429 that does not say how long
 
 _STATUS = re.compile(r"^\S+ (?:[A-Z]+ \S+ )?(\d{3})\b")
 _LONGEST = 300  # characters
+# As Binance (451), CloudFront before Bybit (403, to ccxt a limit) and Bybit (10024) say it.
+_COUNTRY = re.compile(
+    "restricted location|block access from your country|regulatory restriction", re.IGNORECASE
+)
+_UNLISTED = re.compile("unknown asset pair|EQuery:Invalid asset pair", re.IGNORECASE)  # Kraken
 
 
 @contextmanager
@@ -51,11 +57,19 @@ def _ours(error: Exception, client: Any, errors: Any) -> ExchangeError:  # noqa:
     line = " ".join(str(error).split())[:_LONGEST] or type(error).__name__
     found = _STATUS.match(line)
     status = int(found[1]) if found else 0
+    if _COUNTRY.search(str(error)):
+        return ExchangeUnavailableError(f"{client.id} does not serve the country of this address")
     if isinstance(error, (errors.DDoSProtection, errors.RateLimitExceeded)):
         return RateLimitedError(line, _retry_after(client, status))
     if status in REFUSED:
         return ExchangeUnavailableError(
             f"{client.id} refuses to answer from here (HTTP {status}): its terms or a firewall"
+        )
+    if isinstance(error, errors.BadSymbol) or _UNLISTED.search(line):
+        return UnlistedError(f"{client.id} does not serve it: delisted or renamed ({line})")
+    if isinstance(error, errors.AuthenticationError):
+        return ExchangeUnavailableError(
+            f"{client.id} demands an API key, and only public data is asked for ({line})"
         )
     refused = isinstance(error, errors.ExchangeError) and type(error) is not errors.ExchangeError
     return ExchangeError(line) if refused else ExchangeUnavailableError(line)

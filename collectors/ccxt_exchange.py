@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Coroutine, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -17,15 +18,17 @@ from collectors.ccxt_frames import refuse_gibberish, spelled, with_guard
 from collectors.ccxt_import import exchange_class
 from collectors.ccxt_rows import candle_of
 from collectors.gaps import Range, ceil_ms, floor_ms, pages
+from collectors.refusals import unknown
 from collectors.unreadable import Unread, stumble
 from domain.errors import (
     ExchangeUnavailableError,
-    UnknownSymbolError,
     UnknownTimeframeError,
     UsageError,
 )
 from domain.events import Candle
 from domain.market import Instrument, Listing, Timeframe, from_ms, to_ms
+
+log = logging.getLogger(__name__)
 
 TIMEOUT = timedelta(seconds=10)  # of a request, and of a connection's handshake
 PAGE = 500  # candles of a request where ccxt does not know the exchange's limit
@@ -94,7 +97,15 @@ class CcxtExchange:
 
     async def listings(self, symbols: Sequence[str]) -> list[Listing]:
         await self._load(symbols)
-        return [self._listing(self._client.market(symbol)) for symbol in symbols]
+        markets = [self._client.market(symbol) for symbol in symbols]
+        for market in markets:
+            if market.get("active") is False:
+                log.warning(
+                    "%s lists %s and does not trade it: delisted or halted",
+                    self._id,
+                    market["symbol"],
+                )
+        return [self._listing(market) for market in markets]
 
     async def fetch_candles(
         self, instrument: Instrument, timeframe: Timeframe, *, since: datetime, until: datetime
@@ -164,7 +175,7 @@ class CcxtExchange:
             markets = await self._client.load_markets()
         for symbol in symbols:
             if symbol not in markets:
-                raise UnknownSymbolError(symbol, markets)
+                raise unknown(symbol, markets, self._id)
         known = [one.value for one in Timeframe if one.value in (self._client.timeframes or {})]
         for timeframe in timeframes:
             if timeframe not in known:

@@ -12,6 +12,7 @@ import pytest
 
 from collectors.backfill import Backfill, History, Rejected
 from collectors.pacing import Backoff, Pace, Pause
+from collectors.refusals import UnlistedError
 from domain.errors import ExchangeUnavailableError, RateLimitedError
 from domain.events import Candle, Source
 from domain.market import Instrument, Timeframe, to_ms
@@ -106,6 +107,16 @@ async def test_only_what_was_lost_is_asked_for() -> None:
     ((_, _, since, until),) = setting.exchange.requests
     assert (to_ms(since), to_ms(until)) == (lost[0][1], lost[-1][1] + H1.ms)
     assert len(setting.table.rows) == 2000
+
+
+async def test_an_instrument_that_is_not_served_any_more_does_not_end_the_others() -> None:
+    setting = Setting()
+    setting.exchange.fail(UnlistedError("delisted or renamed"))
+
+    await setting.run((BTC, ETH), bars=900)
+
+    assert {name for name, _ in setting.table.rows} == {ETH}
+    assert setting.progress[-1] == (1800, 1800)
 
 
 async def test_an_interrupted_run_goes_on_where_it_was() -> None:
