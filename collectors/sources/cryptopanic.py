@@ -13,6 +13,7 @@ from collectors.sources.payloads import (
     LONGEST_BODY,
     LONGEST_TITLE,
     LONGEST_URL,
+    Count,
     SomeWords,
     Whole,
     Words,
@@ -32,15 +33,15 @@ URL: Final = "https://cryptopanic.com/api/developer/v2/posts/"
 
 
 class _Votes(BaseModel):
-    positive: Whole = 0
-    negative: Whole = 0
-    important: Whole = 0
-    liked: Whole = 0
-    disliked: Whole = 0
-    lol: Whole = 0
-    toxic: Whole = 0
-    saved: Whole = 0
-    comments: Whole = 0
+    positive: Count = 0
+    negative: Count = 0
+    important: Count = 0
+    liked: Count = 0
+    disliked: Count = 0
+    lol: Count = 0
+    toxic: Count = 0
+    saved: Count = 0
+    comments: Count = 0
 
 
 class _Post(BaseModel):

@@ -19,6 +19,8 @@ LONGEST_TITLE, LONGEST_BODY, LONGEST_URL = 1_000, 20_000, 2_000  # characters
 EARLIEST_MS: Final = 1_230_940_800_000  # 3 January 2009, Bitcoin's first block
 LATEST_S: Final = 253_370_764_800  # the year 9999: no later time can be told
 
+MOST: Final = 10**15  # of a whole number; a float holds it exactly
+
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # what no text in a table or in UTF-8 can hold
 _WHOLE = re.compile(r"\d{1,12}", re.ASCII)
 
@@ -31,7 +33,7 @@ class UnreadableError(Exception):
 
 
 def _whole(value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MOST:
         return value
     if isinstance(value, str) and _WHOLE.fullmatch(value):
         return int(value)
@@ -39,9 +41,11 @@ def _whole(value: object) -> int:
 
 
 def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError("not a finite number")
-    return float(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MOST:
+        return float(value)
+    raise ValueError("not a finite number")
 
 
 def _text(value: object) -> str:
@@ -51,6 +55,7 @@ def _text(value: object) -> str:
 
 
 Whole = Annotated[int, BeforeValidator(_whole)]  # of JSON, or spelt in digits
+Count = Annotated[Whole, Field(ge=0)]
 Seconds = Annotated[Whole, Field(ge=0, le=LATEST_S)]  # since 1970
 Milliseconds = Annotated[Whole, Field(ge=0, le=LATEST_S * 1000)]  # since 1970
 Number = Annotated[float, BeforeValidator(_number)]  # finite

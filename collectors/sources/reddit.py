@@ -20,6 +20,7 @@ from collectors.sources.payloads import (
     LONGEST_BODY,
     LONGEST_TITLE,
     LONGEST_URL,
+    Count,
     Number,
     SomeWords,
     UnreadableError,
@@ -69,7 +70,7 @@ class _Post(BaseModel):
     selftext: Words = ""
     permalink: Words = ""
     score: Whole = 0
-    num_comments: Whole = 0
+    num_comments: Count = 0
     removed_by_category: Words | None = None
 
 

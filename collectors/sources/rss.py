@@ -29,11 +29,13 @@ from collectors.sources.web import Address, WebSource
 from domain.ports import Clock
 from domain.sources import Answer, Refused, TextItem
 
-FEEDS: Final[Mapping[str, str]] = {
-    "coindesk": "https://www.coindesk.com/arc/outboundfeeds/rss/",
-    "cointelegraph": "https://cointelegraph.com/rss",
-    "decrypt": "https://decrypt.co/feed",
-    "bitcoinmagazine": "https://bitcoinmagazine.com/feed",
+DAY: Final = timedelta(days=1)
+FEEDS: Final[Mapping[str, tuple[str, timedelta]]] = {  # address; how long it may have no news
+    "coindesk": ("https://www.coindesk.com/arc/outboundfeeds/rss/", DAY),
+    "cointelegraph": ("https://cointelegraph.com/rss", DAY),
+    "decrypt": ("https://decrypt.co/feed", DAY),
+    "bitcoinmagazine": ("https://bitcoinmagazine.com/feed", 2 * DAY),
+    "kraken_blog": ("https://blog.kraken.com/feed", 14 * DAY),
 }
 LARGEST: Final = 2 * 2**20  # bytes; feeds have some 100 kB, and the parser takes its time
 
@@ -42,11 +44,12 @@ def news(
     name: str, session: aiohttp.ClientSession, clock: Clock, *, url: str | None = None
 ) -> WebSource:
     """One feed; `url` is needed for a name that is not in `FEEDS`."""
+    known, stale_after = FEEDS.get(name, ("", DAY))
     address = Address(
         source=name,
-        url=url or FEEDS[name],
+        url=url or known,
         every=timedelta(minutes=3),
-        stale_after=timedelta(hours=24),
+        stale_after=stale_after,
         pause=timedelta(seconds=30),
         largest=LARGEST,
     )

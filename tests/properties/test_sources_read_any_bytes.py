@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
@@ -37,12 +38,18 @@ SPLINTERS = [
         b"NaN",
         b"true",
         b"9" * 30,
+        b"9" * 400,
         b'"',
         b"\xff",
         b"\0",
     ),
     *(b"\\ud800", b"\\u0000", b"<", b"&", b"]]>", b"]" * 9, b"0001-01-01T00:00:00+14:00"),
 ]
+
+HOSTILE: tuple[object, ...] = (
+    *(10**400, -(10**400), -1, 1e308, 253_370_764_801, True, None, [], {}),
+    *("", "9" * 5000, "-9", "\ud800", "\0", "0001-01-01T00:00:00+14:00", "99991231T235959Z"),
+)
 
 every_parser = pytest.mark.parametrize("name", PARSERS)
 
@@ -90,6 +97,25 @@ def test_a_damaged_payload_is_read_or_refused(name: str, data: st.DataObject) ->
         body = body[:start] + data.draw(st.sampled_from(SPLINTERS)) + body[end:]
 
     assert read(name, body)
+
+
+def altered(value: object, hostile: object) -> Iterator[object]:
+    """The document with each of its parts in turn replaced."""
+    yield hostile
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from ({**value, name: other} for other in altered(part, hostile))
+    if isinstance(value, list):
+        for place, part in enumerate(value):
+            others = altered(part, hostile)
+            yield from ([*value[:place], other, *value[place + 1 :]] for other in others)
+
+
+@pytest.mark.parametrize("name", ["fear_greed", "gdelt", "cryptopanic", "reddit"])
+@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda value: repr(value)[:20])
+def test_any_value_in_any_place_is_read_or_refused(name: str, hostile: object) -> None:
+    for document in altered(json.loads(GOOD[name]), hostile):
+        assert read(name, json.dumps(document).encode())
 
 
 @every_parser
