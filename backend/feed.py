@@ -9,28 +9,22 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 
+from backend.auditor import Auditor
 from backend.store.database import patiently
-from backend.store.gaps import GapLedger
 from collectors.backfill import Rejected
 from collectors.checks import reason
 from collectors.collector import Collector, CollectorSettings
 from collectors.cross_section import CrossSection
-from collectors.gaps import Gap, GapState
+from collectors.gaps import Gap
 from collectors.history_port import StoredCandles
 from collectors.pacing import Pace
 from collectors.unreadable import Unread
 from domain.events import Candle, CandleBatch
-from domain.market import Instrument, Listing, Timeframe, from_ms
+from domain.market import Instrument, Listing, Timeframe
 from domain.ports import Clock, EventBus, Exchange
 from domain.topics import CANDLES
 
 log = logging.getLogger(__name__)
-
-_LEDGER_STATES = {
-    GapState.FOUND: "open",
-    GapState.FILLED: "filled",
-    GapState.ABSENT: "unfillable",
-}
 
 Hold = Callable[[bool], Awaitable[None]]
 
@@ -83,7 +77,7 @@ class LiveEdge:
     feed: Feed
     bus: EventBus
     stored: StoredCandles
-    ledger: GapLedger
+    auditor: Auditor
     refused: Callable[[Rejected], Awaitable[None]]
     deadline: timedelta
     history_bars: int
@@ -116,6 +110,7 @@ class LiveEdge:
 
     async def _take(self, event: Candle | Gap | Rejected) -> None:
         match event:
+            tasks.create_task(self.auditor.run(collector.repair))
             case Candle():
                 section = self._sections[event.timeframe]
                 await self._publish(section.add(event, arrived=self.feed.pace.wall.now()))
@@ -126,20 +121,10 @@ class LiveEdge:
                     event.state.value,
                     extra={"instrument": str(event.instrument), "cause": event.cause.value},
                 )
-                await patiently(lambda: self._note(event), self.feed.pace.wall)
+                self.auditor.note(event)
             case Rejected():
                 log.warning("candle refused", extra={"reason": event.reason})
                 await patiently(lambda: self.refused(event), self.feed.pace.wall)
-
-    async def _note(self, gap: Gap) -> None:
-        await self.ledger.note(
-            gap.instrument,
-            gap.timeframe,
-            span=(from_ms(gap.from_ms), from_ms(gap.to_ms)),
-            cause=gap.cause.value,
-            state=_LEDGER_STATES[gap.state],
-            at=self.feed.pace.clock.now(),
-        )
 
     async def _draw_when_due(self) -> None:
         wall = self.feed.pace.wall

@@ -19,6 +19,7 @@ from backend.api.hub import Hub
 from backend.api.server import listen, serve
 from backend.api.state import ApiState
 from backend.api.status import Market, Status
+from backend.auditor import Auditor
 from backend.executor import ProcessExecutor
 from backend.feed import Feed, LiveEdge
 from backend.garbage import settle
@@ -167,15 +168,22 @@ class System:
     async def _follow(self, feed: Feed, bus: EventBus, executor: ProcessExecutor) -> None:
         """One exchange: history, warm-up, then its live edge for ever."""
         await self.store.instruments.watch(feed.listings, since=self.plan.clock.now())
+        auditor = Auditor(
+            ledger=self.store.ledger,
+            instruments=feed.instruments,
+            timeframes=feed.timeframes,
+            pace=feed.pace,
+            publish=self.api.hub.publish,
+        )
+        await auditor.begin()
         await self._backfill(feed)
-        for timeframe in feed.timeframes:
-            await self.store.ledger.settle(timeframe, at=self.plan.clock.now())
+        await auditor.settle()
         watches = [await self._panel(feed, tf, executor) for tf in feed.timeframes]
         edge = LiveEdge(
             feed=feed,
             bus=bus,
             stored=self.store.collected,
-            ledger=self.store.ledger,
+            auditor=auditor,
             refused=self._refuse,
             deadline=timedelta(milliseconds=self.settings.deadline_ms),
             history_bars=self.settings.history_bars,

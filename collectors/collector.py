@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar, cast
 
 from collectors.backfill import Check, History, Rejected
-from collectors.gaps import Cause, Gap
+from collectors.gaps import Cause, Gap, Range
 from collectors.history_port import StoredCandles
 from collectors.pacing import Backoff, Pace, Pause
 from collectors.repairs import Repairs
@@ -115,6 +123,13 @@ class Collector:
             if mistaken is None:
                 raise
             raise next(_leaves(mistaken)) from None
+
+    def repair(self, missing: Mapping[Key, Sequence[Range]]) -> None:
+        """These are not in the store, though they were handed on or passed over: fetch them."""
+        for key, spans in missing.items():
+            series = self._series.get(key)
+            if series is not None:
+                self._emit_of(series, series.lost(spans))
 
     async def _deliver(self) -> None:
         while True:

@@ -24,12 +24,14 @@ class Cause(StrEnum):
     RECONNECT = "reconnect"  # candles closed while the connection was lost
     JUMP = "jump"  # a later candle came first
     SILENCE = "silence"  # its time passed and nothing came
+    AUDIT = "audit"  # it was stored once, or passed over, and the store does not have it
 
 
 class GapState(StrEnum):
     """What became of a gap."""
 
     FOUND = "found"
+    ASKED = "asked"  # the exchange is asked for them
     FILLED = "filled"
     ABSENT = "absent"  # the exchange answered, and does not have them all
 

@@ -51,13 +51,13 @@ class Repairs:
         self._emit = emit
         self._pace = pace
         self._size = size
-        self._wanted: asyncio.PriorityQueue[tuple[bool, int, Series]] = asyncio.PriorityQueue()
+        self._wanted: asyncio.PriorityQueue[tuple[bool, int, int, Series]] = asyncio.PriorityQueue()
         self._number = count()
         self._backoffs: dict[Series, Backoff] = {}  # of the series that wait or are worked on
         self._waits: dict[Series, asyncio.Task[None]] = {}  # until their next try
 
     def want(self, series: Series) -> None:
-        """Repair `series`, broken ones first, unless that is under way."""
+        """Repair `series`, unless that is under way; broken ones first, of them the newest."""
         if series not in self._backoffs:
             self._backoffs[series] = Backoff(self._pace.random)
             self._backoffs[series].next()  # the first try is now
@@ -72,7 +72,8 @@ class Repairs:
             self._put(series)
 
     def _put(self, series: Series) -> None:
-        self._wanted.put_nowait((not series.broken, next(self._number), series))
+        newest = max((span.to_ms for span in series.holes), default=0)
+        self._wanted.put_nowait((not series.broken, -newest, next(self._number), series))
 
     async def run(self) -> None:
         """Work for ever.
@@ -98,14 +99,14 @@ class Repairs:
 
     async def _work(self, tasks: asyncio.TaskGroup) -> None:
         while True:
-            _, _, series = await self._wanted.get()
+            *_, series = await self._wanted.get()
             asked = series.holes
             answer = await self._ask(series)
             self._emit(series.release())
             if answer.came and not series.broken:
                 del self._backoffs[series]
             else:
-                if answer.came and series.holes != asked:
+                if answer.came and (series.untried or series.holes != asked):
                     self._backoffs[series].reset()  # the exchange answers: new holes come first
                 self._waits[series] = tasks.create_task(self._again(series))
             if answer.stalled:
@@ -120,6 +121,7 @@ class Repairs:
         stalled = False
         try:
             for span in series.spans(self._settled_ms()):
+        self._emit(series.asking())
                 good, bad = await self._history.fetch(
                     series.instrument, series.timeframe, span, Source.REPAIR
                 )

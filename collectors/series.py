@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
-from collectors.gaps import Cause, Gap, GapState, Range, floor_ms, missing_ranges
+from collectors.gaps import Cause, Gap, GapState, Range, floor_ms, missing_ranges, pages
 from collectors.versions import rank, same_values
 from domain.events import Candle
 from domain.market import Instrument, Timeframe
@@ -16,6 +17,8 @@ OVERLAP = 2  # candles asked for again before a hole, to see whether they were r
 REMEMBERED = 16  # newest released candles whose revision is recognised
 LONGEST_PATIENCE = 64  # candles
 ATTEMPTS = 4  # answers of the exchange without a candle before it is called absent
+PAGE = 1000  # candles of a hole that are asked for at once
+AT_ONCE = 4  # holes asked for before what came is let go
 
 
 @dataclass(slots=True)
@@ -50,6 +53,7 @@ class Series:
         self._forming: Candle | None = None
         self._released: dict[int, Candle] = {}
         self._held: dict[int, Candle] | None = None
+        self._past: dict[int, Candle] = {}  # of old holes: nothing waits for them
         self._holes: list[_Hole] = []
         self._absent: set[int] = set()  # open times that the exchange does not have
 
@@ -62,6 +66,11 @@ class Series:
     def broken(self) -> bool:
         """Whether candles are missing."""
         return bool(self._holes)
+
+    @property
+    def untried(self) -> bool:
+        """Whether some holes were answered less often than others."""
+        return len({hole.answers for hole in self._holes}) > 1
 
     @property
     def holes(self) -> list[Range]:
@@ -111,15 +120,33 @@ class Series:
             found += self._miss(span, cause)
         return found
 
+    def lost(self, spans: Iterable[Range]) -> list[Event]:
+        """What was released long ago is not in the store: ask for it again.
+
+        Holes that are known already are left to their repair.
+        """
+        found: list[Event] = []
+        for span in spans if self._last is not None else ():
+            for open_ms in [ms for ms in self._released if span.from_ms <= ms < span.to_ms]:
+                del self._released[open_ms]
+            found += self._miss(span, Cause.AUDIT)
+        return found
+
     def spans(self, now_ms: int) -> list[Range]:
-        """What is asked of the exchange now: the holes, else the newest candles again."""
+        """What is asked of the exchange now: the newest holes, else the newest candles again."""
         back = OVERLAP * self._step
-        for hole in self._holes:
+        groups = self._next_holes()
+        for hole in chain.from_iterable(groups):
             hole.asked = True
-        if self._holes:
-            return [Range(hole.span.from_ms - back, hole.span.to_ms) for hole in self._holes]
+        if groups:
+            return [Range(group[-1].span.from_ms - back, group[0].span.to_ms) for group in groups]
         end = floor_ms(now_ms, self.timeframe)
         return [Range(min(end - back, *self._unsure, end), end)]
+
+    def asking(self) -> list[Event]:
+        """That the exchange is asked for the newest holes now."""
+        holes = chain.from_iterable(self._next_holes())
+        return [self._notice(hole, GapState.ASKED) for hole in holes]
 
     def on_message(self, candle: Candle) -> list[Event]:
         """A version came over the socket; what is released because of it."""
@@ -161,7 +188,10 @@ class Series:
 
     def absorb(self, candles: Iterable[Candle], asked: Range) -> None:
         """The exchange answered `asked`; `release` lets go what it told."""
-        self._hold(*candles)
+        if self._held is None and self._is_past(asked):
+            self._past.update({candle.open_ms: candle for candle in candles})
+        else:
+            self._hold(*candles)
         self._unsure = {ms for ms in self._unsure if not asked.from_ms <= ms < asked.to_ms}
         for hole in self._holes:
             if asked.from_ms <= hole.span.from_ms and hole.span.to_ms <= asked.to_ms:
@@ -191,7 +221,10 @@ class Series:
         """
         held = self._held or {}
         self._held = None
+        past, self._past = self._past, {}
         events: list[Event] = []
+        for open_ms in sorted(past):
+            events += self._emit(past[open_ms])
         for open_ms in sorted(held):
             events += self._jump(open_ms)
             if any(hole.span.from_ms < open_ms for hole in self._holes if not hole.asked):
@@ -202,8 +235,7 @@ class Series:
             if not hole.absent or hole.answers >= ATTEMPTS:
                 self._holes.remove(hole)
                 self._absent |= hole.absent
-                state = GapState.ABSENT if hole.absent else GapState.FILLED
-                events.append(self._notice(hole, state))
+                events += self._outcome(hole)
         return events
 
     def _close_unflagged(self, forming: Candle) -> list[Event]:
@@ -275,10 +307,30 @@ class Series:
         for part in missing_ranges(
             noted, self.timeframe, since_ms=span.from_ms, until_ms=span.to_ms
         ):
-            hole = _Hole(part, cause, set(range(part.from_ms, part.to_ms, self._step)))
-            self._holes.append(hole)
-            found.append(self._notice(hole, GapState.FOUND))
+            for page in pages(part, self.timeframe, size=PAGE):
+                absent = set(range(page.from_ms, page.to_ms, self._step))
+                hole = _Hole(page, cause, absent, asked=self._is_past(page))
+                self._holes.append(hole)
+                found.append(self._notice(hole, GapState.FOUND))
         return found
+
+    def _is_past(self, span: Range) -> bool:
+        """Whether later candles were released: nothing is to wait for these."""
+        return self._last is not None and span.to_ms <= self._last
+
+    def _next_holes(self) -> list[list[_Hole]]:
+        """Those to be asked for next, by page: what others wait for first, then the newest."""
+        fewest = min((hole.answers for hole in self._holes), default=0)
+        due = [hole for hole in self._holes if hole.answers == fewest or not hole.asked]
+        due.sort(key=lambda hole: (hole.asked, -hole.span.from_ms))
+        groups: list[list[_Hole]] = []
+        for hole in due:
+            last = groups[-1] if groups else None
+            if last and 0 <= last[0].span.to_ms - hole.span.from_ms <= PAGE * self._step:
+                last.append(hole)
+            else:
+                groups.append([hole])
+        return groups[:AT_ONCE]
 
     def _newest(self) -> int | None:
         """The newest open time that is released, held or already known to be missing."""
@@ -287,6 +339,17 @@ class Series:
         known += [hole.span.to_ms - self._step for hole in self._holes]
         known += self._absent
         return max(known, default=None)
+
+    def _outcome(self, hole: _Hole) -> list[Event]:
+        """Which of its candles came, and which the exchange does not have."""
+        came = set(range(hole.span.from_ms, hole.span.to_ms, self._step)) - hole.absent
+        return [
+            self._notice(replace(hole, span=part), state)
+            for state, others in ((GapState.FILLED, hole.absent), (GapState.ABSENT, came))
+            for part in missing_ranges(
+                others, self.timeframe, since_ms=hole.span.from_ms, until_ms=hole.span.to_ms
+            )
+        ]
 
     def _notice(self, hole: _Hole, state: GapState) -> Gap:
         return Gap(

@@ -13,9 +13,11 @@ import numpy as np
 import orjson
 
 from backend.store.stream_log import Drafts
+from collectors.ledger import Entry
 from domain.events import CandleBatch, ModelEvent, PredictionBatch, SignalBatch
 from domain.market import Instrument, Timeframe, from_ms, rfc3339
 
+GAPS_STREAM = "gaps"
 MODELS_STREAM = "models"
 
 
@@ -34,6 +36,23 @@ def stream_names(
     """The streams of instruments, in their order."""
     prefix = f"{channel}.{timeframe}"
     return [f"{prefix}.{one.exchange}.{one.symbol}" for one in instruments]
+
+
+def gap_payload(instrument: Instrument, timeframe: Timeframe, entry: Entry) -> dict[str, Any]:
+    """A hole as the gap ledger has it."""
+    filled_ms = entry.filled_ms
+    return {
+        "exchange": instrument.exchange,
+        "symbol": instrument.symbol,
+        "timeframe": timeframe.value,
+        "from": rfc3339(from_ms(entry.span.from_ms)),
+        "to": rfc3339(from_ms(entry.span.to_ms)),
+        "cause": entry.cause.value,
+        "state": entry.state.value,
+        "detected_at": rfc3339(from_ms(entry.detected_ms)),
+        "filled_at": None if filled_ms is None else rfc3339(from_ms(filled_ms)),
+        "attempts": entry.attempts,
+    }
 
 
 def candle_drafts(batch: CandleBatch, streams: Sequence[str]) -> Drafts:

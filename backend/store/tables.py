@@ -520,6 +520,7 @@ quarantine = Table(
     _json("payload"),
 )
 
+# What of the expected grid is missing, and what was. Rows that are not filled do not overlap.
 ingest_gaps = Table(
     "ingest_gaps",
     metadata,
@@ -532,7 +533,28 @@ ingest_gaps = Table(
     _time("detected_at"),
     _time("filled_at", nullable=True),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
-    PrimaryKeyConstraint("instrument_id", "timeframe", "from_time"),
+    PrimaryKeyConstraint("instrument_id", "timeframe", "from_time", "detected_at"),
     _check("state", "state IN ('open', 'repairing', 'filled', 'unfillable')"),
+    _check("times", "to_time > from_time"),
+    _check("filled", "(state = 'filled') = (filled_at IS NOT NULL)"),
+    Index(
+        "ingest_gaps_missing_idx",
+        "instrument_id",
+        "timeframe",
+        "from_time",
+        unique=True,
+        postgresql_where=text("state <> 'filled'"),
+    ),
+)
+
+# From the first to the last candle that a series was ever seen with: the expected grid.
+candle_extents = Table(
+    "candle_extents",
+    metadata,
+    _int("instrument_id"),
+    _word("timeframe"),
+    _time("from_time"),
+    _time("to_time"),  # the first open time that was not expected yet
+    PrimaryKeyConstraint("instrument_id", "timeframe"),
     _check("times", "to_time > from_time"),
 )

@@ -14,7 +14,6 @@ import pytest
 from backend.store import database
 from backend.store.collected import CollectedCandles
 from backend.store.features import register_feature_set
-from backend.store.gaps import GapLedger
 from backend.store.history import History
 from backend.store.instruments import Instruments
 from backend.store.recorder import Recorder
@@ -254,23 +253,3 @@ async def test_the_newest_served_close_is_that_of_the_champion(store: Store) -> 
 
     assert await store.history.newest_served(wanted, Horizon(H1, 4)) == {INSTRUMENTS[0]: at(2)}
     assert await store.history.newest_served(wanted, Horizon(H1, 24)) == {}
-
-
-async def test_a_hole_that_was_filled_by_another_way_is_closed(store: Store) -> None:
-    ledger = GapLedger(store.pool, store.instruments)
-    for number, last in ((1, 2), (3, 4)):
-        await ledger.note(
-            INSTRUMENTS[0],
-            H1,
-            span=(at(number - 1), at(last)),
-            cause="start",
-            state="open",
-            at=at(5),
-        )
-    for number in (1, 2, 3):
-        await store.recorder.commit_tick([candles(number)], published_at=at(number))
-
-    await ledger.settle(H1, at=at(6))
-
-    found = await store.pool.fetch("SELECT state, filled_at FROM ingest_gaps ORDER BY from_time")
-    assert [tuple(row) for row in found] == [("filled", at(6)), ("open", None)]

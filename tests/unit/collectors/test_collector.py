@@ -101,7 +101,7 @@ class Running:
                 one.state,
             )
             for one in self.events
-            if isinstance(one, Gap)
+            if isinstance(one, Gap) and one.state is not GapState.ASKED
         ]
 
 
@@ -444,7 +444,11 @@ async def test_a_candle_that_the_exchange_never_had_is_absent_and_not_made_up() 
     await asyncio.gather(task, return_exceptions=True)
 
     assert run.numbers() == [7, 9]
-    assert run.gaps()[-1] == (7, 10, Cause.START, GapState.ABSENT)
+    assert run.gaps()[-3:] == [
+        (7, 8, Cause.START, GapState.FILLED),
+        (9, 10, Cause.START, GapState.FILLED),
+        (8, 9, Cause.START, GapState.ABSENT),
+    ]
     assert len(exchange.requests) == asked
 
 

@@ -1,0 +1,150 @@
+"""Keeps the gap ledger true: enters what collectors notice, compares it with what is stored."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from typing import Final
+
+from backend.store.database import CONNECTION_ERRORS, patiently
+from backend.store.gaps import Difference, GapLedger, Key
+from backend.store.stream_log import StreamEvent
+from collectors.gaps import Cause, Gap, Range
+from collectors.ledger import without
+from collectors.pacing import Pace
+from domain.market import Instrument, Timeframe
+
+log = logging.getLogger(__name__)
+
+GATHER: Final = timedelta(milliseconds=250)  # of wall time, for notices that come together
+AUDIT_EVERY: Final = timedelta(seconds=10)  # of wall time
+REST: Final = 20.0  # times as long as an audit took it rests: a long record is read rarely
+AT_ONCE: Final = 20  # series compared in one transaction
+UNRECORDED: Final = 10_000  # notices; what is beyond, the next audit finds
+PATIENCE: Final = 40  # looks at candles that were said to have come; then they are fetched again
+
+Publish = Callable[[Sequence[StreamEvent]], None]
+Repair = Callable[[Mapping[Key, Sequence[Range]]], None]
+
+
+@dataclass(slots=True, kw_only=True)
+class Auditor:
+    """The ledger of one exchange's series.
+
+    Args:
+        ledger: where it is kept.
+        instruments, timeframes: whose series.
+        pace: its clocks.
+        publish: takes committed events.
+    """
+
+    ledger: GapLedger
+    instruments: Sequence[Instrument]
+    timeframes: Sequence[Timeframe]
+    pace: Pace
+    publish: Publish
+    _notices: list[Gap] = field(default_factory=list)
+    _due: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def note(self, gap: Gap) -> None:
+        """A collector found a hole, or says what became of it."""
+        if len(self._notices) < UNRECORDED:
+            self._notices.append(gap)
+        self._due.set()
+
+    async def begin(self) -> None:
+        """List what is missing up to now, before anything is fetched."""
+        for difference in await self._differences(until_now=True):
+            await self._record(difference.notices(Cause.START))
+
+    async def settle(self) -> None:
+        """List what is missing of what was fetched, and what has come."""
+        for difference in await self._differences():
+            await self._record(difference.notices(Cause.START))
+
+    async def run(self, repair: Repair) -> None:
+        """Until cancelled.
+
+        Args:
+            repair: is given what is missing, of which the collector may not know.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep())
+            tasks.create_task(self._audit(repair))
+
+    async def _keep(self) -> None:
+        """Enter notices as they come; what is said to be filled is awaited in the store."""
+        patience = PATIENCE
+        while True:
+            await self._due.wait()
+            await self.pace.wall.sleep(GATHER)
+            self._due.clear()
+            notices, self._notices = self._notices, []
+            waiting = await self._record(notices)
+            patience = patience - 1 if waiting == notices else PATIENCE
+            if waiting and patience:
+                self._notices[:0] = waiting
+                self._due.set()
+
+    async def _audit(self, repair: Repair) -> None:
+        """Compare all with the store; what is missing twice is missing, and not on its way."""
+        seen: dict[Key, list[Range]] = {}
+        while True:
+            began = time.monotonic()
+            missing: dict[Key, list[Range]] = {}
+            try:
+                differences = await self._differences()
+            except CONNECTION_ERRORS as error:
+                log.warning("the audit waits for the database", extra={"reason": str(error)})
+                differences = []
+            for one in differences:
+                key = (one.instrument, one.timeframe)
+                missing[key] = one.wanted
+                await self._confirm(one, seen.get(key, []), repair)
+            seen = missing
+            took = timedelta(seconds=time.monotonic() - began)
+            await self.pace.wall.sleep(max(AUDIT_EVERY, REST * took))
+
+    async def _confirm(self, found: Difference, before: Sequence[Range], repair: Repair) -> None:
+        unlisted, wanted = (_both(spans, before) for spans in (found.unlisted, found.wanted))
+        sure = Difference(
+            instrument=found.instrument,
+            timeframe=found.timeframe,
+            unlisted=unlisted,
+            present=found.present,
+            wanted=wanted,
+        )
+        if notices := sure.notices(Cause.AUDIT):
+            await self._record(notices)
+        if wanted:
+            repair({(found.instrument, found.timeframe): wanted})
+
+    async def _differences(self, *, until_now: bool = False) -> list[Difference]:
+        found = []
+        until = self.pace.clock.now() if until_now else None
+        for timeframe in self.timeframes:
+            for start in range(0, len(self.instruments), AT_ONCE):
+                some = self.instruments[start : start + AT_ONCE]
+                found += await self.ledger.differences(some, timeframe, until=until)
+        return found
+
+    async def _record(self, notices: Sequence[Gap]) -> list[Gap]:
+        """What of it is said to be filled and is not stored yet."""
+        if not notices:
+            return []
+        write = partial(self.ledger.record, notices, at=self.pace.clock.now())
+        events, waiting = await patiently(write, self.pace.wall)
+        self.publish(events)
+        return waiting
+
+
+def _both(spans: Sequence[Range], others: Sequence[Range]) -> list[Range]:
+    """What is in a span of each list."""
+    return [
+        part for span in spans for rest in [without(span, others)] for part in without(span, rest)
+    ]
