@@ -20,6 +20,10 @@ CANDLES_QUARANTINED = Counter(
     "alphapulse_candles_quarantined", "Candles that cannot be, set aside", ["reason"],
     registry=REGISTRY,
 )  # fmt: skip
+ANSWERS_REFUSED = Counter(
+    "alphapulse_answers_refused", "Answers of sources, or rows of them, that cannot be read",
+    ["source"], registry=REGISTRY,
+)  # fmt: skip
 PREDICTIONS_MADE = Counter(
     "alphapulse_predictions_made", "Served predictions committed", ["timeframe"], registry=REGISTRY
 )

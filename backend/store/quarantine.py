@@ -13,10 +13,11 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from backend.metrics import CANDLES_QUARANTINED
+from backend.metrics import ANSWERS_REFUSED, CANDLES_QUARANTINED
 from backend.store.copy import Rows
 from collectors.unreadable import Unreadable
 from domain.events import Candle, Ints
+from domain.sources import Refused
 
 # What a table answers to a row that it cannot hold. A unique key is a matter of merging.
 REFUSALS: Final = (
@@ -119,6 +120,20 @@ async def refuse_unreadable(
     reasons = [one.reason for one in unread]
     await pool.execute(_INSERT, "collectors", received_at, "unreadable", reasons, payloads)
     CANDLES_QUARANTINED.labels("unreadable").inc(len(unread))
+
+
+async def refuse_answers(
+    pool: asyncpg.Pool, refused: Sequence[Refused], *, received_at: datetime
+) -> None:
+    """Put what sources sent and nobody can read into quarantine, byte for byte."""
+    payloads = [
+        orjson.dumps({"source": one.source, "bytes": one.size, **_bytes(one.raw)}).decode()
+        for one in refused
+    ]
+    reasons = [one.reason for one in refused]
+    await pool.execute(_INSERT, "sources", received_at, "unreadable", reasons, payloads)
+    for one in refused:
+        ANSWERS_REFUSED.labels(one.source).inc()
 
 
 def _bytes(raw: bytes) -> dict[str, str]:

@@ -49,6 +49,10 @@ def _finite(*columns: str) -> str:
     return " AND ".join(f"{name} > '-Infinity' AND {name} < 'Infinity'" for name in columns)
 
 
+def _signed(*columns: str) -> str:
+    return " AND ".join(f"{name} >= -1 AND {name} <= 1" for name in columns)
+
+
 def _all_or_none(*columns: str) -> str:
     first, *others = columns
     return " AND ".join(f"({first} IS NULL) = ({name} IS NULL)" for name in others)
@@ -403,6 +407,118 @@ skill_verdicts = Table(
     Column("no_skill", Boolean, nullable=False),
     PrimaryKeyConstraint("exchange", "timeframe", "horizon", "target", "at"),
     _check("finite", _finite("skill", "low", "high")),
+)
+
+# The versions of each item, as they became known. Texts may be forgotten, what they scored not.
+sentiment_items = Table(
+    "sentiment_items",
+    metadata,
+    _word("source"),
+    _word("item_id"),
+    _time("known_at"),
+    _time("published_at"),  # by the source; see `dating`
+    _word("dating"),
+    _word("kind"),
+    Column("title", Text),
+    Column("body", Text),
+    Column("url", Text),
+    _word("language", nullable=True),
+    _word("cluster", nullable=True),  # first item of the story, `source:item_id`
+    _float("engagement", nullable=True),
+    Column("content_hash", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("source", "item_id", "known_at"),
+    _check("kind", "kind IN ('news', 'social')"),
+    _check("dating", "dating IN ('told', 'clamped', 'missing')"),
+    _check("times", "published_at <= known_at"),
+    _check("engagement", "engagement >= 0 AND engagement < 'Infinity'"),
+    Index(None, "known_at"),
+)
+
+# One row for each asset that an item speaks of, '' for none, and for each scorer that read it.
+sentiment_scores = Table(
+    "sentiment_scores",
+    metadata,
+    _word("source"),
+    _word("item_id"),
+    _time("known_at"),  # of the item's version
+    _word("asset"),
+    _word("scorer"),
+    _float("polarity", nullable=True),
+    _float("confidence"),
+    _float("relevance"),
+    _time("scored_at"),
+    PrimaryKeyConstraint("source", "item_id", "known_at", "asset", "scorer"),
+    _check("polarity", "polarity >= -1 AND polarity <= 1"),
+    _check("confidence", "confidence >= 0 AND confidence <= 1"),
+    _check("unknown", "(polarity IS NULL) = (confidence = 0)"),
+    _check("relevance", "relevance > 0 AND relevance <= 1"),
+)
+
+market_metrics = Table(
+    "market_metrics",
+    metadata,
+    _int("instrument_id"),
+    _word("metric"),
+    _time("event_time"),
+    _time("known_at"),
+    _float("value"),
+    PrimaryKeyConstraint("instrument_id", "metric", "event_time", "known_at"),
+    _check("finite", _finite("value")),
+    _check("times", "event_time <= known_at"),
+)
+
+# What was known of an instrument at a close beside its candles; NULL where nobody told it, and
+# `source_status` says of each source why.
+ml_features_sentiment = Table(
+    "ml_features_sentiment",
+    metadata,
+    _int("instrument_id"),
+    _word("timeframe"),
+    _word("feature_set"),
+    _time("as_of"),
+    _int("revision"),
+    _time("known_at"),
+    Column("fear_greed_index", SmallInteger),
+    _float("fear_greed_age_s", nullable=True),
+    _float("news_score", nullable=True),
+    _int("news_count", nullable=True),  # 0: they were asked and said nothing
+    _float("news_age_s", nullable=True),
+    _float("social_score", nullable=True),
+    _int("social_count", nullable=True),
+    _float("social_age_s", nullable=True),
+    _float("weighted_coin", nullable=True),
+    _float("divergence", nullable=True),  # weighted_coin − the market's
+    _float("momentum", nullable=True),
+    _float("volatility", nullable=True),
+    _float("trend_strength", nullable=True),
+    _float("bull_ratio", nullable=True),
+    _float("bear_ratio", nullable=True),
+    _float("neutral_ratio", nullable=True),
+    _json("multi_timeframe"),
+    _float("large_trade_imbalance", nullable=True),
+    _float("funding_rate", nullable=True),
+    _float("funding_rate_age_s", nullable=True),
+    _float("open_interest_change", nullable=True),
+    _float("open_interest_age_s", nullable=True),
+    _float("long_short_ratio", nullable=True),
+    _float("long_short_ratio_age_s", nullable=True),
+    _json("source_status"),
+    Column("row_hash", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("instrument_id", "timeframe", "feature_set", "as_of", "revision"),
+    _check("fear_greed", "fear_greed_index >= 0 AND fear_greed_index <= 100"),
+    _check("scores", _signed("news_score", "social_score", "weighted_coin")),
+    _check("counts", "news_count >= 0 AND social_count >= 0"),
+    _check("ratios", _all_or_none("bull_ratio", "bear_ratio", "neutral_ratio")),
+    _check("shares", "bull_ratio >= 0 AND bear_ratio >= 0 AND neutral_ratio >= 0"),
+    _check("sum", "abs(bull_ratio + bear_ratio + neutral_ratio - 1) < 1e-6"),
+    _check("imbalance", _signed("large_trade_imbalance")),
+    _check("finite", _finite("divergence", "momentum", "volatility", "trend_strength")),
+    _check("derivatives", _finite("funding_rate", "open_interest_change", "long_short_ratio")),
+    _check("ages", _finite("fear_greed_age_s", "news_age_s", "social_age_s")),
+    _check(
+        "derivatives_ages",
+        _finite("funding_rate_age_s", "open_interest_age_s", "long_short_ratio_age_s"),
+    ),
 )
 
 # A cache: the mean losses of a past day, of all instruments of an exchange, beside a baseline's on

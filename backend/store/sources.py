@@ -1,0 +1,217 @@
+"""Texts, what they score, and measurements of the market: written once, read as of a moment."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import asyncpg
+import numpy as np
+
+from backend.store.instruments import Instruments
+from domain.market import Instrument, from_ms, to_ms
+from domain.sources import Measurement, Metric, TextItem, TextKind
+from services.sentiment.items import ScoredItems
+
+_HASH_BYTES: Final = 16
+
+# The index: sentiment_items_pkey.
+_NEWEST: Final = """
+SELECT DISTINCT ON (source, item_id) source, item_id, content_hash FROM sentiment_items
+JOIN unnest($1::text[], $2::text[]) AS asked (source, item_id) USING (source, item_id)
+ORDER BY source, item_id, known_at DESC
+"""
+_ITEM: Final = """
+INSERT INTO sentiment_items (source, item_id, known_at, published_at, dating, kind, title, body,
+    url, engagement, content_hash, language, cluster)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+ON CONFLICT (source, item_id, known_at) DO NOTHING
+"""
+_SCORE: Final = """
+INSERT INTO sentiment_scores (source, item_id, known_at, asset, scorer, polarity, confidence,
+    relevance, scored_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+ON CONFLICT (source, item_id, known_at, asset, scorer) DO NOTHING
+"""
+# Of one fact a version that says the same as the newest known by then is none. The index:
+# market_metrics_pkey.
+_MEASURE: Final = """
+INSERT INTO market_metrics (instrument_id, metric, event_time, known_at, value)
+SELECT DISTINCT ON (instrument_id, metric, event_time, known_at) told.*
+FROM unnest($1::int[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::float8[])
+    AS told (instrument_id, metric, event_time, known_at, value)
+WHERE value IS DISTINCT FROM (
+    SELECT stored.value FROM market_metrics AS stored
+    WHERE stored.instrument_id = told.instrument_id AND stored.metric = told.metric
+        AND stored.event_time = told.event_time AND stored.known_at <= told.known_at
+    ORDER BY stored.known_at DESC LIMIT 1
+)
+ON CONFLICT (instrument_id, metric, event_time, known_at) DO NOTHING
+RETURNING 1
+"""
+# The indexes: sentiment_items_known_at_idx, sentiment_scores_pkey.
+_SCORED: Final = """
+SELECT source, item_id, asset, relevance, cluster, language, published_at, known_at, engagement,
+    scorer, polarity, confidence
+FROM sentiment_items JOIN sentiment_scores USING (source, item_id, known_at)
+WHERE known_at > $1 AND known_at <= $2 AND scorer = $3
+ORDER BY known_at, source, item_id, asset
+"""
+_LATEST: Final = """
+SELECT DISTINCT ON (instrument_id, metric) instrument_id, metric, event_time, known_at, value
+FROM market_metrics WHERE known_at <= $1 AND event_time > $2
+ORDER BY instrument_id, metric, event_time DESC, known_at DESC
+"""
+_FORGET: Final = """
+UPDATE sentiment_items SET title = NULL, body = NULL, url = NULL
+WHERE kind = $1 AND known_at < $2 AND title IS NOT NULL
+"""
+
+
+class SourceStore:
+    """Writes and reads `sentiment_items`, `sentiment_scores` and `market_metrics`."""
+
+    def __init__(self, pool: asyncpg.Pool, instruments: Instruments) -> None:
+        self._pool = pool
+        self._instruments = instruments
+
+    async def news(self, items: Iterable[TextItem]) -> list[TextItem]:
+        """Those that are not stored as they are: unknown items, and new versions of known ones.
+
+        Engagement is told anew when it has doubled.
+        """
+        told = {(one.source, one.item_id): one for one in items}
+        keys = [list(column) for column in zip(*told, strict=True)] or [[], []]
+        stored = {
+            (row["source"], row["item_id"]): row["content_hash"]
+            for row in await self._pool.fetch(_NEWEST, *keys)
+        }
+        return [one for name, one in told.items() if stored.get(name) != content_hash(one)]
+
+    async def write(
+        self, items: Sequence[TextItem], scored: ScoredItems, *, scored_at: datetime
+    ) -> None:
+        """Store items with what was read of them, all or nothing; what is there stays as it is.
+
+        Items that `scored` does not name have no language and no cluster. Further scores of
+        items that are stored may come without them.
+        """
+        reading = {
+            (str(source), str(item_id)): (str(language), str(cluster))
+            for source, item_id, language, cluster in zip(
+                scored.source, scored.item_id, scored.language, scored.cluster, strict=True
+            )
+        }
+        item_rows = [
+            (*_item(one), *reading.get((one.source, one.item_id), (None, None))) for one in items
+        ]
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.executemany(_ITEM, item_rows)
+            await connection.executemany(_SCORE, _score_rows(scored, scored_at))
+
+    async def measure(self, measurements: Sequence[Measurement]) -> int:
+        """Store what is measured; how many of them were news."""
+        ids = await self._instruments.ids([one.instrument for one in measurements])
+        news = await self._pool.fetch(
+            _MEASURE,
+            ids.tolist(),
+            [one.metric.value for one in measurements],
+            [from_ms(one.event_ms) for one in measurements],
+            [from_ms(one.known_ms) for one in measurements],
+            [one.value for one in measurements],
+        )
+        return len(news)
+
+    async def scored(self, since: datetime, until: datetime, *, scorer: str) -> ScoredItems:
+        """What one scorer said of the items with since < known_at ≤ until, as they were known."""
+        return _scored(await self._pool.fetch(_SCORED, since, until, scorer))
+
+    async def latest(
+        self, as_of: datetime, *, since: datetime
+    ) -> dict[tuple[Instrument, Metric], Measurement]:
+        """Of each metric the newest fact after `since`, as it was known at `as_of`."""
+        found = await self._pool.fetch(_LATEST, as_of, since)
+        ids = np.array([row["instrument_id"] for row in found], dtype=np.int64)
+        return {
+            (instrument, Metric(row["metric"])): Measurement(
+                instrument=instrument,
+                metric=Metric(row["metric"]),
+                event_ms=to_ms(row["event_time"]),
+                known_ms=to_ms(row["known_at"]),
+                value=row["value"],
+            )
+            for instrument, row in zip(await self._instruments.of(ids), found, strict=True)
+        }
+
+    async def forget_texts(self, kind: TextKind, *, before: datetime) -> int:
+        """Drop the texts of items known before a moment; scores, times and hashes stay."""
+        status: str = await self._pool.execute(_FORGET, kind.value, before)
+        return int(status.rpartition(" ")[2])
+
+
+def content_hash(item: TextItem) -> bytes:
+    """By which versions of an item are told apart; of engagement its power of two."""
+    votes = -1 if math.isnan(item.engagement) else int(item.engagement).bit_length()
+    parts = (item.title, item.body, item.url, str(votes))
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=_HASH_BYTES).digest()
+
+
+def _item(item: TextItem) -> tuple[Any, ...]:
+    return (
+        item.source,
+        item.item_id,
+        from_ms(item.known_ms),
+        from_ms(item.published_ms),
+        item.dating.value,
+        item.kind.value,
+        item.title,
+        item.body,
+        item.url,
+        _known(item.engagement),
+        content_hash(item),
+    )
+
+
+def _score_rows(scored: ScoredItems, scored_at: datetime) -> list[tuple[Any, ...]]:
+    columns = (
+        *(scored.source.tolist(), scored.item_id.tolist()),
+        [from_ms(moment) for moment in scored.known_ms.tolist()],
+        *(scored.asset.tolist(), scored.scorer.tolist()),
+        [_known(value) for value in scored.polarity.tolist()],
+        *(scored.confidence.tolist(), scored.relevance.tolist()),
+    )
+    return [(*row, scored_at) for row in zip(*columns, strict=True)]
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _scored(found: Sequence[asyncpg.Record]) -> ScoredItems:
+    def texts(name: str) -> Any:  # noqa: ANN401 - numpy's
+        return np.array([row[name] or "" for row in found], dtype=np.str_)
+
+    def floats(name: str) -> Any:  # noqa: ANN401 - as above
+        values = (np.nan if row[name] is None else row[name] for row in found)
+        return np.fromiter(values, np.float64, len(found))
+
+    def times(name: str) -> Any:  # noqa: ANN401 - as above
+        return np.fromiter((to_ms(row[name]) for row in found), np.int64, len(found))
+
+    return ScoredItems(
+        source=texts("source"),
+        item_id=texts("item_id"),
+        asset=texts("asset"),
+        relevance=floats("relevance"),
+        cluster=texts("cluster"),
+        language=texts("language"),
+        published_ms=times("published_at"),
+        known_ms=times("known_at"),
+        engagement=floats("engagement"),
+        scorer=texts("scorer"),
+        polarity=floats("polarity"),
+        confidence=floats("confidence"),
+    )
