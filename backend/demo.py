@@ -20,6 +20,7 @@ from backend.settings import Settings
 from backend.simulated import READ_EVERY_S, SimulatedProcess, simulated_process
 from backend.system import SystemPlan, run_system, say
 from backend.wiring import Store
+from collectors.budget import Budget
 from collectors.ccxt_exchange import CcxtExchange
 from collectors.pacing import Pace
 from collectors.recorded import Selection, choose, read_folder
@@ -153,6 +154,7 @@ async def _feed(
             random=np.random.default_rng(plan.seed),
             speed=plan.speed,
         ),
+        budget=Budget(SystemClock()),
         hold=hold,
         unread=exchange.unread,
     )

@@ -12,6 +12,7 @@ from functools import partial
 from backend.auditor import Auditor
 from backend.store.database import patiently
 from collectors.backfill import Rejected
+from collectors.budget import Budget
 from collectors.checks import reason
 from collectors.collector import Collector, CollectorSettings
 from collectors.cross_section import CrossSection
@@ -43,6 +44,7 @@ class Feed:
     timeframes: tuple[Timeframe, ...]
     pace: Pace
     hold: Hold = _no_hold  # stops and starts a simulated exchange's clock
+    budget: Budget | None = None  # of requests to the exchange
     unread: Unread | None = None  # what the exchange sent and nobody can read
 
     @property
@@ -103,14 +105,15 @@ class LiveEdge:
             check=reason,
             pace=feed.pace,
             settings=CollectorSettings(lookback=min(self.history_bars, 1_000)),
+            budget=feed.budget,
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(collector.run(feed.instruments, feed.timeframes))
             tasks.create_task(self._draw_when_due())
+            tasks.create_task(self.auditor.run(collector.repair))
 
     async def _take(self, event: Candle | Gap | Rejected) -> None:
         match event:
-            tasks.create_task(self.auditor.run(collector.repair))
             case Candle():
                 section = self._sections[event.timeframe]
                 await self._publish(section.add(event, arrived=self.feed.pace.wall.now()))

@@ -18,6 +18,7 @@ from backend.feed import Feed
 from backend.settings import ExchangeSettings, Settings
 from backend.system import SystemPlan, run_system
 from backend.wiring import Store
+from collectors.budget import Budget
 from collectors.capture import Capture
 from collectors.ccxt_exchange import CcxtExchange
 from collectors.ccxt_import import exchange_class
@@ -54,8 +55,10 @@ async def run_live(plan: LivePlan, settings: Settings) -> None:
         await asyncio.to_thread(exchange_class, exchange_id)
     async with AsyncExitStack() as opened:
         captures = _captures(plan.exchanges, settings)
+        budgets = {one: Budget(SystemClock()) for one in plan.exchanges}
         exchanges = [
-            _open(one, settings.exchange.get(one), captures.get(one)) for one in plan.exchanges
+            _open(one, settings.exchange.get(one), budgets[one], captures.get(one))
+            for one in plan.exchanges
         ]
         for exchange in exchanges:
             opened.push_async_callback(exchange.close)
@@ -78,6 +81,7 @@ async def run_live(plan: LivePlan, settings: Settings) -> None:
                     listings=tuple(listed),
                     timeframes=timeframes,
                     pace=pace,
+                    budget=budgets[one.id],
                     unread=one.unread,
                 )
                 for one, listed in reachable
@@ -97,10 +101,15 @@ async def run_live(plan: LivePlan, settings: Settings) -> None:
 
 
 def _open(
-    exchange_id: str, addresses: ExchangeSettings | None, capture: Capture | None
+    exchange_id: str,
+    addresses: ExchangeSettings | None,
+    budget: Budget,
+    capture: Capture | None,
 ) -> CcxtExchange:
     where = addresses or ExchangeSettings()
-    return CcxtExchange(exchange_id, rest_url=where.rest_url, ws_url=where.ws_url, capture=capture)
+    return CcxtExchange(
+        exchange_id, rest_url=where.rest_url, ws_url=where.ws_url, budget=budget, capture=capture
+    )
 
 
 def _captures(exchange_ids: Sequence[str], settings: Settings) -> dict[str, Capture]:

@@ -38,8 +38,8 @@ from backend.store.state import TRAIN, Runtime, StateFolder
 from backend.warmup import catch_up
 from backend.wiring import Store, database_of, make_bus, open_store, policy_of
 from collectors.backfill import Backfill, History, Rejected
+from collectors.budget import Budget
 from collectors.checks import reason
-from collectors.pacing import Pause
 from domain.errors import AlphaPulseError
 from domain.events import Candle, CandleBatch
 from domain.market import Horizon, Timeframe
@@ -198,7 +198,7 @@ class System:
             await feed.hold(False)  # noqa: FBT003 - the shape of Hold
 
     async def _backfill(self, feed: Feed) -> None:
-        history = History(feed.exchange, check=reason, pause=Pause(feed.pace.wall))
+        history = History(feed.exchange, check=reason, budget=feed.budget or Budget(feed.pace.wall))
 
         async def keep(candles: Sequence[Candle], rejected: Sequence[Rejected]) -> None:
             if candles:

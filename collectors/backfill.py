@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from collectors.budget import Budget, Urgency, drawing
 from collectors.gaps import Range, count, floor_ms, missing_ranges, pages
 from collectors.history_port import StoredCandles
-from collectors.pacing import Backoff, Pace, Pause
+from collectors.pacing import Backoff, Pace
 from collectors.refusals import UnlistedError
 from domain.errors import ExchangeUnavailableError, RateLimitedError
 from domain.events import Candle, Source
@@ -40,16 +41,21 @@ class History:
     Args:
         exchange: Whom to ask.
         check: Tells why a candle is impossible.
-        pause: Shared by all requests to this exchange.
+        budget: That all requests to this exchange draw on.
     """
 
-    def __init__(self, exchange: Exchange, *, check: Check, pause: Pause) -> None:
+    def __init__(self, exchange: Exchange, *, check: Check, budget: Budget) -> None:
         self._exchange = exchange
         self._check = check
-        self._pause = pause
+        self._budget = budget
 
     async def fetch(
-        self, instrument: Instrument, timeframe: Timeframe, span: Range, source: Source
+        self,
+        instrument: Instrument,
+        timeframe: Timeframe,
+        span: Range,
+        source: Source,
+        urgency: Urgency,
     ) -> tuple[list[Candle], list[Rejected]]:
         """The candles of `span` that the exchange has, and those that cannot be.
 
@@ -57,13 +63,14 @@ class History:
             RateLimitedError: all requests pause from now on; ask again.
             ExchangeUnavailableError: no answer.
         """
-        await self._pause.wait()
+        await self._budget.resumed()
         try:
-            answer = await self._exchange.fetch_candles(
-                instrument, timeframe, since=from_ms(span.from_ms), until=from_ms(span.to_ms)
-            )
+            with drawing(urgency):
+                answer = await self._exchange.fetch_candles(
+                    instrument, timeframe, since=from_ms(span.from_ms), until=from_ms(span.to_ms)
+                )
         except RateLimitedError as error:
-            self._pause.extend(error.retry_after)
+            self._budget.pause(error.retry_after)
             raise
         good, bad = [], []
         for candle in answer:
@@ -163,7 +170,7 @@ class Backfill:
         backoff = Backoff(self._pace.random)
         while True:
             try:
-                good, bad = await self._history.fetch(*page, Source.BACKFILL)
+                good, bad = await self._history.fetch(*page, Source.BACKFILL, Urgency.BACKFILL)
             except RateLimitedError:
                 continue  # the next try waits for the pause
             except UnlistedError as error:

@@ -45,7 +45,10 @@ def translated(client: Any, *, frame: bool = False) -> Iterator[None]:  # noqa: 
     except AlphaPulseError:
         raise
     except errors.BaseError as error:
-        raise _ours(error, client, errors) from error
+        ours = _ours(error, client, errors)
+        if isinstance(ours, RateLimitedError) and client.budget is not None:
+            client.budget.pause(ours.retry_after)
+        raise ours from error
     except Exception as error:
         raw = client.last_frame if frame else client.last_http_response
         client.unread.put(raw or "", stumble(error))

@@ -11,10 +11,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from collectors import ccxt_binance
+from collectors.budget import Budget
 from collectors.candle_buffer import CandleBuffer
 from collectors.capture import Capture
 from collectors.ccxt_errors import translated
-from collectors.ccxt_frames import refuse_gibberish, spelled, with_guard
+from collectors.ccxt_frames import draw_on, refuse_gibberish, spelled, with_guard
 from collectors.ccxt_import import exchange_class
 from collectors.ccxt_rows import candle_of
 from collectors.gaps import Range, ceil_ms, floor_ms, pages
@@ -44,6 +45,7 @@ class CcxtExchange:
         name: On every row; the id unless it is given (`simulated`).
         rest_url, ws_url: Take the place of scheme and host in the exchange's addresses.
         rate_limited: Whether requests keep the exchange's pace by themselves.
+        budget: That requests draw on, where they keep the pace.
         capture: Takes every frame before it is read.
 
     Raises:
@@ -52,7 +54,7 @@ class CcxtExchange:
 
     kline_ids = ccxt_binance.IDS  # exchanges whose messages are taken before ccxt merges them
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what an operator may set, each by name
         self,
         exchange_id: str,
         *,
@@ -60,6 +62,7 @@ class CcxtExchange:
         rest_url: str | None = None,
         ws_url: str | None = None,
         rate_limited: bool = True,
+        budget: Budget | None = None,
         capture: Capture | None = None,
     ) -> None:
         self._klines = exchange_id in self.kline_ids
@@ -74,6 +77,8 @@ class CcxtExchange:
             }
         )
         self.unread = self._client.unread = Unread(self._id)
+        if budget is not None:
+            draw_on(budget, self._client)
         self._capture = capture
         if capture is not None:
             self._client.on_frame = capture.put

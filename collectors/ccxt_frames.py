@@ -9,10 +9,12 @@ it ends the watch as well.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import orjson
 
+from collectors.budget import Budget
 from collectors.ccxt_import import ccxt_module
 from collectors.ccxt_rows import moment, number
 from collectors.unreadable import Unread, stumble
@@ -49,6 +51,7 @@ def with_guard(exchange: type[Any]) -> type[Any]:
             "unread": None,
             "on_frame": None,
             "last_frame": None,
+            "budget": None,
         },
     )
 
@@ -111,6 +114,16 @@ def _readable_rows(exchange: Any, rows: Any, market: Any = None) -> list[Any]:  
         else:
             good.append(row)
     return good
+
+
+def draw_on(budget: Budget, exchange: Any) -> None:  # noqa: ANN401 - as above
+    """Let ccxt's requests wait for the budget instead of its own queue, at the costs it knows."""
+
+    async def throttle(cost: float | None = None) -> None:
+        shares = 1.0 if cost is None else cost
+        await budget.draw(timedelta(milliseconds=exchange.rateLimit * shares))
+
+    exchange.throttle, exchange.budget = throttle, budget
 
 
 def refuse_gibberish(exchange: Any) -> None:  # noqa: ANN401 - as above

@@ -19,9 +19,10 @@ from datetime import timedelta
 from typing import TypeVar, cast
 
 from collectors.backfill import Check, History, Rejected
+from collectors.budget import Budget
 from collectors.gaps import Cause, Gap, Range
 from collectors.history_port import StoredCandles
-from collectors.pacing import Backoff, Pace, Pause
+from collectors.pacing import Backoff, Pace
 from collectors.repairs import Repairs
 from collectors.series import REMEMBERED, Event, Series
 from domain.errors import ExchangeError, ExchangeUnavailableError, RateLimitedError, UsageError
@@ -71,6 +72,7 @@ class Collector:
         pace: Clocks and chance.
         forming: Is shown versions of candles that are not closed.
         settings: For operators.
+        budget: That all requests to the exchange draw on.
     """
 
     def __init__(  # noqa: PLR0913 - collaborators, each by name
@@ -83,6 +85,7 @@ class Collector:
         pace: Pace,
         forming: Forming | None = None,
         settings: CollectorSettings | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self._exchange = exchange
         self._stored = stored
@@ -91,7 +94,7 @@ class Collector:
         self._pace = pace
         self._forming = forming
         self._settings = settings or CollectorSettings()
-        self._history = History(exchange, check=check, pause=Pause(pace.wall))
+        self._history = History(exchange, check=check, budget=budget or Budget(pace.wall))
         self._backoff = Backoff(pace.random)
         self._offset_ms = 0  # the exchange's clock less ours
         self._series: dict[Key, Series] = {}

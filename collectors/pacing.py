@@ -1,9 +1,9 @@
-"""How long to wait before the next try: backoff with jitter, and pauses that were asked for."""
+"""How long to wait before the next try, and the clocks by which that is told."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import numpy as np
 
@@ -48,21 +48,3 @@ class Backoff:
     def reset(self) -> None:
         """Something worked."""
         self._attempts = 0
-
-
-class Pause:
-    """A stop that all requests to one exchange share when it asks for one."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._until: datetime | None = None
-
-    def extend(self, duration: timedelta) -> None:
-        """No request before `duration` has passed."""
-        until = self._clock.now() + duration
-        self._until = until if self._until is None else max(self._until, until)
-
-    async def wait(self) -> None:
-        """Until requests are allowed."""
-        while self._until is not None and (left := self._until - self._clock.now()) > timedelta(0):
-            await self._clock.sleep(left)

@@ -9,6 +9,7 @@ from itertools import count
 from typing import NamedTuple
 
 from collectors.backfill import History, Rejected
+from collectors.budget import Urgency
 from collectors.pacing import Backoff, Pace
 from collectors.series import Event, Series
 from domain.errors import ExchangeError, ExchangeUnavailableError
@@ -91,7 +92,7 @@ class Repairs:
 
         async def take() -> None:
             for series in waiting:  # shared: each takes the next one
-                await self._ask(series)
+                await self._ask(series, Urgency.LIVE)
 
         async with asyncio.TaskGroup() as tasks:
             for _ in range(self._size):
@@ -101,7 +102,8 @@ class Repairs:
         while True:
             *_, series = await self._wanted.get()
             asked = series.holes
-            answer = await self._ask(series)
+            urgency = Urgency.LIVE if series.held else Urgency.REPAIR
+            answer = await self._ask(series, urgency)
             self._emit(series.release())
             if answer.came and not series.broken:
                 del self._backoffs[series]
@@ -117,13 +119,13 @@ class Repairs:
         del self._waits[series]
         self._put(series)
 
-    async def _ask(self, series: Series) -> _Answer:
+    async def _ask(self, series: Series, urgency: Urgency) -> _Answer:
         stalled = False
+        self._emit(series.asking())
         try:
             for span in series.spans(self._settled_ms()):
-        self._emit(series.asking())
                 good, bad = await self._history.fetch(
-                    series.instrument, series.timeframe, span, Source.REPAIR
+                    series.instrument, series.timeframe, span, Source.REPAIR, urgency
                 )
                 self._emit(bad)
                 series.absorb(good, span)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from collectors.budget import Budget
 from domain.errors import ExchangeUnavailableError, UnknownSymbolError
 from domain.events import Candle
 from domain.market import Instrument, Listing, Timeframe, to_ms
@@ -20,11 +21,15 @@ class ScriptedExchange:
 
     Like the real ones it keeps nothing for a socket that is not connected, and orders
     nothing. Errors given to `fail` and `refuse` are raised once each, in their order.
+    Where there is a budget a request draws a second of it, and comes after its turn.
     """
 
-    def __init__(self, clock: Clock, *, name: str = "simulated") -> None:
+    def __init__(
+        self, clock: Clock, *, name: str = "simulated", budget: Budget | None = None
+    ) -> None:
         self._clock = clock
         self._name = name
+        self._budget = budget
         self._history: dict[Series, dict[int, Candle]] = {}
         self._sockets: list[asyncio.Queue[Candle | Exception]] = []
         self._failures: list[Exception] = []
@@ -81,6 +86,8 @@ class ScriptedExchange:
     async def fetch_candles(
         self, instrument: Instrument, timeframe: Timeframe, *, since: datetime, until: datetime
     ) -> list[Candle]:
+        if self._budget is not None:
+            await self._budget.draw(timedelta(seconds=1))
         self.requests.append((instrument, timeframe, since, until))
         await asyncio.sleep(0)
         if self._failures:

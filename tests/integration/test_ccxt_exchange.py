@@ -14,6 +14,7 @@ from datetime import timedelta
 
 import pytest
 
+from collectors.budget import Budget
 from collectors.ccxt_exchange import CcxtExchange
 from collectors.simulated.faults import Fault, FaultKind
 from collectors.simulated.instruments import default_symbols
@@ -26,6 +27,7 @@ from domain.errors import (
     UnknownTimeframeError,
 )
 from domain.market import Instrument, Timeframe
+from tests.doubles import ManualClock
 
 H1 = Timeframe.H1
 BTC = Instrument("simulated", "BTC/USDT")
@@ -160,3 +162,50 @@ def test_one_exchange_is_imported_without_the_others() -> None:
     )
 
     subprocess.run([sys.executable, "-c", program], check=True)  # noqa: S603 - our own words
+
+
+async def test_every_request_draws_on_the_budget_at_its_own_cost() -> None:
+    clock = ManualClock()
+    budget = Budget(clock)
+    async with SimulatedExchange(SyntheticMarket(default_symbols(1)), Play(speed=7200)) as server:
+        exchange = CcxtExchange(
+            "binance",
+            rest_url=f"http://127.0.0.1:{server.port}",
+            ws_url=f"ws://127.0.0.1:{server.port}",
+            budget=budget,
+        )
+        try:
+            loading = asyncio.create_task(exchange.listings([BTC.symbol]))
+            await asyncio.wait([loading])
+            asking = asyncio.create_task(exchange.fetch_time())
+            await asyncio.sleep(0)
+            waited = clock.sleepers
+            clock.advance(timedelta(seconds=2))
+            await asyncio.wait([asking])
+        finally:
+            await exchange.close()
+
+    assert waited == 1  # for what the listing had cost
+    assert asking.exception() is None
+
+
+async def test_a_pause_that_a_429_asks_for_is_the_budgets() -> None:
+    clock = ManualClock()
+    budget = Budget(clock)
+    async with SimulatedExchange(SyntheticMarket(default_symbols(1)), Play(speed=7200)) as server:
+        exchange = CcxtExchange(
+            "binance", rest_url=f"http://127.0.0.1:{server.port}", budget=budget
+        )
+        server.faults.add(Fault(kind=FaultKind.STATUS_429))
+        try:
+            with pytest.raises(RateLimitedError):
+                await exchange.listings([BTC.symbol])
+            resumed = asyncio.create_task(budget.resumed())
+            await asyncio.sleep(0)
+            waited = clock.sleepers
+            clock.advance(timedelta(seconds=1))
+            await resumed
+        finally:
+            await exchange.close()
+
+    assert waited == 1

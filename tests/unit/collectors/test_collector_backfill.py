@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from collectors.backfill import Backfill, History, Rejected
-from collectors.pacing import Backoff, Pace, Pause
+from collectors.budget import Budget
+from collectors.pacing import Backoff, Pace
 from collectors.refusals import UnlistedError
 from domain.errors import ExchangeUnavailableError, RateLimitedError
 from domain.events import Candle, Source
@@ -57,7 +58,7 @@ class Setting:
         for name in (BTC, ETH):
             self.exchange.record(candles(BARS, instrument=name))
         pace = Pace(clock=self.clock, wall=self.clock, random=np.random.default_rng(1))
-        history = History(self.exchange, check=check, pause=Pause(self.clock))
+        history = History(self.exchange, check=check, budget=Budget(self.clock))
         self.backfill = Backfill(history, stored=self.table, out=self.table.write, pace=pace)
 
     async def run(self, names: Sequence[Instrument] = (BTC,), bars: int = 2000) -> None:
