@@ -14,7 +14,7 @@ from backend.api.problems import ProblemError
 from backend.api.shelves import Filters, Shelf
 from domain.market import to_ms
 
-_INTEGERS: Final = ("time", "instrument_id", "horizon")
+_INTEGERS: Final = ("time", "instrument_id", "horizon", "detected")
 
 
 def fingerprint(shelf: Shelf, selection: Selection, filters: Filters) -> str:

@@ -143,7 +143,10 @@ class Reply(_Frame):
 
 
 class Snapshot(_Frame):
-    """The newest row of a stream for each horizon; updates go on from `offset`."""
+    """The newest row of a stream for each horizon, of `gaps` all that are not filled.
+
+    Updates go on from `offset`.
+    """
 
     type: Literal["snapshot"]
     stream: str

@@ -18,6 +18,7 @@ _NUMBER: Final = re.compile(r"-?\d+(\.\d+)?")
 ROLES: Final = tuple(role.value for role in Role)
 SIDES: Final = ("long", "short", "flat")
 STATUSES: Final = ("pending", "active", "take_profit", "stop_loss", "expired", "flat")
+GAP_STATES: Final = ("open", "repairing", "filled", "unfillable")
 TARGETS: Final = (Target.DIRECTION.value, Target.QUANTILES.value, Target.VOLATILITY.value)
 EARLIEST: Final = EPOCH
 LATEST: Final = datetime(2100, 1, 1, tzinfo=UTC)  # far enough, and room to reckon beyond it
@@ -93,6 +94,7 @@ _Timeframes = Annotated[list[str], BeforeValidator(_split), AfterValidator(_know
 _Roles = Annotated[_Words, _one_of("role", ROLES)]
 _Sides = Annotated[_Words, _one_of("side", SIDES)]
 _Statuses = Annotated[_Words, _one_of("status", STATUSES)]
+_GapStates = Annotated[_Words, _one_of("state", GAP_STATES)]
 _Targets = Annotated[_Words, _one_of("target", TARGETS)]
 
 
@@ -142,12 +144,6 @@ class ScoreSelection(Stretch):
     role: _Roles = Field([*ROLES], description="champion (served), member, challenger")
 
 
-class GapSelection(Stretch):
-    """Which gaps, newest first."""
-
-    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT)
-
-
 class Selection(Stretch):
     """What every list takes: a stretch of time, and how many rows of it in which order."""
 
@@ -188,6 +184,13 @@ class FeatureSelection(Selection):
     feature_set: _Words = Field([], description="`name@version`")
 
 
+class GapSelection(Selection):
+    """Gaps in one of some states."""
+
+    order: Literal["asc", "desc"] | None = Field(None, description="by time; newest first")
+    state: _GapStates = Field([], description=", ".join(GAP_STATES))
+
+
 class ModelSelection(BaseModel):
     """Which fitted models."""
 
@@ -217,6 +220,7 @@ PARAMETERS: Final = sorted(
             PredictionSelection,
             SignalSelection,
             FeatureSelection,
+            GapSelection,
             ModelSelection,
             DashboardSelection,
         )

@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from backend.api.answers import answer_page, envelope, reading, state_of
+from backend.api.gap_pages import read_gaps
 from backend.api.parameters import FeatureSelection, GapSelection, Selection
-from backend.api.reads import instrument_ids
 from backend.api.shelves import CANDLES, FEATURES, Filters
 from backend.api.snapshots import HEADS
 
@@ -39,12 +39,8 @@ async def gaps(request: Request, selection: Annotated[GapSelection, Query()]) ->
     """Stretches of missing candles, newest first, and what became of them."""
     state = state_of(request)
     async with reading(state) as connection:
-        ids = await instrument_ids(connection, selection.exchange, selection.wanted_symbols)
-        found = await connection.fetch(
-            _GAPS, ids, selection.timeframe or None, selection.start, selection.end,
-            selection.as_of, selection.limit,
-        )  # fmt: skip
-    return envelope([dict(row) for row in found], as_of=selection.as_of or state.clock.now())
+        found, following = await read_gaps(connection, selection)
+    return envelope(found, as_of=selection.as_of or state.clock.now(), following=following)
 
 
 @router.get("/streams")
@@ -73,16 +69,3 @@ async def status(request: Request) -> Response:
         "settings": dict(state.settings),
     }
     return envelope([row], as_of=now)
-
-
-# `from_time` first by the primary key within an instrument; gaps are few.
-_GAPS = """
-    SELECT i.exchange, i.symbol, g.timeframe, g.from_time AS "from", g.to_time AS "to",
-           g.cause, g.state, g.detected_at, g.filled_at, g.attempts
-    FROM ingest_gaps g JOIN instruments i USING (instrument_id)
-    WHERE g.instrument_id = ANY($1) AND ($2::text[] IS NULL OR g.timeframe = ANY($2))
-      AND ($3::timestamptz IS NULL OR g.to_time > $3)
-      AND ($4::timestamptz IS NULL OR g.from_time < $4)
-      AND ($5::timestamptz IS NULL OR g.detected_at <= $5)
-    ORDER BY g.from_time DESC, i.exchange, i.symbol, g.timeframe LIMIT $6
-    """

@@ -8,7 +8,10 @@ from typing import Final
 import asyncpg
 import orjson
 
+from backend.api import rows
 from backend.api.connection import Head
+from backend.api.gap_pages import missing_now
+from backend.store.payloads import GAPS_STREAM
 from backend.store.stream_log import log_of
 
 RECENT: Final = 16  # blocks looked through for the newest row of each horizon
@@ -32,12 +35,14 @@ async def newest_rows(
     """The row with the newest time of each stream, for every horizon its last events speak of.
 
     All instruments of a log are in its newest blocks, those that have left excepted, which
-    are looked for alone.
+    are looked for alone. The stream of gaps begins with all that are not filled.
     """
-    logs: dict[str, set[str]] = {}
-    for stream in streams:
-        logs.setdefault(log_of(stream), set()).add(stream)
     found: dict[str, list[bytes]] = {}
+    if GAPS_STREAM in streams:
+        found[GAPS_STREAM] = [rows.dumps(row) for row in await missing_now(connection)]
+    logs: dict[str, set[str]] = {}
+    for stream in set(streams) - {GAPS_STREAM}:
+        logs.setdefault(log_of(stream), set()).add(stream)
     for log, wanted in logs.items():
         read = _of_streams(await connection.fetch(_NEWEST, log, RECENT), wanted)
         for stream in wanted - read.keys():

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from backend import VERSION
 from backend.api import streams
+from backend.store.payloads import GAPS_STREAM
 from domain.market import Instrument, Timeframe, rfc3339
 
 GRACE: Final = timedelta(seconds=30)  # wall time beyond a timeframe before a prediction is stale
@@ -73,7 +74,7 @@ class Status:
 
     def streams(self) -> list[str]:
         """The streams of what is watched, published to or not."""
-        return streams.names(self.instruments, self.timeframes)
+        return [*streams.names(self.instruments, self.timeframes), GAPS_STREAM]
 
     def ages(self, now: datetime) -> dict[tuple[Instrument, Timeframe], float]:
         """Wall seconds since the close that each watched newest prediction is of.

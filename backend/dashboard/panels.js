@@ -142,16 +142,35 @@ function whisker(row, widest) {
   return drawing;
 }
 
+function strip({ newest: row }) {
+  const [begin, end] = [seconds(row.from), seconds(row.to)];
+  const holes = row.holes.map((hole) => `${moment(hole.from)} to ${moment(hole.to)} ${inWords(hole.state)}`);
+  const title = [`${count(row.present)} of the newest ${count(row.expected)} candles`, ...holes].join("; ");
+  const drawing = svg("svg", { class: "strip", viewBox: "0 0 120 10", preserveAspectRatio: "none", role: "img", "aria-label": title },
+    svg("rect", { class: "there", width: 120, height: 10 }));
+  for (const hole of row.holes) {
+    const x = 120 * (seconds(hole.from) - begin) / (end - begin);
+    const width = Math.max(2, 120 * (seconds(hole.to) - seconds(hole.from)) / (end - begin));
+    drawing.append(svg("rect", { class: hole.state, x: Math.min(x, 120 - width), width, height: 10 }));
+  }
+  const label = svg("title");
+  label.textContent = title;
+  drawing.append(label);
+  const words = holes.length > 2 ? [...holes.slice(-2).reverse(), `${holes.length - 2} more`] : holes.reverse();
+  return el("div", {}, drawing, " ", percent(row.present / row.expected, 1),
+    ...words.map((text) => el("div", { class: "warn small" }, text)));
+}
+
 export function coverage(rows) {
   if (!rows?.length) return;
   const expected = rows.reduce((sum, row) => sum + row.expected, 0);
   const present = rows.reduce((sum, row) => sum + row.present, 0);
   $("coverage-note").textContent = `${count(present)} of ${count(expected)} candles`;
   const worst = [...rows].sort((a, b) => (b.expected - b.present) - (a.expected - a.present));
-  show("coverage", table(["Instrument", "Timeframe", "From", "To", "Missing", "Open gaps"], worst.map((row) => ({ cells: [
-    row.symbol, row.timeframe, moment(row.first_close), moment(row.last_close),
-    el("span", { class: row.expected > row.present ? "warn" : "" }, count(row.expected - row.present)), count(row.gaps),
-  ] })), { 1: "text minor", 2: "minor" }));
+  show("coverage", table(["Instrument", "Timeframe", "Newest candles", "Missing", "Gaps"], worst.map((row) => ({ cells: [
+    row.symbol, row.timeframe, row.newest ? strip(row) : null,
+    el("span", { class: row.expected > row.present ? "warn" : "", title: `since ${moment(row.first_close)}` }, count(row.expected - row.present)), count(row.gaps),
+  ] })), { 1: "text minor", 2: "text" }));
 }
 
 export function latency(rows) {

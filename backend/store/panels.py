@@ -20,6 +20,7 @@ Panel = Callable[[asyncpg.Connection, datetime], Awaitable[Any]]
 
 SCOPE: Final = "all"
 RECORD_DAYS: Final = 60  # of candle time in the scores panel
+STRIP_BARS: Final = 96  # candles that the strip of a series shows
 LATENCY_TICKS: Final = 500  # of each timeframe in the latency panel
 
 
@@ -48,13 +49,37 @@ async def model_scores(connection: asyncpg.Connection, at: datetime) -> Any:  # 
 
 
 async def coverage(connection: asyncpg.Connection, at: datetime) -> Any:  # noqa: ANN401
-    """Candles expected since the first of each series, those present, and open gaps."""
-    found = []
-    for row in await connection.fetch(_COVERAGE, at):
-        span = row["last_close"] - row["first_close"]
-        expected = span // Timeframe(row["timeframe"]).duration + 1
-        found.append({**row, "expected": expected})
-    return found
+    """Candles expected since the first of each series, those present, and open gaps.
+
+    `newest` tells the same of the last STRIP_BARS candles of the grid, and where its holes are.
+    """
+    found = await connection.fetch(_COVERAGE, at)
+    steps = [Timeframe(row["timeframe"]).duration for row in found]
+    begins = [
+        max(row["first_close"], row["last_close"] - (STRIP_BARS - 1) * step) - step
+        for row, step in zip(found, steps, strict=True)
+    ]
+    series = [row["instrument_id"] for row in found], [row["timeframe"] for row in found]
+    ends = [row["last_close"] for row in found]
+    holes: dict[int, list[dict[str, Any]]] = {}
+    for row in await connection.fetch(_HOLES, *series, begins, ends, at):
+        span = {name: row[name] for name in ("from", "to", "state")}
+        holes.setdefault(row["number"] - 1, []).append(span)
+    counted = await connection.fetch(_NEWEST_PRESENT, *series, begins, at)
+    return [
+        {
+            **{name: value for name, value in row.items() if name != "instrument_id"},
+            "expected": (row["last_close"] - row["first_close"]) // step + 1,
+            "newest": {
+                "from": begin,
+                "to": row["last_close"],
+                "expected": (row["last_close"] - begin) // step,
+                "present": counted[number]["present"],
+                "holes": holes.get(number, []),
+            },
+        }
+        for number, (row, step, begin) in enumerate(zip(found, steps, begins, strict=True))
+    ]
 
 
 async def freshness(connection: asyncpg.Connection, at: datetime) -> Any:  # noqa: ANN401
@@ -166,7 +191,7 @@ _ACTIVE: Final = """
     """
 
 _COVERAGE: Final = """
-    SELECT i.exchange, i.symbol, c.timeframe, min(c.close_time) AS first_close,
+    SELECT i.exchange, i.symbol, c.instrument_id, c.timeframe, min(c.close_time) AS first_close,
            max(c.close_time) AS last_close, count(*)::int AS present,
            (SELECT count(*)::int FROM ingest_gaps g
             WHERE g.instrument_id = c.instrument_id AND g.timeframe = c.timeframe
@@ -176,6 +201,29 @@ _COVERAGE: Final = """
       AND CASE WHEN c.source = 'backfill' THEN c.close_time ELSE c.known_at END <= $1
     GROUP BY i.exchange, i.symbol, c.instrument_id, c.timeframe
     ORDER BY i.exchange, i.symbol, c.timeframe
+    """
+
+_HOLES: Final = """
+    SELECT s.number, greatest(g.from_time, s.begins) AS "from", least(g.to_time, s.ends) AS "to",
+           CASE WHEN g.filled_at > $5 THEN 'open' ELSE g.state END AS state
+    FROM unnest($1::int[], $2::text[], $3::timestamptz[], $4::timestamptz[])
+        WITH ORDINALITY AS s (instrument_id, timeframe, begins, ends, number)
+    JOIN ingest_gaps g USING (instrument_id, timeframe)
+    WHERE g.from_time < s.ends AND g.to_time > s.begins AND g.detected_at <= $5
+      AND (g.filled_at IS NULL OR g.filled_at > $5)
+    ORDER BY s.number, g.from_time
+    """
+
+_NEWEST_PRESENT: Final = """
+    SELECT (
+        SELECT count(*)::int FROM candles c
+        WHERE c.instrument_id = s.instrument_id AND c.timeframe = s.timeframe
+          AND c.open_time >= s.begins AND c.close_time <= $4
+          AND CASE WHEN c.source = 'backfill' THEN c.close_time ELSE c.known_at END <= $4
+    ) AS present
+    FROM unnest($1::int[], $2::text[], $3::timestamptz[])
+        WITH ORDINALITY AS s (instrument_id, timeframe, begins, number)
+    ORDER BY s.number
     """
 
 _FRESHNESS: Final = """

@@ -258,7 +258,7 @@ async def test_streams_tell_their_heads(rest: httpx.AsyncClient) -> None:
 
     heads = {row["stream"]: row["offset"] for row in found["data"]}
     assert heads["signals.1h.simulated.SOL/USDT"] == TICKS
-    assert len(heads) == 9
+    assert (len(heads), heads["gaps"]) == (10, 0)
 
 
 async def test_sentiment_has_no_source_and_says_nothing(rest: httpx.AsyncClient) -> None:

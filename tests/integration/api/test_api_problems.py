@@ -80,6 +80,7 @@ async def test_a_filter_that_no_row_can_match_is_refused_with_what_is_known(
         ("signals?status=open", "pending, active, take_profit, stop_loss, expired, flat"),
         ("models?target=served", "direction, quantiles, volatility"),
         ("scores?role=king", "champion, member, challenger"),
+        ("gaps?state=closed", "open, repairing, filled, unfillable"),
     ):
         found = await problem(rest, f"/v1/{path}", 422, "bad_request")
 
@@ -91,7 +92,6 @@ async def test_a_list_refuses_parameters_that_it_would_ignore(rest: httpx.AsyncC
     values = {"limit": "1", "order": "asc", "cursor": "x", "start": "2024-01-01", "end": "2025"}
     for path, ignored in (
         ("/v1/scores", ("limit", "order", "cursor")),
-        ("/v1/gaps", ("order", "cursor")),
         ("/v1/predictions/latest", ("limit", "order", "cursor", "start", "end")),
     ):
         offered = openapi["paths"][path]["get"]["parameters"]

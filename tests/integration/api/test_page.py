@@ -118,6 +118,39 @@ async def test_what_is_made_up_and_what_is_degraded_is_said_in_words(
     await expect(legend).to_contain_text("no_skill.direction")
 
 
+async def test_the_page_shows_where_candles_are_missing(
+    market: ServedMarket, screen: Screen
+) -> None:
+    strips = screen.page.locator("#coverage tr", has_text="ETH/USDT")
+    for first, last, state in ((9, 7, "open"), (5, 4, "unfillable")):
+        await market.pool.execute(
+            "WITH gone AS (DELETE FROM candles USING instruments i WHERE i.symbol = 'ETH/USDT'"
+            " AND candles.instrument_id = i.instrument_id AND open_time >= $1 AND open_time < $2"
+            " RETURNING candles.instrument_id)"
+            " INSERT INTO ingest_gaps SELECT DISTINCT instrument_id, '1h', $1::timestamptz,"
+            " $2::timestamptz, 'audit', $3, $1::timestamptz, NULL::timestamptz FROM gone",
+            START - timedelta(hours=first),
+            START - timedelta(hours=last),
+            state,
+        )
+    async with market.pool.acquire() as connection:
+        await panels.rebuild(connection, START)
+
+    await screen.page.goto(market.url)
+
+    drawing = strips.get_by_role("img")
+    await expect(drawing).to_have_accessible_name(
+        "27 of the newest 30 candles; 12-31 15:00 to 12-31 17:00 open;"
+        " 12-31 19:00 to 12-31 20:00 unfillable"
+    )
+    await expect(drawing.locator("rect.open")).to_have_attribute("x", "84")
+    await expect(drawing.locator("rect.unfillable")).to_have_attribute("width", "4")
+    await expect(strips).to_contain_text("12-31 15:00 to 12-31 17:00 open")
+    await expect(strips).to_contain_text("90.0 %")
+    await expect(screen.page.locator("#coverage rect.open")).to_have_count(1)
+    assert screen.complaints == []
+
+
 async def test_until_there_are_scores_the_page_says_what_is_awaited(
     market: ServedMarket, screen: Screen
 ) -> None:
