@@ -20,6 +20,7 @@ import pyarrow.parquet
 from backend.progress import Progress
 from backend.settings import Settings
 from backend.store.candles import store_candles
+from backend.store.state import StateFolder
 from backend.wiring import Store, database_of, open_store
 from collectors.recorded import Recording, read_folder
 from domain.errors import DataFolderError, UnknownNameError, UsageError
@@ -82,6 +83,7 @@ KINDS: Final[Mapping[str, tuple[str, str, str]]] = {
         "decided_at",
     ),
 }
+REPLAYED: Final = ("predictions", "labels", "signals")  # the kinds of `replay --out`
 _ROWS_PER_PAGE: Final = 50_000
 
 
@@ -103,26 +105,35 @@ class ExportPlan:
 
 
 async def import_candles(folder: Path, settings: Settings) -> None:
-    """Read every file of `folder` into the store and list what was refused."""
+    """Read every file of `folder` into the store; list what was refused, and the totals."""
     found = read_folder(folder)
-    refused: list[str] = list(found.problems)
+    lines: list[str] = list(found.problems)
+    used = rejected = stored = 0
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(database_of(settings))
         store = await stack.enter_async_context(open_store(url, settings.state / "artifacts"))
-        stored = 0
         with Progress("import", len(found.files)) as progress:
             for number, file in enumerate(found.files, start=1):
                 try:
                     recording = file.read()
                 except DataFolderError as error:
-                    refused.append(str(error))
-                    continue
-                stored += await _import(store, recording)
-                refused += recording.notes()
+                    lines.append(str(error))
+                else:
+                    stored += await _import(store, recording)
+                    used, rejected = used + 1, rejected + len(recording.rejected)
+                    lines += [*recording.notes(), _total(recording)]
                 progress.report(number)
-    for line in refused:
-        sys.stdout.write(f"{line}\n")
-    sys.stdout.write(f"{len(found.files)} files, {stored} candles new or changed\n")
+    misnamed = f", {len(found.problems)} left out by their names" if found.problems else ""
+    lines.append(
+        f"{len(found.files) + len(found.problems)} files: {used} used, "
+        f"{len(found.files) - used} without a usable candle{misnamed}, "
+        f"{rejected} rows refused in the used ones; {stored} candles new or changed"
+    )
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+
+
+def _total(recording: Recording) -> str:
+    return f"{recording.file}: {len(recording)} rows used, {len(recording.rejected)} refused"
 
 
 async def _import(store: Store, recording: Recording) -> int:
@@ -153,10 +164,13 @@ async def export_table(plan: ExportPlan, settings: Settings) -> None:
 
     Raises:
         UnknownKindError: with what there is.
+        StateFolderError: no system has run on the state folder.
         UsageError: the file's ending is neither .parquet nor .csv.
     """
     if plan.kind not in KINDS:
         raise UnknownKindError(plan.kind, KINDS)
+    if settings.database_url is None:
+        StateFolder(settings.state).exists()
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(database_of(settings))
         store = await stack.enter_async_context(open_store(url, settings.state / "artifacts"))
@@ -167,7 +181,7 @@ async def export_table(plan: ExportPlan, settings: Settings) -> None:
 async def write_replay_tables(store: Store, folder: Path) -> None:
     """The Parquet files of `replay --out`."""
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-    for kind in ("predictions", "labels", "signals"):
+    for kind in REPLAYED:
         await write_table(
             store,
             ExportPlan(

@@ -26,7 +26,13 @@ ENOUGH_DISK_GB = 5.0
 
 @asynccontextmanager
 async def store_of(settings: Settings) -> AsyncIterator[Store]:
-    """The store that the settings name, its schema brought up to date."""
+    """The store that the settings name, its schema brought up to date.
+
+    Raises:
+        StateFolderError: there is none yet; a folder that was mistyped is not made.
+    """
+    if settings.database_url is None:
+        StateFolder(settings.state).exists()
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(database_of(settings))
         yield await stack.enter_async_context(open_store(url, settings.state / "artifacts"))
@@ -46,8 +52,12 @@ async def verify_streams(settings: Settings) -> int:
     """Recompute every chain and compare rows with it; 1 when one is not as published."""
     async with store_of(settings) as store, store.readers.acquire() as connection:
         fault = await chain.verify(connection) or await published.compare(connection)
+        streams, events = await chain.size(connection)
     if fault is None:
-        sys.stdout.write("every stream is intact, and predictions and signals are as published\n")
+        sys.stdout.write(
+            f"{events} events of {streams} streams are intact, "
+            f"and predictions and signals are as published\n"
+        )
         return 0
     sys.stdout.write(f"{fault}\n")
     return 1

@@ -21,6 +21,9 @@ from backend.store.stream_log import (
 _PAGE: Final = 20  # blocks that are held at a time
 
 _LOGS: Final = "SELECT log FROM stream_heads WHERE $1::text IS NULL OR log = $1 ORDER BY log"
+_SIZE: Final = """
+SELECT count(*), coalesce(sum(last), 0)::bigint FROM stream_heads, unnest(offsets) AS last
+"""
 _BLOCKS: Final = """
 SELECT block, event, as_of, published_at, places, offsets, ends, payloads, hashes
 FROM stream_blocks WHERE log = $1 AND block > $2 ORDER BY block LIMIT $3
@@ -52,6 +55,12 @@ async def verify(connection: asyncpg.Connection, stream: str | None = None) -> B
             if found is not None:
                 return found
     return None
+
+
+async def size(connection: asyncpg.Connection) -> tuple[int, int]:
+    """How many streams there are, and events in them, by their heads."""
+    streams, events = await connection.fetchrow(_SIZE)
+    return streams, events
 
 
 async def _verify_log(connection: asyncpg.Connection, log: str, stream: str | None) -> Break | None:

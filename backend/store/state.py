@@ -59,6 +59,15 @@ class StateFolder:
                 f"{VERSION}; pass another --state, or use the program that made it"
             )
 
+    def exists(self) -> None:
+        """See that a system has run on the folder, for who only reads.
+
+        Raises:
+            StateFolderError: none has.
+        """
+        if not (self.path / "version").exists():
+            raise StateFolderError(f"no system has run on the state folder {self.path}")
+
     def _claim(self, marker: Path) -> None:
         if {entry.name for entry in self.path.iterdir()} - FOREIGN:
             raise StateFolderError(

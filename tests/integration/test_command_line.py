@@ -47,6 +47,16 @@ def test_a_state_folder_of_another_version_is_refused(tmp_path: Path) -> None:
     assert "version '99'" in said
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("verify",), ("models", "list"), ("export", "candles", "--out", "c.csv")],
+)
+def test_who_only_reads_makes_no_state_folder(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    said = one_line(alphapulse(tmp_path, *arguments, "--state", "mistyped"), 1)
+    assert "no system has run on the state folder" in said
+    assert not (tmp_path / "mistyped").exists()
+
+
 def test_a_database_that_is_not_there_ends_the_start_with_one_line(tmp_path: Path) -> None:
     done = alphapulse(tmp_path, "demo", "--port", "0", ALPHAPULSE_DATABASE_URL=DEAD)
     said = one_line(done, 1)

@@ -16,7 +16,7 @@ from tests.processes import Exchange, System, alphapulse, one_line
 
 # What the interface promises of each command: its exit code, and some of what it says.
 COMMANDS = [
-    (("verify",), 0, ["every stream is intact, and predictions and signals are as published\n"]),
+    (("verify",), 0, [" streams are intact, and predictions and signals are as published\n"]),
     (("doctor",), 1, ["WARN gaps: ", "ok   running system: process ", "ok   streams: "]),
     (("migrate",), 0, ["(unchanged)\n"]),
     (("models", "list"), 0, ["no model has been fitted yet"]),
