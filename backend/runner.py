@@ -149,7 +149,7 @@ class Runner:
             # A revised or repaired candle of the past: what was said stays. Its features
             # and labels are made again beside the ticks.
             log.info("a past candle is kept", extra={"reason": str(error)})
-            await self._keep(candles, arrived)
+            await self._keep(candles)
             return None
         drawn = CrossSection(
             exchange=candles.exchange,
@@ -161,11 +161,12 @@ class Runner:
             stage_us=spent,
         )
         news = self.observer.past(candles) if candles.late else ()
+        moment = self._moment(candles, hot)
         events = await self._commit(
             "commit",
             lambda: self.recorder.commit_tick(
                 [candles, *(event for event in hot if not _waits(event))],
-                published_at=arrived,
+                published_at=moment,
                 versions=candles.told or None,
                 cross_section=None if candles.late else drawn,
                 state=news,
@@ -181,26 +182,33 @@ class Runner:
         cold, spent = await asyncio.to_thread(self.panel.cold.run, candles, *hot)
         second = [event for event in hot if _waits(event)]
         state = self.observer.states(candles.as_of)
+        moment = self._moment(candles, cold)
         events = await self._commit(
             "second commit",
             lambda: self.recorder.commit_learning(
-                kept([*second, *cold]), published_at=self.clock.now(), state=state
+                kept([*second, *cold]), published_at=moment, state=state
             ),
         )
         self.publish(events)
         metrics.time_stages(spent)
 
-    async def _keep(self, candles: CandleBatch, arrived: datetime) -> None:
+    async def _keep(self, candles: CandleBatch) -> None:
         """Commit and publish candles that the panel no longer answers."""
         news = self.observer.past(candles)
+        moment = self._moment(candles)
         events = await self._commit(
             "commit",
             lambda: self.recorder.commit_tick(
-                [candles], published_at=arrived, versions=candles.told or None, state=news
+                [candles], published_at=moment, versions=candles.told or None, state=news
             ),
         )
         self.publish(events)
         metrics.count_tick(candles)
+
+    def _moment(self, candles: CandleBatch, made: Sequence[object] = ()) -> datetime:
+        """When a commit begins: the same at each try of it, and after all that it tells of."""
+        said = [event.made_at for event in made if isinstance(event, PredictionBatch)]
+        return max(self.clock.now(), candles.known_at, *said)
 
     async def _commit(self, stage: str, commit: Callable[[], Awaitable[T]]) -> T:
         """Patiently: ticks wait in the bus meanwhile."""

@@ -159,6 +159,7 @@ class Snapshot(_Frame):
 class Update(_Frame):
     """One event of a stream's log; `data` is the row as REST spells it.
 
+    `ts` is when the commit of the event began: not before anything in `data` was made or known.
     `hash` is SHA-256 over, each followed by a line feed, previous_hash, stream, epoch,
     offset, event, as_of and ts, and then the bytes of `data` as sent.
     """

@@ -73,7 +73,7 @@ class Recorder:
         Args:
             events: CandleBatch, FeatureBatch, champions' PredictionBatch and SignalBatch,
                 of one tick or of several in their order.
-            published_at: the clock's time.
+            published_at: when the commit began, at each try; not before `events` were made.
             versions: the candles as they were told; None: the batches are all there is;
                 empty: `store_candles` has stored them already.
             cross_section: drawn at this tick.
@@ -106,7 +106,7 @@ class Recorder:
         Args:
             events: members' and challengers' PredictionBatch, LabelBatch, OutcomeBatch,
                 Skill and ModelEvent.
-            published_at: the clock's time.
+            published_at: when the commit began, at each try; not before `events` were made.
             state: what the rooms know after it.
 
         Returns:

@@ -53,7 +53,7 @@ class Predictor:
         self._calibration = Recalibration()
         self._intervals = {"pool": ConformalQuantiles(), "baseline": ConformalQuantiles()}
         self._memory = Memory(horizon=horizon)
-        self._answered: dict[str, Floats] = {}  # the forecasts of the newest batch
+        self._answered: tuple[dict[str, Floats], Standing] | None = None  # of the newest batch
         self._skills: dict[Target, Skill] = {}
         self._first_ms: dict[Instrument, int] = {}
         self._firsts: tuple[tuple[Instrument, ...], Ints] = ((), np.empty(0, dtype=np.int64))
@@ -87,7 +87,7 @@ class Predictor:
         blend = self._blend(forecasts)
         standing = self._standing(batch)
         forecasts |= {f"pool.{target}": blend.pooled[target] for target in TARGETS}
-        self._answered = forecasts
+        self._answered = forecasts, standing
         self._memory.keep(
             to_ms(batch.as_of), Said(instruments=batch.instruments, forecasts=forecasts)
         )
@@ -98,20 +98,29 @@ class Predictor:
     def on_features_published(self, batch: FeatureBatch) -> Iterable[PredictionBatch]:
         """After publishing: the rows of members, pools and challengers.
 
-        `batch` is the one that `on_features` answered last: a tick, or what came late for it.
+        What the served rows were composed of was made with them, and has their origin; the
+        others are made now.
+
+        Args:
+            batch: the one that `on_features` answered last: a tick, or what came late for it.
+
+        Raises:
+            ValueError: nothing was answered.
         """
-        said = self._answered
+        if self._answered is None:
+            raise ValueError("nothing was answered")
+        said, then = self._answered
         rest = {
             name: seat.model.predict(batch)
             for name, seat in self.seats().items()
             if name not in said
         }
         self._memory.keep(to_ms(batch.as_of), Said(instruments=batch.instruments, forecasts=rest))
-        standing = self._standing(batch)
+        now = self._standing(batch)
         voted = set(self._compositions[Target.DIRECTION].seats) & set(said)
         for name, values in (said | rest).items():
             if name not in voted and name not in (_RAW, _SERVED_BASELINE):
-                yield self._row(batch, name, values, standing)
+                yield self._row(batch, name, values, then if name in said else now)
 
     def on_labels(self, labels: LabelBatch) -> Iterable[PredictionBatch]:
         """Weigh members, calibrate and move the intervals by what has come true."""
