@@ -14,7 +14,7 @@ from typing import Final
 from backend.store.database import CONNECTION_ERRORS, patiently
 from backend.store.gaps import Difference, GapLedger, Key
 from backend.store.stream_log import StreamEvent
-from collectors.gaps import Cause, Gap, Range
+from collectors.gaps import Cause, Gap, GapState, Range
 from collectors.ledger import without
 from collectors.pacing import Pace
 from domain.market import Instrument, Timeframe
@@ -41,6 +41,7 @@ class Auditor:
         instruments, timeframes: whose series.
         pace: its clocks.
         publish: takes committed events.
+        missing: by timeframe and instrument, what is not stored and may still come.
     """
 
     ledger: GapLedger
@@ -48,6 +49,7 @@ class Auditor:
     timeframes: Sequence[Timeframe]
     pace: Pace
     publish: Publish
+    missing: dict[Timeframe, dict[Instrument, Sequence[Range]]] = field(default_factory=dict)
     _notices: list[Gap] = field(default_factory=list)
     _due: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -55,7 +57,13 @@ class Auditor:
         """A collector found a hole, or says what became of it."""
         if len(self._notices) < UNRECORDED:
             self._notices.append(gap)
+        if gap.state is GapState.FOUND:  # those who predict are not to wait for the record of it
+            known = self.missing[gap.timeframe].get(gap.instrument, ())
+            self.missing[gap.timeframe][gap.instrument] = [*known, Range(gap.from_ms, gap.to_ms)]
         self._due.set()
+
+    def __post_init__(self) -> None:
+        self.missing.update({timeframe: {} for timeframe in self.timeframes})
 
     async def begin(self) -> None:
         """List what is missing up to now, before anything is fetched."""
@@ -66,6 +74,7 @@ class Auditor:
         """List what is missing of what was fetched, and what has come."""
         for difference in await self._differences():
             await self._record(difference.notices(Cause.START))
+            self._remember((difference.instrument, difference.timeframe), difference.wanted)
 
     async def run(self, repair: Repair) -> None:
         """Until cancelled.
@@ -138,9 +147,23 @@ class Auditor:
         if not notices:
             return []
         write = partial(self.ledger.record, notices, at=self.pace.clock.now())
-        events, waiting = await patiently(write, self.pace.wall)
-        self.publish(events)
-        return waiting
+        recorded = await patiently(write, self.pace.wall)
+        for key, spans in recorded.missing.items():
+            self._remember(key, spans)
+        self.publish(recorded.events)
+        return recorded.waiting
+
+    def _remember(self, key: Key, spans: Sequence[Range]) -> None:
+        """What is missing of a series, with what was noticed since."""
+        instrument, timeframe = key
+        found = [
+            Range(one.from_ms, one.to_ms)
+            for one in self._notices
+            if (one.instrument, one.timeframe, one.state) == (*key, GapState.FOUND)
+        ]
+        self.missing[timeframe].pop(instrument, None)
+        if spans or found:
+            self.missing[timeframe][instrument] = [*spans, *found]
 
 
 def _both(spans: Sequence[Range], others: Sequence[Range]) -> list[Range]:

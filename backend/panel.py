@@ -21,7 +21,7 @@ from domain.events import (
     Skill,
     Target,
 )
-from domain.market import Listing, Timeframe
+from domain.market import Instrument, Listing, Timeframe
 from domain.ports import Clock, Learner, Model
 from domain.topics import CANDLES, FEATURES, LABELS, PREDICTIONS, SCORES, SIGNALS, SKILL
 from services.features.engine import FeatureEngine
@@ -191,6 +191,11 @@ class Panel:
         for listing in listings:
             for rooms in self.rooms.values():
                 rooms.book.enlist(listing)
+
+    def on_gaps(self, gaps: Mapping[Instrument, Sequence[tuple[int, int]]]) -> None:
+        """What is missing and may still come, by first and end of open times in ms."""
+        for rooms in self.rooms.values():
+            rooms.predictor.on_gaps(gaps)
 
     def schedule(self, change: SeatChange) -> None:
         self._changes.append(change)

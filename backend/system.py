@@ -179,6 +179,8 @@ class System:
         await self._backfill(feed)
         await auditor.settle()
         watches = [await self._panel(feed, tf, executor) for tf in feed.timeframes]
+        for runner, _ in watches:
+            runner.panel.on_gaps(auditor.missing[runner.panel.key.timeframe])
         edge = LiveEdge(
             feed=feed,
             bus=bus,

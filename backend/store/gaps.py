@@ -100,6 +100,7 @@ class Recorded(NamedTuple):
 
     events: list[StreamEvent]  # for subscribers of the stream `gaps`
     waiting: list[Gap]  # said to be filled, and not stored yet
+    missing: dict[Key, list[Range]]  # of the series concerned: what may still come
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +202,7 @@ class GapLedger:
         extension = self._log.extend(at)
         changes: list[Change] = []
         waiting: list[Gap] = []
+        still: dict[Key, list[Range]] = {}
         async with connection.transaction():
             await take_turn(connection, [GAPS_STREAM])
             listed = await _listed(connection, rows)
@@ -211,13 +213,14 @@ class GapLedger:
                 notices = by_series[key]
                 after, done, told = _applied(before, notices, absent, hulls[number], to_ms(at))
                 await _write(connection, rows.place(number), before, after, done)
+                still[key] = [one.span for one in after if one.state is not EntryState.UNFILLABLE]
                 changes += [(event, key, entry) for event, entry in told]
                 waiting += [one for one in notices if _unconfirmed(one, absent)]
             for event, some in groupby(changes, key=lambda change: change[0]):
                 extension.add(_drafts(event, [*some], at))
             await extension.write(connection)
         self._log.remember(extension)
-        return Recorded(extension.events, waiting)
+        return Recorded(extension.events, waiting, still)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from domain.codec import pack, unpack
 from domain.events import (
+    Bools,
     FeatureBatch,
     Floats,
     Ints,
@@ -55,8 +56,17 @@ class Predictor:
         self._memory = Memory(horizon=horizon)
         self._answered: tuple[dict[str, Floats], Standing] | None = None  # of the newest batch
         self._skills: dict[Target, Skill] = {}
+        self._gaps: Mapping[Instrument, Sequence[tuple[int, int]]] = {}
         self._first_ms: dict[Instrument, int] = {}
         self._firsts: tuple[tuple[Instrument, ...], Ints] = ((), np.empty(0, dtype=np.int64))
+
+    def on_gaps(self, gaps: Mapping[Instrument, Sequence[tuple[int, int]]]) -> None:
+        """From now on these candles are missing and may still come.
+
+        Args:
+            gaps: first open time, and first that is there again, in ms; read at each tick.
+        """
+        self._gaps = gaps
 
     def seat(self, model: Model, role: Role) -> None:
         """Give `model` the role of member or challenger, replacing its earlier version."""
@@ -205,7 +215,15 @@ class Predictor:
             made_at=max(self._clock.now(), batch.known_at),  # no sooner than its candles
             bars=bars,
             no_skill=tuple(f"no_skill.{t}" for t in TARGETS if not self._serves_pool(t)),
+            broken=self._broken(batch) if self._gaps else None,
         )
+
+    def _broken(self, batch: FeatureBatch) -> Bools:
+        """Whose features lack candles that may still come."""
+        end_ms = to_ms(batch.as_of) - self.timeframe.ms  # its own candle is there
+        begin_ms = end_ms - batch.feature_set.warmup_bars * self.timeframe.ms
+        spans = [self._gaps.get(instrument, ()) for instrument in batch.instruments]
+        return np.array([any(a < end_ms and b > begin_ms for a, b in each) for each in spans])
 
     def _first(self, instruments: tuple[Instrument, ...], as_of_ms: int) -> Ints:
         """When each was first seen; one tick's instruments are mostly the next one's."""

@@ -10,6 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from domain.events import (
+    Bools,
     FeatureBatch,
     Floats,
     Ints,
@@ -53,6 +54,7 @@ class Standing:
     bars: Ints  # (n,) candles since each instrument's first
     no_skill: tuple[str, ...] = field(default_factory=tuple)
     stale: bool = False
+    broken: Bools | None = None  # (n,) candles of its window are missing and may still come
 
 
 def origin_of(made_at: datetime, as_of: datetime, timeframe: Timeframe, horizon: int) -> Origin:
@@ -113,6 +115,8 @@ def _unknown(shape: tuple[int, ...]) -> Floats:
 def _codes(batch: FeatureBatch, origin: Origin, standing: Standing) -> tuple[str, ...]:
     warming = standing.bars < batch.feature_set.warmup_bars
     gap = ~warming & (batch.coverage < COMPLETE_COVERAGE)
+    if standing.broken is not None:
+        gap |= ~warming & standing.broken & (batch.coverage < 1.0)
     shared = [
         *(["late"] if origin is Origin.LATE else []),
         *(["stale"] if standing.stale else []),

@@ -77,7 +77,8 @@ async def test_gaps_are_paged_and_chosen_by_state(
         ("BTC", 9, 8, "open"),
     ]
 
-    paged, following = [], None
+    paged: list[dict[str, Any]] = []
+    following = None
     while not paged or following:
         page = await get(rest, limit=1, **({"cursor": following} if following else {}))
         paged, following = paged + page["data"], page["next"]

@@ -20,7 +20,7 @@ from domain.events import (
     Skill,
     Target,
 )
-from domain.market import Timeframe, to_ms
+from domain.market import Instrument, Timeframe, to_ms
 from services.predictions.predictor import Predictor
 from tests.doubles import START, ManualClock
 from tests.factories import BTC, ETH
@@ -174,6 +174,24 @@ def test_a_warm_row_is_not_warming_up_and_a_hole_is_a_gap() -> None:
 
     assert "warming_up" not in whole.degraded[0]
     assert "gap" in holed.degraded[0]
+
+
+def test_one_candle_that_may_still_come_is_a_gap_and_one_that_cannot_is_none() -> None:
+    room = Room()
+    room.tick(1)
+    for number in (2, 3):
+        room.tick(number, coverage=0.995)
+    missing: dict[Instrument, list[tuple[int, int]]] = {}
+    room.predictor.on_gaps(missing)
+    assert "gap" not in room.tick(4, coverage=0.995).degraded[0]
+
+    third = to_ms(START + 2 * HOUR)
+    missing[BTC] = [(third, third + Timeframe.H1.ms)]
+
+    assert ["gap" in codes for codes in room.tick(5, coverage=0.995).degraded] == [True, False]
+    assert "gap" not in room.tick(6).degraded[0]  # it has come
+    missing[BTC] = [(to_ms(START + 6 * HOUR), to_ms(START + 7 * HOUR))]
+    assert "gap" not in room.tick(7, coverage=0.995).degraded[0]  # its own candle is there
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,89 @@
+"""Over a gap that is open nothing is advised; once it is filled, what rests on it is made again."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from backend.store import chain, database
+from tests.processes import System, running_exchange, running_run, until
+
+BROKEN, CLOSED = "BTC/USDT", "ETH/USDT"
+LISTED = """
+SELECT symbol, state FROM ingest_gaps JOIN instruments USING (instrument_id)
+WHERE cause <> 'start' AND symbol IN ('BTC/USDT', 'ETH/USDT') ORDER BY symbol, from_time
+"""
+SAID_OVER_IT = """
+SELECT as_of, side, gate FROM ml_predictions AS said JOIN instruments USING (instrument_id)
+JOIN trading_signals USING (instrument_id, timeframe, horizon, as_of, revision)
+WHERE symbol = 'BTC/USDT' AND role = 'champion' AND 'gap' = ANY(string_to_array(degraded, ','))
+ORDER BY as_of
+"""
+SAID = "SELECT said::text FROM ml_predictions AS said WHERE role = 'champion'"
+# What was advised over the gap, or lies in it, whose features were not made again without it.
+UNCORRECTED = """
+SELECT open_time FROM candles JOIN instruments USING (instrument_id)
+WHERE symbol = 'BTC/USDT' AND open_time >= (
+    SELECT min(from_time) FROM ingest_gaps JOIN instruments USING (instrument_id)
+    WHERE symbol = 'BTC/USDT' AND cause <> 'start'
+) AND (
+    SELECT coverage FROM ml_features_ohlcv AS made
+    WHERE made.instrument_id = candles.instrument_id AND made.as_of = close_time
+    ORDER BY made.revision DESC LIMIT 1
+) IS DISTINCT FROM 1.0
+"""
+ONCE = """
+SELECT as_of FROM ml_predictions AS said JOIN instruments USING (instrument_id)
+WHERE symbol = 'BTC/USDT' AND role = 'champion' AND 'gap' = ANY(string_to_array(degraded, ','))
+  AND 2 > (SELECT count(*) FROM ml_features_ohlcv AS made
+    WHERE made.instrument_id = said.instrument_id AND made.as_of = said.as_of)
+"""
+
+
+def test_over_an_open_gap_the_signal_is_flat_until_it_is_filled(tmp_path: Path) -> None:
+    with (
+        running_exchange(tmp_path) as exchange,
+        running_run(tmp_path, exchange) as system,
+    ):
+        system.wait_until_ready()
+        system.wait_for_ticks(4)
+        exchange.fault("status_503", instrument=BROKEN, count=1_000_000)
+        exchange.fault("stall", instrument=BROKEN, count=2)
+        exchange.fault("hole", instrument=CLOSED)
+        until(lambda: len(ask(system, SAID_OVER_IT)) > 2, "predictions over the gap")
+        over = ask(system, SAID_OVER_IT)
+        said = set(ask(system, SAID))
+        assert {side for _, side, _ in over} == {"flat"}
+        assert (BROKEN, "filled") not in ask(system, LISTED)
+
+        exchange.mend()
+        until(
+            lambda: {*ask(system, LISTED)} == {(BROKEN, "filled"), (CLOSED, "unfillable")},
+            "a gap that is filled and one that cannot be",
+        )
+        until(lambda: ask(system, UNCORRECTED) == [], "features made again")
+        assert ask(system, ONCE) == []
+        newest = system.wait_for_ticks(3)
+
+        assert said <= set(ask(system, SAID))
+        assert newest not in [as_of for as_of, *_ in ask(system, SAID_OVER_IT)]
+        events = "SELECT event FROM stream_events WHERE stream = 'gaps'"
+        assert {event for (event,) in ask(system, events)} == {"opened", "filled", "unfillable"}
+        assert ask(system, None) == [(None,)]
+        assert system.stop() == 0
+
+
+def ask(system: System, question: str | None) -> list[tuple[Any, ...]]:
+    """The answer of the database; without a question, whether its chains are whole."""
+
+    async def answered() -> list[tuple[Any, ...]]:
+        connection = await database.connect(system.database_url())
+        try:
+            if question is None:
+                return [(await chain.verify(connection),)]
+            return [tuple(row) for row in await connection.fetch(question)]
+        finally:
+            await connection.close()
+
+    return asyncio.run(answered())
