@@ -203,7 +203,10 @@ class Revisions:
                 return
             work = await self._begin(since)
             while (ahead := self._newest() - work.at) > LAST * step:
-                await self._advance(work, work.at + min(PIECE * step, ahead - step))
+                until = work.at + min(PIECE * step, ahead - step)
+                async with self.turn:  # what was noted before is stored, or it is noted as passed
+                    self._passed = until
+                await self._advance(work, until)
             async with self.turn:
                 if not self._earlier:
                     await self._finish(work)
