@@ -245,6 +245,7 @@ class System:
             emit=told.append,
         )
         await learning.restore()
+        self.api.status.notes += learning.refused
         revisions = Revisions(
             panel=panel,
             instruments=feed.instruments,

@@ -172,7 +172,7 @@ function header(now) {
     simulated: "Every price here is made up by a seeded generator with a planted signal; nothing is traded and nothing is quoted.",
     recorded: "These candles were recorded earlier and are played again; nothing here happens now.",
   }[now.market];
-  $("about").textContent = [origin, ...now.notes].filter(Boolean).join(" ");
+  $("about").textContent = [origin, now.notes.join("; ")].filter(Boolean).join(" ");
   $("about").hidden = !$("about").textContent;
   const oldest = Math.max(0, ...now.freshness.map((each) => each.age_seconds));
   const [text, tone] = !now.ready ? ["starting", "wait"] : now.fresh ? [`fresh, ${span(oldest)}`, "good"] : [`stale, ${span(oldest)}`, "bad"];

@@ -260,6 +260,28 @@ def next_challenge(decisions: Sequence[Mapping[str, Any]]) -> int:
     return next_attempt(begun, _promotions(decisions))
 
 
+def tried_before(decisions: Sequence[Mapping[str, Any]], version: int) -> int | None:
+    """The newest version of a kind before `version` that was on trial and did not leave it.
+
+    Args:
+        decisions: on the kind's seat.
+        version: of the kind.
+    """
+    stays = {Verdict.KEEP, Verdict.REJECT}
+    tried = {
+        row["challenger_version"]
+        for row in decisions
+        if row["verdict"] in stays and row["trigger"] != REFRESH
+    }
+    left = {
+        row[column]
+        for row in decisions
+        if row["verdict"] not in stays
+        for column in ("champion_version", "challenger_version")
+    }
+    return max((one for one in tried - left - {None} if one < version), default=None)
+
+
 def begun_at(row: Mapping[str, Any]) -> datetime:
     """When the challenge of a decision began."""
     return datetime.fromisoformat(row["evidence"]["begun"])

@@ -48,6 +48,11 @@ class Learning:
         self._trainings.resume(await self._seats.restore())
         await self._challenges.restore()
 
+    @property
+    def refused(self) -> list[str]:
+        """What the start found to be unusable, in words for users."""
+        return self._seats.refused
+
     def request(self) -> None:
         """Train at the next tick."""
         self._trainings.request()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from backend.learning.evidence import Trial
+from backend.learning.evidence import Trial, tried_before
 from backend.panel import Panel, SeatChange
 from backend.store.registry import Decision, Seat
 from backend.wiring import Store
@@ -40,12 +40,14 @@ class Seats:
 
     Args:
         emit: takes the model events; the caller commits them.
+        refused: what was found to be unusable at the start, in words for users.
     """
 
     panel: Panel
     store: Store
     clock: Clock
     emit: Emit
+    refused: list[str] = field(default_factory=list)
     _sittings: dict[tuple[int, str], Sitting] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -171,20 +173,30 @@ class Seats:
             self._take(horizon, self.river(horizon), Role.MEMBER)
 
     async def _previous(self, row: Mapping[str, Any], role: Role, error: ArtifactError) -> None:
-        """An artifact that is not what it was is refused; the version before it serves."""
+        """An artifact that is not what it was is refused; the version before it is used."""
         log.error("model refused", extra={"model": row["name"], "reason": str(error)})
-        if role is not Role.MEMBER:
-            return
+        self.refused.append(_refusal(row, error))
+        registry, member = self.store.registry, role is Role.MEMBER
         refused = Decision(
             seat=self.place(row["horizon"], Target(row["target"]), row["name"]),
-            champion_version=row["version"],
-            challenger_version=None,
+            champion_version=row["version"] if member else None,
+            challenger_version=None if member else row["version"],
             verdict=Verdict.ROLLBACK.value,
             trigger="artifact",
             decided_at=self.clock.now(),
             evidence={"words": str(error)},
         )
-        previous = await self.store.registry.withdraw(refused)
-        before = previous and await self.store.registry.show(refused.seat, previous)
+        if member:
+            previous = await registry.withdraw(refused)
+        else:
+            previous = tried_before(await registry.decisions(refused.seat), row["version"])
+            await registry.dismiss(refused, instead=previous)
+        before = previous and await registry.show(refused.seat, previous)
         if before:
             await self._reseat(before, role)
+
+
+def _refusal(row: Mapping[str, Any], error: ArtifactError) -> str:
+    place = f"{row['exchange']} {row['timeframe']}, horizon {row['horizon']}"
+    reason = str(error).replace(f"artifact {row['artifact_sha256']}", "artifact")
+    return f"model {row['name']}@{row['version']} ({place}) refused: {reason}"

@@ -238,6 +238,20 @@ class Registry:
             await _decide(connection, decision)
         return previous
 
+    async def dismiss(self, decision: Decision, *, instead: int | None) -> None:
+        """Take a challenger that cannot be used off its trial, and record it, in one transaction.
+
+        Args:
+            decision: about the challenger's version.
+            instead: the version that is on trial from now on; None: nobody.
+        """
+        async with self._pool.acquire() as connection, connection.transaction():
+            await _take_seat(connection, decision.seat)
+            await connection.execute(_CLEAR, *decision.seat.key(), "challenger")
+            if instead is not None:
+                await _set_aliases(connection, decision, {"challenger": instead})
+            await _decide(connection, decision)
+
     async def challenge(self, decision: Decision) -> int:
         """Put the challenger of the decision into the shadow; the decision's number."""
         if decision.challenger_version is None:
