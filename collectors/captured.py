@@ -17,7 +17,7 @@ import pyarrow as pa
 from collectors.capture import FORMAT, SUFFIX
 from collectors.ccxt_played import Frame, PlayedExchange
 from collectors.checks import reason
-from collectors.recorded import Recording, Selection
+from collectors.recorded import Recording, Selection, Unused
 from collectors.versions import rank
 from domain.errors import (
     DataFolderError,
@@ -80,6 +80,7 @@ async def candles_of(
         recordings={one: told.recording(one, folder.name) for one in wanted},
         left_out=tuple(f"left out: {name}" for name in sorted(set(files) - {chosen})),
         problems=told.problems,
+        unused=Unused(rows=told.unused, holders=len(files[chosen]), files=0),
     )
 
 
@@ -93,6 +94,11 @@ class _Told:
         self._unread = 0
         self._impossible: Counter[str] = Counter()
         self.newest: dict[Instrument, dict[int, Candle]] = defaultdict(dict)
+
+    @property
+    def unused(self) -> int:
+        """Frames that cannot be read, and candles that cannot be."""
+        return self._unread + self._impossible.total()
 
     @property
     def problems(self) -> tuple[str, ...]:

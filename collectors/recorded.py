@@ -24,11 +24,13 @@ __all__ = [
     "Recording",
     "Rejection",
     "Selection",
+    "Unused",
     "choose",
     "read_folder",
 ]
 
 NAME_RULE = "EXCHANGE_BASE-QUOTE_TIMEFRAME or EXCHANGE_BASE-QUOTE-SETTLE_TIMEFRAME"
+NOTES, NOTES_OF_A_FILE = 20, 3  # lines of a selection
 _KINDS = {"spot": "instruments", "swap": "perpetual futures"}
 _NAME = re.compile(r"(?P<exchange>[^_]+)_(?P<market>[^_]+)_(?P<timeframe>[^_]+)")
 
@@ -60,6 +62,20 @@ class Folder:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unused:
+    """How much could not be used."""
+
+    rows: int  # of files that were used otherwise
+    holders: int  # the files of those rows
+    files: int  # as a whole
+
+    def __str__(self) -> str:
+        rows = [f"{self.rows} rows of {self.holders} files were not used"] if self.rows else []
+        files = [f"{self.files} files were not used at all"] if self.files else []
+        return "; ".join([*rows, *files])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
     """The recordings of one exchange and timeframe.
 
@@ -72,6 +88,19 @@ class Selection:
     recordings: dict[Instrument, Recording]  # sorted
     left_out: tuple[str, ...]
     problems: tuple[str, ...]
+    unused: Unused
+
+    def notes(self) -> list[str]:
+        """What was done to the files, the first lines of it, then a count; empty for clean ones."""
+        lines = list(self.problems)
+        for recording in self.recordings.values():
+            notes = recording.notes()
+            lines += notes[:NOTES_OF_A_FILE]
+            if len(notes) > NOTES_OF_A_FILE:
+                lines.append(f"{recording.file}: {len(notes) - NOTES_OF_A_FILE} more")
+        if len(lines) > NOTES:
+            lines[NOTES:] = [f"{len(lines) - NOTES} more lines"]
+        return [*lines, *filter(None, [str(self.unused)])]
 
 
 def read_folder(path: Path) -> Folder:
@@ -158,13 +187,16 @@ def choose(
     ]
     if symbols is not None:
         _require(symbols, chosen)
-    recordings, problems = _read(chosen)
+    recordings, unreadable = _read(chosen)
+    problems = (*folder.problems, *unreadable)
+    rejected = [len(one.rejected) for one in recordings.values() if one.rejected]
     return Selection(
         exchange=chosen_exchange,
         timeframe=chosen_timeframe,
         recordings=recordings,
         left_out=tuple(_left_out(folder, chosen)),
-        problems=(*folder.problems, *problems),
+        problems=problems,
+        unused=Unused(rows=sum(rejected), holders=len(rejected), files=len(problems)),
     )
 
 

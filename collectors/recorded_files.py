@@ -18,6 +18,8 @@ from domain.market import Instrument, Timeframe
 
 COLUMNS = ("timestamp", "open", "high", "low", "close", "volume")
 _NO_TIME = np.iinfo(np.int64).min
+_YEARS_S = (946_684_800, 4_102_444_800)  # 2000 to 2100
+_OTHER_UNITS = {"seconds": 1, "microseconds": 1_000_000, "nanoseconds": 1_000_000_000}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +71,8 @@ def read_recording(path: Path, instrument: Instrument, timeframe: Timeframe) -> 
     Rows that cannot be are rejected. Of rows with one timestamp the last in the file counts.
 
     Raises:
-        DataFolderError: The file cannot be read, lacks a column, or has no usable row.
+        DataFolderError: The file cannot be read, lacks a column, counts time in another unit, or
+            has no usable row.
     """
     table = _table(path)
     absent = [name for name in COLUMNS if name not in table.column_names]
@@ -79,6 +82,10 @@ def read_recording(path: Path, instrument: Instrument, timeframe: Timeframe) -> 
     open_ms = _times(table.column("timestamp"))
     values = np.column_stack([_numbers(table.column(name)) for name in COLUMNS[1:]])
     known = open_ms != _NO_TIME
+    unit = _other_unit(open_ms[known])
+    if unit is not None:
+        message = f"{path.name}: timestamps look like {unit}; milliseconds are needed"
+        raise DataFolderError(message)
     found = codes(open_ms, values, timeframe)
     reasons = {
         int(row): REASONS[found[row]] if known[row] else "timestamp is not a whole number"
@@ -126,6 +133,16 @@ def _times(column: pa.ChunkedArray) -> Ints:
     times = np.full(len(numbers), _NO_TIME)
     times[whole] = numbers[whole].astype(np.int64)
     return times
+
+
+def _other_unit(times: Ints) -> str | None:
+    """The unit in which the middle one is of this century, where milliseconds it cannot be."""
+    if not len(times):
+        return None
+    middle = int(np.sort(times)[len(times) // 2])
+    first, last = _YEARS_S
+    fits = (unit for unit, per_s in _OTHER_UNITS.items() if first <= middle // per_s < last)
+    return next(fits, None)
 
 
 def _numbers(column: pa.ChunkedArray) -> Floats:

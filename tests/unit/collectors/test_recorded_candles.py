@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,54 @@ def test_text_in_a_number_column_rejects_only_its_row(tmp_path: Path) -> None:
     assert rejected == ["2: timestamp is not a whole number"]
 
 
+@pytest.mark.parametrize("ending", ["parquet", "csv"])
+@pytest.mark.parametrize(
+    ("unit", "per_s"), [("seconds", 1), ("microseconds", 10**6), ("nanoseconds", 10**9)]
+)
+def test_a_file_that_counts_time_in_another_unit_is_refused_as_a_whole(
+    tmp_path: Path, ending: str, unit: str, per_s: int
+) -> None:
+    prices = row(0)[1:]
+    times = [(1_700_002_800 + hour * 3_600) * per_s for hour in range(1_000)]  # one on the grid
+    path = write(tmp_path / f"a.{ending}", [(time, *prices) for time in times])
+
+    with pytest.raises(DataFolderError) as refused:
+        read(path)
+
+    expected = f"a.{ending}: timestamps look like {unit}; milliseconds are needed"
+    assert str(refused.value) == expected
+
+
+@pytest.mark.parametrize("year", [2000, 2009, 2024, 2099])
+def test_milliseconds_of_this_century_are_taken_as_they_are(tmp_path: Path, year: int) -> None:
+    first = round(datetime(year, 1, 1, tzinfo=UTC).timestamp()) // 3_600
+
+    hours, rejected, _ = read(write(tmp_path / "a.csv", [row(first), row(first + 1)]))
+
+    assert (hours, rejected) == ([first, first + 1], [])
+
+
+def test_notes_on_a_folder_are_bounded_and_end_with_the_counts(tmp_path: Path) -> None:
+    for number in range(9):
+        rows = [row(1), *(row(hour, close=-1.0) for hour in range(2, 7))]
+        write(tmp_path / f"x_A{number}-B_1h.csv", rows)
+    write(tmp_path / "x_B-B_1h.csv", [row(1)])
+    write(tmp_path / "notes.csv", [row(1)])
+
+    selection = choose(read_folder(tmp_path))
+
+    notes = selection.notes()
+    assert notes[0].startswith("notes.csv: its name")
+    assert notes[1:5] == [
+        *(f"x_A0-B_1h.csv row {one}: close is not above zero" for one in (2, 3, 4)),
+        "x_A0-B_1h.csv: 2 more",
+    ]
+    assert notes[20:] == [
+        "17 more lines",
+        "45 rows of 9 files were not used; 1 files were not used at all",
+    ]
+
+
 def test_gaps_are_counted_between_the_first_and_the_last_candle(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", [row(1), row(4), row(5), row(7)])
 
@@ -132,6 +181,7 @@ def test_a_corrupt_file_is_named_and_the_others_are_used(
     selection = choose(read_folder(tmp_path))
 
     assert [one.symbol for one in selection.recordings] == ["ETH/USDT"]
+    assert (selection.unused.rows, selection.unused.files) == (0, 1)
     assert selection.problems[0].startswith(expected)
 
 
@@ -212,6 +262,7 @@ def test_the_recorded_files_are_read_without_a_rejected_row(shared_data: Path) -
     assert (selection.exchange, selection.timeframe) == ("binance", Timeframe.H1)
     assert len(selection.recordings) == 14
     assert all(not one.notes() and not one.gaps() for one in selection.recordings.values())
+    assert selection.notes() == []
 
 
 def test_gaps_of_a_recorded_file_are_those_its_source_lists(shared_data: Path) -> None:
