@@ -12,7 +12,7 @@ from typing import Annotated, Optional
 import typer
 
 from backend import logs, settings
-from backend.durations import duration, moment, names
+from backend.durations import duration, names, span
 from domain.errors import AlphaPulseError, UsageError
 
 app = typer.Typer(
@@ -65,14 +65,15 @@ def demo(  # noqa: PLR0913 - the flags of interface.md
     """Everything in one process against the simulated exchange."""
     from backend.demo import DemoPlan, run_demo  # noqa: PLC0415 - imports what it needs
 
+    since, until = span(from_, to)
     plan = DemoPlan(
         data=data,
         exchange=exchange,
         symbols=names(symbols),
         timeframes=names(timeframes),
         horizons=_horizons(horizons),
-        since=moment(from_) if from_ else None,
-        until=moment(to) if to else None,
+        since=since,
+        until=until,
         speed=speed,
         seed=seed,
         signal=signal,
@@ -131,6 +132,7 @@ def replay(  # noqa: PLR0913 - the flags of interface.md
     folder = data or capture
     if folder is None or (data and capture):
         raise UsageError("replay takes a folder: --data of candles, or --capture of frames")
+    since, until = span(from_, to)
     plan = ReplayPlan(
         data=folder,
         captured=capture is not None,
@@ -138,8 +140,8 @@ def replay(  # noqa: PLR0913 - the flags of interface.md
         symbols=names(symbols),
         timeframe=timeframe,
         horizon=horizon,
-        since=moment(from_) if from_ else None,
-        until=moment(to) if to else None,
+        since=since,
+        until=until,
         seed=seed,
         report=report,
         out=out,
@@ -183,11 +185,12 @@ def export(
     """A table out of the store."""
     from backend.transfer import ExportPlan, export_table  # noqa: PLC0415 - imports what it needs
 
+    since, until = span(from_, to)
     plan = ExportPlan(
         kind=kind,
         out=out,
-        since=moment(from_) if from_ else None,
-        until=moment(to) if to else None,
+        since=since,
+        until=until,
         symbols=names(symbols),
     )
     asyncio.run(export_table(plan, _settings(state=state)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -69,6 +70,7 @@ class _Market:
     arguments: tuple[str, ...]  # of its process
     identity: Mapping[str, str]  # what decides its candles
     notes: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()  # of its files, in one line
 
 
 async def run_demo(plan: DemoPlan, settings: Settings) -> None:
@@ -82,7 +84,7 @@ async def run_demo(plan: DemoPlan, settings: Settings) -> None:
     clock.set(clock.now(), held=True)
 
     async def connect(store: Store, status: Status, stack: AsyncExitStack) -> Sequence[Feed]:
-        status.notes += market.notes
+        status.notes += [*market.notes, *market.unused]
         reached = await store.history.reached(market.name)
         process = await stack.enter_async_context(
             simulated_process(*market.arguments, *_start(plan, reached))
@@ -207,6 +209,7 @@ def _recorded(plan: DemoPlan, history: int) -> _Market:
         symbols=plan.symbols,
         timeframe=wanted[0] if wanted else None,
     )
+    sys.stderr.writelines(f"{line}\n" for line in selection.notes())
     symbols = tuple(instrument.symbol for instrument in sorted(selection.recordings))
     arguments = [
         *("--data", str(plan.data), "--exchange", selection.exchange),
@@ -226,6 +229,7 @@ def _recorded(plan: DemoPlan, history: int) -> _Market:
             "--timeframes": selection.timeframe.value,
         },
         notes=_notes(selection),
+        unused=tuple(filter(None, [str(selection.unused)])),
     )
 
 

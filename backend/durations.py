@@ -41,6 +41,21 @@ def moment(text: str) -> datetime:
     return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
 
 
+def span(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:
+    """The moments of `--from` and `--to`.
+
+    >>> span(None, "2025-01-01")[1] == moment("2025-01-01")
+    True
+
+    Raises:
+        UsageError: one is not a time, or the first is later than the second.
+    """
+    first, last = (moment(text) if text else None for text in (since, until))
+    if first and last and first > last:
+        raise UsageError(f"--from {since} is later than --to {until}")
+    return first, last
+
+
 def names(text: str | None) -> list[str] | None:
     """A comma-separated list; None where none was given.
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import signal
+import sys
 import time
 from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,7 +31,7 @@ from backend.runner import kept
 from backend.settings import Settings
 from backend.store.columns import CandlePanel, CandleSeries
 from backend.ticks import labels_once, ticks
-from backend.transfer import write_replay_tables
+from backend.transfer import REPLAYED, write_replay_tables
 from backend.wiring import Store, policy_of
 from collectors.recorded import Recording, Selection, choose, read_folder
 from domain.errors import UsageError
@@ -61,21 +63,45 @@ async def run_replay(plan: ReplayPlan, settings: Settings) -> dict[str, Any]:
     """Replay, write the report, and return it.
 
     Raises:
-        UsageError: the folder, or what was asked of it, holds nothing to replay.
+        UsageError: the folder, or what was asked of it, holds nothing to replay, or nothing can be
+            written where the plan says.
     """
     timeframe = Timeframe.parse(plan.timeframe)
     selection = await _selected(plan, timeframe)
     series = [_series(one, plan.until) for one in selection.recordings.values()]
     if not any(len(one) for one in series):
         raise UsageError(f"{plan.data}: no candle before {plan.until}")
-    plan.report.parent.mkdir(parents=True, exist_ok=True)
+    _make_room(plan)
+    sys.stderr.writelines(f"{line}\n" for line in selection.notes())
     with _ended_by_sigterm():
         async with store_of_its_own(settings) as store:
             report = await Replay(plan, settings, store, timeframe).run(series)
             if plan.out is not None:
                 await write_replay_tables(store, plan.out)
+    unused = selection.unused
+    report["data"]["rejected"] = {"rows": unused.rows, "files": unused.files}
     plan.report.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
     return report
+
+
+def _make_room(plan: ReplayPlan) -> None:
+    """See that the report and the rows can be written: what takes an hour is not to be lost."""
+    folders, files = [plan.report.parent], [plan.report]
+    if plan.out is not None:
+        folders.append(plan.out)
+        files += [plan.out / f"{kind}.parquet" for kind in REPLAYED]
+    try:
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        taken = [file for file in files if file.is_dir()]
+        places = [file if file.exists() else file.parent for file in files]
+    except OSError as error:
+        raise UsageError(f"{error.filename}: cannot be made: {error.strerror}") from error
+    if taken:
+        raise UsageError(f"{taken[0]} is a folder; a file is to be written there")
+    closed = [place for place in places if not os.access(place, os.W_OK)]
+    if closed:
+        raise UsageError(f"{closed[0]}: no permission to write")
 
 
 async def _selected(plan: ReplayPlan, timeframe: Timeframe) -> Selection:

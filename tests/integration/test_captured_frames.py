@@ -309,6 +309,7 @@ def test_two_replays_of_a_capture_give_one_report_and_gaps_stay_gaps(
 
     assert first == second
     assert (first["data"]["candles"], first["data"]["gaps"]) == (397, 3)
+    assert first["data"]["rejected"] == {"rows": 397, "files": 0}
 
 
 def test_captures_are_written_while_a_loop_runs(tmp_path: Path) -> None:

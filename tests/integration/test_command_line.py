@@ -7,12 +7,15 @@ import socket
 import subprocess
 from pathlib import Path
 
+import httpx
 import numpy as np
+import orjson
 import pandas as pd
 import pytest
 
-from tests.processes import alphapulse, command, environment, one_line
+from tests.processes import alphapulse, command, environment, one_line, until
 
+REPLAY = ("replay", "--data", "data", "--timeframe", "1h", "--horizon", "4", "--report", "r.json")
 DEAD = "postgresql://nobody:secret@127.0.0.1:1/none"
 
 
@@ -23,6 +26,8 @@ DEAD = "postgresql://nobody:secret@127.0.0.1:1/none"
         (("demo", "--timeframes", "2h"), "unknown timeframe '2h'; nearest: 4h, 1h"),
         (("demo", "--data", "nowhere"), "nowhere: no such folder"),
         (("run", "--exchange", "binance"), "--symbols"),
+        ((*REPLAY, "--from", "2025-02-01", "--to", "2025-01-31"), "later than --to 2025-01-31"),
+        (("demo", "--from", "2025-02-01", "--to", "2025-01-31"), "--from 2025-02-01 is later"),
     ],
 )
 def test_a_usage_error_is_one_line_and_exit_2(
@@ -87,8 +92,8 @@ def candles(bars: int = 30) -> pd.DataFrame:
     )
 
 
-def test_import_uses_the_good_rows_and_names_the_others(tmp_path: Path, database_url: str) -> None:
-    folder = tmp_path / "data"
+def spoiled(folder: Path) -> Path:
+    """A file of 31 rows, 4 of which are not used, one in seconds and one that is none."""
     folder.mkdir()
     table = candles()
     close, low, opened = (table[name].to_numpy().copy() for name in ("close", "low", "timestamp"))
@@ -98,15 +103,94 @@ def test_import_uses_the_good_rows_and_names_the_others(tmp_path: Path, database
     table = pd.concat([table, table.iloc[[20]]])
     table.to_parquet(folder / "binance_AAA-USDT_1h.parquet")
     (folder / "binance_BBB-USDT_1h.parquet").write_text("junk")
+    seconds = candles().assign(timestamp=candles()["timestamp"] // 1_000)
+    seconds.to_parquet(folder / "binance_CCC-USDT_1h.parquet")
+    return folder
+
+
+def test_import_uses_the_good_rows_and_names_the_others(tmp_path: Path, database_url: str) -> None:
+    spoiled(tmp_path / "data").joinpath("notes.csv").write_text("")
     done = alphapulse(tmp_path, "import", "--data", "data", ALPHAPULSE_DATABASE_URL=database_url)
     assert done.returncode == 0, done.stderr
     assert "binance_BBB-USDT_1h.parquet" in done.stdout
-    assert "27 candles new or changed" in done.stdout
+    assert "binance_CCC-USDT_1h.parquet: timestamps look like seconds" in done.stdout
+    assert "binance_AAA-USDT_1h.parquet: 27 rows used, 4 refused\n" in done.stdout
+    assert done.stdout.splitlines()[-1] == (
+        "4 files: 1 used, 2 without a usable candle, 1 left out by their names, "
+        "4 rows refused in the used ones; 27 candles new or changed"
+    )
     out = alphapulse(
         tmp_path, "export", "candles", "--out", "c.csv", ALPHAPULSE_DATABASE_URL=database_url
     )
     assert out.returncode == 0, out.stderr
     assert len(pd.read_csv(tmp_path / "c.csv")) == 27
+
+
+UNUSED = "4 rows of 1 files were not used; 2 files were not used at all"
+
+
+def test_replay_names_what_it_does_not_use_and_counts_it(tmp_path: Path, database_url: str) -> None:
+    spoiled(tmp_path / "data")
+    done = alphapulse(tmp_path, *REPLAY, ALPHAPULSE_DATABASE_URL=database_url)
+    assert done.returncode == 0, done.stderr
+    said = done.stderr.splitlines()
+    assert "binance_AAA-USDT_1h.parquet row 6: close is not a finite number" in said
+    assert "binance_AAA-USDT_1h.parquet: 2 more" in said
+    assert any(line.startswith("binance_BBB-USDT_1h.parquet: cannot be read") for line in said)
+    assert UNUSED in said
+    data = orjson.loads((tmp_path / "r.json").read_bytes())["data"]
+    assert (data["candles"], data["rejected"]) == (27, {"rows": 4, "files": 2})
+
+
+def test_the_demo_names_what_it_does_not_use_and_its_page_counts_it(tmp_path: Path) -> None:
+    spoiled(tmp_path / "data")
+    errors = tmp_path / "errors.log"
+    with (
+        errors.open("w") as output,
+        subprocess.Popen(  # noqa: S603 - our own program
+            command("demo", "--data", "data", "--port", "0"),
+            cwd=tmp_path,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=output,
+            text=True,
+        ) as demo,
+    ):
+        try:
+            assert demo.stdout is not None
+            page = next((line for line in demo.stdout if line.startswith("page")), "")
+            url = page.split()[-1].rstrip("/")
+
+            def noted() -> bool:
+                return UNUSED in httpx.get(f"{url}/v1/status").json()["data"][0]["notes"]
+
+            until(noted, "a note of what was not used")
+        finally:
+            demo.terminate()
+    said = errors.read_text().splitlines()
+    assert "binance_AAA-USDT_1h.parquet row 6: close is not a finite number" in said
+    assert UNUSED in said
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (("--report", "file/r.json"), "file: cannot be made"),
+        (("--report", "data"), "data is a folder"),
+        (("--out", "file"), "file: cannot be made"),
+        (("--out", "file/rows"), "file/rows: cannot be made"),
+        (("--out", "rows"), "rows/labels.parquet is a folder"),
+        (("--out", "r" * 300), "File name too long"),
+    ],
+)
+def test_what_cannot_be_written_is_said_before_a_replay_starts(
+    tmp_path: Path, flags: tuple[str, ...], expected: str
+) -> None:
+    spoiled(tmp_path / "data")
+    (tmp_path / "file").touch()
+    (tmp_path / "rows" / "labels.parquet").mkdir(parents=True)
+    assert expected in one_line(alphapulse(tmp_path, *REPLAY, *flags), 2)
+    assert not (tmp_path / ".alphapulse").exists()
 
 
 @pytest.mark.soak
