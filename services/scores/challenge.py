@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from domain.events import Ints, Target
-from domain.market import Horizon
-from services.scores.blocks import Dates, block_means, block_ms
-from services.scores.promotion import LOOKS, Decision, Verdict, judge_look, measure
+from domain.market import Horizon, from_ms, rfc3339
+from services.scores.blocks import HORIZONS_PER_BLOCK, Dates, block_means, block_ms
+from services.scores.promotion import LOOKS, Decision, Number, Verdict, judge_look, measure
 
 
 def next_attempt(begun: Iterable[int], promoted: Iterable[int]) -> int:
@@ -74,6 +74,9 @@ class Challenge:
     ) -> Decision:
         """The decision of the next look, over the number of blocks that was fixed in advance.
 
+        Its evidence says which closes were looked at, the first and the last, and how many
+        candles a block has.
+
         Args:
             dates: column 0 the champion, then the challengers, from `first_ms` on.
             at_ms: the close at which is looked.
@@ -90,7 +93,13 @@ class Challenge:
             as_of_ms=dates.as_of_ms[rows], losses=dates.losses[rows], counts=dates.counts[rows]
         )
         gains = measure(looked_at, self.horizon, self.challengers)
-        return judge_look(gains, self.target, self.looks, self.attempt, failed)
+        decision = judge_look(gains, self.target, self.looks, self.attempt, failed)
+        seen: dict[str, Number] = {
+            "first_as_of": rfc3339(from_ms(looked_at.as_of_ms.min())),
+            "last_as_of": rfc3339(from_ms(looked_at.as_of_ms.max())),
+            "block_candles": HORIZONS_PER_BLOCK * self.horizon.steps,
+        }
+        return replace(decision, evidence={**decision.evidence, **seen})
 
     def after(self, decision: Decision) -> Challenge | None:
         """It goes on after a look that keeps it; None: it is over."""

@@ -18,7 +18,7 @@ from backend.panel import Panel, PanelKey, SeatChange
 from backend.store.registry import Decision, Seat
 from backend.wiring import Store, open_store
 from domain.events import LOSSES, ModelEvent, Origin, OutcomeBatch, Role, Target
-from domain.market import Timeframe, from_ms, to_ms
+from domain.market import Timeframe, from_ms, rfc3339, to_ms
 from services.models.fitting import FitTask, fit
 from services.models.recipes import RECIPES
 from services.models.walk_forward import SplitKind
@@ -186,6 +186,10 @@ async def test_a_better_challenger_takes_a_seat_at_the_close_after_the_look(tria
     shown = await trial.store.registry.show(seat(ON_TRIAL), 1)
     assert shown is not None
     assert shown["effective_from"] == LOOK_AT[0] + timedelta(hours=1)
+    *_, lifted = await trial.store.registry.decisions(seat(ON_TRIAL))
+    looked_at = [lifted["evidence"][name] for name in ("first_as_of", "last_as_of")]
+    assert looked_at == [rfc3339(BEGUN), rfc3339(BEGUN + timedelta(hours=30 * BLOCK - 1))]
+    assert lifted["evidence"]["block_candles"] == BLOCK
     (told,) = trial.told
     assert (told.kind, told.model, told.version) == ("promoted", ON_TRIAL, "1")
     assert "(look 1, attempt 1)" in told.detail

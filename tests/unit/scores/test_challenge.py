@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.events import Target
-from domain.market import Horizon, Timeframe
+from domain.market import Horizon, Timeframe, from_ms, rfc3339
 from services.scores.blocks import Dates
 from services.scores.challenge import Challenge, next_attempt
 from services.scores.promotion import LOOKS, Verdict, attempt_alpha
@@ -76,6 +76,17 @@ def test_what_came_after_its_blocks_does_not_change_a_look(extra: int, gain: flo
     late = BEGUN.due_ms + extra * BLOCK
 
     assert BEGUN.look(table, late) == BEGUN.look(lived(LOOKS[0], 0.01), BEGUN.due_ms)
+
+
+def test_a_look_says_what_it_looked_at() -> None:
+    decision = BEGUN.look(lived(LOOKS[0] + 3, 0.0), BEGUN.due_ms + 5 * BLOCK)
+
+    names = ("first_as_of", "last_as_of", "block_candles")
+    assert {name: decision.evidence[name] for name in names} == {
+        "first_as_of": rfc3339(from_ms(2 * BLOCK)),
+        "last_as_of": rfc3339(from_ms((2 + LOOKS[0]) * BLOCK - HOUR)),
+        "block_candles": 4,
+    }
 
 
 def test_it_goes_on_until_somebody_is_promoted_or_its_last_look() -> None:
