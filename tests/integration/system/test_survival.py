@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import re
 import signal
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 
+from backend.store import database
+from backend.store.registry import Decision, Registry, Seat
+from domain.events import Target
+from domain.market import Timeframe
 from tests.account import complaints
+from tests.doubles import START
+from tests.integration.test_store_registry import version
 from tests.processes import WITHIN_S, Exchange, alphapulse, running_run
 
 KILLS = 20
@@ -29,12 +38,17 @@ def test_a_killed_system_goes_on_where_it_was(home: Path, exchange: Exchange) ->
     with running_run(home, exchange) as system:
         system.wait_until_ready()
         system.wait_for_ticks(5)
+        asyncio.run(put_on_trial_without_a_file(system.database_url()))
         system.kill()
     with running_run(home, exchange) as system:
         system.wait_until_ready()
         system.wait_for_ticks(6)
 
         assert complaints(system, exchange) == []
+        assert httpx.get(f"{system.url}/v1/status").json()["data"][0]["notes"] == [
+            "model logistic.direction@1 (binance 1m, horizon 4) refused:"
+            " artifact cannot be read: No such file or directory"
+        ]
         assert system.stop() == 0
         assert system.server() == []
         assert "stopping on SIGTERM" in system.said
@@ -85,6 +99,32 @@ def test_a_database_that_cannot_be_started_again_ends_the_system_with_one_line(
     assert len(said) == 1
     assert said[0].startswith("alphapulse: the embedded PostgreSQL in ")
     assert "ALPHAPULSE_DATABASE_URL" in said[0]
+
+
+async def put_on_trial_without_a_file(database_url: str) -> None:
+    """Let the registry name a challenger whose artifact is nowhere."""
+    seat = Seat(
+        exchange="binance",
+        timeframe=Timeframe.M1,
+        horizon=4,
+        target=Target.DIRECTION,
+        name="logistic.direction",
+    )
+    begun = Decision(
+        seat=seat,
+        champion_version=None,
+        challenger_version=1,
+        verdict="keep",
+        trigger="refit",
+        decided_at=START,
+    )
+    pool = await database.connect_pool(database_url, size=1)
+    try:
+        registry = Registry(pool)
+        await registry.register(replace(version(), seat=seat, kind="logistic"))
+        await registry.challenge(begun)
+    finally:
+        await pool.close()
 
 
 def _send(processes: list[int], number: signal.Signals) -> None:
