@@ -102,8 +102,11 @@ def test_a_replay_needs_no_running_system_and_ends_the_server_that_it_started(ho
 
 
 def test_a_replay_that_fails_takes_what_it_made_with_it(home: Path, server_url: str) -> None:
-    (home / "taken").write_text("")
-    with replaying(home, server_url, "--to", SOON, "--out", "taken") as failed:
+    out = home / "out"
+    with replaying(home, server_url, "--to", SOON, "--out", "out") as failed:
+        until(lambda: bool(databases(server_url)), "the database of a replay")
+        out.rmdir()
+        out.write_text("")  # its rows cannot be written any more
         assert failed.wait(WITHIN_S) == 1
 
     assert databases(server_url) == set()
