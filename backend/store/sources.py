@@ -1,4 +1,4 @@
-"""Texts, what they score, and measurements of the market: written once, read as of a moment."""
+"""Texts, what they score, measurements, states of sources: written once, read as of a moment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ import numpy as np
 
 from backend.store.instruments import Instruments
 from domain.market import Instrument, from_ms, to_ms
-from domain.sources import Measurement, Metric, TextItem, TextKind
+from domain.sources import (
+    Measurement,
+    Metric,
+    SourceState,
+    SourceStatus,
+    TextItem,
+    TextKind,
+)
 from services.sentiment.items import ScoredItems
 
 _HASH_BYTES: Final = 16
@@ -65,6 +72,25 @@ SELECT DISTINCT ON (instrument_id, metric) instrument_id, metric, event_time, kn
 FROM market_metrics WHERE known_at <= $1 AND event_time > $2
 ORDER BY instrument_id, metric, event_time DESC, known_at DESC
 """
+# The index: source_states_pkey. A state that a source has already is no change.
+_CHANGE: Final = """
+INSERT INTO source_states (source, known_at, state, since, reason)
+SELECT told.* FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::timestamptz[], $5::text[])
+    AS told (source, known_at, state, since, reason)
+WHERE NOT EXISTS (
+    SELECT FROM (
+        SELECT state, reason FROM source_states AS stored
+        WHERE stored.source = told.source AND stored.known_at <= told.known_at
+        ORDER BY stored.known_at DESC LIMIT 1
+    ) AS newest
+    WHERE newest.state = told.state AND newest.reason = told.reason
+)
+ON CONFLICT (source, known_at) DO NOTHING
+"""
+_STATES: Final = """
+SELECT DISTINCT ON (source) source, state, since, reason FROM source_states WHERE known_at <= $1
+ORDER BY source, known_at DESC
+"""
 _FORGET: Final = """
 UPDATE sentiment_items SET title = NULL, body = NULL, url = NULL
 WHERE kind = $1 AND known_at < $2 AND title IS NOT NULL
@@ -72,7 +98,7 @@ WHERE kind = $1 AND known_at < $2 AND title IS NOT NULL
 
 
 class SourceStore:
-    """Writes and reads `sentiment_items`, `sentiment_scores` and `market_metrics`."""
+    """Writes and reads `sentiment_items`, `_scores`, `market_metrics` and `source_states`."""
 
     def __init__(self, pool: asyncpg.Pool, instruments: Instruments) -> None:
         self._pool = pool
@@ -144,6 +170,32 @@ class SourceStore:
                 value=row["value"],
             )
             for instrument, row in zip(await self._instruments.of(ids), found, strict=True)
+        }
+
+    async def change(self, statuses: Sequence[SourceStatus], *, known_at: datetime) -> None:
+        """Store the states of sources that are not what they were, as seen at `known_at`."""
+        await self._pool.execute(
+            _CHANGE,
+            [one.source for one in statuses],
+            [known_at] * len(statuses),
+            [one.state.value for one in statuses],
+            [min(one.since, known_at) for one in statuses],
+            [one.reason for one in statuses],
+        )
+
+    async def states(self, as_of: datetime) -> dict[str, SourceStatus]:
+        """How each source was doing, as far as it had been seen by `as_of`; none before its first.
+
+        Of a time at which nothing ran it is what was seen last.
+        """
+        return {
+            row["source"]: SourceStatus(
+                source=row["source"],
+                state=SourceState(row["state"]),
+                since=row["since"],
+                reason=row["reason"],
+            )
+            for row in await self._pool.fetch(_STATES, as_of)
         }
 
     async def forget_texts(self, kind: TextKind, *, before: datetime) -> int:

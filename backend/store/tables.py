@@ -467,6 +467,20 @@ market_metrics = Table(
     _check("times", "event_time <= known_at"),
 )
 
+# How each source is doing: a row at each change, never changed again.
+source_states = Table(
+    "source_states",
+    metadata,
+    _word("source"),
+    _time("known_at"),  # when we saw it
+    _word("state"),
+    _time("since"),
+    Column("reason", Text, nullable=False),
+    PrimaryKeyConstraint("source", "known_at"),
+    _check("state", "state IN ('ok', 'stale', 'down', 'off')"),
+    _check("times", "since <= known_at"),
+)
+
 # What was known of an instrument at a close beside its candles; NULL where nobody told it, and
 # `source_status` says of each source why.
 ml_features_sentiment = Table(

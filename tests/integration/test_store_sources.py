@@ -17,7 +17,17 @@ from backend.store.instruments import Instruments
 from backend.store.quarantine import refuse_answers
 from backend.store.sources import SourceStore
 from domain.market import Instrument, from_ms, to_ms
-from domain.sources import MARKET, Dating, Measurement, Metric, Refused, TextItem, TextKind
+from domain.sources import (
+    MARKET,
+    Dating,
+    Measurement,
+    Metric,
+    Refused,
+    SourceState,
+    SourceStatus,
+    TextItem,
+    TextKind,
+)
 from services.sentiment.items import ScoredItems
 from services.sentiment.lexicon import Lexicon
 from services.sentiment.reader import Reader
@@ -294,6 +304,22 @@ async def test_items_and_their_scores_are_stored_together_or_not_at_all(store: S
         await store.sources.write([text()], impossible, scored_at=TEN)
 
     assert await store.count("sentiment_items") == 0
+
+
+def state(kind: SourceState, since: datetime, reason: str = "") -> SourceStatus:
+    return SourceStatus(source="coindesk", state=kind, since=since, reason=reason)
+
+
+async def test_the_state_of_a_source_is_told_as_it_had_been_seen(store: Store) -> None:
+    down, ok = state(SourceState.DOWN, START, "HTTP 503"), state(SourceState.OK, TEN)
+    await store.sources.change([down], known_at=START)
+    await store.sources.change([down], known_at=START + HOUR)
+    await store.sources.change([ok], known_at=TEN)
+
+    assert await store.sources.states(START - HOUR) == {}
+    assert await store.sources.states(TEN - HOUR) == {"coindesk": down}
+    assert await store.sources.states(TEN) == {"coindesk": ok}
+    assert await store.count("source_states") == 2
 
 
 async def test_an_item_from_the_future_is_refused(store: Store) -> None:
