@@ -28,7 +28,7 @@ run: .venv/runtime  ## The live system (ARGS="--exchange kraken --symbols BTC/US
 	$(BIN)/alphapulse run $(ARGS)
 
 test: .venv/dev  ## The tests that need no server of yours, by WORKERS processes (2)
-	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest --numprocesses $(WORKERS) $(ARGS)
 
 canaries: .venv/dev  ## Ten seeds of each canary, promotion rates, three full replays
 	$(BIN)/pytest -m canaries $(ARGS)

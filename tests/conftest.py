@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.doubles import ManualClock
 
 ROOT = Path(__file__).parent.parent
 
 # Tests that share one long-lived fixture: with several workers one of them runs the whole folder.
+# They are long, so they come first: no worker is left with one at the end.
 TOGETHER = ("tests/scenarios", "tests/integration/system")
 
 # A shared machine is slow now and then; no test of ours asserts a time. CI draws the same cases.
@@ -24,17 +26,27 @@ settings.register_profile("ours", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("ours")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers a folder of `TOGETHER`, else a file, is what one of them takes.
+def unit_of(nodeid: str) -> str:
+    """The folder of `TOGETHER`, else the file, that a test is in."""
+    file = nodeid.partition("::")[0]
+    return next((one for one in TOGETHER if file.startswith(one)), file)
 
-    The long folders come first, so that no worker is left with one at the end.
-    """
-    for item in items:
-        file = item.path.relative_to(ROOT).as_posix()
-        folder = next((one for one in TOGETHER if file.startswith(one)), file)
-        item.add_marker(pytest.mark.xdist_group(folder))
-    items.sort(key=lambda item: not item.path.relative_to(ROOT).as_posix().startswith(TOGETHER))
+
+class ByUnit(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Gives a worker a whole unit at a time, in the order of collection."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return unit_of(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByUnit:
+    config.option.loadscopereorder = False
+    return ByUnit(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: unit_of(item.nodeid) not in TOGETHER)
 
 
 @pytest.fixture
