@@ -51,6 +51,12 @@ def starting(state: ApiState) -> ProblemError:
     return ProblemError("starting", detail, progress=public["progress"], retry_after_ms=1_000)
 
 
+def moment(state: ApiState, as_of: datetime | None) -> datetime:
+    """Of which moment an answer is: the one asked for, but none that is yet to come."""
+    now = state.clock.now()
+    return now if as_of is None else min(as_of, now)
+
+
 async def answer_page(
     state: ApiState, shelf: Shelf, selection: Selection, filters: Filters
 ) -> Response:
@@ -64,7 +70,7 @@ async def answer_page(
         watermark = min(_closes(span, span.last) for span in page.spans)
     return envelope(
         page.data,
-        as_of=selection.as_of or state.clock.now(),
+        as_of=moment(state, selection.as_of),
         watermark=watermark,
         coverage=coverage,
         revision=max(revisions, default=None),

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from backend.api.answers import answer_page, envelope, reading, state_of
+from backend.api.answers import answer_page, envelope, moment, reading, state_of
 from backend.api.gap_pages import read_gaps
 from backend.api.parameters import FeatureSelection, GapSelection, Selection
 from backend.api.shelves import CANDLES, FEATURES, Filters
@@ -31,7 +31,7 @@ async def features(request: Request, selection: Annotated[FeatureSelection, Quer
 @router.get("/sentiment")
 async def sentiment(request: Request, selection: Annotated[Selection, Query()]) -> Response:
     """Sentiment rows; empty, there is no source yet."""
-    return envelope([], as_of=selection.as_of or state_of(request).clock.now())
+    return envelope([], as_of=moment(state_of(request), selection.as_of))
 
 
 @router.get("/gaps")
@@ -40,7 +40,7 @@ async def gaps(request: Request, selection: Annotated[GapSelection, Query()]) ->
     state = state_of(request)
     async with reading(state) as connection:
         found, following = await read_gaps(connection, selection)
-    return envelope(found, as_of=selection.as_of or state.clock.now(), following=following)
+    return envelope(found, as_of=moment(state, selection.as_of), following=following)
 
 
 @router.get("/streams")

@@ -8,7 +8,7 @@ import orjson
 from fastapi import APIRouter, Query, Request, Response
 
 from backend.api import rows
-from backend.api.answers import envelope, reading, state_of
+from backend.api.answers import envelope, moment, reading, state_of
 from backend.api.parameters import DashboardSelection, ModelSelection, ScoreSelection
 from backend.api.reads import instrument_ids
 from backend.store.registry import role_of
@@ -37,7 +37,7 @@ async def models(request: Request, selection: Annotated[ModelSelection, Query()]
         {**rows.json_columns(row, "params", "metrics", "environment"), "role": role_of(row["role"])}
         for row in found
     ]
-    return envelope(data, as_of=selection.as_of or state.clock.now())
+    return envelope(data, as_of=moment(state, selection.as_of))
 
 
 @router.get("/scores")
@@ -65,7 +65,7 @@ async def scores(request: Request, selection: Annotated[ScoreSelection, Query()]
         row["gate"] = dict(verdict) if verdict and row["role"] == Role.CHAMPION else None
     return envelope(
         record,
-        as_of=selection.as_of or state.clock.now(),
+        as_of=moment(state, selection.as_of),
         watermark=max((row["last_as_of"] for row in record), default=None),
     )
 

@@ -6,10 +6,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from backend.api.answers import answer_page, envelope, reading, state_of
+from backend.api.answers import answer_page, envelope, moment, reading, state_of
+from backend.api.coverage import read_coverage
 from backend.api.parameters import LatestSelection, PredictionSelection, SignalSelection
 from backend.api.problems import ProblemError
-from backend.api.reads import instrument_ids, series_scan
+from backend.api.reads import instrument_ids, read_spans, series_scan
 from backend.api.shelves import PREDICTIONS, SIGNALS, Filters
 
 router = APIRouter(prefix="/v1", tags=["predictions"])
@@ -49,14 +50,18 @@ async def latest(request: Request, selection: Annotated[LatestSelection, Query()
             scan + _latest(first),
             *values, selection.role, selection.model or None, selection.as_of,
         )  # fmt: skip
+        times = [row["as_of"] for row in found]
+        spans = await read_spans(connection, PREDICTIONS, wanted)
+        coverage = await read_coverage(connection, spans, min(times), max(times)) if times else None
     if len(found) > LATEST_LIMIT:
         raise ProblemError(
             "answer_too_large", f"more than {LATEST_LIMIT} rows; name symbols or a timeframe"
         )
     return envelope(
         [PREDICTIONS.spell(row, selection.as_of) for row in found],
-        as_of=selection.as_of or state.clock.now(),
-        watermark=min((row["as_of"] for row in found), default=None),
+        as_of=moment(state, selection.as_of),
+        watermark=min(times, default=None),
+        coverage=coverage,
         revision=max((row["revision"] for row in found), default=None),
     )
 

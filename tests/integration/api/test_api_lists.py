@@ -139,6 +139,17 @@ async def test_latest_is_the_newest_row_of_each_series(rest: httpx.AsyncClient) 
         [],
         ["gap", "no_skill.direction"],
     ]
+    assert found["meta"]["coverage"] == {"expected": 3, "present": 3, "gaps": []}
+
+
+async def test_an_answer_is_of_no_moment_that_is_yet_to_come(
+    market: ServedMarket, rest: httpx.AsyncClient
+) -> None:
+    ahead = rfc3339(market.clock.now() + timedelta(days=1))
+
+    for route in ("/v1/candles", "/v1/predictions/latest", "/v1/scores", "/v1/models", "/v1/gaps"):
+        found = await get(rest, route, as_of=ahead)
+        assert found["meta"]["as_of"] == rfc3339(market.clock.now()), route
 
 
 async def test_an_earlier_point_in_time_shows_the_revision_of_then(
