@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Optional
@@ -289,12 +290,20 @@ def _settings(**flags: object) -> settings.Settings:
     return in_force
 
 
-def main() -> None:
-    """Run the command line: 0 done, 2 a usage error, 1 any other failure with one line."""
-    debug = "--debug" in sys.argv
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line: 0 done, 2 a usage error, 1 any other failure with one line.
+
+    Args:
+        arguments: of the command; None: those of the process.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in given
     try:
-        code = app(args=arguments, prog_name="alphapulse", standalone_mode=False)
+        code = app(
+            args=[one for one in given if one != "--debug"],
+            prog_name="alphapulse",
+            standalone_mode=False,
+        )
     except (typer.Abort, KeyboardInterrupt):
         code = 130
     except asyncio.CancelledError:
