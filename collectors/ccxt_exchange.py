@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator, Coroutine, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 from collectors import ccxt_binance
 from collectors.budget import Budget
@@ -16,7 +15,7 @@ from collectors.candle_buffer import CandleBuffer
 from collectors.capture import Capture
 from collectors.ccxt_errors import translated
 from collectors.ccxt_frames import draw_on, refuse_gibberish, spelled, with_guard
-from collectors.ccxt_import import exchange_class
+from collectors.ccxt_import import exchange_class, moved
 from collectors.ccxt_rows import candle_of
 from collectors.gaps import Range, ceil_ms, floor_ms, pages
 from collectors.refusals import unknown
@@ -87,9 +86,9 @@ class CcxtExchange:
         addresses = self._client.urls["api"]
         sockets = addresses.pop("ws", None) if isinstance(addresses, dict) else None
         if rest_url:
-            addresses = self._client.urls["api"] = _moved(addresses, rest_url)
+            addresses = self._client.urls["api"] = moved(addresses, rest_url)
         if sockets is not None:
-            addresses["ws"] = _moved(sockets, ws_url) if ws_url else sockets
+            addresses["ws"] = moved(sockets, ws_url) if ws_url else sockets
 
     @property
     def id(self) -> str:
@@ -286,16 +285,3 @@ class CcxtExchange:
 def _end(buffer: CandleBuffer, task: asyncio.Task[None]) -> None:
     error = None if task.cancelled() else task.exception()
     buffer.end(error or ExchangeUnavailableError("the connection was closed"))
-
-
-def _moved(addresses: Any, base: str) -> Any:  # noqa: ANN401 - a tree of dicts with strings
-    """`addresses` with `base` in place of each one's scheme and host.
-
-    >>> _moved({"public": "https://api.binance.com/api/v3"}, "http://127.0.0.1:9000")
-    {'public': 'http://127.0.0.1:9000/api/v3'}
-    """
-    if isinstance(addresses, dict):
-        return {name: _moved(address, base) for name, address in addresses.items()}
-    if not isinstance(addresses, str):
-        return addresses
-    return base.rstrip("/") + urlsplit(addresses).path

@@ -13,6 +13,7 @@ from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlsplit
 
 from domain.errors import UnknownExchangeError
 
@@ -45,6 +46,19 @@ def ccxt_module(name: str) -> ModuleType:
     if "ccxt" not in sys.modules:
         _enter_packages()
     return importlib.import_module(f"ccxt.{name}")
+
+
+def moved(addresses: Any, base: str) -> Any:  # noqa: ANN401 - a tree of dicts with strings
+    """`addresses` with `base` in place of each one's scheme and host.
+
+    >>> moved({"public": "https://api.binance.com/api/v3"}, "http://127.0.0.1:9000")
+    {'public': 'http://127.0.0.1:9000/api/v3'}
+    """
+    if isinstance(addresses, dict):
+        return {name: moved(address, base) for name, address in addresses.items()}
+    if not isinstance(addresses, str):
+        return addresses
+    return base.rstrip("/") + urlsplit(addresses).path
 
 
 def _enter_packages() -> None:

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Any, Final, NamedTuple
-from urllib.parse import urlsplit
 
 import aiohttp
 from pydantic import BaseModel, Field
 
-from collectors.ccxt_import import ccxt_module, exchange_class
+from collectors.ccxt_import import ccxt_module, exchange_class, moved
 from collectors.sources.payloads import (
     EARLIEST_MS,
     Milliseconds,
@@ -110,7 +109,7 @@ class CcxtDerivatives:
             }
         )
         if rest_url:
-            self._client.urls["api"] = _moved(self._client.urls["api"], rest_url)
+            self._client.urls["api"] = moved(self._client.urls["api"], rest_url)
 
     def metrics(self) -> tuple[Metric, ...]:
         """What it serves."""
@@ -244,12 +243,3 @@ def _event_ms(told_ms: int | None, known_ms: int) -> int:
     if told_ms is None or told_ms < EARLIEST_MS:
         return known_ms
     return min(told_ms, known_ms)
-
-
-def _moved(addresses: Any, base: str) -> Any:  # noqa: ANN401 - a tree of dicts with strings
-    """`addresses` with `base` in place of each one's scheme and host."""
-    if isinstance(addresses, dict):
-        return {name: _moved(address, base) for name, address in addresses.items()}
-    if not isinstance(addresses, str):
-        return addresses
-    return base.rstrip("/") + urlsplit(addresses).path

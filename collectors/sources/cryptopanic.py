@@ -18,10 +18,10 @@ from collectors.sources.payloads import (
     Whole,
     Words,
     dated,
-    distinct,
     document,
     key,
     rows,
+    told_once,
 )
 from collectors.sources.web import Address, WebSource
 from domain.market import to_ms
@@ -80,10 +80,7 @@ def parse(body: bytes, known_ms: int) -> Answer:
         UnreadableError: it is none.
     """
     posts, refused = rows(_Post, document(_Posts, body).results, NAME)
-    items, contradicting = distinct(
-        (_item(post, known_ms) for post in posts), lambda item: item.item_id, NAME
-    )
-    return Answer(items=items, refused=(*refused, *contradicting))
+    return told_once((_item(post, known_ms) for post in posts), refused, NAME)
 
 
 def _item(post: _Post, known_ms: int) -> TextItem:

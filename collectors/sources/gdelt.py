@@ -14,10 +14,10 @@ from collectors.sources.payloads import (
     SomeWords,
     Words,
     dated,
-    distinct,
     document,
     key,
     rows,
+    told_once,
 )
 from collectors.sources.web import Address, WebSource
 from domain.market import to_ms
@@ -73,10 +73,7 @@ def parse(body: bytes, known_ms: int) -> Answer:
     """
     told = document(_Articles, body)
     articles, refused = rows(_Article, told.articles, NAME)
-    items, contradicting = distinct(
-        (_item(article, known_ms) for article in articles), lambda item: item.item_id, NAME
-    )
-    return Answer(items=items, refused=(*refused, *contradicting))
+    return told_once((_item(article, known_ms) for article in articles), refused, NAME)
 
 
 def _item(article: _Article, known_ms: int) -> TextItem:

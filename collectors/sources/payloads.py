@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
-from domain.sources import Dating, Measurement, Refused, TextItem
+from domain.sources import Answer, Dating, Measurement, Refused, TextItem
 
 KEPT: Final = 65_536  # bytes of what is refused
 LONGEST_KEY: Final = 256  # bytes; what an index takes in without trouble
@@ -137,6 +137,12 @@ def distinct(
         if repr(first) != repr(one):  # NaN is equal to NaN here
             refused.append(refusal(source, "contradicts a row before it", spelled(one)))
     return tuple(kept.values()), refused
+
+
+def told_once(items: Iterable[TextItem], refused: Iterable[Refused], source: str) -> Answer:
+    """An answer of texts: each identity once, beside what could not be read."""
+    once, contradicting = distinct(items, lambda item: item.item_id, source)
+    return Answer(items=once, refused=(*refused, *contradicting))
 
 
 def fault(error: Exception) -> str:

@@ -27,10 +27,10 @@ from collectors.sources.payloads import (
     Whole,
     Words,
     dated,
-    distinct,
     document,
     key,
     rows,
+    told_once,
 )
 from collectors.sources.web import OK, TIMEOUT, Address, WebSource
 from domain.errors import SourceUnavailableError
@@ -157,10 +157,7 @@ def parse(body: bytes, known_ms: int) -> Answer:
     """
     children, refused = rows(_Child, document(_Listing, body).data.children, NAME)
     posts = [child.data for child in children if child.data.removed_by_category is None]
-    items, contradicting = distinct(
-        (_item(post, known_ms) for post in posts), lambda item: item.item_id, NAME
-    )
-    return Answer(items=items, refused=(*refused, *contradicting))
+    return told_once((_item(post, known_ms) for post in posts), refused, NAME)
 
 
 def _item(post: _Post, known_ms: int) -> TextItem:

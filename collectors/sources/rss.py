@@ -20,10 +20,10 @@ from collectors.sources.payloads import (
     UnreadableError,
     clean,
     dated,
-    distinct,
     key,
     refusal,
     spelled,
+    told_once,
 )
 from collectors.sources.web import Address, WebSource
 from domain.ports import Clock
@@ -70,8 +70,7 @@ def parse(source: str, body: bytes, known_ms: int) -> Answer:
             refused.append(refusal(source, "an entry without title or identity", spelled(entry)))
         else:
             told.append(item)
-    items, contradicting = distinct(told, lambda item: item.item_id, source)
-    return Answer(items=items, refused=(*refused, *contradicting))
+    return told_once(told, refused, source)
 
 
 def _entries(body: bytes) -> list[Mapping[str, Any]]:
