@@ -19,7 +19,7 @@ from backend.store.state import TRAIN, StateFolder
 from backend.wiring import Store, database_of, open_store
 from domain.errors import AlphaPulseError, StateFolderError
 from domain.market import rfc3339
-from services.features import kernel
+from services.features import feature_set
 
 ENOUGH_DISK_GB = 5.0
 
@@ -130,7 +130,7 @@ def _memory() -> Finding:
 
 
 def _kernel() -> Finding:
-    compiled = any(Path(kernel.__file__).parent.glob("__pycache__/*.nbi"))
+    compiled = any(Path(feature_set.__file__).parent.glob("__pycache__/*.nbi"))
     detail = "compiled" if compiled else "not compiled yet; the first tick will wait for it"
     return Finding(name="feature kernel", good=compiled, detail=detail)
 

@@ -14,7 +14,6 @@ from domain.errors import ArtifactError
 from domain.events import Floats
 from services.models.libraries import load_library
 from services.models.recipes import Recipe
-from services.models.trees import Trees
 
 CLASSES = 3
 
@@ -135,6 +134,8 @@ class LightGBM:
         return [str(booster.model_to_string()).encode() for booster in boosters]
 
     def load(self, payload: bytes) -> Raw:
+        from services.models.trees import Trees  # noqa: PLC0415 - numba, which few commands need
+
         try:
             return Trees(payload.decode()).raw
         except UnicodeDecodeError as error:

@@ -346,14 +346,15 @@ def test_quantiles_that_cross_are_sorted() -> None:
     assert np.array_equal(model.predict(new_rows()), taught(name).predict(new_rows()))
 
 
-def test_forecasting_does_not_import_scikit_learn(tmp_path: Path) -> None:
+def test_what_is_not_needed_is_not_imported(tmp_path: Path) -> None:
     names = ["xgboost.direction", "lightgbm.direction", "catboost.direction"]
     store = ArtifactStore(tmp_path)
     known = {name: store.save(artifact(name)) for name in [*names, "logistic.direction"]}
     code = f"""
 import pathlib, sys
-import services.models.online
 from services.models.artifacts import ArtifactStore
+assert "numba" not in sys.modules
+import services.models.online
 from tests.panel import panel_batch, panel_features
 store = ArtifactStore(pathlib.Path({str(tmp_path)!r}))
 for name, sha256 in {known!r}.items():
