@@ -6,9 +6,17 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -16,6 +24,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from collectors.sources.feeds import FEEDS
 from domain.errors import UnknownNameError, UsageError
 
 SETTINGS_FILE = Path("alphapulse.toml")
@@ -33,6 +42,12 @@ class UnknownModelError(UnknownNameError):
     """A kind that nobody can fit."""
 
     noun = "model"
+
+
+class UnknownFeedError(UnknownNameError):
+    """A feed that has no address."""
+
+    noun = "feed"
 
 
 class Group(BaseModel):
@@ -54,6 +69,43 @@ class CaptureSettings(Group):
     on: bool = Field(default=False, description="write every frame that an exchange sends")
     folder: Path | None = Field(None, description="captures/ of the state folder where not set")
     maximum_mb: int = Field(10_000, gt=0, description="of all captures; the oldest are removed")
+
+
+class RedditSettings(Group):
+    """An application of yours at Reddit («script»)."""
+
+    client_id: str
+    client_secret: SecretStr
+    username: str = Field(description="whose application it is; Reddit wants to know")
+    communities: tuple[str, ...] = ("CryptoCurrency", "Bitcoin", "ethereum", "CryptoMarkets")
+
+
+class SourceSettings(Group):
+    """What is asked beside the exchanges: texts, and measurements of the market."""
+
+    on: bool = Field(default=True, description="false: no source is asked")
+    fear_greed: bool = Field(default=True, description="the index of alternative.me")
+    derivatives: bool = Field(
+        default=True, description="funding, open interest, long/short ratio, where told"
+    )
+    news: tuple[str, ...] = Field(tuple(FEEDS), description="feeds that are read")
+    feeds: dict[str, str] = Field(default_factory=dict, description="addresses of further feeds")
+    gdelt: bool = Field(default=False, description="headlines of the world's news sites")
+    cryptopanic_token: SecretStr | None = Field(None, description="asked where it is set")
+    reddit: RedditSettings | None = Field(None, description="asked where it is set")
+    social_text_hours: int = Field(
+        48, gt=0, description="texts of posts are kept so long; their scores stay"
+    )
+
+    @model_validator(mode="after")
+    def _feeds_have_addresses(self) -> Self:
+        for name in self.news:
+            if name not in FEEDS and name not in self.feeds:
+                raise UnknownFeedError(name, [*FEEDS, *self.feeds])
+        for address in self.feeds.values():
+            if not address.startswith(("http://", "https://")):
+                raise ValueError("the address of a feed begins with https://")
+        return self
 
 
 class SignalSettings(Group):
@@ -123,6 +175,7 @@ class Settings(BaseSettings):
     snapshot_bars: int = Field(100, gt=0, description="candles between snapshots of state")
     exchange: dict[str, ExchangeSettings] = Field(default_factory=dict)
     capture: CaptureSettings = CaptureSettings()
+    sources: SourceSettings = SourceSettings()
     signals: SignalSettings = SignalSettings()
     training: TrainingSettings = TrainingSettings()
 
@@ -143,6 +196,7 @@ GROUPS: Mapping[str, type[Group]] = {
     "capture": CaptureSettings,
     "exchange": ExchangeSettings,
     "signals": SignalSettings,
+    "sources": SourceSettings,
     "training": TrainingSettings,
 }
 

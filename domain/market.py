@@ -115,6 +115,17 @@ class Instrument:
         """`swap` when the symbol names a settlement currency, else `spot`."""
         return "swap" if ":" in self.symbol else "spot"
 
+    @property
+    def perpetual(self) -> Instrument:
+        """The linear perpetual of the same pair, whether or not the exchange lists it.
+
+        >>> str(Instrument("bybit", "BTC/USDT").perpetual)
+        'bybit:BTC/USDT:USDT'
+        """
+        if self.kind == "swap":
+            return self
+        return Instrument(self.exchange, f"{self.symbol}:{self.quote}")
+
     def __str__(self) -> str:
         return f"{self.exchange}:{self.symbol}"
 

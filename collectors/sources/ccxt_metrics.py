@@ -11,6 +11,8 @@ from typing import Annotated, Any, Final, NamedTuple
 import aiohttp
 from pydantic import BaseModel, Field
 
+from collectors.budget import Budget, Urgency, drawing
+from collectors.ccxt_frames import draw_on
 from collectors.ccxt_import import ccxt_module, exchange_class, moved
 from collectors.sources.payloads import (
     EARLIEST_MS,
@@ -31,6 +33,8 @@ EVERY: Final = timedelta(minutes=5)
 STALE_AFTER: Final = timedelta(hours=3)  # the long/short ratio is told by the hour
 PERIOD: Final = "1h"  # of the long/short ratio
 TIMEOUT: Final = timedelta(seconds=10)  # of a request
+REST: Final = timedelta(seconds=30)  # of all requests, where an exchange says «too many», no more
+ELSEWHERE: Final = {"binance": "binanceusdm"}  # ccxt's name of an exchange's perpetuals
 
 
 class _Funding(BaseModel):
@@ -83,8 +87,10 @@ class CcxtDerivatives:
     Args:
         exchange_id: ccxt's.
         session: stays open.
+        name: on every row and of the sources; `exchange_id` where not given.
         rest_url: takes the place of scheme and host in the exchange's addresses.
         rate_limited: whether requests keep the exchange's pace by themselves.
+        budget: that they draw on instead, when nobody else waits.
 
     Raises:
         UnknownExchangeError: ccxt does not have `exchange_id`.
@@ -95,12 +101,15 @@ class CcxtDerivatives:
         exchange_id: str,
         *,
         session: aiohttp.ClientSession,
+        name: str | None = None,
         rest_url: str | None = None,
         rate_limited: bool = True,
+        budget: Budget | None = None,
     ) -> None:
-        self.id = exchange_id
+        self.id = name or exchange_id
         self._turn = asyncio.Lock()  # `last_http_response` is of one request
-        self._client: Any = exchange_class(exchange_id)(
+        self._budget = budget
+        self._client: Any = exchange_class(ELSEWHERE.get(exchange_id, exchange_id))(
             {
                 "session": session,
                 "enableRateLimit": rate_limited,
@@ -110,6 +119,8 @@ class CcxtDerivatives:
         )
         if rest_url:
             self._client.urls["api"] = moved(self._client.urls["api"], rest_url)
+        if budget is not None:
+            draw_on(budget, self._client)
 
     def metrics(self) -> tuple[Metric, ...]:
         """What it serves."""
@@ -130,22 +141,26 @@ class CcxtDerivatives:
             SourceUnavailableError: no answer.
         """
         async with self._turn:
-            _, refused = await self._ask("load_markets")
-            listed = [symbol for symbol in symbols if symbol in (self._client.markets or {})]
-            found: dict[str, Row] = {}
-            for call, *arguments in self._calls(metric, listed):
-                told, unread = await self._ask(call, *arguments)
-                refused += unread
-                if isinstance(told, dict) and isinstance(arguments[0], list):
-                    found |= {
-                        one: Row(told[one], spelled(told[one])) for one in listed if one in told
-                    }
-                elif told:  # the newest of a history
-                    row = told[-1] if isinstance(told, list) else told
-                    found[arguments[0]] = Row(row, self._raw())
-            missing = [symbol for symbol in symbols if symbol not in found]
-            if missing and not refused:
-                refused = [self._refused(f"nothing of {', '.join(missing[:3])}")]
+            with drawing(Urgency.BACKFILL):
+                return await self._fetch(metric, symbols)
+
+    async def _fetch(
+        self, metric: Metric, symbols: Sequence[str]
+    ) -> tuple[dict[str, Any], list[Refused]]:
+        _, refused = await self._ask("load_markets")
+        listed = [symbol for symbol in symbols if symbol in (self._client.markets or {})]
+        found: dict[str, Row] = {}
+        for call, *arguments in self._calls(metric, listed):
+            told, unread = await self._ask(call, *arguments)
+            refused += unread
+            if isinstance(told, dict) and isinstance(arguments[0], list):
+                found |= {one: Row(told[one], spelled(told[one])) for one in listed if one in told}
+            elif told:  # the newest of a history
+                row = told[-1] if isinstance(told, list) else told
+                found[arguments[0]] = Row(row, self._raw())
+        missing = [symbol for symbol in symbols if symbol not in found]
+        if missing and not refused:
+            refused = [self._refused(f"nothing of {', '.join(missing[:3])}")]
         return found, refused
 
     def _calls(self, metric: Metric, symbols: list[str]) -> list[tuple[Any, ...]]:
@@ -171,8 +186,11 @@ class CcxtDerivatives:
         try:
             return await getattr(self._client, call)(*arguments), []
         except errors.NetworkError as error:
-            line = f"{self.id}: {fault(error)}"
-            raise SourceUnavailableError(line, self._retry_after()) from error
+            line, wait = f"{self.id}: {fault(error)}", self._retry_after()
+            too_many = isinstance(error, errors.DDoSProtection | errors.RateLimitExceeded)
+            if too_many and self._budget is not None:
+                self._budget.pause(wait or REST)
+            raise SourceUnavailableError(line, wait) from error
         except Exception as error:  # ccxt stumbles over answers in many ways
             cause = error.__cause__
             if isinstance(cause, aiohttp.ClientError) and not isinstance(cause, OversizedError):

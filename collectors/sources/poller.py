@@ -34,13 +34,21 @@ class Poller:
         clock: of cadences and rests.
         deliver: takes each answer that tells something, one at a time. It must not fail: what it
             does not keep may not be sent again.
+        least: between two polls of a source, whatever its cadence.
     """
 
-    def __init__(self, sources: Sequence[Source], *, clock: Clock, deliver: Deliver) -> None:
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        *,
+        clock: Clock,
+        deliver: Deliver,
+        least: timedelta = timedelta(0),
+    ) -> None:
         self._deliver = deliver
         self._delivering = asyncio.Lock()
         self._clock = clock
-        self._watches = [_Watch(source, clock) for source in sources]
+        self._watches = [_Watch(source, clock, least) for source in sources]
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -64,8 +72,11 @@ class Poller:
 class _Watch:
     """One source with its breaker and its status."""
 
-    def __init__(self, source: Source, clock: Clock) -> None:
+    def __init__(self, source: Source, clock: Clock, least: timedelta) -> None:
         self.source = source
+        self._least = least
+        self._every = max(source.every, least)
+        self._stale_after = source.stale_after + self._every - source.every
         self.breaker = Breaker(clock)
         self._clock = clock
         self._down: tuple[datetime, str] | None = (clock.now(), UNASKED)
@@ -76,7 +87,7 @@ class _Watch:
     @property
     def pause(self) -> timedelta:
         """The wait before the next poll, a rest of the breaker aside."""
-        return self.source.every if self._down is None else min(self.source.every, RETRY)
+        return self._every if self._down is None else min(self._every, max(RETRY, self._least))
 
     async def poll(self) -> Answer:
         """What it tells now that is no repetition of a refusal; nothing where it fails."""
@@ -84,6 +95,10 @@ class _Watch:
             answer = await self.source.poll()
         except SourceUnavailableError as error:
             self._fail(str(error), error.retry_after)
+            return Answer()
+        except Exception as error:  # of an adapter: the others go on, and so do candles
+            log.exception("source fails", extra={"source": self.source.name})
+            self._fail(f"{self.source.name}: {type(error).__name__}", None)
             return Answer()
         told = bool(answer.items or answer.measurements)
         if answer.refused and not told:
@@ -96,7 +111,7 @@ class _Watch:
         if self._down is not None:
             since, reason = self._down
             return self._status(SourceState.DOWN, since, reason)
-        stale_at = (self._newest or self._up_since) + self.source.stale_after
+        stale_at = (self._newest or self._up_since) + self._stale_after
         if self._clock.now() >= stale_at:
             return self._status(SourceState.STALE, stale_at, "nothing new")
         return self._status(SourceState.OK, self._up_since, "")

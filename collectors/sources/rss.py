@@ -13,6 +13,7 @@ from typing import Any, Final
 import aiohttp
 import feedparser
 
+from collectors.sources.feeds import DAY, FEEDS
 from collectors.sources.payloads import (
     LONGEST_BODY,
     LONGEST_TITLE,
@@ -29,14 +30,6 @@ from collectors.sources.web import Address, WebSource
 from domain.ports import Clock
 from domain.sources import Answer, Refused, TextItem
 
-DAY: Final = timedelta(days=1)
-FEEDS: Final[Mapping[str, tuple[str, timedelta]]] = {  # address; how long it may have no news
-    "coindesk": ("https://www.coindesk.com/arc/outboundfeeds/rss/", DAY),
-    "cointelegraph": ("https://cointelegraph.com/rss", DAY),
-    "decrypt": ("https://decrypt.co/feed", DAY),
-    "bitcoinmagazine": ("https://bitcoinmagazine.com/feed", 2 * DAY),
-    "kraken_blog": ("https://blog.kraken.com/feed", 14 * DAY),
-}
 LARGEST: Final = 2 * 2**20  # bytes; feeds have some 100 kB, and the parser takes its time
 
 

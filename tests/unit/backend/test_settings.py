@@ -32,12 +32,14 @@ def test_where_each_value_comes_from_is_said_and_secrets_are_masked(
 ) -> None:
     (tmp_path / "alphapulse.toml").write_text("[signals]\ncost_bps = 5.0\n")
     monkeypatch.setenv("ALPHAPULSE_DATABASE_URL", "postgresql://u:hunter2@h/db")
+    monkeypatch.setenv("ALPHAPULSE_SOURCES__CRYPTOPANIC_TOKEN", "hunter2")
 
     found = {name: (value, origin) for name, value, origin in settings.in_force(settings.load())}
 
     assert found["signals.cost_bps"] == ("5.0", "alphapulse.toml")
     assert found["signals.minimum_strength"][1] == "default"
     assert found["database_url"] == ("**********", "ALPHAPULSE_DATABASE_URL")
+    assert found["sources.cryptopanic_token"][0] == "**********"
     assert "hunter2" not in repr(settings.load())
 
 
@@ -57,6 +59,7 @@ def test_an_exchange_is_given_other_addresses_by_the_environment(
         ("[signals]\nx=1\n", "unknown setting 'signals.x'; "),
         ("[exchange.binance]\nrest=1\n", "nearest: exchange.binance.rest_url, "),
         ('[training]\nkinds = ["foo.direction"]\n', "unknown model 'foo.direction'; nearest: "),
+        ('[sources]\nnews = ["coindsk"]\n', "unknown feed 'coindsk'; nearest: coindesk"),
         ("bogus = 1\n", "unknown setting 'bogus'; "),
         ("prot = 1\n", "unknown setting 'prot'; nearest: port"),
         ("[signal]\ncost_bps = 5.0\n", "unknown setting 'signal'; nearest: signals"),

@@ -239,3 +239,38 @@ async def test_answers_are_delivered_one_at_a_time(manual_clock: ManualClock) ->
 
     assert most == 1
     assert [len(source.asked) for source in sources] == [1, 1, 1]
+
+
+async def test_an_adapter_that_stumbles_is_down_and_the_others_are_asked(
+    manual_clock: ManualClock,
+) -> None:
+    broken = ScriptedSource("broken", manual_clock, ZeroDivisionError("of ours"))
+    news = ScriptedSource("news", manual_clock, text(1))
+
+    async with running(manual_clock, broken, news) as run:
+        await run.advance(MINUTE)
+
+        assert run.delivered == [text(1)]
+        assert len(broken.asked) > 1
+
+
+async def test_what_is_asked_more_rarely_is_stale_so_much_later(manual_clock: ManualClock) -> None:
+    source = ScriptedSource("news", manual_clock, text(1))
+    rare = Poller([source], clock=manual_clock, deliver=_drop, least=2 * EVERY)
+    task = asyncio.create_task(rare.run())
+    await turns()
+
+    manual_clock.advance(STALE_AFTER)
+    await turns()
+
+    assert minutes(source) == [0, 60]
+    assert rare.statuses()[0].state is SourceState.OK
+    manual_clock.advance(EVERY)
+    assert rare.statuses()[0].state is SourceState.STALE
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def _drop(_: Answer) -> None:
+    """Nobody keeps it."""
