@@ -58,6 +58,14 @@ class Source(StrEnum):
     REPAIR = "repair"
 
 
+class MadeOf(StrEnum):
+    """What a candle was put together from."""
+
+    EXCHANGE = "exchange"  # told by the exchange as it is
+    CANDLES = "candles"  # of a shorter timeframe
+    TRADES = "trades"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candle:
     """One version of one candle as an exchange told it.
@@ -78,6 +86,7 @@ class Candle:
     confirmed: bool = False  # by REST
     event_ms: int = 0  # exchange's own time of this version; 0 where it gives none
     source: Source = Source.LIVE
+    made_of: MadeOf = MadeOf.EXCHANGE
 
     @property
     def close_ms(self) -> int:

@@ -1,0 +1,33 @@
+"""Single trades, as an exchange tells them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from domain.market import Instrument
+
+
+class Side(StrEnum):
+    """Who was in a hurry: the side that took what the other had offered."""
+
+    BUY = "buy"
+    SELL = "sell"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trade:
+    """One trade, or what an exchange puts together of one order at one price."""
+
+    instrument: Instrument
+    trade_id: str
+    time_ms: int  # by the exchange's clock
+    price: float
+    amount: float  # base currency
+    side: Side | None = None  # of the taker; None where the exchange does not tell
+    number: int | None = None  # of an instrument's trades without a gap; None where none is given
+
+    @property
+    def notional(self) -> float:
+        """In quote currency."""
+        return self.price * self.amount
