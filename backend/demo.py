@@ -19,7 +19,8 @@ from backend.feed import Feed
 from backend.played import refuse_another, remember
 from backend.settings import Settings
 from backend.simulated import READ_EVERY_S, SimulatedProcess, simulated_process
-from backend.system import SystemPlan, run_system, say
+from backend.system import run_system, say
+from backend.system_plan import SystemPlan
 from backend.wiring import Store
 from collectors.budget import Budget
 from collectors.ccxt_exchange import CcxtExchange

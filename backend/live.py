@@ -16,7 +16,8 @@ from backend.api.status import Market, Status
 from backend.clock import ExchangeClock, SystemClock
 from backend.feed import Feed
 from backend.settings import ExchangeSettings, Settings
-from backend.system import SystemPlan, run_system
+from backend.system import run_system
+from backend.system_plan import SystemPlan
 from backend.wiring import Store
 from collectors.budget import Budget
 from collectors.capture import Capture

@@ -7,44 +7,28 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
 
-from backend import metrics
 from backend.api.app import create_app
 from backend.api.hub import Hub
 from backend.api.server import listen, serve
 from backend.api.state import ApiState
-from backend.api.status import Market, Status
-from backend.auditor import Auditor
+from backend.api.status import Status
 from backend.executor import ProcessExecutor
-from backend.feed import Feed, LiveEdge
+from backend.following import Following
 from backend.garbage import settle
-from backend.learning.learning import Learning
-from backend.learning.plan import LearningPlan
 from backend.observer import Observer
-from backend.panel import Panel, PanelKey
-from backend.revisions import Revisions
 from backend.runner import Lane, Runner
 from backend.settings import Settings
 from backend.store import panels, score_days
-from backend.store.candles import store_candles
-from backend.store.database import CONNECTION_ERRORS, patiently
-from backend.store.quarantine import refuse_candle, refuse_unreadable
+from backend.store.database import CONNECTION_ERRORS
 from backend.store.state import TRAIN, Runtime, StateFolder
-from backend.warmup import catch_up
-from backend.wiring import Store, database_of, make_bus, open_store, policy_of
-from collectors.backfill import Backfill, History, Rejected
-from collectors.budget import Budget
-from collectors.checks import reason
+from backend.system_plan import SystemPlan
+from backend.wiring import Store, database_of, make_bus, open_store
 from domain.errors import AlphaPulseError
-from domain.events import Candle, CandleBatch
-from domain.market import Horizon, Timeframe
-from domain.ports import Clock, EventBus
-from domain.topics import CANDLES
 
 log = logging.getLogger(__name__)
 
@@ -56,22 +40,6 @@ DASHBOARD_REST = 20.0  # times as long as a panel took it rests: a long record i
 
 class NotReadyError(AlphaPulseError):
     """The first predictions did not come in time."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SystemPlan:
-    """What to run, whatever the exchanges are."""
-
-    market: Market
-    horizons: tuple[int, ...]
-    clock: Clock
-    connect: Callable[[Store, Status, AsyncExitStack], Awaitable[Sequence[Feed]]]
-    speed: float = 1.0
-    training_every: timedelta | None = None
-    hold_limit: timedelta | None = None  # how long a simulated clock waits for a fit
-    stop_after: timedelta | None = None  # counted from ready
-    allow_no_keys: bool = False
-    seed: int = 7
 
 
 async def run_system(plan: SystemPlan, settings: Settings) -> None:
@@ -129,8 +97,22 @@ class System:
         stack.callback(executor.close)
         try:
             async with asyncio.TaskGroup() as tasks:
-                live = [tasks.create_task(self._follow(feed, bus, executor)) for feed in feeds]
-                live += [tasks.create_task(self._set_aside(feed)) for feed in feeds]
+                live = [
+                    tasks.create_task(
+                        Following(
+                            feed=feed,
+                            plan=self.plan,
+                            settings=self.settings,
+                            store=self.store,
+                            api=self.api,
+                            bus=bus,
+                            executor=executor,
+                            lane=self._lane,
+                            watches=self._watches,
+                        ).run()
+                    )
+                    for feed in feeds
+                ]
                 live.append(tasks.create_task(self._refresh_dashboard()))
                 try:
                     await self._until_done()
@@ -165,154 +147,6 @@ class System:
             self.plan.stop_after.total_seconds() if self.plan.stop_after else float("inf")
         )
 
-    async def _follow(self, feed: Feed, bus: EventBus, executor: ProcessExecutor) -> None:
-        """One exchange: history, warm-up, then its live edge for ever."""
-        await self.store.instruments.watch(feed.listings, since=self.plan.clock.now())
-        auditor = Auditor(
-            ledger=self.store.ledger,
-            instruments=feed.instruments,
-            timeframes=feed.timeframes,
-            pace=feed.pace,
-            publish=self.api.hub.publish,
-        )
-        await auditor.begin()
-        await self._backfill(feed)
-        await auditor.settle()
-        watches = [await self._panel(feed, tf, executor) for tf in feed.timeframes]
-        for runner, _ in watches:
-            runner.panel.on_gaps(auditor.missing[runner.panel.key.timeframe])
-        edge = LiveEdge(
-            feed=feed,
-            bus=bus,
-            stored=self.store.collected,
-            auditor=auditor,
-            refused=self._refuse,
-            deadline=timedelta(milliseconds=self.settings.deadline_ms),
-            history_bars=self.settings.history_bars,
-        )
-        async with asyncio.TaskGroup() as tasks:
-            for runner, observer in watches:
-                subscribed = asyncio.Event()
-                tasks.create_task(_consume(runner, bus, subscribed))
-                tasks.create_task(observer.revisions.run())
-                await subscribed.wait()
-            tasks.create_task(edge.run())
-            await feed.hold(False)  # noqa: FBT003 - the shape of Hold
-
-    async def _backfill(self, feed: Feed) -> None:
-        history = History(feed.exchange, check=reason, budget=feed.budget or Budget(feed.pace.wall))
-
-        async def keep(candles: Sequence[Candle], rejected: Sequence[Rejected]) -> None:
-            if candles:
-                await store_candles(
-                    self.store.writers,
-                    self.store.instruments,
-                    candles,
-                    known_at=self.plan.clock.now(),
-                )
-                metrics.CANDLES_RECEIVED.labels(feed.exchange.id).inc(len(candles))
-            for one in rejected:
-                await self._refuse(one)
-
-        name = f"history {feed.exchange.id}"
-        await Backfill(history, stored=self.store.collected, out=keep, pace=feed.pace).run(
-            feed.instruments,
-            feed.timeframes,
-            bars=self.settings.history_bars,
-            progress=lambda done, total: self.api.status.report(name, done, total),
-        )
-
-    async def _panel(
-        self, feed: Feed, timeframe: Timeframe, executor: ProcessExecutor
-    ) -> tuple[Runner, Observer]:
-        plan, settings = self.plan, self.settings
-        panel = Panel(
-            PanelKey(exchange=feed.exchange.id, timeframe=timeframe),
-            plan.horizons,
-            clock=plan.clock,
-            policy=policy_of(settings),
-        )
-        panel.enlist(feed.listings)
-        told: list[object] = []
-        learning = Learning(
-            panel=panel,
-            store=self.store,
-            executor=executor,
-            clock=plan.clock,
-            plan=LearningPlan.of(
-                settings.training, timeframe, seed=plan.seed, every=plan.training_every
-            ),
-            emit=told.append,
-        )
-        await learning.restore()
-        self.api.status.notes += learning.refused
-        revisions = Revisions(
-            panel=panel,
-            instruments=feed.instruments,
-            store=self.store,
-            clock=plan.clock,
-            wall=feed.pace.wall,
-        )
-        name = f"warm-up {timeframe}"
-        since = plan.clock.now() - settings.history_bars * timeframe.duration
-        caught_up = await catch_up(
-            revisions,
-            since=since,
-            report=lambda done, total: self.api.status.report(name, done, total),
-        )
-        served = await self.store.history.newest_served(
-            feed.instruments, Horizon(timeframe, min(plan.horizons))
-        )
-        for instrument, as_of in served.items():  # else the first close may be a day away
-            self.api.status.predicted(timeframe, (instrument,), as_of)
-        observer = Observer(
-            panel=panel,
-            learning=learning,
-            told=told,
-            publish=self.api.hub.publish,
-            clock=plan.clock,
-            wall=feed.pace.wall,
-            store=self.store,
-            status=self.api.status,
-            hold=feed.hold,
-            hold_limit=plan.hold_limit,
-            every_bars=settings.snapshot_bars,
-            as_of=caught_up.as_of,
-            revisions=revisions,
-        )
-        runner = Runner(
-            panel=panel,
-            recorder=self.store.recorder,
-            publish=self.api.hub.publish,
-            clock=plan.clock,
-            wall=feed.pace.wall,
-            observer=observer,
-            turn=revisions.turn,
-            lane=self._lane,
-        )
-        self._watches.append((runner, observer))
-        return runner, observer
-
-    async def _refuse(self, rejected: Rejected) -> None:
-        await refuse_candle(
-            self.store.writers,
-            rejected.candle,
-            reason=rejected.reason,
-            received_at=self.plan.clock.now(),
-        )
-
-    async def _set_aside(self, feed: Feed) -> None:
-        """What the exchange sends and nobody can read, as long as the system runs."""
-        while feed.unread is not None:
-            unread = await feed.unread.take()
-            log.warning(
-                "%s sent what cannot be read", feed.exchange.id, extra={"reason": unread[0].reason}
-            )
-            write = partial(
-                refuse_unreadable, self.store.writers, unread, received_at=self.plan.clock.now()
-            )
-            await patiently(write, feed.pace.wall)
-
     async def _refresh_dashboard(self) -> None:
         """Keep the cache near the tables: each panel as often as it is cheap."""
         now = asyncio.get_running_loop().time
@@ -338,19 +172,6 @@ class System:
                 await panels.refresh(connection, name, self.plan.clock.now())
         except CONNECTION_ERRORS as error:
             log.warning("the dashboard waits for the database", extra={"reason": str(error)})
-
-
-async def _consume(runner: Runner, bus: EventBus, subscribed: asyncio.Event) -> None:
-    """Feed one panel with its ticks."""
-    key = runner.panel.key
-    async with bus.subscribe(CANDLES, group=f"{key.exchange}|{key.timeframe}") as events:
-        subscribed.set()
-        async for event in events:
-            ours = isinstance(event, CandleBatch) and (
-                (event.exchange, event.timeframe) == (key.exchange, key.timeframe)
-            )
-            if ours and isinstance(event, CandleBatch):
-                await runner.on_candles(event)
 
 
 @contextmanager

@@ -1,0 +1,29 @@
+"""What a system is asked to run, whatever its exchanges are."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+
+from backend.api.status import Market, Status
+from backend.feed import Feed
+from backend.wiring import Store
+from domain.ports import Clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SystemPlan:
+    """What to run, whatever the exchanges are."""
+
+    market: Market
+    horizons: tuple[int, ...]
+    clock: Clock
+    connect: Callable[[Store, Status, AsyncExitStack], Awaitable[Sequence[Feed]]]
+    speed: float = 1.0
+    training_every: timedelta | None = None
+    hold_limit: timedelta | None = None  # how long a simulated clock waits for a fit
+    stop_after: timedelta | None = None  # counted from ready
+    allow_no_keys: bool = False
+    seed: int = 7
