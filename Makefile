@@ -30,16 +30,19 @@ run: .venv/runtime  ## The live system (ARGS="--exchange kraken --symbols BTC/US
 test: .venv/dev  ## The tests that need no server of yours, by WORKERS processes (2)
 	$(BIN)/pytest --numprocesses $(WORKERS) $(ARGS)
 
+long: .venv/dev  ## Systems under faults, canaries turned red: what CI runs besides the check
+	$(BIN)/pytest -m long --numprocesses $(WORKERS) $(ARGS)
+
 canaries: .venv/dev  ## Ten seeds of each canary, promotion rates, three full replays
 	$(BIN)/pytest -m canaries $(ARGS)
 
-soak: .venv/dev  ## The long runs
+soak: .venv/dev  ## Forty kills at any moment, ends by signals
 	$(BIN)/pytest -m soak $(ARGS)
 
 bench: .venv/dev  ## Benchmarks: a table for people, bench.json for machines
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
-check: .venv/dev  ## Everything CI asks: format, lint, types, import contracts, tests
+check: .venv/dev  ## Format, lint, types, import contracts, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -53,4 +56,4 @@ fmt: .venv/dev  ## Format, and mend what the linter can
 tree: .venv/dev  ## The files with their purposes, as ARCHITECTURE.md lists the rooms
 	@$(BIN)/python -m tests.house tree
 
-.PHONY: help lock demo run test canaries soak bench check fmt tree
+.PHONY: help lock demo run test long canaries soak bench check fmt tree

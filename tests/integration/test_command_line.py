@@ -142,7 +142,9 @@ def test_replay_names_what_it_does_not_use_and_counts_it(tmp_path: Path, databas
     assert (data["candles"], data["rejected"]) == (27, {"rows": 4, "files": 2})
 
 
-def test_the_demo_names_what_it_does_not_use_and_its_page_counts_it(tmp_path: Path) -> None:
+def test_the_demo_names_what_it_does_not_use_and_its_page_counts_it(
+    tmp_path: Path, database_url: str
+) -> None:
     spoiled(tmp_path / "data")
     errors = tmp_path / "errors.log"
     with (
@@ -150,7 +152,7 @@ def test_the_demo_names_what_it_does_not_use_and_its_page_counts_it(tmp_path: Pa
         subprocess.Popen(  # noqa: S603 - our own program
             command("demo", "--data", "data", "--port", "0"),
             cwd=tmp_path,
-            env=environment(),
+            env=environment(ALPHAPULSE_DATABASE_URL=database_url),
             stdout=subprocess.PIPE,
             stderr=output,
             text=True,

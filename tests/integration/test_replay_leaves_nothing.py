@@ -86,6 +86,7 @@ def kept(home: Path) -> set[str]:
     return {path.name for path in (home / "state" / "replay").iterdir()}
 
 
+@pytest.mark.long
 def test_a_replay_needs_no_running_system_and_ends_the_server_that_it_started(home: Path) -> None:
     folder = StateFolder(home / "state")
     with folder.owned():
@@ -113,6 +114,7 @@ def test_a_replay_that_fails_takes_what_it_made_with_it(home: Path, server_url: 
     assert kept(home) == set()
 
 
+@pytest.mark.long
 def test_what_a_killed_replay_leaves_is_removed_and_what_a_running_one_has_is_not(
     home: Path, server_url: str
 ) -> None:

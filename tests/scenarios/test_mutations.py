@@ -46,6 +46,7 @@ def mutated(replay: Replays) -> dict[str, Run]:
     )
 
 
+@pytest.mark.long
 def test_a_feature_that_peeks_one_candle_ahead_turns_the_noise_canary_red(
     mutated: dict[str, Run],
 ) -> None:
@@ -63,6 +64,7 @@ def test_a_market_without_the_signal_turns_the_planted_canary_red(runs: dict[str
     assert verdict.silent
 
 
+@pytest.mark.long
 def test_a_feature_that_peeks_one_candle_ahead_turns_the_truncation_canary_red(
     mutated: dict[str, Run],
 ) -> None:
@@ -72,6 +74,7 @@ def test_a_feature_that_peeks_one_candle_ahead_turns_the_truncation_canary_red(
     assert "labels" not in kinds
 
 
+@pytest.mark.long
 def test_a_normaliser_over_the_whole_history_turns_the_shock_canary_red(
     mutated: dict[str, Run],
 ) -> None:

@@ -7,6 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from backend.store import database
 from tests.account import complaints
 from tests.processes import System, running_exchange, running_run, until
@@ -36,6 +38,7 @@ WHERE candles.revision > 1 AND role = 'champion'
 SAID = "SELECT said::text FROM ml_predictions AS said WHERE role = 'champion'"
 
 
+@pytest.mark.long
 def test_a_corrected_candle_is_revised_with_its_features_and_labels_and_nothing_else(
     tmp_path: Path,
 ) -> None:

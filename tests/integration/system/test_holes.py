@@ -6,6 +6,8 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from backend.store import chain, database
 from tests.processes import System, running_exchange, running_run, until
 
@@ -41,6 +43,7 @@ WHERE symbol = 'BTC/USDT' AND role = 'champion' AND 'gap' = ANY(string_to_array(
 """
 
 
+@pytest.mark.long
 def test_over_an_open_gap_the_signal_is_flat_until_it_is_filled(tmp_path: Path) -> None:
     with (
         running_exchange(tmp_path) as exchange,

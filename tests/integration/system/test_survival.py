@@ -54,6 +54,7 @@ def test_a_killed_system_goes_on_where_it_was(home: Path, exchange: Exchange) ->
         assert "stopping on SIGTERM" in system.said
 
 
+@pytest.mark.long
 def test_a_stopped_system_goes_on_and_waits_for_a_database_that_is_lost(
     home: Path, exchange: Exchange
 ) -> None:
@@ -85,6 +86,7 @@ def test_a_stopped_system_goes_on_and_waits_for_a_database_that_is_lost(
     )
 
 
+@pytest.mark.long
 def test_a_database_that_cannot_be_started_again_ends_the_system_with_one_line(
     home: Path, exchange: Exchange
 ) -> None:
