@@ -8,6 +8,7 @@ from collectors.simulated.clock import ScaledClock
 from collectors.simulated.dialect import market_id
 from collectors.simulated.faults import Faults
 from collectors.simulated.tape import Tape
+from collectors.simulated.trades import Trades
 from domain.events import Floats, Ints
 from domain.market import Timeframe
 
@@ -19,6 +20,7 @@ class Book:
 
     def __init__(self, tape: Tape, clock: ScaledClock, faults: Faults) -> None:
         self.tape = tape
+        self.trades = Trades(tape.market)
         self.clock = clock
         self.faults = faults
         self.symbols = tape.market.symbols

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from collectors.simulated.trades import MadeTrade
 from domain.events import Floats, Ints
 from domain.market import Timeframe
 
@@ -160,23 +161,23 @@ def kline_event(
     )
 
 
-def trade_event(symbol_id: str, number: int, price: float, size: float, event_ms: int) -> bytes:
+def trade_event(symbol_id: str, trade: MadeTrade, *, event_ms: int) -> bytes:
     """Frame of `<symbol>@aggTrade`."""
-    return orjson.dumps(
-        {
-            "e": "aggTrade",
-            "E": event_ms,
-            "s": symbol_id,
-            "a": number,
-            "p": _decimal(price),
-            "q": _decimal(size),
-            "f": number,
-            "l": number,
-            "T": event_ms,
-            "m": False,
-            "M": True,
-        }
-    )
+    return orjson.dumps({"e": "aggTrade", "E": event_ms, "s": symbol_id, **agg_trade(trade)})
+
+
+def agg_trade(trade: MadeTrade) -> Json:
+    """A row of `/api/v3/aggTrades`."""
+    return {
+        "a": trade.number,
+        "p": _decimal(trade.price),
+        "q": f"{trade.amount:f}",
+        "f": trade.number,
+        "l": trade.number,
+        "T": trade.time_ms,
+        "m": trade.sold,
+        "M": True,
+    }
 
 
 def wrapped(stream: str, event: bytes) -> bytes:

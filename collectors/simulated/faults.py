@@ -22,14 +22,16 @@ class FaultKind(StrEnum):
     STATUS_503 = "status_503"
     SKEW = "skew"  # the exchange's own clock is told wrong by `ms` for a candle
     HOLE = "hole"  # maintenance: the candle never exists, on REST neither
+    LOSE_TRADE = "lose_trade"  # a trade is not sent
 
 
 _STATUSES = {FaultKind.STATUS_418: 418, FaultKind.STATUS_429: 429, FaultKind.STATUS_503: 503}
+_NOT_OF_CANDLES = {*_STATUSES, FaultKind.LOSE_TRADE}
 
 
 @dataclass(slots=True, kw_only=True)
 class Fault:
-    """One command: after `after` candles (statuses: requests) the next `count` go wrong."""
+    """One command: after `after` candles (or requests, or trades) the next `count` go wrong."""
 
     kind: FaultKind
     instrument: str | None = None  # Binance id; None: every one, each counted for itself
@@ -103,12 +105,21 @@ class Faults:
                 return status
         return None
 
+    def of_trade(self, symbol_id: str) -> bool:
+        """Count a trade that is to be sent; whether it is lost."""
+        lost = [
+            fault.next(symbol_id)
+            for fault in self.commands
+            if fault.kind is FaultKind.LOSE_TRADE and fault.concerns(symbol_id)
+        ]
+        return any(lost)
+
     @property
     def idle(self) -> bool:
         return not self.commands
 
     def _of_frames(self) -> Iterable[Fault]:
-        return (fault for fault in self.commands if fault.kind not in _STATUSES)
+        return (fault for fault in self.commands if fault.kind not in _NOT_OF_CANDLES)
 
 
 def _running(fault: Fault, seen: dict[str, int]) -> bool:

@@ -52,6 +52,8 @@ class Feed:
     def _publish_due(self, at_ms: int) -> None:
         while self._schedule.next.at_ms == at_ms:
             moment = self._schedule.pop()
+            if moment.timeframe is self._book.tape.timeframes[0]:
+                self._trades.publish(at_ms)
             if moment.closes:
                 self._publish_closed(moment)
             elif self._book.clock.now_ms() < self._schedule.following(moment).at_ms:
@@ -69,8 +71,7 @@ class Feed:
         return any(map(self._subscribers.wants, self._streams[timeframe]))
 
     def _publish_forming(self, moment: Moment) -> None:
-        trades = self._trades.wanted(moment.timeframe)
-        if not trades and not self._listened(moment.timeframe):
+        if not self._listened(moment.timeframe):
             return
         rows = self._rows(moment)
         for column, stream in enumerate(self._streams[moment.timeframe]):
@@ -78,8 +79,6 @@ class Feed:
                 if not self._book.faults.silent(self._book.ids[column], moment.timeframe):
                     self._send_forming(moment, column, rows[column])
                 self._send_late(moment.timeframe, column)
-        if trades:
-            self._trades.publish(moment, rows)
 
     def _send_forming(self, moment: Moment, column: int, row: list[float]) -> None:
         if not math.isnan(row[3]):
@@ -96,8 +95,6 @@ class Feed:
                 if frame and self._subscribers.wants(self._streams[moment.timeframe][column]):
                     self._send_closed((column, moment.timeframe, moment.open_ms), frame, 1)
                     self._send_late(moment.timeframe, column)
-        if self._trades.wanted(moment.timeframe):
-            self._trades.publish(moment, self._rows(moment))
 
     def _publish_with_faults(self, moment: Moment) -> None:
         timeframe = moment.timeframe
@@ -182,27 +179,26 @@ def _wrong(row: list[float]) -> list[float]:
 
 
 class _Trades:
-    """One trade for each forming or closed candle told: what was traded since the last."""
+    """Trades on their way to those who listen, each when the next moment has come."""
 
     def __init__(self, book: Book, subscribers: Subscribers, sent: Sent) -> None:
         self._book = book
         self._subscribers = subscribers
         self._sent = sent
         self._streams = [f"{one.lower()}@aggTrade" for one in book.ids]
-        self._volumes = [0.0] * len(book.ids)  # of the forming candle, told so far
-        self._number = 0
+        self._told_ms = book.clock.now_ms()
 
-    def wanted(self, timeframe: Timeframe) -> bool:
-        own = timeframe == self._book.tape.market.timeframe
-        return own and any(map(self._subscribers.wants, self._streams))
+    def publish(self, at_ms: int) -> None:
+        """All since the last moment; nobody is told what came before he listened."""
+        since_ms, self._told_ms = self._told_ms, at_ms
+        for column, stream in enumerate(self._streams):
+            if self._subscribers.wants(stream):
+                self._tell(column, stream, since_ms, at_ms)
 
-    def publish(self, moment: Moment, rows: list[list[float]]) -> None:
-        for column, (stream, row) in enumerate(zip(self._streams, rows, strict=True)):
-            if math.isnan(row[3]):
-                continue
-            size = max(0.0, row[4] - self._volumes[column])
-            self._volumes[column] = 0.0 if moment.closes else row[4]
-            self._number += 1
-            frame = trade_event(self._book.ids[column], self._number, row[3], size, moment.at_ms)
-            self._subscribers.send(stream, frame)
-            self._sent.counts["trades"] += self._subscribers.wants(stream)
+    def _tell(self, column: int, stream: str, since_ms: int, at_ms: int) -> None:
+        symbol_id, faults = self._book.ids[column], self._book.faults
+        for trade in self._book.trades.between(column, since_ms, at_ms):
+            if not faults.of_trade(symbol_id):
+                frame = trade_event(symbol_id, trade, event_ms=at_ms + faults.skew_ms())
+                self._subscribers.send(stream, frame)
+                self._sent.counts["trades"] += 1

@@ -10,10 +10,13 @@ from aiohttp import web
 
 from collectors.simulated import dialect
 from collectors.simulated.book import Book
+from collectors.simulated.trades import first
 from domain.market import Timeframe
 
 MAX_KLINES = 1000
+MAX_TRADES = 1000
 _DEFAULT_KLINES = 500
+_DEFAULT_TRADES = 500
 _RETRY_AFTER_S = {418: 2, 429: 1}
 _BODIES = {418: dialect.TOO_MANY, 429: dialect.TOO_MANY, 503: dialect.UNAVAILABLE}
 _FOREVER = 2**53  # ms; later than any candle
@@ -74,9 +77,18 @@ class Rest:
         return answer(dialect.klines(opens, rows, timeframe))
 
     async def agg_trades(self, request: web.Request) -> web.Response:
-        """None: candles are what this exchange has a record of."""
-        self._column(request)
-        return answer([])
+        """The oldest from `fromId` or `startTime` on, else the newest."""
+        column, trades = self._column(request), self._book.trades
+        limit = min(max(1, _integer(request, "limit", _DEFAULT_TRADES)), MAX_TRADES)
+        end_ms = min(_integer(request, "endTime", _FOREVER), self._book.now_ms()) + 1
+        if "fromId" in request.query:
+            found = first(trades.since(column, _integer(request, "fromId", 0), end_ms), limit)
+        elif "startTime" in request.query:
+            since_ms = _integer(request, "startTime", 0)
+            found = first(trades.between(column, since_ms, end_ms), limit)
+        else:
+            found = trades.newest(column, end_ms, limit)
+        return answer([dialect.agg_trade(trade) for trade in found])
 
     def _column(self, request: web.Request) -> int:
         return self._column_of(request.query.get("symbol", ""))

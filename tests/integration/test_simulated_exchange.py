@@ -223,12 +223,34 @@ async def test_a_combined_stream_names_its_streams_and_answers_lists() -> None:
             await socket.send_str("{")
             refused = await socket.receive_json()
             await client.post("/_control/clock", held=False)
-            told = [await socket.receive_json(timeout=20) for _ in range(4)]
+            told = [await socket.receive_json(timeout=20) for _ in range(12)]
 
     assert listed == {"result": ["ethusdt@aggTrade", "ethusdt@kline_1h"], "id": 3}
     assert refused["code"] == 2
     assert {frame["stream"] for frame in told} == {"ethusdt@kline_1h", "ethusdt@aggTrade"}
     assert all(frame["data"]["s"] == "ETHUSDT" for frame in told)
+
+
+async def test_trades_are_told_in_turn_and_rest_agrees() -> None:
+    market = SyntheticMarket(NAMES, finest=Timeframe.M1)
+    async with serving(market) as client:
+        await client.post("/_control/faults", kind="lose_trade", instrument="BTC/USDT", after=2)
+        async with client.subscribed("btcusdt@aggTrade") as frames:
+            await client.post("/_control/clock", held=False)
+            told = [await frames.next() for _ in range(9)]
+            await client.post("/_control/clock", held=True)
+        first = told[0]["a"]
+        rows = await client.get("/api/v3/aggTrades", symbol="BTCUSDT", fromId=first, limit=10)
+        since = await client.get("/api/v3/aggTrades", symbol="BTCUSDT", startTime=rows[4]["T"])
+        newest = await client.get("/api/v3/aggTrades", symbol="BTCUSDT", limit=3)
+        candles = await client.klines(interval="1m", startTime=rows[0]["T"], limit=1)
+
+    assert [one["a"] for one in rows] == list(range(first, first + 10))
+    assert [{key: one[key] for key in "apqflTmM"} for one in told] == rows[:2] + rows[3:]
+    assert since[0] == rows[4]
+    assert len(since) > len(newest) == 3
+    minute = [one for one in rows if one["T"] <= candles[0][6]]
+    assert [minute[0]["p"], minute[-1]["p"]] == [candles[0][1], candles[0][4]]
 
 
 async def test_a_held_clock_stands_and_a_released_one_goes_on() -> None:
