@@ -33,6 +33,10 @@ app.add_typer(sentiment_app, name="sentiment")
 State = Annotated[Optional[Path], typer.Option(help="State folder.")]  # noqa: UP045 - typer reads it
 Data = Annotated[Optional[Path], typer.Option(help="Folder of recorded candles.")]  # noqa: UP045
 Text = Annotated[Optional[str], typer.Option()]  # noqa: UP045
+Exchanges = Annotated[Optional[str], typer.Option(help="ccxt id, or several.")]  # noqa: UP045
+Symbols = Annotated[Optional[str], typer.Option(help="BTC/USDT,ETH/USDT")]  # noqa: UP045
+Timeframes = Annotated[Optional[str], typer.Option(help="1m,1h")]  # noqa: UP045
+Horizons = Annotated[Optional[str], typer.Option(help="In candles: 4,24")]  # noqa: UP045
 Comments = Annotated[Path, typer.Argument(help="Parquet with the columns text and label.")]
 Port = Annotated[Optional[int], typer.Option(help="Port; 0 lets the system choose.")]  # noqa: UP045
 
@@ -86,26 +90,24 @@ def demo(  # noqa: PLR0913 - the flags of interface.md
 @app.command(epilog="Example: alphapulse run --exchange kraken --symbols BTC/USD,ETH/USD")
 def run(  # noqa: PLR0913 - the flags of interface.md
     *,
-    exchange: Annotated[str, typer.Option(help="ccxt id, or several.")],
-    symbols: Annotated[str, typer.Option(help="BTC/USDT,ETH/USDT")],
-    timeframes: Annotated[str, typer.Option(help="1m,1h")] = "1h",
-    horizons: Annotated[str, typer.Option(help="In candles: 4,24")] = "4",
+    exchange: Exchanges = None,
+    symbols: Symbols = None,
+    timeframes: Timeframes = None,
+    horizons: Horizons = None,
     host: Text = None,
     port: Port = None,
     state: State = None,
     allow_no_keys: Annotated[bool, typer.Option("--allow-no-keys")] = False,
 ) -> None:
-    """The live system, on real exchanges; it never falls back to made-up data."""
-    from backend.live import LivePlan, run_live  # noqa: PLC0415 - imports what it needs
+    """The live system, on real exchanges; it never falls back to made-up data.
 
-    plan = LivePlan(
-        exchanges=names(exchange) or [],
-        symbols=names(symbols) or [],
-        timeframes=names(timeframes) or [],
-        horizons=_horizons(horizons) or [4],
-        allow_no_keys=allow_no_keys,
-    )
-    asyncio.run(run_live(plan, _settings(host=host, port=port, state=state)))
+    What is not given is taken from the settings `watch.*`.
+    """
+    from backend.live import run_live  # noqa: PLC0415 - imports what it needs
+
+    watch = _watched(exchange, symbols, timeframes, horizons)
+    in_force = _settings(host=host, port=port, state=state, watch=watch)
+    asyncio.run(run_live(in_force, allow_no_keys=allow_no_keys))
 
 
 @app.command(
@@ -282,6 +284,19 @@ def _horizons(text: str | None) -> list[int] | None:
     if not all(part.isdigit() and int(part) > 0 for part in parts):
         raise UsageError(f"--horizons {text}: whole numbers of candles, like 4,24")
     return [int(part) for part in parts]
+
+
+def _watched(
+    exchange: str | None, symbols: str | None, timeframes: str | None, horizons: str | None
+) -> dict[str, object]:
+    """The flags that choose what is watched, as the setting `watch`."""
+    given = {
+        "exchanges": names(exchange),
+        "symbols": names(symbols),
+        "timeframes": names(timeframes),
+        "horizons": _horizons(horizons),
+    }
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _settings(**flags: object) -> settings.Settings:

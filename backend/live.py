@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,8 +23,8 @@ from collectors.capture import Capture
 from collectors.ccxt_exchange import CcxtExchange
 from collectors.ccxt_import import exchange_class
 from collectors.pacing import Pace
-from domain.errors import ExchangeError, ExchangeUnavailableError
-from domain.market import Listing, Timeframe
+from domain.errors import ExchangeError, ExchangeUnavailableError, UsageError
+from domain.market import Listing
 from domain.ports import Clock
 
 log = logging.getLogger(__name__)
@@ -33,39 +32,32 @@ log = logging.getLogger(__name__)
 PACE_SAMPLE_S = 1.0  # wall seconds between the two readings that tell a clock's pace
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LivePlan:
-    """The flags of `alphapulse run`."""
-
-    exchanges: list[str]
-    symbols: list[str]
-    timeframes: list[str]
-    horizons: list[int]
-    allow_no_keys: bool
-
-
-async def run_live(plan: LivePlan, settings: Settings) -> None:
+async def run_live(settings: Settings, *, allow_no_keys: bool = False) -> None:
     """Run until interrupted.
 
     Raises:
-        UnknownExchangeError, UnknownTimeframeError, UnknownSymbolError: with suggestions.
+        UsageError: the settings do not say what to watch.
+        UnknownExchangeError, UnknownSymbolError: with suggestions.
         ExchangeUnavailableError: none of the exchanges answers.
     """
-    timeframes = tuple(Timeframe.parse(text) for text in plan.timeframes)
-    for exchange_id in plan.exchanges:
+    watch = settings.watch
+    for name, chosen in (("exchange", watch.exchanges), ("symbols", watch.symbols)):
+        if not chosen:
+            raise UsageError(f"give --{name}, or let `alphapulse init` write what to watch")
+    for exchange_id in watch.exchanges:
         await asyncio.to_thread(exchange_class, exchange_id)
     async with AsyncExitStack() as opened:
-        captures = _captures(plan.exchanges, settings)
-        budgets = {one: Budget(SystemClock()) for one in plan.exchanges}
+        captures = _captures(watch.exchanges, settings)
+        budgets = {one: Budget(SystemClock()) for one in watch.exchanges}
         exchanges = [
             _open(one, settings.exchange.get(one), budgets[one], captures.get(one))
-            for one in plan.exchanges
+            for one in watch.exchanges
         ]
         for exchange in exchanges:
             opened.push_async_callback(exchange.close)
         for capture in captures.values():
             opened.push_async_callback(_ended, asyncio.create_task(capture.run()))
-        reachable = await _reachable(exchanges, plan.symbols)
+        reachable = await _reachable(exchanges, watch.symbols)
         clock, speed = await _clock(settings, reachable[0][0], opened)
 
         async def connect(store: Store, status: Status, stack: AsyncExitStack) -> Sequence[Feed]:
@@ -80,7 +72,7 @@ async def run_live(plan: LivePlan, settings: Settings) -> None:
                 Feed(
                     exchange=one,
                     listings=tuple(listed),
-                    timeframes=timeframes,
+                    timeframes=watch.timeframes,
                     pace=pace,
                     budget=budgets[one.id],
                     unread=one.unread,
@@ -91,11 +83,11 @@ async def run_live(plan: LivePlan, settings: Settings) -> None:
         await run_system(
             SystemPlan(
                 market=Market.LIVE if settings.clock == "system" else Market.SIMULATED,
-                horizons=tuple(plan.horizons),
+                horizons=watch.horizons,
                 clock=clock,
                 connect=connect,
                 speed=speed,
-                allow_no_keys=plan.allow_no_keys,
+                allow_no_keys=allow_no_keys,
             ),
             settings,
         )

@@ -6,12 +6,14 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
+    PositiveInt,
     SecretStr,
     ValidationError,
     field_validator,
@@ -19,13 +21,16 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
 
+from backend.durations import names
 from collectors.sources.feeds import FEEDS
 from domain.errors import UnknownNameError, UsageError
+from domain.market import Timeframe
 
 SETTINGS_FILE = Path("alphapulse.toml")
 PREFIX = "ALPHAPULSE_"
@@ -59,8 +64,34 @@ class Group(BaseModel):
 class ExchangeSettings(Group):
     """Other addresses for an exchange: a testnet, a proxy, a test server."""
 
-    rest_url: str | None = None
-    ws_url: str | None = None
+    rest_url: str | None = Field(None, description="in place of scheme and host of its REST")
+    ws_url: str | None = Field(None, description="the same of its WebSocket")
+
+
+def _listed(value: object) -> object:
+    """A flag or a variable lists names with commas."""
+    return names(value) if isinstance(value, str) else value
+
+
+def _timeframes(value: object) -> object:
+    listed = _listed(value)
+    return [Timeframe.parse(str(one)) for one in listed] if isinstance(listed, list) else listed
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+
+
+class WatchSettings(Group):
+    """What `run` follows."""
+
+    exchanges: Names = Field((), description="ids of ccxt, as binance or kraken")
+    symbols: Names = Field((), description="on each of the exchanges, as BTC/USDT")
+    timeframes: Annotated[
+        tuple[Timeframe, ...], NoDecode, BeforeValidator(_timeframes), Field(min_length=1)
+    ] = Field((Timeframe.H1,), description="lengths of candles, 1m to 1d")
+    horizons: Annotated[
+        tuple[PositiveInt, ...], NoDecode, BeforeValidator(_listed), Field(min_length=1)
+    ] = Field((4,), description="how far ahead predictions are made, in candles")
 
 
 class CaptureSettings(Group):
@@ -74,10 +105,12 @@ class CaptureSettings(Group):
 class RedditSettings(Group):
     """An application of yours at Reddit («script»)."""
 
-    client_id: str
-    client_secret: SecretStr
+    client_id: str = Field(description="of the application")
+    client_secret: SecretStr = Field(description="of the application")
     username: str = Field(description="whose application it is; Reddit wants to know")
-    communities: tuple[str, ...] = ("CryptoCurrency", "Bitcoin", "ethereum", "CryptoMarkets")
+    communities: tuple[str, ...] = Field(
+        ("CryptoCurrency", "Bitcoin", "ethereum", "CryptoMarkets"), description="that are read"
+    )
 
 
 class SourceSettings(Group):
@@ -169,10 +202,11 @@ class Settings(BaseSettings):
     clock: Literal["system", "exchange"] = Field("system", description="whose time it is")
     host: str = Field("127.0.0.1", description="address the API binds to")
     port: int = Field(8000, ge=0, le=65535, description="port of the API; 0 lets the system choose")
-    log_level: str = "INFO"
+    log_level: str = Field("INFO", description="least that the log tells: DEBUG, INFO, WARNING")
     history_bars: int = Field(2_000, ge=200, description="candles loaded before going live")
     deadline_ms: int = Field(250, gt=0, description="wait for a tick's last instruments")
     snapshot_bars: int = Field(100, gt=0, description="candles between snapshots of state")
+    watch: WatchSettings = WatchSettings()
     exchange: dict[str, ExchangeSettings] = Field(default_factory=dict)
     capture: CaptureSettings = CaptureSettings()
     sources: SourceSettings = SourceSettings()
@@ -198,6 +232,7 @@ GROUPS: Mapping[str, type[Group]] = {
     "signals": SignalSettings,
     "sources": SourceSettings,
     "training": TrainingSettings,
+    "watch": WatchSettings,
 }
 
 

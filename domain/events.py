@@ -154,6 +154,17 @@ class FeatureSet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SentimentBatch(Tick):
+    """What sources told of the instruments of a tick; it travels with the tick's features."""
+
+    feature_set: FeatureSet
+    values: Floats  # (n, len(feature_set.columns)); NaN where nothing vouches for a value
+    revision: Ints  # (n,)
+    known_at: datetime
+    status: Mapping[str, str]  # source → how it was doing; empty: none was asked, no rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FeatureBatch(Tick):
     """Topic `features`: one row of the feature set for each instrument of the tick."""
 
@@ -163,6 +174,7 @@ class FeatureBatch(Tick):
     revision: Ints  # (n,)
     candle_revision: Ints  # (n,)
     known_at: datetime
+    told: SentimentBatch | None = None
 
     def column(self, name: str) -> Floats:
         """One column, shape (n,)."""

@@ -54,6 +54,30 @@ class Metric(StrEnum):
     LARGE_TRADE_IMBALANCE = "large_trade_imbalance"  # of a candle: −1 (sold) … 1 (bought)
 
 
+SOCIAL_SOURCES: Final = frozenset({"reddit"})
+
+
+def tells(source: str) -> Metric | TextKind:
+    """What a source tells, by its name.
+
+    >>> [tells(name).value for name in ("bybit.funding_rate", "fear_greed", "reddit", "coindesk")]
+    ['funding_rate', 'fear_greed', 'social', 'news']
+    """
+    metric = source.rpartition(".")[2]
+    if metric in set(Metric):
+        return Metric(metric)
+    return TextKind.SOCIAL if source in SOCIAL_SOURCES else TextKind.NEWS
+
+
+def source_of(metric: Metric, exchange: str) -> str:
+    """The source that tells `metric` of the instruments of an exchange.
+
+    >>> source_of(Metric.FUNDING_RATE, "bybit")
+    'bybit.funding_rate'
+    """
+    return metric.value if metric is Metric.FEAR_GREED else f"{exchange}.{metric}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
     """One number of the market or of one instrument."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from domain.events import Bools, Floats, Ints
-from services.sentiment.items import ScoredItems
+from services.sentiment.coded import CodedItems, codes
 
 HOUR_MS: Final = 3_600_000
 EQUAL: Final = 1e-12  # a variance of polarity below it is rounding: all items say the same
@@ -41,7 +41,7 @@ class AssetSentiment:
 
 
 def aggregate(
-    scored: ScoredItems,
+    items: CodedItems,
     assets: Sequence[str],
     as_of_ms: int,
     settings: AggregateSettings | None = None,
@@ -50,28 +50,36 @@ def aggregate(
 
     An item weighs 2^(−age / half-life) × (1 + ln(1 + engagement)) × relevance × confidence. A
     story counts once, as its first teller told it; a source is held to `source_cap`. Rows may come
-    in any order, and repeated: a later version of an item replaces the one before.
+    repeated: a later version of an item replaces the one before.
     """
     settings = settings or AggregateSettings()
-    rows = _first_of_story(_newest_versions(_known(scored, as_of_ms, settings)))
-    weight = _weights(rows, as_of_ms, settings)
-    market, groups = _Groups.one(rows), _Groups.of(rows, tuple(assets))
-    in_market = market.capped(rows.source, weight, settings.source_cap)
-    (centre,), _ = market.means(rows.polarity, in_market)
-    in_asset = groups.capped(rows.source, weight, settings.source_cap)
+    rows = _first_of_story(_newest_versions(_known(items, as_of_ms, settings)))
+    weight = _decayed(rows, as_of_ms, settings)
+    centre, in_market = _market(rows, weight, settings)
+    groups = _Groups.of(rows, assets)
+    in_asset = groups.capped(_numbered(rows.source), weight, settings.source_cap)
     mean, evidence = groups.means(rows.polarity, in_asset)
     age_s = _age_ms(rows, as_of_ms) / 1000
     return AssetSentiment(
         assets=tuple(assets),
         as_of_ms=as_of_ms,
-        value=shrunk(mean, evidence, float(centre), _variance(rows.polarity, in_market)),
+        value=shrunk(mean, evidence, centre, _variance(rows.polarity, in_market)),
         mean=mean,
-        count=groups.stories(rows.cluster),
+        count=groups.count(),  # of a story each asset has one row
         age_s=groups.least(age_s),
-        market=float(centre),
-        market_count=int(market.stories(rows.cluster)[0]),
-        market_age_s=float(market.least(age_s)[0]),
+        market=centre,
+        market_count=len(np.unique(rows.cluster)),
+        market_age_s=float(age_s.min()) if len(rows) else np.nan,
     )
+
+
+def market_polarity(
+    items: CodedItems, as_of_ms: int, settings: AggregateSettings | None = None
+) -> float:
+    """`market` of `aggregate` alone."""
+    settings = settings or AggregateSettings()
+    rows = _first_of_story(_newest_versions(_known(items, as_of_ms, settings)))
+    return _market(rows, _decayed(rows, as_of_ms, settings), settings)[0]
 
 
 def shrunk(mean: Floats, evidence: Floats, market: float, variance: float) -> Floats:
@@ -108,20 +116,17 @@ class _Groups:
     group: Ints
 
     @classmethod
-    def of(cls, rows: ScoredItems, assets: tuple[str, ...]) -> _Groups:
-        where = {asset: position for position, asset in enumerate(assets)}
-        found = [where.get(str(asset), -1) for asset in rows.asset]
-        return cls(len(assets), np.array(found, dtype=np.int64))
+    def of(cls, rows: CodedItems, assets: Sequence[str]) -> _Groups:
+        wanted = _asset_codes(tuple(assets))
+        order = np.argsort(wanted)
+        if not len(assets):
+            return cls(0, np.full(len(rows), -1))
+        place = order[np.searchsorted(wanted, rows.asset, sorter=order).clip(max=len(wanted) - 1)]
+        return cls(len(assets), np.where(wanted[place] == rows.asset, place, -1))
 
-    @classmethod
-    def one(cls, rows: ScoredItems) -> _Groups:
-        """All rows in one group."""
-        return cls(1, np.zeros(len(rows), dtype=np.int64))
-
-    def capped(self, source: NDArray[np.str_], weight: Floats, cap: float) -> Floats:
+    def capped(self, source: Ints, weight: Floats, cap: float) -> Floats:
         """The weights, those of a source scaled to add up to `cap` in a group at most."""
-        code = _codes(source)
-        _, pair = np.unique(self.group * (len(source) + 1) + code, return_inverse=True)
+        pair = _numbered(self.group * (len(source) + 1) + source)
         total = np.bincount(pair, weights=weight)
         return weight * (cap / np.maximum(total, cap))[pair]
 
@@ -131,17 +136,14 @@ class _Groups:
         with np.errstate(invalid="ignore"):
             return self._sum(weight * values) / total, total**2 / self._sum(weight**2)
 
-    def stories(self, cluster: NDArray[np.str_]) -> Ints:
-        """The number of different clusters in each group."""
-        size = len(cluster) + 1
-        different = np.unique(self.group * size + _codes(cluster)) // size
-        return np.bincount(different[different >= 0], minlength=self.number)
+    def count(self) -> Ints:
+        """The number of rows in each group."""
+        return np.bincount(self.group[self.group >= 0], minlength=self.number)
 
     def _sum(self, values: Floats) -> Floats:
-        total = np.zeros(self.number)
         inside = self.group >= 0
-        np.add.at(total, self.group[inside], values[inside])
-        return total
+        total = np.bincount(self.group[inside], weights=values[inside], minlength=self.number)
+        return total.astype(np.float64)
 
     def least(self, values: Floats) -> Floats:
         """The least value of each group; NaN for an empty one."""
@@ -151,39 +153,38 @@ class _Groups:
         return np.where(np.isfinite(least), least, np.nan)
 
 
-def _known(scored: ScoredItems, as_of_ms: int, settings: AggregateSettings) -> ScoredItems:
-    young = _age_ms(scored, as_of_ms) <= settings.longest_hours * HOUR_MS
-    return scored.take((scored.known_ms <= as_of_ms) & young)
+def _market(rows: CodedItems, weight: Floats, settings: AggregateSettings) -> tuple[float, Floats]:
+    """The mean polarity of all rows, NaN of none; and their weights, sources capped."""
+    market = _Groups(1, np.zeros(len(rows), dtype=np.int64))
+    capped = market.capped(_numbered(rows.source), weight, settings.source_cap)
+    return float(market.means(rows.polarity, capped)[0][0]), capped
 
 
-def _age_ms(rows: ScoredItems, as_of_ms: int) -> Floats:
+@lru_cache(maxsize=64)
+def _asset_codes(assets: tuple[str, ...]) -> Ints:
+    return codes(assets)
+
+
+def _known(items: CodedItems, as_of_ms: int, settings: AggregateSettings) -> CodedItems:
+    young = _age_ms(items, as_of_ms) <= settings.longest_hours * HOUR_MS
+    return items.take((items.known_ms <= as_of_ms) & young)
+
+
+def _age_ms(rows: CodedItems, as_of_ms: int) -> Floats:
     """Since publication; a source whose clock is ahead of ours published when we knew."""
     return (as_of_ms - np.minimum(rows.published_ms, rows.known_ms)).astype(np.float64)
 
 
-def _newest_versions(rows: ScoredItems) -> ScoredItems:
-    """Of each (source, item, asset) the version that was known last; rows with a score only.
-
-    The order of the result depends on the rows alone, so that sums are the same to the bit.
-    """
-    columns = {
-        name: _codes(values) if values.dtype.kind == "U" else values
-        for name, values in rows.columns().items()
-    }
-    identity = (columns.pop("source"), columns.pop("item_id"), columns.pop("asset"))
-    known_ms = columns.pop("known_ms")
-    order = np.lexsort((*columns.values(), known_ms, *reversed(identity)))
+def _newest_versions(rows: CodedItems) -> CodedItems:
+    """Of each (item, asset) the version that was known last; rows with a score only."""
     last = np.ones(len(rows), dtype=bool)
-    last[:-1] = np.any([_differs(codes[order]) for codes in identity], axis=0)
-    newest = rows.take(order[last])
-    return newest.take(np.isfinite(newest.polarity) & (newest.confidence > 0))
+    last[:-1] = _differs(rows.item) | _differs(rows.asset)
+    return rows.take(last & np.isfinite(rows.polarity) & (rows.weight > 0))
 
 
-def _codes(values: NDArray[np.str_]) -> Ints:
-    """A number for each text, in their order."""
-    listed = values.tolist()
-    where = {text: number for number, text in enumerate(sorted(set(listed)))}
-    return np.array([where[text] for text in listed], dtype=np.int64)
+def _numbered(values: Ints) -> Ints:
+    """A small number for each different value, in their order."""
+    return np.unique(values, return_inverse=True)[1]
 
 
 def _differs(values: Ints) -> Bools:
@@ -191,20 +192,18 @@ def _differs(values: Ints) -> Bools:
     return np.asarray(values[1:] != values[:-1], dtype=bool)
 
 
-def _first_of_story(rows: ScoredItems) -> ScoredItems:
+def _first_of_story(rows: CodedItems) -> CodedItems:
     """Of each (asset, cluster) the item that began the story, else the row that was known first."""
-    follows = np.char.add(np.char.add(rows.source, ":"), rows.item_id) != rows.cluster
-    cluster, asset = _codes(rows.cluster), _codes(rows.asset)  # the rest is in order already
-    order = np.lexsort((rows.known_ms, follows, cluster, asset))
+    follows = rows.item != rows.cluster
+    order = np.lexsort((rows.known_ms, follows, rows.cluster, rows.asset))
     first = np.ones(len(rows), dtype=bool)
-    first[1:] = _differs(asset[order]) | _differs(cluster[order])
+    first[1:] = _differs(rows.asset[order]) | _differs(rows.cluster[order])
     return rows.take(order[first])
 
 
-def _weights(rows: ScoredItems, as_of_ms: int, settings: AggregateSettings) -> Floats:
+def _decayed(rows: CodedItems, as_of_ms: int, settings: AggregateSettings) -> Floats:
     decay: Floats = np.exp2(-_age_ms(rows, as_of_ms) / (settings.half_life_hours * HOUR_MS))
-    engagement: Floats = np.log1p(np.maximum(np.nan_to_num(rows.engagement), 0.0))
-    return decay * (1 + engagement) * rows.relevance * rows.confidence
+    return decay * rows.weight
 
 
 def _variance(values: Floats, weight: Floats) -> float:

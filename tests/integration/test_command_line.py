@@ -37,6 +37,16 @@ def test_a_usage_error_is_one_line_and_exit_2(
     assert not (tmp_path / ".alphapulse").exists()
 
 
+def test_run_watches_what_the_settings_say_where_no_flag_does(tmp_path: Path) -> None:
+    (tmp_path / "alphapulse.toml").write_text(
+        '[watch]\nexchanges = ["binanse"]\nsymbols = ["BTC/USDT"]\n'
+    )
+    said = one_line(alphapulse(tmp_path, "run"), 2)
+    assert "unknown exchange 'binanse'; nearest: binance" in said
+    said = one_line(alphapulse(tmp_path, "run", "--exchange", "krakn"), 2)
+    assert "unknown exchange 'krakn'; nearest: kraken" in said
+
+
 def test_a_port_in_use_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.codec import pack, unpack
-from domain.sources import TextItem
+from domain.events import SentimentBatch
+from domain.market import EPOCH, Instrument, from_ms
+from domain.sources import MARKET, Measurement, Metric, SourceState, SourceStatus, TextItem
 from services.sentiment.aggregate import AssetSentiment, aggregate
+from services.sentiment.coded import CodedItems
+from services.sentiment.features import SentimentFeatures
 from services.sentiment.items import ScoredItems, joined
 from services.sentiment.lexicon import Lexicon
 from services.sentiment.reader import Reader
+from tests.panel import panel_batch
 from tests.scored_items import HOUR, scored
 
 ASSETS = ("BTC", "ETH", "SOL", "DOT", "ADA")
@@ -50,28 +55,28 @@ def test_order_duplication_and_batching_change_nothing(
 ) -> None:
     again = data.draw(st.permutations(items + data.draw(st.lists(st.sampled_from(items)))))
     cut = data.draw(st.integers(0, len(again)))
-    batches = joined([joined([NONE, *again[cut:]]), joined([NONE, *again[:cut]])])
+    parts = [joined([NONE, *again[cut:]]), joined([NONE, *again[:cut]])]
+    batches = CodedItems.joined([CodedItems.of(part) for part in parts])
 
-    assert same(aggregate(batches, ASSETS, 0), aggregate(joined(items), ASSETS, 0))
+    assert same(aggregate(batches, ASSETS, 0), aggregate(CodedItems.of(joined(items)), ASSETS, 0))
 
 
 @given(TABLE, st.lists(ITEM), st.integers(-10 * HOUR, 10 * HOUR))
 def test_what_becomes_known_later_changes_nothing(
     items: list[ScoredItems], more: list[ScoredItems], as_of_ms: int
 ) -> None:
-    table = joined([NONE, *(one for one in items if one.known_ms[0] <= as_of_ms)])
+    known = joined([NONE, *(one for one in items if one.known_ms[0] <= as_of_ms)])
     later = [one for one in more if one.known_ms[0] > as_of_ms]
+    table, more_of_it = CodedItems.of(known), CodedItems.of(joined([known, *later]))
 
-    assert same(
-        aggregate(joined([table, *later]), ASSETS, as_of_ms), aggregate(table, ASSETS, as_of_ms)
-    )
+    assert same(aggregate(more_of_it, ASSETS, as_of_ms), aggregate(table, ASSETS, as_of_ms))
 
 
 @given(TABLE)
 def test_values_are_within_bounds_and_only_where_something_was_said(
     items: list[ScoredItems],
 ) -> None:
-    said = aggregate(joined(items), ASSETS, 0)
+    said = aggregate(CodedItems.of(joined(items)), ASSETS, 0)
 
     assert np.array_equal(np.isfinite(said.value), said.count > 0)
     assert np.array_equal(np.isfinite(said.age_s), said.count > 0)
@@ -115,3 +120,80 @@ def test_a_reader_makes_the_same_rows_in_any_order_any_batches_and_after_a_resta
         reader.restore(state)
 
     assert said == whole
+
+
+INSTRUMENTS = (
+    Instrument("binance", "BTC/USDT"),
+    Instrument("binanceusdm", "BTC/USDT:USDT"),
+    Instrument("binance", "ETH/USDT"),
+)
+MEASURED = st.builds(
+    lambda instrument, metric, event, known, value: Measurement(
+        instrument=MARKET if metric is Metric.FEAR_GREED else instrument,
+        metric=metric,
+        event_ms=min(event, known),
+        known_ms=known,
+        value=value,
+    ),
+    st.sampled_from(INSTRUMENTS),
+    st.sampled_from([Metric.FEAR_GREED, Metric.FUNDING_RATE, Metric.OPEN_INTEREST]),
+    st.integers(60 * HOUR, 130 * HOUR),
+    st.integers(60 * HOUR, 130 * HOUR),
+    st.floats(0.1, 10),
+)
+CHANGE = st.tuples(
+    st.sampled_from(
+        ["news", "forum", "fear_greed", "binance.funding_rate", "binance.open_interest"]
+    ),
+    st.sampled_from(SourceState),
+    st.integers(90 * HOUR, 130 * HOUR),
+)
+
+
+def shifted(item: ScoredItems) -> ScoredItems:
+    """The same after the first days, of which nothing is remembered."""
+    days = 100 * HOUR
+    return replace(item, known_ms=item.known_ms + days, published_ms=item.published_ms + days)
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(ITEM.map(shifted)),
+    st.lists(MEASURED, unique_by=lambda one: (one.instrument, one.metric, one.event_ms)),
+    st.lists(CHANGE, unique_by=lambda one: (one[0], one[2])),
+    st.integers(97 * HOUR, 130 * HOUR),
+    st.data(),
+)
+def test_a_close_is_of_what_was_known_by_it_in_whatever_order_it_came(
+    items: list[ScoredItems],
+    measured: list[Measurement],
+    changes: list[tuple[str, SourceState, int]],
+    close_ms: int,
+    data: st.DataObject,
+) -> None:
+    def told(
+        facts: list[ScoredItems | Measurement], states: list[tuple[str, SourceState, int]]
+    ) -> SentimentBatch | None:
+        features = SentimentFeatures(since=EPOCH)
+        for fact in facts:
+            if isinstance(fact, Measurement):
+                features.on_measurements([fact])
+            else:
+                features.on_scored(fact)
+        for source, state, known_ms in sorted(states, key=lambda one: one[2]):
+            status = SourceStatus(source=source, state=state, since=EPOCH)
+            features.on_statuses([status], from_ms(known_ms))
+        values = np.zeros((len(INSTRUMENTS), 1))
+        batch = panel_batch(values, instruments=INSTRUMENTS)
+        return features.beside(replace(batch, as_of=from_ms(close_ms))).told
+
+    facts = [*items, *measured]
+    by_then = [one for one in facts if int(np.max(one.known_ms)) <= close_ms]
+
+    whole = told(data.draw(st.permutations(facts)), changes)
+    then = told(by_then, [one for one in changes if one[2] <= close_ms])
+
+    assert whole is not None
+    assert then is not None
+    assert np.array_equal(whole.values, then.values, equal_nan=True)
+    assert whole.status == then.status

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from backend import settings
 from backend.durations import duration, moment, names
+from backend.settings import RedditSettings
 from domain.errors import UsageError
+from domain.market import Timeframe
 
 
 @pytest.fixture(autouse=True)
@@ -51,9 +54,34 @@ def test_an_exchange_is_given_other_addresses_by_the_environment(
     assert settings.load().exchange["binance"].rest_url == "http://127.0.0.1:9000"
 
 
+def test_what_is_watched_is_said_in_lists_in_the_file_and_with_commas_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "alphapulse.toml").write_text(
+        '[watch]\nexchanges = ["kraken"]\nsymbols = ["A/USD"]\nhorizons = [4]\n'
+    )
+    monkeypatch.setenv("ALPHAPULSE_WATCH__SYMBOLS", "BTC/USDT, ETH/USDT")
+    monkeypatch.setenv("ALPHAPULSE_WATCH__HORIZONS", "4,24")
+
+    watch = settings.load({"watch": {"timeframes": ["1m"]}}).watch
+
+    assert watch.exchanges == ("kraken",)
+    assert watch.symbols == ("BTC/USDT", "ETH/USDT")
+    assert (watch.timeframes, watch.horizons) == ((Timeframe.M1,), (4, 24))
+
+
+@pytest.mark.parametrize("group", [settings.Settings, RedditSettings, *settings.GROUPS.values()])
+def test_every_setting_says_what_it_is_for(group: type[BaseModel]) -> None:
+    fields = group.model_fields
+    lacking = [name for name, field in fields.items() if not field.description]
+    assert [name for name in lacking if name not in settings.GROUPS] == []
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ('[watch]\ntimeframes = ["2h"]\n', "unknown timeframe '2h'; nearest: 4h, 1h"),
+        ("[watch]\nhorizons = [0]\n", "setting watch.horizons.0"),
         ("port = 99999\n", "setting port"),
         ("port = \n", "alphapulse.toml"),
         ("[signals]\nx=1\n", "unknown setting 'signals.x'; "),
