@@ -7,11 +7,13 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from datetime import timedelta
 
 import numpy as np
 
 from backend import VERSION
 from backend.api.status import Market, Status
+from backend.asked import SWITCHED_OFF, Asked, metric_sources, not_asked, nothing_asked, web_sources
 from backend.clock import ExchangeClock, SystemClock
 from backend.feed import Feed
 from backend.settings import ExchangeSettings, Settings
@@ -23,6 +25,8 @@ from collectors.capture import Capture
 from collectors.ccxt_exchange import CcxtExchange
 from collectors.ccxt_import import exchange_class
 from collectors.pacing import Pace
+from collectors.sources.ccxt_metrics import CcxtDerivatives
+from collectors.sources.session import open_session
 from domain.errors import ExchangeError, ExchangeUnavailableError, UsageError
 from domain.market import Listing
 from domain.ports import Clock
@@ -80,6 +84,9 @@ async def run_live(settings: Settings, *, allow_no_keys: bool = False) -> None:
                 for one, listed in reachable
             ]
 
+        async def ask(stack: AsyncExitStack, feeds: Sequence[Feed]) -> Asked:
+            return await _asked(stack, feeds, clock, settings)
+
         await run_system(
             SystemPlan(
                 market=Market.LIVE if settings.clock == "system" else Market.SIMULATED,
@@ -88,9 +95,38 @@ async def run_live(settings: Settings, *, allow_no_keys: bool = False) -> None:
                 connect=connect,
                 speed=speed,
                 allow_no_keys=allow_no_keys,
+                ask=ask,
             ),
             settings,
         )
+
+
+async def _asked(
+    stack: AsyncExitStack, feeds: Sequence[Feed], clock: Clock, settings: Settings
+) -> Asked:
+    """The sources of the settings; on another clock than the machine's the web's make no sense."""
+    about = settings.sources
+    if not about.on or settings.clock != "system":
+        return nothing_asked(about, SWITCHED_OFF if not about.on else "the market is simulated")
+    session = await stack.enter_async_context(open_session())
+    sources = web_sources(about, session, clock)
+    for feed in feeds if about.derivatives else ():
+        where = settings.exchange.get(feed.exchange.id) or ExchangeSettings()
+        exchange = await asyncio.to_thread(
+            CcxtDerivatives,
+            feed.exchange.id,
+            session=session,
+            rest_url=where.rest_url,
+            budget=feed.budget,
+        )
+        stack.push_async_callback(exchange.close)
+        sources += metric_sources(exchange, feed.instruments, clock)
+    return Asked(
+        sources=sources,
+        off=not_asked(about),
+        assets=sorted({one.base for feed in feeds for one in feed.instruments}),
+        keep_posts=timedelta(hours=about.social_text_hours),
+    )
 
 
 def _open(

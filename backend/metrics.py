@@ -24,6 +24,10 @@ ANSWERS_REFUSED = Counter(
     "alphapulse_answers_refused", "Answers of sources, or rows of them, that cannot be read",
     ["source"], registry=REGISTRY,
 )  # fmt: skip
+FACTS_KEPT = Counter(
+    "alphapulse_source_facts_kept", "Texts and measurements of sources that were news", ["kind"],
+    registry=REGISTRY,
+)  # fmt: skip
 PREDICTIONS_MADE = Counter(
     "alphapulse_predictions_made", "Served predictions committed", ["timeframe"], registry=REGISTRY
 )

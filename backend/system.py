@@ -17,12 +17,14 @@ from backend.api.hub import Hub
 from backend.api.server import listen, serve
 from backend.api.state import ApiState
 from backend.api.status import Status
+from backend.asked import Asked
 from backend.executor import ProcessExecutor
 from backend.following import Following
 from backend.garbage import settle
 from backend.observer import Observer
 from backend.runner import Lane, Runner
 from backend.settings import Settings
+from backend.sources import Collection
 from backend.store import panels, score_days
 from backend.store.database import CONNECTION_ERRORS
 from backend.store.state import TRAIN, Runtime, StateFolder
@@ -92,6 +94,12 @@ class System:
         status.instruments = tuple(one for feed in feeds for one in feed.instruments)
         status.timeframes = tuple(dict.fromkeys(tf for feed in feeds for tf in feed.timeframes))
         status.report("exchange", 1, 1)
+        status.report("sources", 0, 1)
+        asked = await self.plan.ask(stack, feeds) if self.plan.ask else Asked()
+        collection = Collection(asked, store=self.store, clock=self.plan.clock)
+        await collection.begin()
+        status.sources = collection.statuses
+        status.report("sources", 1, 1)
         bus = make_bus(self.settings)
         executor = ProcessExecutor(workers=1)
         stack.callback(executor.close)
@@ -114,6 +122,7 @@ class System:
                     for feed in feeds
                 ]
                 live.append(tasks.create_task(self._refresh_dashboard()))
+                live.append(tasks.create_task(collection.run()))
                 try:
                     await self._until_done()
                 finally:
@@ -122,6 +131,7 @@ class System:
         finally:
             for runner, observer in self._watches:
                 await observer.close(keep=runner.whole)
+            await collection.close()
 
     def train(self) -> None:
         """Somebody asks for a training: every panel fits at its next tick that has enough rows."""

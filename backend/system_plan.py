@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from backend.api.status import Market, Status
+from backend.asked import Asked
 from backend.feed import Feed
 from backend.wiring import Store
 from domain.ports import Clock
@@ -21,6 +22,7 @@ class SystemPlan:
     horizons: tuple[int, ...]
     clock: Clock
     connect: Callable[[Store, Status, AsyncExitStack], Awaitable[Sequence[Feed]]]
+    ask: Callable[[AsyncExitStack, Sequence[Feed]], Awaitable[Asked]] | None = None  # sources
     speed: float = 1.0
     training_every: timedelta | None = None
     hold_limit: timedelta | None = None  # how long a simulated clock waits for a fit

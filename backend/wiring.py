@@ -22,6 +22,7 @@ from backend.store.history import History
 from backend.store.instruments import Instruments
 from backend.store.recorder import Recorder
 from backend.store.registry import Registry
+from backend.store.sources import SourceStore
 from backend.store.state import StateFolder
 from domain.errors import UsageError
 from domain.ports import EventBus
@@ -46,6 +47,7 @@ class Store:
     collected: CollectedCandles
     registry: Registry
     ledger: GapLedger
+    sources: SourceStore
     artifacts: ArtifactStore
 
 
@@ -86,6 +88,7 @@ async def open_store(url: str, artifacts: Path, *, durable: bool = True) -> Asyn
             collected=CollectedCandles(history),
             registry=Registry(writers),
             ledger=GapLedger(writers, instruments),
+            sources=SourceStore(writers, instruments),
             artifacts=ArtifactStore(artifacts),
         )
 

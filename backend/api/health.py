@@ -15,6 +15,7 @@ from backend.api.answers import starting, state_of
 from backend.api.problems import ProblemError
 from backend.api.state import ApiState
 from domain.market import rfc3339
+from domain.sources import SourceState
 
 router = APIRouter(tags=["health"])
 NAMED = 5  # stale instruments in one line
@@ -94,6 +95,17 @@ def gauges(state: ApiState) -> CollectorRegistry:
             "Open socket connections",
             (),
             lambda: [((), float(len(state.hub.connections)))],
+        )
+    )
+    registry.register(
+        metrics.GaugeReading(
+            "alphapulse_source_ok",
+            "1 where a source answers and has told something new, 0 where it is stale, down or off",
+            ("source", "state"),
+            lambda: [
+                ((one.source, one.state.value), float(one.state is SourceState.OK))
+                for one in state.status.sources()
+            ],
         )
     )
     return registry

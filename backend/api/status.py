@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -12,6 +12,7 @@ from backend import VERSION
 from backend.api import streams
 from backend.store.payloads import GAPS_STREAM
 from domain.market import Instrument, Timeframe, rfc3339
+from domain.sources import SourceStatus
 
 GRACE: Final = timedelta(seconds=30)  # wall time beyond a timeframe before a prediction is stale
 SKEW: Final = timedelta(seconds=5)  # wall time that two clocks may differ by
@@ -50,6 +51,7 @@ class Status:
     progress: dict[str, Progress] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)  # what was left out, said once
     newest: dict[tuple[Instrument, Timeframe], datetime] = field(default_factory=dict)
+    sources: Callable[[], Sequence[SourceStatus]] = list  # how each is doing now
 
     def report(self, name: str, done: int, total: int) -> None:
         """Set how far the piece `name` has come."""
@@ -129,6 +131,15 @@ class Status:
             "horizons": list(self.horizons),
             "instruments": [
                 {"exchange": each.exchange, "symbol": each.symbol} for each in self.instruments
+            ],
+            "sources": [
+                {
+                    "source": each.source,
+                    "state": each.state.value,
+                    "since": rfc3339(each.since),
+                    "reason": each.reason,
+                }
+                for each in self.sources()
             ],
             "freshness": [
                 {

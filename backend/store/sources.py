@@ -67,12 +67,19 @@ FROM sentiment_items JOIN sentiment_scores USING (source, item_id, known_at)
 WHERE known_at > $1 AND known_at <= $2 AND scorer = $3
 ORDER BY known_at, source, item_id, asset
 """
+# The index: sentiment_items_known_at_idx.
+_TEXTS: Final = """
+SELECT DISTINCT ON (source, item_id) source, item_id, published_at, known_at, title, body, kind
+FROM sentiment_items WHERE known_at > $1 AND title IS NOT NULL
+ORDER BY source, item_id, known_at
+"""
 _LATEST: Final = """
 SELECT DISTINCT ON (instrument_id, metric) instrument_id, metric, event_time, known_at, value
 FROM market_metrics WHERE known_at <= $1 AND event_time > $2
 ORDER BY instrument_id, metric, event_time DESC, known_at DESC
 """
-# The index: source_states_pkey. A state that a source has already is no change.
+# The index: source_states_pkey. A state that a source has already is no change; of two at one
+# moment, as while a simulated clock is held, the later is it.
 _CHANGE: Final = """
 INSERT INTO source_states (source, known_at, state, since, reason)
 SELECT told.* FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::timestamptz[], $5::text[])
@@ -85,7 +92,8 @@ WHERE NOT EXISTS (
     ) AS newest
     WHERE newest.state = told.state AND newest.reason = told.reason
 )
-ON CONFLICT (source, known_at) DO NOTHING
+ON CONFLICT (source, known_at)
+    DO UPDATE SET state = excluded.state, since = excluded.since, reason = excluded.reason
 """
 _STATES: Final = """
 SELECT DISTINCT ON (source) source, state, since, reason FROM source_states WHERE known_at <= $1
@@ -154,6 +162,21 @@ class SourceStore:
     async def scored(self, since: datetime, until: datetime, *, scorer: str) -> ScoredItems:
         """What one scorer said of the items with since < known_at ≤ until, as they were known."""
         return _scored(await self._pool.fetch(_SCORED, since, until, scorer))
+
+    async def texts(self, since: datetime) -> list[TextItem]:
+        """The first version of each item known after `since`, unless its text is forgotten."""
+        return [
+            TextItem(
+                source=row["source"],
+                item_id=row["item_id"],
+                published_ms=to_ms(row["published_at"]),
+                known_ms=to_ms(row["known_at"]),
+                title=row["title"],
+                body=row["body"],
+                kind=TextKind(row["kind"]),
+            )
+            for row in await self._pool.fetch(_TEXTS, since)
+        ]
 
     async def latest(
         self, as_of: datetime, *, since: datetime

@@ -38,18 +38,24 @@ class Reader:
         ordered = sorted(items, key=lambda item: (item.known_ms, item.source, item.item_id))
         return _columns([row for item in ordered for row in self._rows(item)])
 
-    def _rows(self, item: TextItem) -> list[Row]:
+    def remember(self, items: Iterable[TextItem]) -> None:
+        """Take in the stories of items that were read before, as after a restart."""
+        for item in sorted(items, key=lambda item: (item.known_ms, item.source, item.item_id)):
+            self._story(item)
+
+    def _story(self, item: TextItem) -> str:
         title = normalise(item.title)
-        text = normalise(f"{item.title}\n{item.body}")
-        story = title if len(words(title)) >= HEADLINE else text
+        told = title if len(words(title)) >= HEADLINE else _text(item)
+        return self._clusters.on_text(f"{item.source}:{item.item_id}", told, item.known_ms)
+
+    def _rows(self, item: TextItem) -> list[Row]:
+        text = _text(item)
         spoken = language(text)
         score = UNKNOWN if spoken == FOREIGN else self._scorer.score(text)
         common: Row = {
             "source": item.source,
             "item_id": item.item_id,
-            "cluster": self._clusters.on_text(
-                f"{item.source}:{item.item_id}", story, item.known_ms
-            ),
+            "cluster": self._story(item),
             "language": spoken,
             "published_ms": item.published_ms,
             "known_ms": item.known_ms,
@@ -66,6 +72,10 @@ class Reader:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self._clusters = Clusters.restore(state["clusters"])
+
+
+def _text(item: TextItem) -> str:
+    return normalise(f"{item.title}\n{item.body}")
 
 
 def _columns(rows: list[Row]) -> ScoredItems:

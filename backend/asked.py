@@ -1,0 +1,86 @@
+"""Which sources are asked, and why the others are not: from settings to adapters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+
+import aiohttp
+
+from backend.settings import SourceSettings
+from collectors.sources import cryptopanic, fear_greed, gdelt, reddit, rss
+from collectors.sources.ccxt_metrics import CcxtDerivatives
+from domain.market import Instrument
+from domain.ports import Clock, Source
+from domain.sources import Answer
+
+SWITCHED_OFF: Final = "switched off"
+NO_KEY: Final = "no key"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Which sources are asked, and how."""
+
+    sources: Sequence[Source] = ()
+    off: Mapping[str, str] = field(default_factory=dict)  # name → why it is not asked
+    least: timedelta = timedelta(0)  # between two polls of a source, in market time
+    past: Sequence[Answer] = ()  # of a simulated market: what had been told before it began
+    assets: Sequence[str] = ()  # tickers that texts may speak of, beside those of the catalogue
+    keep_posts: timedelta = timedelta(hours=48)  # how long their texts are
+
+
+def web_sources(
+    settings: SourceSettings, session: aiohttp.ClientSession, clock: Clock
+) -> list[Source]:
+    """The sources of the web that are switched on, and those that there is a key for."""
+    asked: list[Source] = []
+    if settings.fear_greed:
+        asked.append(fear_greed.fear_greed(session, clock))
+    asked += [
+        rss.news(name, session, clock, url=settings.feeds.get(name)) for name in feeds(settings)
+    ]
+    if settings.gdelt:
+        asked.append(gdelt.gdelt(session, clock))
+    if settings.cryptopanic_token is not None:
+        token = settings.cryptopanic_token
+        asked.append(cryptopanic.cryptopanic(session, clock, token=token))
+    if settings.reddit is not None:
+        about = settings.reddit
+        key = reddit.RedditKey(
+            client_id=about.client_id, client_secret=about.client_secret, username=about.username
+        )
+        asked.append(reddit.reddit(session, clock, application=key, communities=about.communities))
+    return asked
+
+
+def feeds(settings: SourceSettings) -> list[str]:
+    """The names of the feeds that are read."""
+    return list(dict.fromkeys([*settings.news, *settings.feeds]))
+
+
+def not_asked(settings: SourceSettings) -> dict[str, str]:
+    """The sources of the web that are off, and why."""
+    reasons = {
+        fear_greed.NAME: None if settings.fear_greed else SWITCHED_OFF,
+        gdelt.NAME: None if settings.gdelt else SWITCHED_OFF,
+        cryptopanic.NAME: None if settings.cryptopanic_token else NO_KEY,
+        reddit.NAME: None if settings.reddit else NO_KEY,
+    }
+    return {name: why for name, why in reasons.items() if why is not None}
+
+
+def nothing_asked(settings: SourceSettings, why: str) -> Asked:
+    """All sources are off for one reason."""
+    names = (fear_greed.NAME, *feeds(settings), gdelt.NAME, cryptopanic.NAME, reddit.NAME)
+    return Asked(off=dict.fromkeys(names, why))
+
+
+def metric_sources(
+    exchange: CcxtDerivatives, instruments: Sequence[Instrument], clock: Clock
+) -> list[Source]:
+    """What the exchange tells of the perpetuals of these pairs; nothing where it tells nothing."""
+    perpetuals = sorted({one.perpetual for one in instruments})
+    return [exchange.source(metric, perpetuals, clock) for metric in exchange.metrics()]

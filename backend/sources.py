@@ -1,0 +1,186 @@
+"""What sources tell on its way to the tables: news picked out, texts scored, states noted."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final, TypeVar
+
+import numpy as np
+
+from backend.asked import Asked
+from backend.clock import SystemClock
+from backend.metrics import FACTS_KEPT
+from backend.store.database import CONNECTION_ERRORS, patiently
+from backend.store.quarantine import REFUSALS, refuse_answers
+from backend.wiring import Store
+from collectors.sources.payloads import refusal
+from collectors.sources.poller import Poller
+from domain.market import to_ms
+from domain.ports import Clock
+from domain.sources import (
+    Answer,
+    Measurement,
+    Refused,
+    SourceState,
+    SourceStatus,
+    TextItem,
+    TextKind,
+)
+from services.sentiment.blend import shipped
+from services.sentiment.clusters import REMEMBERED_MS
+from services.sentiment.reader import Reader
+
+log = logging.getLogger(__name__)
+
+Fact = TypeVar("Fact", TextItem, Measurement)
+
+LOOK_EVERY_S: Final = 1.0  # wall seconds between two looks at the states
+FORGET_EVERY_S: Final = 600.0  # wall seconds
+STOPPED: Final = "the system is stopped"
+NOT_ASKED: Final = "not among the settings"
+
+
+class Collection:
+    """Polls what is asked and keeps what it tells; while the database is away it waits.
+
+    `begin`, then `run` until it is cancelled, then `close`.
+
+    Args:
+        asked: sources with distinct names.
+        store: the tables.
+        clock: of the market.
+        wall: of waiting for the database.
+    """
+
+    def __init__(
+        self, asked: Asked, *, store: Store, clock: Clock, wall: Clock | None = None
+    ) -> None:
+        self._asked = asked
+        self._store = store.sources
+        self._pool = store.writers
+        self._clock = clock
+        self._wall = wall or SystemClock()
+        self._reader: Reader
+        self._poller = Poller(asked.sources, clock=clock, deliver=self.keep, least=asked.least)
+        self._off = [_off(name, why, clock.now()) for name, why in asked.off.items()]
+
+    def statuses(self) -> list[SourceStatus]:
+        """How each source is doing now; those that are off at the end."""
+        return [*self._poller.statuses(), *self._off]
+
+    async def begin(self) -> None:
+        """Load the scorer, and take in what was told before."""
+        scorer = await asyncio.to_thread(shipped)
+        self._reader = Reader(scorer, assets=self._asked.assets)
+        since = self._clock.now() - timedelta(milliseconds=REMEMBERED_MS)
+        texts = await patiently(partial(self._store.texts, since), self._wall)
+        await asyncio.to_thread(self._reader.remember, texts)
+        for answer in self._asked.past:
+            await self._take_past(answer)
+        await patiently(self._retire, self._wall)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._poller.run())
+            tasks.create_task(self._note_states())
+            tasks.create_task(self._forget())
+
+    async def close(self) -> None:
+        """Say that nobody is asked any more, where the database is there to be told."""
+        now = self._clock.now()
+        stopped = [_off(one.source, STOPPED, now) for one in self._poller.statuses()]
+        try:
+            await self._store.change(stopped, known_at=now)
+        except CONNECTION_ERRORS as error:
+            log.warning("states of sources are not stored", extra={"reason": str(error)})
+
+    async def keep(self, answer: Answer) -> None:
+        """Store what an answer tells; whatever came through before is not stored twice."""
+        try:
+            await patiently(partial(self._record, answer), self._wall)
+        except REFUSALS as error:
+            facts: tuple[TextItem | Measurement, ...] = (*answer.items, *answer.measurements)
+            log.error("an answer of a source cannot be stored", extra={"reason": str(error)})  # noqa: TRY400 - one line, and the answer is in quarantine
+            impossible = [
+                refusal(_source(one), f"not stored: {error}", repr(one).encode()) for one in facts
+            ]
+            await patiently(partial(self._refuse, impossible), self._wall)
+
+    async def _record(self, answer: Answer) -> None:
+        """What is news, known from now on: it can be used when it is stored, and not before."""
+        news = await self._store.news(answer.items)
+        if news:
+            scored = await asyncio.to_thread(self._reader.on_texts, news)
+            now = self._clock.now()
+            stamped = [_known_from(one, to_ms(now)) for one in news]
+            known_ms = np.full(len(scored), to_ms(now), dtype=np.int64)
+            scored = replace(scored, known_ms=np.maximum(scored.known_ms, known_ms))
+            await self._store.write(stamped, scored, scored_at=now)
+            FACTS_KEPT.labels("texts").inc(len(news))
+        if answer.measurements:
+            now_ms = to_ms(self._clock.now())
+            measured = [_known_from(one, now_ms) for one in answer.measurements]
+            FACTS_KEPT.labels("measurements").inc(await self._store.measure(measured))
+        if answer.refused:
+            await self._refuse(answer.refused)
+
+    async def _take_past(self, past: Answer) -> None:
+        """What a simulated market had been told, when it had been told it."""
+        news = await self._store.news(past.items)
+        scored = await asyncio.to_thread(self._reader.on_texts, news)
+        await self._store.write(news, scored, scored_at=self._clock.now())
+        await self._store.measure(past.measurements)
+
+    async def _refuse(self, refused: Sequence[Refused]) -> None:
+        await refuse_answers(self._pool, refused, received_at=self._clock.now())
+
+    async def _retire(self) -> None:
+        """Sources that were asked once and are not among the settings any more are off."""
+        now = self._clock.now()
+        here = {one.source for one in self.statuses()}
+        gone = [
+            _off(name, NOT_ASKED, now)
+            for name, one in (await self._store.states(now)).items()
+            if name not in here and one.state is not SourceState.OFF
+        ]
+        await self._store.change(gone, known_at=now)
+
+    async def _note_states(self) -> None:
+        """Store each change of a state when it is seen."""
+        told: dict[str, tuple[SourceState, str]] = {}
+        while True:
+            changed = [one for one in self.statuses() if told.get(one.source) != _said(one)]
+            if changed:
+                now = self._clock.now()
+                await patiently(partial(self._store.change, changed, known_at=now), self._wall)
+                told |= {one.source: _said(one) for one in changed}
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _forget(self) -> None:
+        while True:
+            before = self._clock.now() - self._asked.keep_posts
+            forget = partial(self._store.forget_texts, TextKind.SOCIAL, before=before)
+            await patiently(forget, self._wall)
+            await asyncio.sleep(FORGET_EVERY_S)
+
+
+def _known_from(fact: Fact, known_ms: int) -> Fact:
+    return replace(fact, known_ms=max(fact.known_ms, known_ms))
+
+
+def _source(fact: TextItem | Measurement) -> str:
+    return fact.source if isinstance(fact, TextItem) else fact.metric.value
+
+
+def _off(name: str, why: str, since: datetime) -> SourceStatus:
+    return SourceStatus(source=name, state=SourceState.OFF, since=since, reason=why)
+
+
+def _said(status: SourceStatus) -> tuple[SourceState, str]:
+    return status.state, status.reason
