@@ -13,9 +13,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from collectors.gaps import Range, floor_ms
-from domain.events import Candle, MadeOf, Source
+from domain.events import Candle, Source
 from domain.market import Instrument, Timeframe
-from domain.trades import Trade
+from domain.trades import MadeOf, Trade
 
 _Order = tuple[int, int, str]
 

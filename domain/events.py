@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domain.market import Instrument, Timeframe
+from domain.trades import MadeOf
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -56,14 +57,6 @@ class Source(StrEnum):
     LIVE = "live"
     BACKFILL = "backfill"
     REPAIR = "repair"
-
-
-class MadeOf(StrEnum):
-    """What a candle was put together from."""
-
-    EXCHANGE = "exchange"  # told by the exchange as it is
-    CANDLES = "candles"  # of a shorter timeframe
-    TRADES = "trades"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Single trades, as an exchange tells them."""
+"""Single trades, as an exchange tells them, and what candles are made of."""
 
 from __future__ import annotations
 
@@ -13,6 +13,14 @@ class Side(StrEnum):
 
     BUY = "buy"
     SELL = "sell"
+
+
+class MadeOf(StrEnum):
+    """What a candle was put together from."""
+
+    EXCHANGE = "exchange"  # told by the exchange as it is
+    CANDLES = "candles"  # of a shorter timeframe
+    TRADES = "trades"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,9 +17,8 @@ from collectors.trades import (
     missing_numbers,
     whole_opens,
 )
-from domain.events import MadeOf
 from domain.market import Instrument, Timeframe
-from domain.trades import Side, Trade
+from domain.trades import MadeOf, Side, Trade
 
 BTC = Instrument("kraken", "BTC/USDT")
 PLACES = 8  # decimals of the recorded amounts; recorded volumes are sums of floats
