@@ -2,44 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 
 from backend.store.columns import CandlePanel
 from domain.events import CandleBatch, LabelBatch, Source
-from domain.market import from_ms
+from domain.market import Instrument, from_ms, to_ms
 
 
-def ticks(panel: CandlePanel, *, exchange: str) -> Iterator[CandleBatch]:
+def ticks(
+    panel: CandlePanel,
+    *,
+    exchange: str,
+    joined: Mapping[Instrument, datetime | None] | None = None,
+) -> Iterator[CandleBatch]:
     """Batches in order of their close times, each of the instruments that have a candle.
 
-    A candle counts as known at its close.
+    A candle counts as known at its close. Those of a close at which their instrument was no
+    member yet come after it in a batch of their own, marked `late`.
+
+    Args:
+        panel: the candles.
+        exchange: the name on the batches.
+        joined: closes up to then were drawn without the instrument; None: it is in all.
     """
-    columns = (panel.open, panel.high, panel.low, panel.close, panel.volume)
-    table = np.stack(columns) if len(panel.open_ms) else np.empty((5, 0, 0))
+    moments = [(joined or {}).get(one) for one in panel.instruments]
+    joined_ms = np.array([-1 if one is None else to_ms(one) for one in moments], dtype=np.int64)
+    prices = (panel.open, panel.high, panel.low, panel.close, panel.volume)
+    table = np.stack(prices) if len(panel.open_ms) else np.empty((5, 0, 0))
     for row, open_ms in enumerate(panel.open_ms.tolist()):
-        present = np.flatnonzero(np.isfinite(panel.close[row]))
-        if not len(present):
-            continue
-        opened, high, low, close, volume = table[:, row, present]
-        as_of = from_ms(open_ms + panel.timeframe.ms)
-        yield CandleBatch(
-            exchange=exchange,
-            timeframe=panel.timeframe,
-            as_of=as_of,
-            instruments=tuple(panel.instruments[column] for column in present.tolist()),
-            open=opened,
-            high=high,
-            low=low,
-            close=close,
-            volume=volume,
-            known_at=as_of,
-            revision=panel.revision[row, present],
-            source=Source.BACKFILL,
-        )
+        closed = np.isfinite(panel.close[row])
+        close_ms = open_ms + panel.timeframe.ms
+        outside = close_ms <= joined_ms
+        for late, present in ((False, closed & ~outside), (True, closed & outside)):
+            columns = np.flatnonzero(present)
+            if not len(columns):
+                continue
+            opened, high, low, close, volume = table[:, row, columns]
+            yield CandleBatch(
+                exchange=exchange,
+                timeframe=panel.timeframe,
+                as_of=from_ms(close_ms),
+                instruments=tuple(panel.instruments[column] for column in columns.tolist()),
+                open=opened,
+                high=high,
+                low=low,
+                close=close,
+                volume=volume,
+                known_at=from_ms(close_ms),
+                revision=panel.revision[row, columns],
+                source=Source.BACKFILL,
+                late=late,
+            )
 
 
 def labels_once(events: Sequence[object]) -> list[object]:

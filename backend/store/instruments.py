@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -21,26 +22,47 @@ ON CONFLICT (exchange, symbol) DO NOTHING
 """
 _SELECT: Final = "SELECT instrument_id, exchange, symbol FROM instruments"
 _LIST: Final = """
-INSERT INTO instruments AS i
-    (exchange, symbol, kind, base, quote, tick_size, lot_size, min_notional, watched_from)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+INSERT INTO instruments AS i (exchange, symbol, kind, base, quote, tick_size, lot_size,
+    min_notional, watched_from, joined_at, added)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9,
+    CASE WHEN EXISTS (SELECT FROM instruments WHERE exchange = $1 AND watched_from < $9)
+        THEN $9 END, $10)
 ON CONFLICT (exchange, symbol) DO UPDATE SET
     tick_size = coalesce(EXCLUDED.tick_size, i.tick_size),
     lot_size = coalesce(EXCLUDED.lot_size, i.lot_size),
     min_notional = coalesce(EXCLUDED.min_notional, i.min_notional),
     watched_from = CASE WHEN i.watched_until IS NULL
         THEN coalesce(i.watched_from, EXCLUDED.watched_from) ELSE EXCLUDED.watched_from END,
+    joined_at = CASE WHEN i.watched_from IS NULL THEN EXCLUDED.joined_at ELSE i.joined_at END,
+    added = i.added OR EXCLUDED.added,
     watched_until = NULL
 """
+_JOIN: Final = """
+UPDATE instruments SET joined_at = $3
+WHERE exchange = $1 AND symbol = $2 AND joined_at < $3
+"""
 _UNWATCH: Final = """
-UPDATE instruments SET watched_until = $3
+UPDATE instruments SET watched_until = $3, added = false
 WHERE exchange = $1 AND symbol = $2 AND watched_from IS NOT NULL AND watched_until IS NULL
+"""
+_EVER: Final = """
+SELECT symbol, joined_at, added, watched_until IS NULL AS watched FROM instruments
+WHERE exchange = $1 AND watched_from IS NOT NULL ORDER BY symbol
 """
 _WATCHED: Final = """
 SELECT exchange, symbol, tick_size, lot_size, min_notional FROM instruments
 WHERE watched_from <= $1 AND (watched_until IS NULL OR watched_until > $1)
 ORDER BY exchange, symbol
 """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Membership:
+    """What was ever watched of one exchange."""
+
+    joined: dict[Instrument, datetime | None]  # of cross-sections after then; None: of all
+    watched: tuple[Instrument, ...]  # now
+    added: tuple[Instrument, ...]  # of them, those that no setting names
 
 
 class Instruments:
@@ -73,14 +95,40 @@ class Instruments:
             await self._load()
         return tuple(known[number] for number in ids.tolist())
 
-    async def watch(self, listings: Iterable[Listing], *, since: datetime) -> None:
-        """Enter what is watched from `since` on, with the sizes its exchange tells."""
+    async def watch(
+        self, listings: Iterable[Listing], *, since: datetime, added: bool = False
+    ) -> None:
+        """Enter what is watched from `since` on, with the sizes its exchange tells.
+
+        What is watched for the first time, later than others of its exchange, is in no
+        cross-section before.
+
+        Args:
+            listings: what is watched.
+            since: when.
+            added: it stays watched though no setting names it.
+        """
         rows = [
-            (*_names(one.instrument), one.tick_size, one.lot_size, one.min_notional, since)
+            (*_names(one.instrument), one.tick_size, one.lot_size, one.min_notional, since, added)
             for one in listings
         ]
         async with self._pool.acquire() as connection:
             await connection.executemany(_LIST, rows)
+
+    async def join(self, instrument: Instrument, *, at: datetime) -> None:
+        """One that came later takes its place in the cross-sections after `at`."""
+        await self._pool.execute(_JOIN, instrument.exchange, instrument.symbol, at)
+
+    async def membership(self, exchange: str) -> Membership:
+        """What was ever watched of an exchange, and what of it is."""
+        rows = await self._pool.fetch(_EVER, exchange)
+        names = [Instrument(exchange, row["symbol"]) for row in rows]
+        pairs = list(zip(names, rows, strict=True))
+        return Membership(
+            joined={name: row["joined_at"] for name, row in pairs},
+            watched=tuple(name for name, row in pairs if row["watched"]),
+            added=tuple(name for name, row in pairs if row["watched"] and row["added"]),
+        )
 
     async def unwatch(self, instrument: Instrument, *, until: datetime) -> bool:
         """Watch it until `until`; False when it was not watched."""

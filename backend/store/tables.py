@@ -127,6 +127,8 @@ instruments = Table(
     _time("delisted_at", nullable=True),
     _time("watched_from", nullable=True),
     _time("watched_until", nullable=True),
+    _time("joined_at", nullable=True),  # of no cross-section up to then; NULL: of all
+    Column("added", Boolean, nullable=False, server_default=text("false")),
     UniqueConstraint("exchange", "symbol"),
     _check("sizes", _finite("tick_size", "lot_size", "min_notional")),
 )
@@ -467,7 +469,7 @@ market_metrics = Table(
     _check("times", "event_time <= known_at"),
 )
 
-# How each source is doing: a row at each change, never changed again.
+# How each source is doing: a row at each change.
 source_states = Table(
     "source_states",
     metadata,

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from domain.codec import pack, unpack
-from domain.events import CandleBatch, Signal, SignalBatch
-from domain.market import Instrument, Listing, Timeframe, to_ms
+from domain.events import Candle, CandleBatch, Signal, SignalBatch
+from domain.market import Instrument, Listing, Timeframe, from_ms, to_ms
 from services.signals.policy import PolicySettings
 
 
@@ -68,6 +68,24 @@ class SignalBook:
             if signals:
                 yield _batch(batch, event, signals)
 
+    def leave(self, last: Candle) -> Iterable[SignalBatch]:
+        """Close what is open of an instrument that is followed no more, at its last close."""
+        left = [one for one in self._open.values() if one.instrument == last.instrument]
+        closed = []
+        for signal in left:
+            del self._open[signal.instrument, signal.as_of_ms]
+            ended = replace(signal, status="expired", closed_ms=last.close_ms)
+            closed.append(ended if signal.entry_price is None else self._out(ended, last.close))
+        if closed:
+            yield SignalBatch(
+                exchange=last.instrument.exchange,
+                timeframe=last.timeframe,
+                as_of=from_ms(last.close_ms),
+                instruments=tuple(signal.instrument for signal in closed),
+                event="closed",
+                signals=tuple(closed),
+            )
+
     def _step(self, signal: Signal, batch: CandleBatch, row: int) -> Signal:
         close_ms = to_ms(batch.as_of)
         opened, high, low, close = (
@@ -84,15 +102,13 @@ class SignalBook:
             exit_price, status = (opened if beyond else close), "expired"
         if exit_price is None or signal.entry_price is None:
             return signal
+        return self._out(replace(signal, status=status, closed_ms=close_ms), exit_price)
+
+    def _out(self, signal: Signal, price: float) -> Signal:
+        """With what leaving at `price` made of it."""
         side = 1.0 if signal.side == "long" else -1.0
-        gross = side * math.log(exit_price / signal.entry_price)
-        return replace(
-            signal,
-            status=status,
-            closed_ms=close_ms,
-            exit_price=exit_price,
-            realized_return=gross - self._settings.round_trip,
-        )
+        gross = side * math.log(price / (signal.entry_price or math.nan))
+        return replace(signal, exit_price=price, realized_return=gross - self._settings.round_trip)
 
     def _enter(self, signal: Signal, price: float) -> Signal:
         width = max(signal.sigma or 0.0, 2 * self._settings.round_trip)

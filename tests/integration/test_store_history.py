@@ -244,6 +244,30 @@ async def test_instruments_are_watched_from_and_until(store: Store) -> None:
     assert await store.instruments.watched(at(5)) == [listing]
 
 
+async def test_what_is_watched_later_than_others_joins_then(store: Store) -> None:
+    first, second, third = INSTRUMENTS[:3]
+    await store.instruments.watch([Listing(instrument=first)], since=at(1))
+    await store.instruments.watch([Listing(instrument=first)], since=at(2))  # started again
+    await store.instruments.watch([Listing(instrument=second)], since=at(2), added=True)
+    await store.instruments.watch([Listing(instrument=third)], since=at(2))
+    await store.instruments.join(second, at=at(3))
+    await store.instruments.join(first, at=at(3))
+    await store.instruments.unwatch(third, until=at(3))
+    await store.instruments.watch([Listing(instrument=third)], since=at(4))
+
+    found = await store.instruments.membership(first.exchange)
+
+    assert found.joined == {first: None, second: at(3), third: at(2)}
+    assert set(found.watched) == {first, second, third}
+    assert found.added == (second,)
+
+    await store.instruments.unwatch(second, until=at(5))
+    left = await store.instruments.membership(first.exchange)
+    assert set(left.watched) == {first, third}
+    assert left.added == ()
+    assert left.joined == found.joined
+
+
 async def test_the_newest_served_close_is_that_of_the_champion(store: Store) -> None:
     later = predictions(3, role=Role.MEMBER, model="pool.direction")
     for number in (1, 2):

@@ -71,6 +71,17 @@ def test_a_tick_has_the_instruments_that_have_a_candle_and_a_hole_makes_none() -
     assert found[1].close.tolist() == [2.0, 1.0]
 
 
+def test_an_instrument_that_joined_later_comes_after_the_tick_it_was_no_part_of() -> None:
+    panel = CandlePanel.of([series(BTC, [0, 1, 2]), series(ETH, [0, 1, 2])], Timeframe.H1)
+    second_close = START + 2 * Timeframe.H1.duration
+
+    found = list(ticks(panel, exchange="simulated", joined={BTC: None, ETH: second_close}))
+
+    said = [(batch.instruments, batch.late) for batch in found]
+    alone = [((BTC,), False), ((ETH,), True)]
+    assert said == [*alone, *alone, ((BTC, ETH), False)]
+
+
 def test_a_lost_worker_is_replaced() -> None:
     executor = ProcessExecutor()
     try:

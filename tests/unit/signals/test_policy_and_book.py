@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from domain.events import CandleBatch, Origin, PredictionBatch, Role, Signal, Target
-from domain.market import Instrument, Listing, Timeframe
+from domain.events import Candle, CandleBatch, Origin, PredictionBatch, Role, Signal, Target
+from domain.market import Instrument, Listing, Timeframe, to_ms
 from services.signals.book import SignalBook
 from services.signals.policy import PolicySettings, SignalPolicy
 
@@ -186,6 +186,50 @@ def test_the_stop_is_rounded_away_from_the_price() -> None:
 
     assert filled.signals[0].stop == 98.0
     assert filled.signals[0].take == 102.0
+
+
+def test_an_instrument_that_leaves_takes_its_signals_out_at_its_last_close() -> None:
+    book, opened = open_book()
+    list(book.on_candles(candle(NOON + HOUR, (100.0, 101.0, 99.5, 100.5))))
+    last = Candle(
+        instrument=SPOT,
+        timeframe=Timeframe.H1,
+        open_ms=to_ms(NOON),
+        open=100.0,
+        high=101.0,
+        low=99.5,
+        close=100.5,
+        volume=1.0,
+    )
+
+    (closed,) = book.leave(last)
+
+    signal = closed.signals[0]
+    assert (closed.event, signal.status, signal.exit_price) == ("closed", "expired", 100.5)
+    assert signal.closed_ms == to_ms(NOON + HOUR) < opened.expires_ms
+    expected = math.log(1.005) - PolicySettings().round_trip
+    assert signal.realized_return == pytest.approx(expected)
+    assert not list(book.leave(last))
+
+
+def test_a_signal_that_was_never_entered_leaves_without_a_return() -> None:
+    book, _ = open_book()
+    last = Candle(
+        instrument=SPOT,
+        timeframe=Timeframe.H1,
+        open_ms=to_ms(NOON - HOUR),
+        open=100.0,
+        high=101.0,
+        low=99.5,
+        close=100.5,
+        volume=1.0,
+    )
+
+    (closed,) = book.leave(last)
+
+    assert closed.signals[0].status == "expired"
+    assert closed.signals[0].realized_return is None
+    assert not list(book.leave(replace(last, instrument=SWAP)))
 
 
 def test_a_restored_book_goes_on_as_if_nothing_had_happened() -> None:
