@@ -54,7 +54,7 @@ async def run_system(plan: SystemPlan, settings: Settings) -> None:
         NotReadyError: no prediction of every instrument within READY_WITHIN.
     """
     folder = StateFolder(settings.state)
-    with folder.owned(), _until_signalled():
+    with folder.owned(), until_signalled():
         listener = listen(settings.host, settings.port, allow_no_keys=plan.allow_no_keys)
         host, port = listener.getsockname()[:2]
         status = Status(market=plan.market, speed=plan.speed, horizons=plan.horizons)
@@ -185,15 +185,15 @@ class System:
 
 
 @contextmanager
-def _until_signalled() -> Iterator[None]:
+def until_signalled() -> Iterator[None]:
     """Ctrl-C and SIGTERM end what runs within in good order: state kept, servers stopped."""
     loop, task, asked = asyncio.get_running_loop(), asyncio.current_task(), []
 
     def stop(number: signal.Signals) -> None:
         asked.append(number)
         if task is not None and len(asked) == 1:
+            task.cancel()  # first: where nobody reads any more, saying it fails
             say(f"stopping on {number.name}")
-            task.cancel()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop, number)
