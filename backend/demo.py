@@ -14,11 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from backend.api.status import Market, Status
+from backend.asked import SWITCHED_OFF, Asked, nothing_asked
 from backend.clock import ExchangeClock, SystemClock
 from backend.feed import Feed
 from backend.played import refuse_another, remember
 from backend.settings import Settings
 from backend.simulated import READ_EVERY_S, SimulatedProcess, simulated_process
+from backend.simulated_sources import simulated_sources
 from backend.system import run_system, say
 from backend.system_plan import SystemPlan
 from backend.wiring import Store
@@ -85,6 +87,8 @@ async def run_demo(plan: DemoPlan, settings: Settings) -> None:
     clock.set(clock.now(), held=True)
 
     async def connect(store: Store, status: Status, stack: AsyncExitStack) -> Sequence[Feed]:
+    processes: list[SimulatedProcess] = []
+
         status.notes += [*market.notes, *market.unused]
         reached = await store.history.reached(market.name)
         process = await stack.enter_async_context(
@@ -99,10 +103,20 @@ async def run_demo(plan: DemoPlan, settings: Settings) -> None:
         if reached is not None:
             say(f"the market goes on at {rfc3339(clock.now())}, where the state folder's ends")
         keeping = asyncio.create_task(_keep_time(process, clock))
+        processes.append(process)
         stack.callback(keeping.cancel)
         return [await _feed(market, process, clock, plan, stack)]
 
     timeframe = market.timeframes[0]
+    async def ask(store: Store, feeds: Sequence[Feed], stack: AsyncExitStack) -> Asked:
+        if plan.data or not settings.sources.on:
+            why = "recorded candles are played" if plan.data else SWITCHED_OFF
+            return nothing_asked(settings.sources, why)
+        site = processes[0].rest_url
+        return await simulated_sources(
+            stack, store, feeds[0], site=site, seed=plan.seed, history=history
+        )
+
     await run_system(
         SystemPlan(
             market=Market.RECORDED if plan.data else Market.SIMULATED,
@@ -110,6 +124,7 @@ async def run_demo(plan: DemoPlan, settings: Settings) -> None:
             clock=clock,
             connect=connect,
             speed=plan.speed,
+            ask=ask,
             training_every=timeframe.duration * TRAINING_BARS,
             hold_limit=HOLD_LIMIT,
             stop_after=plan.stop_after,

@@ -84,7 +84,8 @@ async def run_live(settings: Settings, *, allow_no_keys: bool = False) -> None:
                 for one, listed in reachable
             ]
 
-        async def ask(stack: AsyncExitStack, feeds: Sequence[Feed]) -> Asked:
+        async def ask(store: Store, feeds: Sequence[Feed], stack: AsyncExitStack) -> Asked:
+            del store
             return await _asked(stack, feeds, clock, settings)
 
         await run_system(

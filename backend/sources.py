@@ -20,7 +20,7 @@ from backend.store.quarantine import REFUSALS, refuse_answers
 from backend.wiring import Store
 from collectors.sources.payloads import refusal
 from collectors.sources.poller import Poller
-from domain.market import to_ms
+from domain.market import from_ms, to_ms
 from domain.ports import Clock
 from domain.sources import (
     Answer,
@@ -131,11 +131,18 @@ class Collection:
             await self._refuse(answer.refused)
 
     async def _take_past(self, past: Answer) -> None:
-        """What a simulated market had been told, when it had been told it."""
+        """What a simulated market had told, to somebody who had listened all along."""
         news = await self._store.news(past.items)
         scored = await asyncio.to_thread(self._reader.on_texts, news)
         await self._store.write(news, scored, scored_at=self._clock.now())
         await self._store.measure(past.measurements)
+        told: list[TextItem | Measurement] = [*past.items, *past.measurements]
+        first = from_ms(min(one.known_ms for one in told))
+        fine = [
+            replace(one, state=SourceState.OK, since=first, reason="")
+            for one in self._poller.statuses()
+        ]
+        await self._store.change(fine, known_at=first)
 
     async def _refuse(self, refused: Sequence[Refused]) -> None:
         await refuse_answers(self._pool, refused, received_at=self._clock.now())

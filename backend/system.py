@@ -17,7 +17,6 @@ from backend.api.hub import Hub
 from backend.api.server import listen, serve
 from backend.api.state import ApiState
 from backend.api.status import Status
-from backend.asked import Asked
 from backend.executor import ProcessExecutor
 from backend.following import Following
 from backend.garbage import settle
@@ -95,7 +94,7 @@ class System:
         status.timeframes = tuple(dict.fromkeys(tf for feed in feeds for tf in feed.timeframes))
         status.report("exchange", 1, 1)
         status.report("sources", 0, 1)
-        asked = await self.plan.ask(stack, feeds) if self.plan.ask else Asked()
+        asked = await self.plan.ask(self.store, feeds, stack)
         collection = Collection(asked, store=self.store, clock=self.plan.clock)
         await collection.begin()
         status.sources = collection.statuses

@@ -22,7 +22,7 @@ class SystemPlan:
     horizons: tuple[int, ...]
     clock: Clock
     connect: Callable[[Store, Status, AsyncExitStack], Awaitable[Sequence[Feed]]]
-    ask: Callable[[AsyncExitStack, Sequence[Feed]], Awaitable[Asked]] | None = None  # sources
+    ask: Callable[[Store, Sequence[Feed], AsyncExitStack], Awaitable[Asked]]  # sources
     speed: float = 1.0
     training_every: timedelta | None = None
     hold_limit: timedelta | None = None  # how long a simulated clock waits for a fit

@@ -81,6 +81,7 @@ async def _serve(options: argparse.Namespace) -> None:
         held=options.held,
         host=options.host,
         port=options.port,
+        press=options.seed if options.data is None else None,
     )
     serving = asyncio.create_task(serve(market, play, ready=_announce))
     _end_with_input(serving)

@@ -14,9 +14,11 @@ from collectors.simulated.clock import ScaledClock
 from collectors.simulated.control import Control
 from collectors.simulated.faults import Faults
 from collectors.simulated.feed import Feed
+from collectors.simulated.press import Press
 from collectors.simulated.rest import Rest
 from collectors.simulated.sent import Sent
 from collectors.simulated.sockets import Sockets
+from collectors.simulated.sources import Sources
 from collectors.simulated.subscribers import Subscribers
 from collectors.simulated.tape import Market, Tape
 from domain.errors import UsageError
@@ -36,6 +38,7 @@ class Play:
         held: Whether the clock waits for `POST /_control/clock {"held": false}`.
         updates: Forming frames per candle.
         port: 0 lets the system choose.
+        press: Seed of what its press and its traders say; None: there is neither.
     """
 
     speed: float = 1.0
@@ -45,6 +48,7 @@ class Play:
     updates: int = UPDATES
     host: str = "127.0.0.1"
     port: int = 0
+    press: int | None = None
 
 
 class SimulatedExchange:
@@ -70,6 +74,9 @@ class SimulatedExchange:
         application = web.Application(middlewares=[rest.refusals])
         application.add_routes(rest.routes())
         application.add_routes(Control(book, self.sent, self._subscribers).routes())
+        if play.press is not None:
+            sources = Sources(book, Press(play.press))
+            application.add_routes(sources.routes())
         for path in ("/stream", "/stream/{rest:.*}", "/ws", "/ws/{rest:.*}"):
             application.router.add_get(path, sockets.handle)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
