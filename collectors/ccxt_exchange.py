@@ -17,8 +17,10 @@ from collectors.ccxt_errors import translated
 from collectors.ccxt_frames import draw_on, refuse_gibberish, spelled, with_guard
 from collectors.ccxt_import import exchange_class, moved
 from collectors.ccxt_rows import candle_of
+from collectors.ccxt_trades import TradeReader
 from collectors.gaps import Range, ceil_ms, floor_ms, pages
 from collectors.refusals import unknown
+from collectors.trade_buffer import TradeBuffer
 from collectors.unreadable import Unread, stumble
 from domain.errors import (
     ExchangeUnavailableError,
@@ -27,6 +29,7 @@ from domain.errors import (
 )
 from domain.events import Candle
 from domain.market import Instrument, Listing, Timeframe, from_ms, to_ms
+from domain.trades import Trade, TradesTold
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +71,7 @@ class CcxtExchange:
         self._id = name or exchange_id
         self._known_ms = 0  # the latest time that the exchange told
         self._watching = False
+        self._hearing = False
         self._client: Any = self.client_class(exchange_id)(
             {
                 "enableRateLimit": rate_limited,
@@ -76,6 +80,7 @@ class CcxtExchange:
             }
         )
         self.unread = self._client.unread = Unread(self._id)
+        self._trades = TradeReader(self._client)
         if budget is not None:
             draw_on(budget, self._client)
         self._capture = capture
@@ -165,6 +170,46 @@ class CcxtExchange:
             self._client.ohlcvs.clear()  # a row that ccxt cannot sort would stay in it
             self._watching = False
 
+    def fetches(self, timeframe: Timeframe) -> bool:
+        known = timeframe.value in (self._client.timeframes or {})
+        return known and bool(self._client.has.get("fetchOHLCV"))
+
+    def streams(self, timeframe: Timeframe) -> bool:
+        known = timeframe.value in (self._client.timeframes or {})
+        return known and bool(self._client.has.get("watchOHLCV"))
+
+    async def fetch_trades(
+        self, instrument: Instrument, *, since: datetime, until: datetime
+    ) -> TradesTold:
+        await self._load([instrument.symbol])
+        return await self._trades.fetch(instrument, Range(to_ms(since), to_ms(until)))
+
+    async def watch_trades(self, instruments: Sequence[Instrument]) -> AsyncGenerator[Trade, None]:
+        """As the port has it; one at a time."""
+        if self._hearing:
+            raise UsageError(f"the trades of {self._id} are watched already")
+        self._hearing = True
+        buffer = TradeBuffer()
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            await self._load([one.symbol for one in instruments])
+            tasks = [asyncio.create_task(work) for work in self._trade_streams(instruments, buffer)]
+            for task in tasks:
+                task.add_done_callback(lambda task: _end(buffer, task))
+            while True:
+                for trade in buffer.take():
+                    yield trade
+                with translated(self._client):
+                    await buffer.wait()
+        finally:
+            self._client.trade_put = None
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._client.close_ws_clients()
+            self._client.trades.clear()
+            self._hearing = False
+
     async def fetch_time(self) -> datetime:
         with translated(self._client):
             if self._client.has.get("fetchTime"):
@@ -245,6 +290,32 @@ class CcxtExchange:
                 buffer.put(candle)
                 last = candle
 
+    def _trade_streams(
+        self, instruments: Sequence[Instrument], buffer: TradeBuffer
+    ) -> list[Coroutine[Any, Any, None]]:
+        """What to run so that trades of `instruments` come into `buffer`."""
+        client = self._client
+        if self._klines:
+            client.trade_series = {client.market(one.symbol)["id"]: one for one in instruments}
+            client.trade_put = buffer.put
+            starts = range(0, len(instruments), STREAMS)
+            return [self._hear(instruments[start : start + STREAMS]) for start in starts]
+        if not client.has.get("watchTrades"):
+            raise UsageError(f"{self._id} streams no trades (as far as ccxt knows)")
+        return [self._watch_trades(one, buffer) for one in instruments]
+
+    async def _hear(self, instruments: Sequence[Instrument]) -> None:
+        """Ends only by an error: `trade_put` takes the messages."""
+        symbols = [one.symbol for one in instruments]
+        await self._client.watch_trades_for_symbols(symbols, params={"name": "aggTrade"})
+
+    async def _watch_trades(self, instrument: Instrument, buffer: TradeBuffer) -> None:
+        while True:
+            with translated(self._client, frame=True):
+                rows = list(await self._client.watch_trades(instrument.symbol))
+            for trade in self._trades.read(instrument, rows):
+                buffer.put(trade)
+
     async def _told(self, instrument: Instrument, timeframe: Timeframe) -> list[Any]:
         """The rows that ccxt hands on after a frame.
 
@@ -282,6 +353,6 @@ class CcxtExchange:
         return 10.0**-precision if self._client.precisionMode == _DECIMAL_PLACES else None
 
 
-def _end(buffer: CandleBuffer, task: asyncio.Task[None]) -> None:
+def _end(buffer: CandleBuffer | TradeBuffer, task: asyncio.Task[None]) -> None:
     error = None if task.cancelled() else task.exception()
     buffer.end(error or ExchangeUnavailableError("the connection was closed"))

@@ -109,12 +109,12 @@ class Numbers(NamedTuple):
 
 
 def missing_numbers(trades: Iterable[Trade]) -> list[Numbers]:
-    """What lies between the trades that have a number and is not among them."""
+    """What lies between one instrument's trades that have a number and is not among them."""
     numbers = sorted({one.number for one in trades if one.number is not None})
     return [Numbers(before + 1, after) for before, after in pairwise(numbers) if after > before + 1]
 
 
-class Sequence:
+class Numbering:
     """Follows one instrument's trades and sees what was left out.
 
     A stream that is whole tells them in order. One that is told again, or that comes late, is

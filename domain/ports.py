@@ -12,6 +12,7 @@ from domain.events import Candle, Examples, FeatureBatch, Floats, Target
 from domain.market import Instrument, Listing, Timeframe
 from domain.sources import Answer
 from domain.topics import Topic
+from domain.trades import Trade, TradesTold
 
 T = TypeVar("T")
 
@@ -70,6 +71,36 @@ class Exchange(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class TradedExchange(Exchange, Protocol):
+    """An exchange that tells its trades, and which candles it does not make of them itself."""
+
+    def fetches(self, timeframe: Timeframe) -> bool:
+        """Whether `fetch_candles` has candles of `timeframe`."""
+        ...
+
+    def streams(self, timeframe: Timeframe) -> bool:
+        """Whether `watch_candles` has."""
+        ...
+
+    async def fetch_trades(
+        self, instrument: Instrument, *, since: datetime, until: datetime
+    ) -> TradesTold:
+        """The trades with since ≤ time < until, as far as the exchange tells them.
+
+        Raises:
+            RateLimitedError: wait `retry_after`.
+            ExchangeUnavailableError: no answer.
+        """
+        ...
+
+    def watch_trades(self, instruments: Sequence[Instrument]) -> AsyncIterator[Trade]:
+        """Trades as they come, each once as long as the connection is whole.
+
+        Ends by raising ExchangeUnavailableError when the connection is lost.
+        """
+        ...
 
 
 class Source(Protocol):

@@ -39,3 +39,12 @@ class Trade:
     def notional(self) -> float:
         """In quote currency."""
         return self.price * self.amount
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TradesTold:
+    """Trades, and the span of time in which they are all that there were."""
+
+    trades: tuple[Trade, ...]
+    from_ms: int
+    to_ms: int  # not included

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ import pytest
 
 from collectors.ccxt_exchange import CcxtExchange
 from collectors.ccxt_import import exchange_ids
-from collectors.ccxt_played import Frame, PlayedExchange
+from collectors.ccxt_played import TURNS, Frame, PlayedExchange
+from collectors.trades import missing_numbers
 from domain.events import Candle
 from domain.market import Instrument, Timeframe
 from tests.served_payloads import Answer, served
@@ -68,8 +71,12 @@ async def markets(folder: Path, exchange_id: str, stem: str, path: str) -> list[
 
 
 def klines(sent: list[Frame]) -> list[dict[str, Any]]:
-    events = [json.loads(frame.data).get("data", {}) for frame in sent]
-    return [event for event in events if event.get("e") == "kline"]
+    return [event for event in map(event_of, sent) if event.get("e") == "kline"]
+
+
+def event_of(frame: Frame) -> dict[str, Any]:
+    event: dict[str, Any] = json.loads(frame.data).get("data", {})
+    return event
 
 
 @pytest.mark.parametrize("exchange_id", sorted(BINANCE))
@@ -94,6 +101,37 @@ async def test_klines_become_candles_and_trades_are_told_one_for_one(
         (by_id[one["s"]], one["E"], *(one["k"][key] for key in "tnx"), *prices(one["k"]))
         for one in klines(sent)
     ]
+    assert exchange.unread.count == 0
+
+
+@pytest.mark.parametrize("exchange_id", sorted(BINANCE))
+async def test_aggregated_trades_are_told_one_for_one_and_in_turn(
+    exchange_id: str, shared_data: Path
+) -> None:
+    stem, path, _, _, trade_count = BINANCE[exchange_id]
+    sent = frames(shared_data, f"{stem}_ws_1")
+    told_markets = await markets(shared_data, exchange_id, stem, path)
+    by_id = {one["id"]: one["symbol"] for one in told_markets}
+    events = [one for one in map(event_of, sent) if one.get("e") == "aggTrade"]
+    exchange = PlayedExchange(exchange_id, markets=told_markets)
+    instruments = [Instrument(exchange_id, by_id[one]) for one in sorted({e["s"] for e in events})]
+
+    async with aclosing(exchange.watch_trades(instruments)) as stream:
+        first = asyncio.ensure_future(anext(stream))
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+        for frame in sent:
+            exchange.show(frame)
+        told = [await first, *[await anext(stream) for _ in events[1:]]]
+    await exchange.close()
+
+    assert len(told) == trade_count
+    assert [(t.number, t.time_ms, t.price, t.amount, t.side) for t in told] == [
+        (one["a"], one["T"], float(one["p"]), float(one["q"]), "sell" if one["m"] else "buy")
+        for one in events
+    ]
+    for name in instruments:
+        assert missing_numbers(one for one in told if one.instrument == name) == []
     assert exchange.unread.count == 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.trades import Sequence, candles_of, missing_numbers
+from collectors.trades import Numbering, candles_of, missing_numbers
 from domain.market import Instrument, Timeframe
 from domain.trades import Trade
 
@@ -48,9 +48,9 @@ def test_trades_make_the_same_candles_in_any_order(
 def test_each_trade_that_is_left_out_is_missed(trades: list[Trade], data: st.DataObject) -> None:
     kept = [t for t in trades[1:-1] if data.draw(st.booleans())]
     stream = [trades[0], *kept, *trades[1:][-1:]]
-    sequence = Sequence()
+    numbering = Numbering()
 
-    jumps = [jump for one in stream if (jump := sequence.follow(one)) is not None]
+    jumps = [jump for one in stream if (jump := numbering.follow(one)) is not None]
 
     missed = {number for jump in jumps for number in range(jump.first, jump.end)}
     assert missed == {t.number for t in trades} - {t.number for t in stream}

@@ -10,8 +10,8 @@ import pytest
 
 from collectors.gaps import Range
 from collectors.trades import (
+    Numbering,
     Numbers,
-    Sequence,
     candles_of,
     impossible,
     missing_numbers,
@@ -100,9 +100,9 @@ def test_a_trade_that_cannot_be_is_named(price: float, amount: float) -> None:
 
 
 def test_a_jump_of_the_numbers_is_told_once() -> None:
-    sequence = Sequence()
+    numbering = Numbering()
 
-    told = [sequence.follow(trade(number, 0)) for number in (7, 8, 8, 11, 9, 12)]
+    told = [numbering.follow(trade(number, 0)) for number in (7, 8, 8, 11, 9, 12)]
 
     assert told == [None, None, None, Numbers(9, 11), None, None]
     assert missing_numbers([trade(number, 0) for number in (12, 7, 8, 11)]) == [Numbers(9, 11)]
