@@ -27,6 +27,9 @@ demo: .venv/runtime  ## The whole system on a simulated market, at http://127.0.
 run: .venv/runtime  ## The live system (ARGS="--exchange kraken --symbols BTC/USD,ETH/USD")
 	$(BIN)/alphapulse run $(ARGS)
 
+# Threads of BLAS that spin for a core which others have cost more than they save.
+test long canaries: export OPENBLAS_NUM_THREADS = 1
+
 test: .venv/dev  ## The tests that need no server of yours, by WORKERS processes (2)
 	$(BIN)/pytest --numprocesses $(WORKERS) $(ARGS)
 

@@ -166,14 +166,14 @@ def train_text_scorer(path: Path, out: Path) -> None:
     sys.stdout.write(f"{out}: {blend.name}, {len(blend.tfidf.weights)} terms\n")
 
 
-def evaluate_text_scorer(path: Path) -> None:
+def evaluate_text_scorer(path: Path, repeats: int = REPEATS) -> None:
     """Print what cross-validation says of the scorers."""
     comments = read_comments(path)
-    measured = cross_validate(comments)
+    measured = cross_validate(comments, repeats)
     lines = [
         f"{len(comments)} comments ({int(comments.positive.sum())} positive), "
         f"{comments.read - len(comments)} near duplicates left out",
-        f"area under the ROC curve, {REPEATS} × {FOLDS} folds: mean [95 % interval]",
+        f"area under the ROC curve, {repeats} × {FOLDS} folds: mean [95 % interval]",
     ]
     for name, areas in measured.areas.items():
         mean, low, high = mean_interval(areas)

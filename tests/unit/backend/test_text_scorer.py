@@ -124,8 +124,10 @@ def test_what_is_trained_can_be_read_and_what_is_measured_is_printed(
     path = stored(tmp_path, texts, ["Negative", "Positive"] * 20)
 
     train_text_scorer(path, tmp_path / "blend.json")
-    evaluate_text_scorer(path)
+    evaluate_text_scorer(path, repeats=2)
 
     blend = read_blend((tmp_path / "blend.json").read_bytes(), Lexicon())
     assert blend.score("good").polarity > 0 > blend.score("bad").polarity
-    assert "blend@1    1.000 [1.000, 1.000]" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "2 × 5 folds" in printed
+    assert "blend@1    1.000 [1.000, 1.000]" in printed
