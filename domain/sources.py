@@ -51,7 +51,7 @@ class Metric(StrEnum):
     FUNDING_RATE = "funding_rate"  # per funding interval, of the notional; longs pay where positive
     OPEN_INTEREST = "open_interest"  # base currency
     LONG_SHORT_RATIO = "long_short_ratio"  # accounts that are long / accounts that are short
-    LARGE_TRADE_IMBALANCE = "large_trade_imbalance"  # of a candle: −1 (sold) … 1 (bought)
+    LARGE_TRADE_IMBALANCE = "large_trade_imbalance"  # of an hour: −1 (sold) … 1 (bought)
 
 
 SOCIAL_SOURCES: Final = frozenset({"reddit"})
