@@ -62,6 +62,12 @@ class UnknownExchangeError(UnknownNameError):
     noun = "exchange"
 
 
+class UnknownSourceError(UnknownNameError):
+    """A source of texts or measurements that nobody asked."""
+
+    noun = "source"
+
+
 class UnknownSymbolError(UnknownNameError):
     """A symbol that the exchange does not list."""
 

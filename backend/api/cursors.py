@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import orjson
 
-from backend.api.parameters import EARLIEST, LATEST, Selection
+from backend.api.parameters import EARLIEST, LATEST, Paged
 from backend.api.problems import ProblemError
 from backend.api.shelves import Filters, Shelf
 from domain.market import to_ms
@@ -17,7 +17,7 @@ from domain.market import to_ms
 _INTEGERS: Final = ("time", "instrument_id", "horizon", "detected")
 
 
-def fingerprint(shelf: Shelf, selection: Selection, filters: Filters) -> str:
+def fingerprint(shelf: Shelf, selection: Paged, filters: Filters) -> str:
     asked = selection.model_dump(mode="json", exclude={"cursor", "limit"})
     text = orjson.dumps([shelf.table, asked, filters], option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(text).hexdigest()[:16]

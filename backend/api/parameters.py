@@ -122,8 +122,10 @@ class LatestSelection(Scope):
     role: _Roles = Field([Role.CHAMPION.value], description="champion (served), member, challenger")
 
 
-class Stretch(Scope):
+class Between(BaseModel):
     """Of which stretch of time."""
+
+    model_config = ConfigDict(extra="forbid")
 
     start: _Utc | None = Field(None, description="first time, inclusive; ISO 8601 or epoch")
     end: _Utc | None = Field(None, description="end of time, exclusive")
@@ -135,6 +137,10 @@ class Stretch(Scope):
         return self
 
 
+class Stretch(Between, Scope):
+    """Whose rows, of which stretch of time."""
+
+
 class ScoreSelection(Stretch):
     """Whose track record, in one answer."""
 
@@ -144,8 +150,8 @@ class ScoreSelection(Stretch):
     role: _Roles = Field([*ROLES], description="champion (served), member, challenger")
 
 
-class Selection(Stretch):
-    """What every list takes: a stretch of time, and how many rows of it in which order."""
+class Paged(Between):
+    """How many rows of a stretch of time, in which order."""
 
     limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT)
     order: Literal["asc", "desc"] | None = Field(
@@ -156,6 +162,18 @@ class Selection(Stretch):
     @property
     def ascending(self) -> bool:
         return self.order == "asc" if self.order else self.start is not None
+
+
+class Selection(Paged, Stretch):
+    """What every list of instruments' rows takes."""
+
+
+class TextSelection(Paged):
+    """Texts of some sources, of some assets; the time is the one at which they were known."""
+
+    source: _Words = Field([], description="names of sources, `coindesk`")
+    asset: _Words = Field([], description="tickers that they speak of, `BTC`")
+    as_of: _Utc | None = Field(None, description="answer with what was known at this time")
 
 
 class HorizonSelection(Selection):
@@ -221,6 +239,7 @@ PARAMETERS: Final = sorted(
             SignalSelection,
             FeatureSelection,
             GapSelection,
+            TextSelection,
             ModelSelection,
             DashboardSelection,
         )

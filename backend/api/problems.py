@@ -20,6 +20,7 @@ from domain.errors import (
     StoreError,
     UnknownExchangeError,
     UnknownNameError,
+    UnknownSourceError,
     UnknownSymbolError,
     UnknownTimeframeError,
     UsageError,
@@ -49,6 +50,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "unknown_symbol": Kind(404, "Unknown symbol"),
     "unknown_stream": Kind(404, "Unknown stream"),
     "unknown_method": Kind(404, "Unknown method"),
+    "unknown_source": Kind(404, "Unknown source"),
     "not_found": Kind(404, "Not found"),
     "method_not_allowed": Kind(405, "Method not allowed"),
     "too_many_subscriptions": Kind(409, "Too many subscriptions"),
@@ -70,6 +72,7 @@ _UNKNOWN_NAMES: Final[Mapping[type[UnknownNameError], str]] = {
     UnknownSymbolError: "unknown_symbol",
 }
 
+    UnknownSourceError: "unknown_source",
 
 class ProblemError(AlphaPulseError):
     """A request that ends in a problem object.

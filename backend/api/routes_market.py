@@ -8,9 +8,10 @@ from fastapi import APIRouter, Query, Request, Response
 
 from backend.api.answers import answer_page, envelope, moment, reading, state_of
 from backend.api.gap_pages import read_gaps
-from backend.api.parameters import FeatureSelection, GapSelection, Selection
+from backend.api.parameters import FeatureSelection, GapSelection, Selection, TextSelection
 from backend.api.shelves import CANDLES, FEATURES, Filters
 from backend.api.snapshots import HEADS
+from backend.api.text_pages import read_states, read_texts
 
 router = APIRouter(prefix="/v1", tags=["market"])
 
@@ -29,9 +30,14 @@ async def features(request: Request, selection: Annotated[FeatureSelection, Quer
 
 
 @router.get("/sentiment")
-async def sentiment(request: Request, selection: Annotated[Selection, Query()]) -> Response:
-    """Sentiment rows; empty, there is no source yet."""
-    return envelope([], as_of=moment(state_of(request), selection.as_of))
+async def sentiment(request: Request, selection: Annotated[TextSelection, Query()]) -> Response:
+    """Texts with what they score; `coverage` says how each source was doing."""
+    state = state_of(request)
+    at = moment(state, selection.as_of)
+    async with reading(state) as connection:
+        found, following = await read_texts(connection, selection)
+        sources = await read_states(connection, at)
+    return envelope(found, as_of=at, coverage={"sources": sources}, following=following)
 
 
 @router.get("/gaps")

@@ -241,6 +241,7 @@ async function pollPanels() {
   panels.scores(payload.model_scores, view);
   panels.coverage(payload.coverage);
   panels.latency(payload.latency);
+  panels.sentiment(payload.sentiment, status?.market === "simulated", view.now);
   setTimeout(pollPanels, rows.length ? PANELS_MS : STARTING_MS);
 }
 

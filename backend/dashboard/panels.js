@@ -179,3 +179,29 @@ export function latency(rows) {
     row.stage, row.timeframe, milliseconds(row.p50_us), milliseconds(row.p99_us), count(row.ticks),
   ] })), { 1: "text" }));
 }
+
+const TONE = { ok: "good", stale: "wait", down: "bad", off: "" };
+
+const score = (value) => el("span", { class: value > 0.1 ? "up" : value < -0.1 ? "down" : "quiet" },
+  known(value) ? `${value > 0 ? "+" : value < 0 ? "−" : ""}${Math.abs(value).toFixed(2)}` : "no known word");
+
+export function sentiment(payload, simulated, now) {
+  if (!payload) return;
+  const age = (at) => span(Math.max(0, seconds(now) - seconds(at)));
+  const index = payload.fear_greed;
+  $("sentiment-note").textContent = [
+    index ? `Fear & Greed ${Math.round(index.value)}, ${age(index.event_time)} old` : "Fear & Greed not known",
+    simulated ? "simulated: nobody wrote these, and they follow no price" : null,
+  ].filter(Boolean).join(" · ");
+  show("sources", ...payload.sources.map((one) => el("li", {},
+    el("span", { class: `badge ${TONE[one.state]}`, title: [`since ${moment(one.since)}`, one.reason].filter(Boolean).join(": ") },
+      `${one.source.replaceAll("_", " ")}: ${one.state}${one.state === "off" && one.reason ? `, ${one.reason}` : ""}`))));
+  if (!payload.texts.length) return;
+  show("texts", table(["Published", "Source", "Of", "Score", "Title"], payload.texts.map((row) => ({
+    cells: [
+      moment(row.published_at), row.source.replaceAll("_", " "), (row.assets ?? []).join(" ") || "market", score(row.polarity),
+      row.title === null ? el("span", { class: "quiet" }, "text forgotten") : row.url && !simulated
+        ? el("a", { href: /^https?:/.test(row.url) ? row.url : undefined, rel: "noopener noreferrer" }, row.title) : row.title,
+    ],
+  })), ["", "text", "text", "", "title"]));
+}

@@ -13,6 +13,7 @@ import asyncpg
 import orjson
 
 from backend.store.score_days import Scope
+from backend.store.sources import STATES
 from backend.store.track_record import read_record
 from domain.market import Timeframe, rfc3339
 
@@ -22,6 +23,7 @@ SCOPE: Final = "all"
 RECORD_DAYS: Final = 60  # of candle time in the scores panel
 STRIP_BARS: Final = 96  # candles that the strip of a series shows
 LATENCY_TICKS: Final = 500  # of each timeframe in the latency panel
+NEWEST_TEXTS: Final = 12  # in the sentiment panel
 
 
 async def latest_predictions(connection: asyncpg.Connection, at: datetime) -> Any:  # noqa: ANN401
@@ -92,6 +94,16 @@ async def latency(connection: asyncpg.Connection, at: datetime) -> Any:  # noqa:
     return [dict(row) for row in await connection.fetch(_LATENCY, at, LATENCY_TICKS)]
 
 
+async def sentiment(connection: asyncpg.Connection, at: datetime) -> Any:  # noqa: ANN401
+    """The states of the sources, the newest fear & greed index, and the newest texts."""
+    index = await connection.fetchrow(_FEAR_GREED, at)
+    return {
+        "sources": [dict(row) for row in await connection.fetch(STATES, at)],
+        "fear_greed": None if index is None else dict(index),
+        "texts": [dict(row) for row in await connection.fetch(_TEXTS, at, NEWEST_TEXTS)],
+    }
+
+
 PANELS: Final[Mapping[str, Panel]] = {
     "latest_predictions": latest_predictions,
     "active_signals": active_signals,
@@ -99,6 +111,7 @@ PANELS: Final[Mapping[str, Panel]] = {
     "coverage": coverage,
     "freshness": freshness,
     "latency": latency,
+    "sentiment": sentiment,
 }
 
 
@@ -258,4 +271,29 @@ _LATENCY: Final = """
     WHERE x.n <= $2
     GROUP BY x.exchange, x.timeframe, stage.key
     ORDER BY x.exchange, x.timeframe, stage.key
+    """
+
+_FEAR_GREED: Final = """
+    SELECT m.value, m.event_time, m.known_at
+    FROM market_metrics m JOIN instruments i USING (instrument_id)
+    WHERE i.exchange = 'market' AND m.metric = 'fear_greed' AND m.known_at <= $1
+    ORDER BY m.event_time DESC, m.known_at DESC LIMIT 1
+    """
+
+# The index: sentiment_items_known_at_idx.
+_TEXTS: Final = """
+    SELECT t.source, t.item_id, t.known_at, t.published_at, t.title, t.url,
+           s.scorer, s.polarity, s.confidence, s.assets
+    FROM (
+        SELECT * FROM sentiment_items WHERE known_at <= $1
+        ORDER BY known_at DESC, source, item_id LIMIT $2
+    ) t
+    LEFT JOIN LATERAL (
+        SELECT scorer, polarity, confidence,
+               array_agg(asset ORDER BY relevance DESC, asset) FILTER (WHERE asset <> '') AS assets
+        FROM sentiment_scores s
+        WHERE (s.source, s.item_id, s.known_at) = (t.source, t.item_id, t.known_at)
+        GROUP BY scorer, polarity, confidence ORDER BY scorer LIMIT 1
+    ) s ON true
+    ORDER BY t.known_at DESC, t.published_at DESC, t.source, t.item_id
     """

@@ -95,7 +95,7 @@ WHERE NOT EXISTS (
 ON CONFLICT (source, known_at)
     DO UPDATE SET state = excluded.state, since = excluded.since, reason = excluded.reason
 """
-_STATES: Final = """
+STATES: Final = """
 SELECT DISTINCT ON (source) source, state, since, reason FROM source_states WHERE known_at <= $1
 ORDER BY source, known_at DESC
 """
@@ -218,7 +218,7 @@ class SourceStore:
                 since=row["since"],
                 reason=row["reason"],
             )
-            for row in await self._pool.fetch(_STATES, as_of)
+            for row in await self._pool.fetch(STATES, as_of)
         }
 
     async def forget_texts(self, kind: TextKind, *, before: datetime) -> int:

@@ -272,10 +272,6 @@ async def test_streams_tell_their_heads(rest: httpx.AsyncClient) -> None:
     assert (len(heads), heads["gaps"]) == (10, 0)
 
 
-async def test_sentiment_has_no_source_and_says_nothing(rest: httpx.AsyncClient) -> None:
-    assert (await get(rest, "/v1/sentiment"))["data"] == []
-
-
 async def test_a_signal_filter_judges_the_newest_revision(
     market: ServedMarket, rest: httpx.AsyncClient
 ) -> None:
