@@ -13,7 +13,7 @@ from typing import Annotated, Optional
 import typer
 
 from backend import logs, settings
-from backend.durations import duration, names, span
+from backend.durations import duration, names, span, steps
 from domain.errors import AlphaPulseError, UsageError
 
 app = typer.Typer(
@@ -76,7 +76,7 @@ def demo(  # noqa: PLR0913 - the flags of interface.md
         exchange=exchange,
         symbols=names(symbols),
         timeframes=names(timeframes),
-        horizons=_horizons(horizons),
+        horizons=steps(horizons),
         since=since,
         until=until,
         speed=speed,
@@ -199,6 +199,22 @@ def export(
     asyncio.run(export_table(plan, _settings(state=state)))
 
 
+@app.command(epilog="Example: alphapulse init --exchange kraken --symbols BTC/USD,ETH/USD")
+def init(
+    *,
+    exchange: Exchanges = None,
+    symbols: Symbols = None,
+    timeframes: Timeframes = None,
+    horizons: Horizons = None,
+    force: Annotated[bool, typer.Option("--force", help="Write an existing file anew.")] = False,
+) -> None:
+    """Ask what to watch, write an annotated alphapulse.toml, and say what that will take."""
+    from backend.init import write_settings  # noqa: PLC0415 - imports what it needs
+
+    watch = _watched(exchange, symbols, timeframes, horizons)
+    asyncio.run(write_settings(watch, force=force))
+
+
 @app.command(epilog="Example: alphapulse migrate")
 def migrate(*, state: State = None) -> None:
     """Bring the database to the newest schema."""
@@ -227,8 +243,16 @@ def verify(*, state: State = None) -> None:
 
 
 @app.command("settings", epilog="Example: alphapulse settings")
-def settings_() -> None:
+def settings_(
+    *,
+    schema: Annotated[bool, typer.Option("--schema", help="The JSON Schema of the file.")] = False,
+) -> None:
     """What is in force and where it comes from, secrets masked."""
+    if schema:
+        from backend import settings_file  # noqa: PLC0415 - imports what it needs
+
+        typer.echo(settings_file.schema(), nl=False)
+        return
     for name, value, origin in settings.in_force(_settings()):
         typer.echo(f"{name} = {value}  ({origin})")
 
@@ -277,24 +301,15 @@ def sentiment_train(
     train_text_scorer(comments, out)
 
 
-def _horizons(text: str | None) -> list[int] | None:
-    parts = names(text)
-    if parts is None:
-        return None
-    if not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise UsageError(f"--horizons {text}: whole numbers of candles, like 4,24")
-    return [int(part) for part in parts]
-
-
 def _watched(
     exchange: str | None, symbols: str | None, timeframes: str | None, horizons: str | None
-) -> dict[str, object]:
+) -> dict[str, Sequence[object]]:
     """The flags that choose what is watched, as the setting `watch`."""
-    given = {
+    given: dict[str, Sequence[object] | None] = {
         "exchanges": names(exchange),
         "symbols": names(symbols),
         "timeframes": names(timeframes),
-        "horizons": _horizons(horizons),
+        "horizons": steps(horizons),
     }
     return {name: value for name, value in given.items() if value is not None}
 

@@ -65,3 +65,20 @@ def names(text: str | None) -> list[str] | None:
     if text is None:
         return None
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def steps(text: str | None) -> list[int] | None:
+    """Horizons: a comma-separated list of numbers of candles; None where none was given.
+
+    >>> steps("4,24")
+    [4, 24]
+
+    Raises:
+        UsageError: one is no whole number above 0.
+    """
+    parts = names(text)
+    if parts is None:
+        return None
+    if not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise UsageError(f"--horizons {text}: whole numbers of candles, like 4,24")
+    return [int(part) for part in parts]

@@ -9,11 +9,10 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 from backend.settings import Settings
-from backend.store import chain, migrate, panels, published
+from backend.store import chain, growth, migrate, panels, published
 from backend.store.registry import role_of
 from backend.store.state import TRAIN, StateFolder
 from backend.wiring import Store, database_of, open_store
@@ -183,10 +182,10 @@ async def _quarantine(store: Store) -> Finding:
 
 
 async def _growth(store: Store) -> Finding:
-    """Size of the database, and what a month adds at the pace of the record so far."""
+    """Size of the database, and what a month adds by what its live candles take up."""
     size = await store.readers.fetchval("SELECT pg_database_size(current_database())")
-    first, last = await store.readers.fetchrow("SELECT min(as_of), max(as_of) FROM cross_sections")
     detail = f"{size / 1e9:.2f} GB"
-    if first is not None and last > first:
-        detail += f", about {size / 1e9 * (timedelta(days=30) / (last - first)):.2f} GB per month"
+    if (found := await growth.measured(store.readers)) is not None:
+        detail += f", about {found.gb_per_month:.2f} GB per month: {found.candles:.0f} candles"
+        detail += f" of {found.candle_bytes / 1000:.1f} kB"
     return Finding(name="growth", good=True, detail=detail)

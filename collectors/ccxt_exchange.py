@@ -228,7 +228,7 @@ class CcxtExchange:
         known = [one.value for one in Timeframe if one.value in (self._client.timeframes or {})]
         for timeframe in timeframes:
             if timeframe not in known:
-                raise UnknownTimeframeError(timeframe, known)
+                raise UnknownTimeframeError(timeframe.value, known)
 
     async def _time_ms(self, wanted_ms: int) -> int:
         """The exchange's time, asked for only where `wanted_ms` is later than what is known."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -45,6 +46,73 @@ def test_run_watches_what_the_settings_say_where_no_flag_does(tmp_path: Path) ->
     assert "unknown exchange 'binanse'; nearest: binance" in said
     said = one_line(alphapulse(tmp_path, "run", "--exchange", "krakn"), 2)
     assert "unknown exchange 'krakn'; nearest: kraken" in said
+
+
+DEAF = {"ALPHAPULSE_EXCHANGE__KRAKEN__REST_URL": "http://127.0.0.1:1"}
+
+
+def test_init_writes_what_flags_say_and_never_over_a_file_unasked(tmp_path: Path) -> None:
+    flags = ("--exchange", "kraken", "--symbols", "BTC/USD", "--horizons", "4,24")
+    done = alphapulse(tmp_path, "init", *flags, **DEAF)
+    assert done.returncode == 0, done.stderr
+    assert "kraken cannot be asked for its symbols" in done.stderr
+    assert "kraken serves the newest 720 candles" in done.stdout
+    written = (tmp_path / "alphapulse.toml").read_text()
+    assert 'exchanges = ["kraken"]' in written
+    shown = alphapulse(tmp_path, "settings").stdout
+    assert "watch.horizons = [4, 24]  (alphapulse.toml)" in shown
+    assert "--force" in one_line(alphapulse(tmp_path, "init"), 2)
+    assert (tmp_path / "alphapulse.toml").read_text() == written
+
+    (tmp_path / "alphapulse.toml").write_text(written.replace("# port = 8000", "port = 9000"))
+    again = alphapulse(tmp_path, "init", "--force", "--timeframes", "1m", **DEAF)
+    assert again.returncode == 0, again.stderr
+    written = (tmp_path / "alphapulse.toml").read_text()
+    assert 'timeframes = ["1m"]' in written
+    assert "\nport = 9000\n" in written
+    assert "horizons = [4, 24]" in written
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (("--exchange", "binanse"), "unknown exchange 'binanse'; nearest: binance"),
+        (("--exchange", "kraken", "--timeframes", "2h"), "unknown timeframe '2h'; nearest: 4h"),
+        (("--exchange", "kraken", "--horizons", "soon"), "--horizons soon: whole numbers"),
+        (("--exchange", "kraken", "--symbols", ","), "--symbols: none is named"),
+    ],
+)
+def test_init_writes_nothing_where_an_answer_cannot_be(
+    tmp_path: Path, flags: tuple[str, ...], expected: str
+) -> None:
+    done = alphapulse(tmp_path, "init", *flags, **DEAF)
+    assert done.returncode == 2, done.stderr
+    assert expected in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "alphapulse.toml").exists()
+
+
+def test_init_asks_at_a_terminal_and_asks_again_where_an_answer_cannot_be(tmp_path: Path) -> None:
+    typed, terminal = os.openpty()
+    with subprocess.Popen(  # noqa: S603 - our own program
+        command("init", "--symbols", "BTC/USD"),
+        cwd=tmp_path,
+        env=environment(**DEAF),
+        stdin=terminal,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as asked:
+        os.write(typed, b"krakn\nkraken\n\n4,8\n")
+        said, errors = asked.communicate(timeout=60)
+    os.close(typed)
+    os.close(terminal)
+    assert asked.returncode == 0, errors
+    assert "exchanges (ids of ccxt, as binance or kraken) [binance]" in said
+    assert "unknown exchange 'krakn'; nearest: kraken" in errors
+    written = (tmp_path / "alphapulse.toml").read_text()
+    assert 'exchanges = ["kraken"]' in written
+    assert 'timeframes = ["1h"]' in written
+    assert "horizons = [4, 8]" in written
 
 
 def test_a_port_in_use_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,213 @@
+"""`alphapulse init`: asks what to watch, writes the settings, and says what that will take."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tomllib
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+import typer
+
+from backend import settings as in_force
+from backend.clock import SystemClock
+from backend.durations import names
+from backend.outlook import outlook
+from backend.settings import SETTINGS_FILE, ExchangeSettings, Settings
+from backend.settings_file import annotated
+from backend.store.growth import expected
+from collectors.allowance import Allowance, allowance
+from collectors.ccxt_exchange import CcxtExchange
+from domain.errors import ExchangeError, UsageError
+from domain.market import Horizon, Timeframe, rfc3339
+from services.scores.gate import FEWEST_BLOCKS
+
+EXCHANGES = ("binance",)
+SYMBOLS = ("BTC/USDT", "ETH/USDT")
+
+WHY = (
+    f"Until then baselines serve, and `degraded` names no_skill: a verdict takes {FEWEST_BLOCKS} "
+    "blocks of two horizons, lived or of the holdout of a fitted model that beats its baseline. "
+    "Volatility and quantiles need not prove more; direction has to prove its skill, and on a "
+    "real market it may never."
+)
+
+T = TypeVar("T")
+Given = Mapping[str, Sequence[object]]  # of the settings `watch.*`, those with a flag
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """What is going to be watched, and what its exchanges allow."""
+
+    settings: Settings
+    allowances: Mapping[str, Allowance]
+
+
+async def write_settings(given: Given, *, force: bool) -> None:
+    """Ask for what is not given, write alphapulse.toml, and print what it means.
+
+    Where there is no terminal nobody is asked: the default is taken.
+
+    Raises:
+        UsageError: the file is there already, or what a flag says cannot be.
+    """
+    if SETTINGS_FILE.exists() and not force:
+        raise UsageError(
+            f"{SETTINGS_FILE} is there already; --force writes it anew and keeps what it sets"
+        )
+    chosen = await _chosen(given, in_force.load())
+    table = tomllib.loads(SETTINGS_FILE.read_text()) if SETTINGS_FILE.exists() else {}
+    watch = chosen.settings.watch.model_dump(mode="json")
+    SETTINGS_FILE.write_text(annotated(table | {"watch": watch}))
+    _say(f"{SETTINGS_FILE} written: `alphapulse run` follows what it says")
+    for line in prospects(chosen, SystemClock().now()):
+        _say(line)
+
+
+async def _chosen(given: Given, settings: Settings) -> Chosen:
+    """Each answer is tried as `run` would; one that cannot be is asked for again."""
+    watch = settings.watch
+
+    async def timeframes(names: Sequence[object]) -> dict[str, Allowance]:
+        wanted = [Timeframe.parse(str(name)) for name in names]
+        return {str(one): await allowance(str(one), str(symbols[0]), wanted) for one in exchanges}
+
+    async def known(names: Sequence[object]) -> None:
+        for one in names:
+            await allowance(str(one), SYMBOLS[0])
+
+    async def listed(names: Sequence[object]) -> None:
+        for one in exchanges:
+            await _listed(str(one), [str(name) for name in names], settings)
+
+    async def ahead(names: Sequence[object]) -> None:
+        in_force.load({"watch": {"horizons": list(names)}})
+
+    exchanges, _ = await _answer("exchanges", given, watch.exchanges or EXCHANGES, known)
+    symbols, _ = await _answer("symbols", given, watch.symbols or SYMBOLS, listed)
+    lengths, allowances = await _answer("timeframes", given, watch.timeframes, timeframes)
+    horizons, _ = await _answer("horizons", given, watch.horizons, ahead)
+    answers = {
+        "exchanges": list(exchanges),
+        "symbols": list(symbols),
+        "timeframes": list(lengths),
+        "horizons": list(horizons),
+    }
+    return Chosen(settings=in_force.load({"watch": answers}), allowances=allowances)
+
+
+async def _answer(
+    name: str,
+    given: Given,
+    default: Sequence[object],
+    check: Callable[[Sequence[object]], Awaitable[T]],
+) -> tuple[Sequence[object], T]:
+    """What is given, else what somebody at the terminal says, else the default; and its check."""
+    if name in given or not sys.stdin.isatty():
+        chosen = given.get(name, default)
+        if not chosen:
+            raise UsageError(f"--{name}: none is named")
+        return chosen, await check(chosen)
+    question = in_force.WatchSettings.model_fields[name].description
+    while True:
+        text = await asyncio.to_thread(
+            typer.prompt, f"{name} ({question})", default=",".join(map(str, default))
+        )
+        try:
+            said = names(text) or []
+            return said, await check(said)
+        except UsageError as error:
+            typer.echo(str(error), err=True)
+
+
+async def _listed(exchange_id: str, symbols: Sequence[str], settings: Settings) -> None:
+    """See that the exchange lists them; where it does not answer that is said and left."""
+    where = settings.exchange.get(exchange_id) or ExchangeSettings()
+    exchange = CcxtExchange(exchange_id, rest_url=where.rest_url)
+    try:
+        await exchange.listings(symbols)
+    except ExchangeError as error:
+        typer.echo(f"{exchange_id} cannot be asked for its symbols: {error}", err=True)
+    finally:
+        await exchange.close()
+
+
+def prospects(chosen: Chosen, now: datetime) -> Iterator[str]:
+    """What the settings will take, in lines for people."""
+    settings = chosen.settings
+    longest = timedelta(0)
+    for exchange_id, allowed in chosen.allowances.items():
+        took, line = _backfill(exchange_id, allowed, settings)
+        longest = max(longest, took)
+        yield line
+        if allowed.bars(settings.history_bars) < settings.history_bars:
+            yield (
+                f"{exchange_id} serves the newest {allowed.newest} candles of a series, "
+                f"not {settings.history_bars}: the rest is unfillable, and models train on "
+                "those and on what comes"
+            )
+    yield _growth(settings)
+    for exchange_id, allowed in chosen.allowances.items():
+        bars = allowed.bars(settings.history_bars)
+        for timeframe in settings.watch.timeframes:
+            for steps in settings.watch.horizons:
+                horizon = Horizon(timeframe, steps)
+                yield f"{exchange_id} {_first(horizon, bars, now + longest, settings)}"
+    yield WHY
+
+
+def _backfill(exchange_id: str, allowed: Allowance, settings: Settings) -> tuple[timedelta, str]:
+    watch = settings.watch
+    series = len(watch.symbols) * len(watch.timeframes)
+    requests = series * allowed.requests(settings.history_bars)
+    took = requests * allowed.cost
+    return took, (
+        f"{exchange_id}: the backfill asks {requests} times for at most {allowed.page} candles, "
+        f"which takes at least {_minutes(took)} at the pace that it allows"
+    )
+
+
+def _minutes(took: timedelta) -> str:
+    minutes = took.total_seconds() / 60
+    return f"{minutes:.1f} minutes" if minutes >= 0.1 else "a few seconds"  # noqa: PLR2004
+
+
+def _growth(settings: Settings) -> str:
+    watch = settings.watch
+    instruments = len(watch.exchanges) * len(watch.symbols)
+    growth = expected(
+        [(timeframe, instruments) for timeframe in watch.timeframes], horizons=len(watch.horizons)
+    )
+    return (
+        f"the database grows by about {growth.gb_per_month:.2f} GB per month: "
+        f"{growth.candles:.0f} candles of {growth.candle_bytes / 1000:.0f} kB each with what is "
+        "said of them, as measured in the demo (`alphapulse doctor` measures yours); texts and "
+        "captured frames come on top"
+    )
+
+
+def _first(horizon: Horizon, bars: int, start: datetime, settings: Settings) -> str:
+    soon = outlook(
+        horizon,
+        start=start,
+        bars=bars,
+        instruments=len(settings.watch.symbols),
+        training=settings.training,
+    )
+    return (
+        f"{horizon.timeframe}, {horizon.steps} candles ahead: first prediction "
+        f"{_close(soon.first)}, first fit {_close(soon.fit)}, not degraded {_close(soon.begun)} "
+        f"at the soonest, {_close(soon.lived)} without a fitted model"
+    )
+
+
+def _close(moment: datetime) -> str:
+    return rfc3339(moment)[:16] + "Z"
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")

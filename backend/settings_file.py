@@ -1,0 +1,104 @@
+"""The settings as a file for people: annotated TOML, and the JSON Schema that editors read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Any, Final, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
+
+from backend.settings import Group, Settings
+
+SCHEMA_FILE: Final = Path("docs/alphapulse.schema.json")
+_EXAMPLES: Final = {"exchange": "binance"}  # names of tables that are named by their user
+
+
+def schema() -> str:
+    """The JSON Schema of the settings file."""
+    described = Settings.model_json_schema()
+    described["title"] = "alphapulse.toml"
+    described["additionalProperties"] = False  # an unknown name is refused
+    return json.dumps(described, indent=2, ensure_ascii=False) + "\n"
+
+
+def annotated(chosen: Mapping[str, Any]) -> str:
+    """Every setting with what it is for: those `chosen` are set, the defaults commented out."""
+    lines = [f"#:schema ./{SCHEMA_FILE}"] if SCHEMA_FILE.exists() else []
+    lines += ["# Settings of AlphaPulse. Flags come first, then ALPHAPULSE_* variables, then this"]
+    lines += ["# file. What is commented out is the default.", ""]
+    lines += _table(Settings, chosen)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _table(group: type[BaseModel], chosen: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """The settings of `group`, then its tables: TOML wants that order."""
+    tables = {}
+    for name, field in group.model_fields.items():
+        if (within := _within(field)) is not None:
+            tables[name] = within
+            continue
+        yield from _setting(name, field, chosen)
+    for name, within in tables.items():
+        place, given = f"{path}{name}", chosen.get(name)
+        yield ""
+        about = group.model_fields[name].description
+        yield f"# {about or within.__doc__}"
+        if within is str or get_origin(group.model_fields[name].annotation) is dict:
+            yield from _named_tables(place, within, given or {})
+        elif given is None and group.model_fields[name].default is None:
+            yield from _commented(within, place)
+        else:
+            yield f"[{place}]"
+            yield from _table(within, given or {}, f"{place}.")
+
+
+def _named_tables(place: str, within: type, given: Mapping[str, Any]) -> Iterator[str]:
+    """Tables whose names are the user's; an example where there is none."""
+    if within is str:
+        yield f"[{place}]" if given else f"# [{place}]"
+        yield from ([_line(*one) for one in given.items()] or ['# name = "https://…"'])
+        return
+    for name, values in given.items():
+        yield f"[{place}.{name}]"
+        yield from _table(within, values, f"{place}.{name}.")
+    if not given:
+        yield from _commented(within, f"{place}.{_EXAMPLES[place]}")
+
+
+def _commented(within: type[BaseModel], place: str) -> Iterator[str]:
+    yield f"# [{place}]"
+    yield from _table(within, {}, f"{place}.")
+
+
+def _setting(name: str, field: FieldInfo, chosen: Mapping[str, Any]) -> Iterator[str]:
+    yield f"# {field.description}"
+    if name in chosen:
+        yield _line(name, chosen[name])
+        return
+    if field.is_required() or field.default is None:
+        yield f"# {name} ="
+    else:
+        yield f"# {_line(name, field.default)}"
+
+
+def _line(name: str, value: object) -> str:
+    """One setting; TOML spells these values as JSON does."""
+    return f"{name} = {json.dumps(to_jsonable_python(value), ensure_ascii=False)}"
+
+
+def _within(field: FieldInfo) -> type[Any] | None:
+    """What a table holds: a group, or strings by names that are the user's."""
+    annotation: Any = field.annotation
+    if get_origin(annotation) is dict:
+        held: type[Any] = get_args(annotation)[1]
+        return held
+    options = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    for one in options:
+        if isinstance(one, type) and issubclass(one, Group):
+            return one
+    return None
