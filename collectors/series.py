@@ -10,6 +10,7 @@ from collectors.gaps import Cause, Gap, GapState, Range, floor_ms, missing_range
 from collectors.versions import rank, same_values
 from domain.events import Candle
 from domain.market import Instrument, Timeframe
+from domain.trades import MadeOf
 
 Event = Candle | Gap
 
@@ -34,10 +35,10 @@ class Series:
     """Turns versions as they come into released candles and notices of gaps; does no I/O.
 
     A candle is released once it is closed: by the exchange's flag, by the first candle of
-    the next interval, or by time; the latter two are then compared with REST. Candles are
-    released in order of open time, except that one whose repair failed or came late follows
-    when it comes. A version is released again only when it outranks the released one and its
-    values differ. No candle is made up.
+    the next interval, or by time; the latter two are then compared with REST, and so are those
+    that were put together. Candles are released in order of open time, except that one whose
+    repair failed or came late follows when it comes. A version is released again only when it
+    outranks the released one and its values differ. No candle is made up.
     While a repair is under way later candles are held; `release` ends that.
     """
 
@@ -244,6 +245,8 @@ class Series:
         return self._close(replace(forming, closed=True))
 
     def _close(self, candle: Candle) -> list[Event]:
+        if candle.made_of is not MadeOf.EXCHANGE and not candle.confirmed:
+            self._unsure.add(candle.open_ms)
         if self._forming is not None and self._forming.open_ms <= candle.open_ms:
             self._forming = None
         if self._held is None:
