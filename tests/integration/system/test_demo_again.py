@@ -30,11 +30,28 @@ def candles_of(system: System, symbol: str) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: str(row["open_time"]))
 
 
+def texts_of(system: System, until_time: datetime | None = None) -> list[dict[str, Any]]:
+    """What its sources told it, oldest first."""
+    asked = {"limit": "500", "order": "asc"}
+    if until_time is not None:
+        asked["as_of"] = until_time.isoformat()
+    answer = httpx.get(f"{system.url}/v1/sentiment", params=asked)
+    rows: list[dict[str, Any]] = answer.raise_for_status().json()["data"]
+    return rows
+
+
+def states_of(system: System) -> set[str]:
+    """How its sources are doing."""
+    (status,) = httpx.get(f"{system.url}/v1/status").raise_for_status().json()["data"]
+    return {str(one["state"]) for one in status["sources"]}
+
+
 def test_candles_and_predictions_go_on_where_the_demo_was_stopped(tmp_path: Path) -> None:
     with demo(tmp_path) as first:
         first.wait_until_ready()
         start = first.newest()
         until(lambda: first.newest() >= start + 2 * HOUR, "predictions of the first run")
+        told_before, first_texts = texts_of(first, until_time=start), texts_of(first)
         reached = first.newest()
         assert first.stop() == 0
     with demo(tmp_path) as second:
@@ -44,8 +61,14 @@ def test_candles_and_predictions_go_on_where_the_demo_was_stopped(tmp_path: Path
         code, answer = second.ready()
         assert (code, answer["prediction_age_seconds"] > -5) == (httpx.codes.OK, True)
         rows = candles_of(second, SYMBOLS[0])
+        until(lambda: states_of(second) == {"ok"}, "all sources answer")
+        second_texts = texts_of(second)
         assert second.stop() == 0
 
+    assert len(told_before) >= 200 // 3  # from the first candle on
+    assert {row["scores"][0]["scorer"] for row in first_texts} == {"blend@1"}
+    assert second_texts[: len(first_texts)] == first_texts
+    assert len({row["item_id"] for row in second_texts}) == len(second_texts)
     (said,) = (line for line in second.said if line.startswith(GOES_ON))
     went_on = datetime.fromisoformat(said.removeprefix(GOES_ON).partition(",")[0])
     assert reached <= went_on < start + HOUR
