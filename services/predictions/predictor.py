@@ -55,7 +55,7 @@ class Predictor:
         self._intervals = {"pool": ConformalQuantiles(), "baseline": ConformalQuantiles()}
         self._memory = Memory(horizon=horizon)
         self._answered: tuple[dict[str, Floats], Standing] | None = None  # of the newest batch
-        self._skills: dict[Target, Skill] = {}
+        self._pools: set[Target] = set()  # that have shown enough to be served
         self._gaps: Mapping[Instrument, Sequence[tuple[int, int]]] = {}
         self._first_ms: dict[Instrument, int] = {}
         self._firsts: tuple[tuple[Instrument, ...], Ints] = ((), np.empty(0, dtype=np.int64))
@@ -149,7 +149,10 @@ class Predictor:
     def on_skill(self, skill: Skill) -> Iterable[PredictionBatch]:
         """The gate's verdict, obeyed from the next tick on."""
         if skill.horizon == self.horizon:
-            self._skills[skill.target] = skill
+            if skill.no_skill:
+                self._pools.discard(skill.target)
+            else:
+                self._pools.add(skill.target)
         return ()
 
     def _blend(self, forecasts: dict[str, Floats]) -> _Blend:
@@ -186,7 +189,7 @@ class Predictor:
         members: dict[str, str] = {}
         values = {}
         for target, composition in self._compositions.items():
-            serves = self._serves_pool(target)
+            serves = target in self._pools
             names = blend.asked[target] if serves else [composition.baseline()]
             members |= composition.versions(names)
             pooled, base = blend.pooled[target], blend.baseline[target]
@@ -204,17 +207,13 @@ class Predictor:
             batch, row, self.horizon, role=Role.CHAMPION, members=members, standing=standing
         )
 
-    def _serves_pool(self, target: Target) -> bool:
-        skill = self._skills.get(target)
-        return skill is not None and not skill.no_skill
-
     def _standing(self, batch: FeatureBatch) -> Standing:
         as_of_ms = to_ms(batch.as_of)
         bars = (as_of_ms - self._first(batch.instruments, as_of_ms)) // self.timeframe.ms + 1
         return Standing(
             made_at=max(self._clock.now(), batch.known_at),  # no sooner than its candles
             bars=bars,
-            no_skill=tuple(f"no_skill.{t}" for t in TARGETS if not self._serves_pool(t)),
+            no_skill=tuple(f"no_skill.{t}" for t in TARGETS if t not in self._pools),
             broken=self._broken(batch) if self._gaps else None,
         )
 
@@ -258,6 +257,7 @@ class Predictor:
                 "intervals": {name: i.state() for name, i in self._intervals.items()},
                 "memory": self._memory.state(),
                 "first_ms": {str(i): ms for i, ms in self._first_ms.items()},
+                "serving": sorted(self._pools),
             }
         )
 
@@ -271,3 +271,5 @@ class Predictor:
         self._memory.restore(document["memory"])
         self._first_ms = {Instrument.parse(t): ms for t, ms in document["first_ms"].items()}
         self._firsts = ((), np.empty(0, dtype=np.int64))
+        # Snapshots of earlier builds do not say it: baselines serve until a block closes.
+        self._pools = {Target(text) for text in document.get("serving", ())}

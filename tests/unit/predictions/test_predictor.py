@@ -270,6 +270,7 @@ def test_quantiles_never_cross_and_widen_when_returns_fall_outside() -> None:
 
 def test_a_restored_predictor_says_the_same_to_the_bit() -> None:
     room, copy = Room(), Room()
+    room.judge(Target.QUANTILES, no_skill=False)
     for number in range(1, 30):
         room.tick(number)
         if number > 4:
