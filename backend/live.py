@@ -16,7 +16,7 @@ from backend.api.status import Market, Status
 from backend.asked import SWITCHED_OFF, Asked, metric_sources, not_asked, nothing_asked, web_sources
 from backend.clock import ExchangeClock, SystemClock
 from backend.feed import Feed
-from backend.settings import ExchangeSettings, Settings
+from backend.settings import BuildSettings, ExchangeSettings, Settings
 from backend.system import run_system
 from backend.system_plan import SystemPlan
 from backend.wiring import Store
@@ -25,11 +25,15 @@ from collectors.capture import Capture
 from collectors.ccxt_exchange import CcxtExchange
 from collectors.ccxt_import import exchange_class
 from collectors.pacing import Pace
+from collectors.rolled_up import RolledUp
 from collectors.sources.ccxt_metrics import CcxtDerivatives
+from collectors.sources.large_trades import LargeTradeSource
 from collectors.sources.session import open_session
+from collectors.trade_built import TradeBuilt
+from collectors.unreadable import Unread
 from domain.errors import ExchangeError, ExchangeUnavailableError, UsageError
-from domain.market import Listing
-from domain.ports import Clock
+from domain.market import Listing, Timeframe
+from domain.ports import Clock, Exchange
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +78,7 @@ async def run_live(settings: Settings, *, allow_no_keys: bool = False) -> None:
             )
             return [
                 Feed(
-                    exchange=one,
+                    exchange=_built(one, watch.timeframes, settings.build),
                     listings=tuple(listed),
                     timeframes=watch.timeframes,
                     pace=pace,
@@ -122,6 +126,12 @@ async def _asked(
         )
         stack.push_async_callback(exchange.close)
         sources += metric_sources(exchange, feed.instruments, clock)
+    for feed in feeds if about.large_trades else ():
+        addresses = settings.exchange.get(feed.exchange.id)
+        heard = _open(feed.exchange.id, addresses, feed.budget, unread=feed.unread)
+        source = LargeTradeSource(heard, feed.instruments, feed.pace)
+        stack.push_async_callback(source.close)
+        sources.append(source)
     return Asked(
         sources=sources,
         off=not_asked(about),
@@ -133,13 +143,31 @@ async def _asked(
 def _open(
     exchange_id: str,
     addresses: ExchangeSettings | None,
-    budget: Budget,
-    capture: Capture | None,
+    budget: Budget | None,
+    capture: Capture | None = None,
+    unread: Unread | None = None,
 ) -> CcxtExchange:
     where = addresses or ExchangeSettings()
     return CcxtExchange(
-        exchange_id, rest_url=where.rest_url, ws_url=where.ws_url, budget=budget, capture=capture
+        exchange_id,
+        rest_url=where.rest_url,
+        ws_url=where.ws_url,
+        budget=budget,
+        capture=capture,
+        unread=unread,
     )
+
+
+def _built(
+    exchange: CcxtExchange, timeframes: Sequence[Timeframe], about: BuildSettings
+) -> Exchange:
+    """The exchange with the candles that are put together here."""
+    whole = TradeBuilt(exchange) if about.from_trades else exchange
+    rolled = [one for one in timeframes if one in about.rolled_up]
+    if not rolled:
+        return whole
+    offered = [one for one in timeframes if exchange.fetches(one)]
+    return RolledUp(whole, rolled, watched=timeframes, offered=offered)
 
 
 def _captures(exchange_ids: Sequence[str], settings: Settings) -> dict[str, Capture]:

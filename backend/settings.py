@@ -94,6 +94,17 @@ class WatchSettings(Group):
     ] = Field((4,), description="how far ahead predictions are made, in candles")
 
 
+class BuildSettings(Group):
+    """Candles that are put together here, and checked with the exchange's."""
+
+    from_trades: bool = Field(
+        default=False, description="candles that an exchange does not stream or serve"
+    )
+    rolled_up: Annotated[tuple[Timeframe, ...], NoDecode, BeforeValidator(_timeframes)] = Field(
+        (), description="timeframes made of the longest shorter one that is watched"
+    )
+
+
 class CaptureSettings(Group):
     """Raw frames of live exchanges, kept to be replayed."""
 
@@ -120,6 +131,9 @@ class SourceSettings(Group):
     fear_greed: bool = Field(default=True, description="the index of alternative.me")
     derivatives: bool = Field(
         default=True, description="funding, open interest, long/short ratio, where told"
+    )
+    large_trades: bool = Field(
+        default=False, description="who is in a hurry in large trades, from all trades as they come"
     )
     news: tuple[str, ...] = Field(tuple(FEEDS), description="feeds that are read")
     feeds: dict[str, str] = Field(default_factory=dict, description="addresses of further feeds")
@@ -208,6 +222,7 @@ class Settings(BaseSettings):
     snapshot_bars: int = Field(100, gt=0, description="candles between snapshots of state")
     watch: WatchSettings = WatchSettings()
     exchange: dict[str, ExchangeSettings] = Field(default_factory=dict)
+    build: BuildSettings = BuildSettings()
     capture: CaptureSettings = CaptureSettings()
     sources: SourceSettings = SourceSettings()
     signals: SignalSettings = SignalSettings()
@@ -227,6 +242,7 @@ class Settings(BaseSettings):
 
 
 GROUPS: Mapping[str, type[Group]] = {
+    "build": BuildSettings,
     "capture": CaptureSettings,
     "exchange": ExchangeSettings,
     "signals": SignalSettings,

@@ -49,6 +49,7 @@ class CcxtExchange:
         rate_limited: Whether requests keep the exchange's pace by themselves.
         budget: That requests draw on, where they keep the pace.
         capture: Takes every frame before it is read.
+        unread: Takes what cannot be read; one of its own unless it is given.
 
     Raises:
         UnknownExchangeError: ccxt does not have `exchange_id`.
@@ -66,6 +67,7 @@ class CcxtExchange:
         rate_limited: bool = True,
         budget: Budget | None = None,
         capture: Capture | None = None,
+        unread: Unread | None = None,
     ) -> None:
         self._klines = exchange_id in self.kline_ids
         self._id = name or exchange_id
@@ -79,7 +81,7 @@ class CcxtExchange:
                 "options": {"fetchCurrencies": False},
             }
         )
-        self.unread = self._client.unread = Unread(self._id)
+        self.unread = self._client.unread = unread or Unread(self._id)
         self._trades = TradeReader(self._client)
         if budget is not None:
             draw_on(budget, self._client)
