@@ -14,6 +14,7 @@ from domain.events import (
     Examples,
     FeatureBatch,
     LabelBatch,
+    Origin,
     OutcomeBatch,
     PredictionBatch,
     Role,
@@ -21,6 +22,7 @@ from domain.events import (
     Skill,
     Target,
 )
+from domain.losses import BASELINE_NAMES
 from domain.market import Instrument, Listing, Timeframe
 from domain.ports import Clock, Learner, Model
 from domain.topics import CANDLES, FEATURES, LABELS, PREDICTIONS, SCORES, SIGNALS, SKILL
@@ -32,6 +34,7 @@ from services.models.examples import ExampleJoiner
 from services.models.har import Har
 from services.models.online import RiverSoftmax
 from services.predictions.predictor import TARGETS, Predictor
+from services.predictions.said_before import SaidBefore
 from services.scores.gate import Gate
 from services.scores.scorekeeper import Scorekeeper
 from services.signals.book import SignalBook
@@ -105,6 +108,7 @@ class HorizonRooms:
             RiverSoftmax(ONLINE_COLUMNS, horizon=horizon),
         )
         self.matured = 0
+        self._said = SaidBefore()
         for learner in self.learners:
             river = learner.name.startswith("river.")
             self.predictor.seat(learner, Role.CHALLENGER if river else Role.MEMBER)
@@ -122,10 +126,29 @@ class HorizonRooms:
             self.book.on_signals(opened)
             yield opened
 
+    def recall(self, said: Sequence[PredictionBatch]) -> None:
+        """Before a tick is played: what stands of it stays as it was said, and is scored."""
+        self.scorekeeper.restore(said)
+        self._said = SaidBefore(said)
+
+    def forecast(self, features: FeatureBatch) -> Iterable[PredictionBatch]:
+        """The votes and the served rows."""
+        return self._told(self.predictor.on_features(features))
+
     def forecast_rest(self, features: FeatureBatch) -> Iterable[PredictionBatch]:
         """The rows that nobody waited for; the features are kept for their labels."""
-        yield from self.predictor.on_features_published(features)
+        yield from self._told(self.predictor.on_features_published(features))
         self.joiner.on_features(features)
+
+    def _told(self, made: Iterable[PredictionBatch]) -> Iterable[PredictionBatch]:
+        """Over history the served rows, and the baselines that they are measured against."""
+        for one in self._said.dated(made):
+            if (
+                one.origin is not Origin.BACKTEST
+                or one.role is Role.CHAMPION
+                or one.model in BASELINE_NAMES
+            ):
+                yield one
 
     def score(self, event: PredictionBatch | LabelBatch) -> Iterable[OutcomeBatch]:
         """Remember what was said; judge it when its label is known."""
@@ -246,7 +269,7 @@ def hot_stages(panel: Panel) -> tuple[Stage, ...]:
             name="predictions",
             reads=(FEATURES,),
             writes=(PREDICTIONS,),
-            step=each(room.predictor.on_features for room in rooms),
+            step=each(room.forecast for room in rooms),
         ),
         Stage(
             name="signals",

@@ -27,7 +27,6 @@ from backend.panel import Panel, PanelKey
 from backend.progress import Progress
 from backend.replay_store import store_of_its_own
 from backend.report import ReportContext, build_report
-from backend.runner import kept
 from backend.settings import Settings
 from backend.store.columns import CandlePanel, CandleSeries
 from backend.ticks import labels_once, ticks
@@ -199,7 +198,7 @@ class Replay:
             panel.seat_due(batch.as_of)
             hot, _ = panel.hot.run(batch)
             cold, _ = panel.cold.run(batch, *hot)
-            self._events += [batch, *kept([*hot, *cold])]
+            self._events += [batch, *hot, *cold]
             if due := learning.due(batch.as_of):
                 return number, due
         return len(batches), Due()

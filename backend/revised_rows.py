@@ -174,7 +174,8 @@ def unsaid(events: Iterable[object], said: Iterable[PredictionBatch]) -> list[ob
             case PredictionBatch():
                 before = known.get(_said(event), set())
                 rows = [row for row, one in enumerate(event.instruments) if one not in before]
-                found.extend([_rows(event, rows)] if rows else [])
+                whole = len(rows) == len(event)
+                found.extend([event if whole else event.take(_ints(rows))] if rows else [])
             case SignalBatch() if event.event == "opened":
                 signals = tuple(
                     one
@@ -216,22 +217,6 @@ def _said(batch: PredictionBatch) -> _Said:
 
 def _served(batch: SignalBatch, signal: Signal) -> _Said:
     return batch.as_of, signal.horizon, Role.CHAMPION, "served"
-
-
-def _rows(made: PredictionBatch, rows: Sequence[int]) -> PredictionBatch:
-    if len(rows) == len(made):
-        return made
-    chosen = _ints(rows)
-    return replace(
-        made,
-        instruments=tuple(made.instruments[row] for row in rows),
-        revision=made.revision[chosen],
-        feature_revision=made.feature_revision[chosen],
-        probabilities=made.probabilities[chosen],
-        quantiles=made.quantiles[chosen],
-        volatility=made.volatility[chosen],
-        degraded=tuple(made.degraded[row] for row in rows),
-    )
 
 
 def _features(

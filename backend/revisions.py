@@ -12,7 +12,6 @@ import numpy as np
 
 from backend.panel import ROOM, Panel
 from backend.revised_rows import Renewal, complete, different, unjudged
-from backend.runner import kept
 from backend.store.database import patiently
 from backend.store.snapshots import Snapshot, load
 from backend.store.standing import Standing
@@ -288,7 +287,7 @@ class Revisions:
         # A label that was void or not there is known only now: it is scored and learnt.
         learnt, _ = await asyncio.to_thread(self.panel.cold.run, *work.filled)
         state = [*work.mended, self._note(None)]
-        await patiently(lambda: self._commit(kept(learnt), state), self.wall)
+        await patiently(lambda: self._commit(learnt, state), self.wall)
         self._since = None
 
     async def _ids(self) -> dict[Instrument, int]:

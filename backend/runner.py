@@ -17,7 +17,7 @@ from backend.store.database import patiently
 from backend.store.recorder import CrossSection
 from backend.store.snapshots import Snapshot
 from backend.store.stream_log import StreamEvent
-from domain.events import Candle, CandleBatch, Origin, OutcomeBatch, PredictionBatch, Role
+from domain.events import Candle, CandleBatch, PredictionBatch, Role
 from domain.ports import Clock
 from services.features.engine import OutOfOrderError
 
@@ -186,7 +186,7 @@ class Runner:
         events = await self._commit(
             "second commit",
             lambda: self.recorder.commit_learning(
-                kept([*second, *cold]), published_at=moment, state=state
+                [*second, *cold], published_at=moment, state=state
             ),
         )
         self.publish(events)
@@ -218,17 +218,6 @@ class Runner:
         return committed
 
 
-def kept(events: Sequence[object]) -> list[object]:
-    """Without the rows of members over history: only served rows of a backtest are stored."""
-    return [event for event in events if not _is_aside(event)]
-
-
 def _waits(event: object) -> bool:
     """Whether it belongs to the second transaction."""
     return isinstance(event, PredictionBatch) and event.role is not Role.CHAMPION
-
-
-def _is_aside(event: object) -> bool:
-    if not isinstance(event, PredictionBatch | OutcomeBatch):
-        return False
-    return event.origin is Origin.BACKTEST and event.role is not Role.CHAMPION

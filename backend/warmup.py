@@ -12,12 +12,12 @@ import numpy as np
 from backend.panel import ROOM, Panel
 from backend.revised_rows import unsaid
 from backend.revisions import Revisions
-from backend.runner import kept
+from backend.store import score_days
 from backend.store.columns import FeatureTable
 from backend.store.snapshots import Snapshot, load
 from backend.ticks import labels_once, ticks
 from backend.wiring import Store
-from domain.events import CandleBatch, FeatureBatch, Origin, PredictionBatch, SignalBatch
+from domain.events import CandleBatch, FeatureBatch, PredictionBatch, SignalBatch
 from domain.market import Horizon, Instrument, Timeframe, from_ms, to_ms
 from services.features.feature_set import OHLCV
 from services.models.examples import SLACK
@@ -47,7 +47,8 @@ async def catch_up(revisions: Revisions, *, since: datetime, report: Report) -> 
 
     Rows that are stored already stay as they are: what was said stays said, is scored, and
     its signals go on. Features and labels that differ get their next revision. Predictions
-    of ticks that nobody predicted are made now, as `late` or `backtest`. Each chunk is
+    of ticks that nobody predicted are made now, as `late` or `backtest`, and scored as such;
+    members whose served row stands, as what it was. Each chunk is
     committed with the state after it, so that a start that is cut short is gone on with
     where it was, and never from another beginning.
     """
@@ -81,6 +82,9 @@ async def catch_up(revisions: Revisions, *, since: datetime, report: Report) -> 
             state=(snapshot_of(panel, chunk[-1].as_of),),
         )
         report(start + len(chunk), len(batches))
+    if len(batches) > CHUNK:
+        async with store.writers.acquire() as connection:
+            await score_days.gauge(connection)
     return CaughtUp(
         snapshot_at=snapshot.as_of if snapshot else None,
         as_of=batches[-1].as_of if batches else (snapshot.as_of if snapshot else None),
@@ -184,18 +188,17 @@ def play(
     Args:
         panel: whose state goes on.
         batches: the ticks, in order.
-        said: predictions of some of them by close. The live ones are what is scored: those
-            that the panel makes again are late.
+        said: the predictions that stand of some of them, by close. They are what is scored,
+            not those that the panel makes again.
     """
     events: list[object] = []
     for batch in batches:
         panel.seat_due(batch.as_of)
-        hot, _ = panel.hot.run(batch)
         for rooms in panel.rooms.values():
-            before = said.get(batch.as_of, ())
-            rooms.scorekeeper.restore([one for one in before if one.origin is Origin.LIVE])
+            rooms.recall(said.get(batch.as_of, ()))
+        hot, _ = panel.hot.run(batch)
         cold, _ = panel.cold.run(batch, *hot)
-        events += kept([*hot, *cold])
+        events += [*hot, *cold]
     return events
 
 

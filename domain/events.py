@@ -243,6 +243,20 @@ class PredictionBatch(Tick):
     volatility: Floats  # (n,) of the log return over the horizon
     degraded: tuple[str, ...]  # (n,) codes joined by `,`; "" = none
 
+    def take(self, positions: Ints) -> PredictionBatch:
+        """The rows at `positions`."""
+        chosen = positions.tolist()
+        return replace(
+            self,
+            instruments=tuple(self.instruments[row] for row in chosen),
+            revision=self.revision[positions],
+            feature_revision=self.feature_revision[positions],
+            probabilities=self.probabilities[positions],
+            quantiles=self.quantiles[positions],
+            volatility=self.volatility[positions],
+            degraded=tuple(self.degraded[row] for row in chosen),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class OutcomeBatch:

@@ -15,6 +15,7 @@ BASELINES: Final = {
     Target.QUANTILES: ("empirical.quantiles",),
     Target.VOLATILITY: ("ewma.volatility", "har.volatility"),
 }
+BASELINE_NAMES: Final = frozenset(name for names in BASELINES.values() for name in names)
 LOSS_OF: Final = {
     Target.DIRECTION: "log_loss",
     Target.QUANTILES: "pinball",

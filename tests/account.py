@@ -58,11 +58,11 @@ QUESTIONS = {
             SELECT FROM ml_labels AS label WHERE NOT void AND log_return IS NOT NULL
               AND (label.instrument_id, label.timeframe, label.horizon, label.as_of)
                 = (served.instrument_id, served.timeframe, served.horizon, served.as_of))""",
-    "live rows that were not scored once": """
+    "served rows that were not scored once, as what they are": """
         SELECT served.instrument_id, as_of, count(outcome) FROM ml_predictions AS served
         LEFT JOIN ml_prediction_outcomes AS outcome
-            USING (instrument_id, timeframe, horizon, as_of, revision, role, model)
-        WHERE role = 'champion' AND served.origin = 'live'
+            USING (instrument_id, timeframe, horizon, as_of, revision, role, model, origin)
+        WHERE role = 'champion'
           AND as_of + horizon * interval '1 minute' <= $1
         GROUP BY 1, 2 HAVING count(outcome) <> 1""",
     "served rows that were not told once": """

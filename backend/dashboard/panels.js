@@ -84,10 +84,10 @@ function detail(row, at) {
 
 const LOSSES = { log_loss: "log loss", pinball: "pinball loss", qlike: "QLIKE" };
 const NAMES = { direction: "Direction", quantiles: "Quantiles", volatility: "Volatility" };
-const RECORDS = { live: "live record", late: "said late", backtest: "backtest over history" };
+const RECORDS = { live: "Live record", late: "Said late", backtest: "Backtest over history" };
 const ORDER = { champion: 0, member: 1, challenger: 2 };
 
-// Of the timeframe and horizon that are looked at; what was said live apart from the rest.
+// Of the timeframe and horizon that are looked at; what was said live first, and apart from the rest.
 export function scores(rows, view) {
   const chosen = (rows ?? []).filter((row) => row.timeframe === view.timeframe && row.horizon === view.horizon);
   if (!chosen.length) return show("scores", el("p", { class: "empty" }, awaited(view)));
@@ -96,8 +96,8 @@ export function scores(rows, view) {
   const groups = new Map();
   for (const row of chosen) {
     const where = exchanges.size > 1 ? `${row.exchange} · ` : "";
-    const key = [Object.keys(NAMES).indexOf(row.target), Object.keys(RECORDS).indexOf(row.origin), row.exchange].join();
-    const name = `${where}${NAMES[row.target]} · ${LOSSES[row.loss_name] ?? row.loss_name} · ${RECORDS[row.origin] ?? row.origin}`;
+    const key = [Object.keys(RECORDS).indexOf(row.origin), Object.keys(NAMES).indexOf(row.target), row.exchange].join();
+    const name = `${RECORDS[row.origin] ?? row.origin} · ${where}${NAMES[row.target]} · ${LOSSES[row.loss_name] ?? row.loss_name}`;
     if (!groups.has(key)) groups.set(key, { name, rows: [] });
     groups.get(key).rows.push(row);
   }
@@ -106,7 +106,8 @@ export function scores(rows, view) {
     ...group.rows.sort((a, b) => ORDER[a.role] - ORDER[b.role] || (b.skill ?? -9) - (a.skill ?? -9))
       .map((row) => ({ kind: row.role === "champion" ? "served" : "", cells: line(row, Math.min(widest, 1)) })),
   ]);
-  show("scores", table(
+  const live = chosen.some((row) => row.origin === "live");
+  show("scores", ...(live ? [] : [el("p", { class: "empty" }, awaited(view))]), table(
     ["Model", "Role", "Count", "Effective", "Loss", "Baseline", "Skill", "95 %"],
     lines, { 1: "text minor", 3: "minor", 4: "minor", 5: "minor", 7: "interval" }));
 }
@@ -119,10 +120,10 @@ function line(row, widest) {
 
 function awaited({ first, timeframe, horizon, now }) {
   const why = "A prediction is scored against what came true when its whole horizon has passed";
-  if (!first) return `Nothing is scored yet. ${why}; the first live one is still to come.`;
+  if (!first) return `Nothing live is scored yet. ${why}; the first live one is still to come.`;
   const end = new Date(1000 * (seconds(first) + horizon * stepOf(timeframe))).toISOString();
   const state = now >= end ? "its score is being written" : `that is ${span(seconds(end) - seconds(now ?? first))} of market time from now`;
-  return `Nothing is scored yet. ${why}: the first, of ${moment(first)}, at ${moment(end)}; ${state}. `
+  return `Nothing live is scored yet. ${why}: the first, of ${moment(first)}, at ${moment(end)}; ${state}. `
     + "A signal may end earlier, at its stop or take: that return is not yet a score.";
 }
 

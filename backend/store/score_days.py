@@ -84,6 +84,11 @@ async def prepare(connection: asyncpg.Connection) -> None:
     await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
 
 
+async def gauge(connection: asyncpg.Connection) -> None:
+    """Let the planner know of many rows that came at once: it loops over what it deems empty."""
+    await connection.execute("ANALYZE ml_prediction_outcomes, ml_labels")
+
+
 async def fold(connection: asyncpg.Connection, *, days: int) -> int:
     """Fold at most `days` past days of each (exchange, timeframe, horizon); how many were.
 
@@ -115,21 +120,28 @@ async def _fold_next(connection: asyncpg.Connection, group: Group) -> bool:
         await prepare(connection)
         # Who writes outcomes deletes here before they commit: they wait for us, or we for them.
         await connection.execute("LOCK TABLE score_days IN EXCLUSIVE MODE")
-        since = await connection.fetchval(_LAST, *group)
-        first, last = await connection.fetchrow(_EDGES, *group, since and since + DAY)
-        if first is None or _day(first) == _day(last):
-            return False
-        start = _day(first)
-        scope = Scope(
-            exchanges=group[:1], timeframes=group[1:2], horizons=group[2:],
-            start=start, end=start + DAY,
-        )  # fmt: skip
-        written = 0
-        for target, baselines in BASELINES.items():
-            statement = _fold(target, LOSS_OF[target])
-            status = await connection.execute(statement, list(baselines), *_values(scope))
-            written += int(status.rpartition(" ")[2])
-        return written > 0
+        day = await connection.fetchval(_LAST, *group)
+        while True:
+            first, last = await connection.fetchrow(_EDGES, *group, day and day + DAY)
+            if first is None or _day(first) == _day(last):
+                return False
+            day = _day(first)
+            if await _fold_day(connection, group, day):
+                return True
+            # No baseline has said anything yet: the history begins with such days.
+
+
+async def _fold_day(connection: asyncpg.Connection, group: Group, day: datetime) -> bool:
+    """Whether there was anything to compare."""
+    scope = Scope(
+        exchanges=group[:1], timeframes=group[1:2], horizons=group[2:], start=day, end=day + DAY
+    )
+    written = 0
+    for target, baselines in BASELINES.items():
+        statement = _fold(target, LOSS_OF[target])
+        status = await connection.execute(statement, list(baselines), *_values(scope))
+        written += int(status.rpartition(" ")[2])
+    return written > 0
 
 
 async def _folded(connection: asyncpg.Connection, scope: Scope) -> dict[Group, datetime]:
@@ -232,7 +244,10 @@ def _fold(target: Target, loss: str) -> str:
 
 
 def _daily(loss: str) -> str:
-    """From the rows. The label that scored them is the first that was complete."""
+    """From the rows, beside those of the baseline that have the same origin.
+
+    The label that scored them is the first that was complete.
+    """
     return f"""
     SELECT i.exchange, o.timeframe, o.horizon, o.role, o.model, o.origin, b.model AS baseline,
            d.day, count(*)::int AS count,
@@ -242,7 +257,7 @@ def _daily(loss: str) -> str:
            max(greatest(o.scored_at, b.scored_at)) AS known_at
     FROM ml_prediction_outcomes o
     JOIN ml_prediction_outcomes b
-      USING (instrument_id, timeframe, horizon, as_of, revision)
+      USING (instrument_id, timeframe, horizon, as_of, revision, origin)
     JOIN instruments i USING (instrument_id)
     JOIN generate_series(timestamptz '2009-01-03Z', '2109-01-03Z', '1 day') AS d (day)
       ON d.day = date_bin('1 day', o.as_of, 'epoch')

@@ -28,8 +28,8 @@ async def read_record(connection: asyncpg.Connection, scope: Scope) -> list[dict
 
     A row holds `count` and `effective_count` (the sum of label uniqueness), the mean loss
     (of daily means), the baseline's on the same rows, and skill with its 95 % interval. Of
-    two baselines the one with the lower mean loss counts. Rows made live and in a backtest
-    stay apart.
+    two baselines the one with the lower mean loss counts. What was said live, late and over
+    history stays apart, the baselines' rows too.
     """
     record: list[dict[str, Any]] = []
     # Of one moment: a day that is folded or unfolded meanwhile would be read twice or not at all.

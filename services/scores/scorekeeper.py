@@ -47,13 +47,13 @@ class _Due:
 
 
 class Scorekeeper:
-    """The live record of one (exchange, timeframe, horizon).
+    """Outcomes of one (exchange, timeframe, horizon); each has the origin of what was said.
 
-    The first live revision of a row is scored, against the label as it stood when first
-    known: where a candle is missing, once the gap is filled, if within horizon + 48 ticks.
+    The first revision of a row is scored, against the label as it stood when first known:
+    where a candle is missing, once the gap is filled, if within horizon + 48 ticks.
     `counts` says what was not scored and why: `void` (a candle is missing), `expired`
-    (no label within horizon + 48 ticks), `repeated` (a later revision), `late` and `backtest`
-    (not part of the live record; see `score`).
+    (no label within horizon + 48 ticks), `repeated` (a later revision, or said again) and
+    `judged` (the label had been known before).
     """
 
     def __init__(self, exchange: str, timeframe: Timeframe, horizon: int) -> None:
@@ -71,9 +71,8 @@ class Scorekeeper:
         if (batch.exchange, batch.timeframe, batch.horizon) != self._subject:
             return
         as_of_ms = to_ms(batch.as_of)
-        if batch.origin is not Origin.LIVE or as_of_ms + self._horizon_ms <= self._newest_ms:
-            origin = Origin.LATE if batch.origin is Origin.LIVE else batch.origin
-            self.counts[origin.value] += len(batch)
+        if as_of_ms + self._horizon_ms <= self._newest_ms:
+            self.counts["judged"] += len(batch)
             return
         said = self._waiting.setdefault(as_of_ms, [])
         rows = self._index(batch.instruments)
@@ -109,8 +108,12 @@ class Scorekeeper:
         return outcomes
 
     def restore(self, pending: Iterable[PredictionBatch]) -> None:
-        """Begin with stored predictions that have no outcome yet, in any order."""
-        for batch in sorted(pending, key=lambda batch: batch.as_of):
+        """Begin with stored predictions that have no outcome yet, in any order.
+
+        What was said live is what the live record scores, whatever was said of the row later.
+        """
+        order = list(Origin)
+        for batch in sorted(pending, key=lambda one: (one.as_of, order.index(one.origin))):
             self.on_predictions(batch)
 
     @property
@@ -167,6 +170,8 @@ def scores(due: Sequence[_Due], labels: LabelBatch, at: datetime) -> list[Outcom
 
 def _outcome(due: _Due, losses: Floats, at: datetime) -> OutcomeBatch:
     said, rows = due.said, due.rows
+    # Mostly all of them: what is one tuple is numbered once.
+    chosen = tuple(said.instruments[row] for row in rows.tolist())
     return OutcomeBatch(
         exchange=said.exchange,
         timeframe=said.timeframe,
@@ -175,7 +180,7 @@ def _outcome(due: _Due, losses: Floats, at: datetime) -> OutcomeBatch:
         model=said.model,
         version=said.version,
         scored_at=at,
-        instruments=tuple(said.instruments[row] for row in rows.tolist()),
+        instruments=said.instruments if chosen == said.instruments else chosen,
         as_of_ms=np.full(len(rows), to_ms(said.as_of), dtype=np.int64),
         revision=said.revision[rows],
         origin=said.origin,

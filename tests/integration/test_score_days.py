@@ -16,7 +16,7 @@ from backend.store.instruments import Instruments
 from backend.store.recorder import Recorder
 from backend.store.score_days import Scope, fold
 from backend.store.track_record import read_record
-from domain.events import CandleBatch, LabelBatch
+from domain.events import CandleBatch, LabelBatch, Origin, OutcomeBatch
 from tests.doubles import START
 from tests.factories import BTC, ETH, SOL, candle_batches
 from tests.served_market import HORIZON, outcomes
@@ -112,6 +112,38 @@ async def test_the_label_that_counts_is_the_first_that_was_complete(pool: asyncp
     (after,) = await champion(pool)
     assert await pool.fetchval("SELECT count(*) FROM ml_labels WHERE void") == 3
     assert after["effective_count"] == before["effective_count"] + 3 * 0.5
+
+
+async def test_days_of_which_no_baseline_said_anything_do_not_hold_up_the_others(
+    pool: asyncpg.Pool,
+) -> None:
+    before = await records(pool)
+    for batch in candle_batches((BTC,), 48, start=START - timedelta(days=4)):
+        _, served, _ = outcomes(batch, AFTER)
+        await score(pool, [served])
+
+    assert [await folded(pool, days=2), await folded(pool)] == [2, 2]
+    assert await records(pool) == before
+
+
+async def test_each_origin_is_compared_with_baselines_of_its_own(pool: asyncpg.Pool) -> None:
+    (live,) = await champion(pool)
+    late, crossed = candle_batches((BTC, ETH, SOL), 2, start=BATCHES[-1].as_of)
+    _, served, prior = outcomes(late, AFTER)
+    await score(pool, [of_origin(served, Origin.LATE), of_origin(prior, Origin.LATE)])
+    _, served, prior = outcomes(crossed, AFTER)
+    await score(pool, [served, of_origin(prior, Origin.LATE)])
+
+    found = {row["origin"]: row for row in await champion(pool)}
+
+    assert found.keys() == {"live", "late"}
+    assert found["live"] == live
+    assert found["late"]["count"] == 3
+
+
+def of_origin(scored: object, origin: Origin) -> OutcomeBatch:
+    assert isinstance(scored, OutcomeBatch)
+    return replace(scored, origin=origin)
 
 
 async def champion(pool: asyncpg.Pool) -> list[dict[str, Any]]:

@@ -17,7 +17,9 @@ from backend.revisions import Revisions
 from backend.runner import Runner
 from backend.store.candles import store_candles
 from backend.store.chain import verify
+from backend.store.recorder import Recorder
 from backend.store.snapshots import Snapshot
+from backend.store.stream_log import StreamEvent
 from backend.warmup import catch_up, snapshot_of
 from backend.wiring import Store, open_store
 from domain.events import Candle, CandleBatch, PredictionBatch, Signal, SignalBatch, Source
@@ -36,6 +38,22 @@ SIGNALS = """
 SELECT symbol, as_of, status, closed_at, side, entry_price, stop, take, exit_price,
     realized_return FROM trading_signals JOIN instruments USING (instrument_id)
 WHERE exchange = $1 ORDER BY 1, 2
+"""
+COMPOSED = """
+SELECT symbol, as_of, model, made_at, origin FROM ml_predictions
+JOIN instruments USING (instrument_id) WHERE exchange = $1 AND role <> 'challenger' ORDER BY 1, 2, 3
+"""
+SCORED = """
+SELECT symbol, as_of, model, origin, log_loss, pinball, qlike FROM ml_prediction_outcomes
+JOIN instruments USING (instrument_id) WHERE exchange = $1 AND role <> 'challenger' ORDER BY 1, 2, 3
+"""
+NOT_ONCE = """
+SELECT symbol, p.as_of, p.model, p.origin, count(o) FROM ml_predictions p
+JOIN instruments USING (instrument_id) LEFT JOIN ml_prediction_outcomes o
+    USING (instrument_id, timeframe, horizon, as_of, revision, role, model, origin)
+WHERE exchange = $1 AND EXISTS (SELECT FROM ml_labels AS l
+    WHERE (l.instrument_id, l.as_of) = (p.instrument_id, p.as_of) AND log_return IS NOT NULL)
+GROUP BY 1, 2, 3, 4 HAVING count(o) <> 1
 """
 TOLD = "SELECT event, payload FROM stream_events WHERE stream LIKE 'signals.1h.' || $1 || '.%'"
 
@@ -71,6 +89,20 @@ class Watch:
 
     async def after_tick(self, candles: CandleBatch) -> None:
         return
+
+
+class KilledError(Exception):
+    """In place of a signal that nothing survives."""
+
+
+class Torn:
+    """A recorder of first transactions."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.commit_tick = recorder.commit_tick
+
+    async def commit_learning(self, *_: object, **__: object) -> list[StreamEvent]:
+        raise KilledError
 
 
 class Life:
@@ -113,6 +145,12 @@ class Life:
         for batch in self.walk[first:last]:
             self.clock.advance(batch.as_of - self.clock.now())
             await self.runner.on_candles(batch)
+
+    async def torn(self, tick: int) -> None:
+        """Die between the two transactions of tick number `tick`."""
+        self.runner.recorder = Torn(self.store.recorder)
+        with pytest.raises(KilledError):
+            await self.live(tick - 1, tick)
 
     async def collect(self, first: int, last: int) -> None:
         """Store candles that no panel takes."""
@@ -159,7 +197,8 @@ async def test_open_signals_end_after_a_kill_as_they_do_without_one(store: Store
     for life in (whole, killed):
         await life.begin()
     await whole.live(HISTORY, END)
-    await killed.live(HISTORY, KILLED)
+    await killed.live(HISTORY, KILLED - 1)
+    await killed.torn(KILLED)
     before = {row[:2]: row for row in await killed.fetch(SIGNALS)}
     await killed.collect(KILLED, BACK)
     await killed.start()
@@ -186,3 +225,12 @@ async def test_open_signals_end_after_a_kill_as_they_do_without_one(store: Store
     assert len([one for one in told if one[0] == "closed"]) == len(ended) > len(NAMES) * HORIZON
     async with store.readers.acquire() as connection:
         assert await verify(connection) is None
+    # What died with the second transaction is made again as what it was, and judged.
+    for query in (COMPOSED, SCORED):
+        expected_rows, rows = [
+            [row for row in await life.fetch(query) if row[1] <= close(KILLED)]
+            for life in (whole, killed)
+        ]
+        assert rows == expected_rows
+        assert {row[1] for row in rows} >= {close(HISTORY - HORIZON), close(KILLED)}
+    assert await killed.fetch(NOT_ONCE) == []

@@ -168,8 +168,9 @@ async def test_what_was_composed_in_time_is_live_and_scored_however_late_the_res
     assert {rows[key].made_at for key in composed} == {made_at}
     assert (rows[ON_TRIAL].origin, rows[ON_TRIAL].made_at) == (Origin.LATE, made_at + HOUR + STEP)
     scored = [
-        (one.role, one.model)
+        (one.origin, one.role, one.model)
         for one in store.all()
         if isinstance(one, OutcomeBatch) and from_ms(int(one.as_of_ms[0])) == stalled.as_of
     ]
-    assert sorted(scored) == sorted({SERVED, *composed})
+    expected = [(Origin.LIVE, *key) for key in (SERVED, *composed)]
+    assert sorted(scored) == sorted([*expected, (Origin.LATE, *ON_TRIAL)])

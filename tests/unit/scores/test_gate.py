@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from domain.events import OutcomeBatch, Skill, Target
+from domain.events import Origin, OutcomeBatch, Skill, Target
 from domain.losses import LOSS_OF
 from domain.market import Timeframe, from_ms
 from services.scores.blocks import Blocks
@@ -57,6 +58,20 @@ def test_a_verdict_comes_with_every_block_that_closes() -> None:
     assert verdicts[-1].count == 12 * BLOCK_HOURS * 2
     assert verdicts[-1].skill == pytest.approx(0.1)
     assert verdicts[-1].baseline == "class_prior.direction"
+
+
+@pytest.mark.parametrize("origin", [Origin.LATE, Origin.BACKTEST])
+def test_what_was_not_said_live_moves_no_gate(origin: Origin) -> None:
+    alone, beside = gate(), gate()
+    told = list(live(Target.DIRECTION, wavy(12, 0.0)))
+    flattering = list(live(Target.DIRECTION, wavy(24, 0.5), first=990))
+
+    run(alone, iter(told))
+    verdicts = run(beside, (replace(one, origin=origin) for one in flattering))
+    run(beside, iter(told))
+
+    assert verdicts == []
+    assert beside.snapshot() == alone.snapshot()
 
 
 def test_direction_is_flagged_until_it_has_proven_skill() -> None:

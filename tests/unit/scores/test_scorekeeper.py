@@ -46,10 +46,10 @@ def test_nothing_is_scored_twice(keeper: Scorekeeper) -> None:
 
     assert [len(batch) for batch in first] == [2]
     assert again == later == []
-    assert keeper.counts["late"] == 2
+    assert keeper.counts["judged"] == 2
 
 
-def test_only_the_first_live_revision_is_scored(keeper: Scorekeeper) -> None:
+def test_only_the_first_revision_is_scored(keeper: Scorekeeper) -> None:
     worse = np.tile([0.5, 0.25, 0.25], (2, 1))
     keeper.on_predictions(prediction(10, [BTC]))
     keeper.on_predictions(prediction(10, probabilities=worse, revision=np.array([2, 1])))
@@ -153,12 +153,27 @@ def test_a_return_without_a_direction_is_scored_for_what_it_says(keeper: Scoreke
     assert np.isfinite(scored.losses[:, LOSSES.index("pinball")]).all()
 
 
-def test_what_was_not_said_in_time_is_no_part_of_the_live_record(keeper: Scorekeeper) -> None:
-    keeper.on_predictions(prediction(10, origin=Origin.LATE))
-    keeper.on_predictions(prediction(10, origin=Origin.BACKTEST))
+@pytest.mark.parametrize("origin", list(Origin))
+def test_an_outcome_has_the_origin_of_what_was_said(keeper: Scorekeeper, origin: Origin) -> None:
+    keeper.on_predictions(prediction(10, origin=origin))
 
-    assert keeper.on_labels(label(10), at=NOW) == []
-    assert keeper.counts == {"late": 2, "backtest": 2}
+    (scored,) = keeper.on_labels(label(10), at=NOW)
+
+    assert (scored.origin, len(scored)) == (origin, 2)
+
+
+def test_what_is_said_again_late_neither_hides_nor_doubles_what_was_live(
+    keeper: Scorekeeper,
+) -> None:
+    live, late = prediction(10, [BTC]), prediction(10, version="2", origin=Origin.LATE)
+    keeper.restore([late, live])
+    keeper.on_predictions(replace(late, origin=Origin.BACKTEST))
+
+    scored = keeper.on_labels(label(10), at=NOW)
+
+    found = [(one.origin, one.version, one.instruments) for one in scored]
+    assert found == [(Origin.LIVE, "1", (BTC,)), (Origin.LATE, "2", (ETH,))]
+    assert keeper.counts["repeated"] == 3
 
 
 def test_rows_whose_label_never_comes_expire(keeper: Scorekeeper) -> None:
