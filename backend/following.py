@@ -25,9 +25,10 @@ from backend.store.candles import store_candles
 from backend.store.database import patiently
 from backend.store.quarantine import refuse_candle, refuse_unreadable
 from backend.system_plan import SystemPlan
+from backend.unserved import lines, notices
 from backend.warmup import catch_up
 from backend.wiring import Store, policy_of
-from collectors.backfill import Backfill, History, Rejected
+from collectors.backfill import Backfill, History, Rejected, Unserved
 from collectors.budget import Budget
 from collectors.checks import reason
 from domain.events import Candle, CandleBatch
@@ -118,12 +119,23 @@ class Following:
                 await self._refuse(one)
 
         name = f"history {feed.exchange.id}"
-        await Backfill(history, stored=self.store.collected, out=keep, pace=feed.pace).run(
+        unserved = await Backfill(
+            history, stored=self.store.collected, out=keep, pace=feed.pace
+        ).run(
             feed.instruments,
             feed.timeframes,
             bars=self.settings.history_bars,
             progress=lambda done, total: self.api.status.report(name, done, total),
         )
+        if unserved:
+            await self._note(unserved)
+
+    async def _note(self, unserved: Sequence[Unserved]) -> None:
+        """What the exchange does not have is no gap that could be filled; it is said."""
+        record = partial(self.store.ledger.record, notices(unserved), at=self.plan.clock.now())
+        recorded = await patiently(record, self.feed.pace.wall)
+        self.api.hub.publish(recorded.events)
+        self.api.status.notes += lines(unserved, bars=self.settings.history_bars)
 
     async def _panel(self, timeframe: Timeframe) -> tuple[Runner, Observer]:
         feed, plan, settings = self.feed, self.plan, self.settings

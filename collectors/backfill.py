@@ -88,6 +88,15 @@ class _Page(NamedTuple):
     span: Range
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unserved:
+    """Candles before the first that the exchange has of a series: it was asked, and said none."""
+
+    instrument: Instrument
+    timeframe: Timeframe
+    span: Range
+
+
 class Backfill:
     """Fetches what is missing of the last candles, page by page; started again, it resumes.
 
@@ -112,6 +121,7 @@ class Backfill:
         self._out = out
         self._pace = pace
         self._unlisted: set[Instrument] = set()  # in this run
+        self._oldest: dict[tuple[Instrument, Timeframe], int] = {}  # that is there, by open time
 
     async def run(
         self,
@@ -120,14 +130,18 @@ class Backfill:
         *,
         bars: int,
         progress: Progress,
-    ) -> None:
+    ) -> list[Unserved]:
         """Until all of the last `bars` closed candles that the exchange has are stored.
 
         Tries again until the exchange answers; what it does not serve any more is left, with
         one line. `progress` counts what was stored before as
         done, and what the exchange does not have once it was asked for.
+
+        Returns:
+            What it does not have of the oldest candles.
         """
         self._unlisted.clear()
+        self._oldest.clear()
         work = await self._plan(instruments, timeframes, bars)
         total = len(instruments) * len(timeframes) * bars
         done = total - sum(count(page.span, page.timeframe) for page in work)
@@ -145,6 +159,23 @@ class Backfill:
         async with asyncio.TaskGroup() as tasks:
             for _ in range(CONCURRENCY):
                 tasks.create_task(fetch_pages())
+        return self._unserved(work)
+
+    def _unserved(self, work: Sequence[_Page]) -> list[Unserved]:
+        first: dict[tuple[Instrument, Timeframe], int] = {}
+        for page in work:
+            key = (page.instrument, page.timeframe)
+            first[key] = min(page.span.from_ms, first.get(key, page.span.from_ms))
+        return [
+            Unserved(instrument=key[0], timeframe=key[1], span=Range(since_ms, self._oldest[key]))
+            for key, since_ms in first.items()
+            if since_ms < self._oldest.get(key, since_ms)
+        ]
+
+    def _there(self, instrument: Instrument, timeframe: Timeframe, found: Sequence[int]) -> None:
+        key = (instrument, timeframe)
+        if found:
+            self._oldest[key] = min(*found, self._oldest.get(key, found[0]))
 
     async def _plan(
         self, instruments: Sequence[Instrument], timeframes: Sequence[Timeframe], bars: int
@@ -158,6 +189,7 @@ class Backfill:
                 stored = await self._stored.open_times(
                     instrument, timeframe, since=from_ms(since_ms), until=from_ms(until_ms)
                 )
+                self._there(instrument, timeframe, stored)
                 missing = missing_ranges(stored, timeframe, since_ms=since_ms, until_ms=until_ms)
                 work += [
                     _Page(instrument, timeframe, page)
@@ -183,4 +215,6 @@ class Backfill:
                 await self._pace.wall.sleep(wait)
             else:
                 await self._out(good, bad)
+                rows = [*good, *(one.candle for one in bad)]
+                self._there(page.instrument, page.timeframe, [one.open_ms for one in rows])
                 return

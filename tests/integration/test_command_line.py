@@ -245,6 +245,16 @@ def test_the_demo_names_what_it_does_not_use_and_its_page_counts_it(
                 return UNUSED in httpx.get(f"{url}/v1/status").json()["data"][0]["notes"]
 
             until(noted, "a note of what was not used")
+
+            def unfillable() -> list[dict[str, object]]:
+                gaps = httpx.get(f"{url}/v1/gaps")
+                rows = gaps.json()["data"] if gaps.is_success else []
+                before = [row for row in rows if row["to"] == "2023-11-14T23:00:00.000Z"]
+                return [row for row in before if row["state"] == "unfillable"]
+
+            until(lambda: bool(unfillable()), "the history that is not there in the gap ledger")
+            notes = httpx.get(f"{url}/v1/status").json()["data"][0]["notes"]
+            assert [one for one in notes if "before them are unfillable, and models train" in one]
         finally:
             demo.terminate()
     said = errors.read_text().splitlines()

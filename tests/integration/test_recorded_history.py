@@ -6,19 +6,26 @@ Where nothing was recorded the answer is written from the exchange's documentati
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 
+from backend.unserved import lines
+from collectors.backfill import Backfill, History, Rejected
+from collectors.budget import Budget
 from collectors.ccxt_exchange import CcxtExchange
+from collectors.pacing import Pace
 from domain.errors import ExchangeUnavailableError
 from domain.events import Candle
 from domain.market import Instrument, Timeframe, from_ms
+from tests.doubles import ManualClock
 from tests.served_payloads import Answer, served
 
 LATER_MS = 1_800_000_000_000  # after every recording
@@ -263,3 +270,49 @@ async def test_an_answer_that_cannot_be_read_is_no_empty_history(
         taken = await exchange.unread.take()
 
     assert len(taken) == 1
+
+
+class Nothing:
+    """A store without candles."""
+
+    async def open_times(
+        self, instrument: Instrument, timeframe: Timeframe, *, since: datetime, until: datetime
+    ) -> list[int]:
+        del instrument, timeframe, since, until
+        return []
+
+    async def newest(
+        self, instrument: Instrument, timeframe: Timeframe, *, count: int
+    ) -> list[Candle]:
+        del instrument, timeframe, count
+        return []
+
+
+async def test_kraken_serves_its_newest_candles_and_the_rest_is_named(shared_data: Path) -> None:
+    got: list[Candle] = []
+
+    async def keep(good: Sequence[Candle], bad: Sequence[Rejected]) -> None:
+        assert not bad
+        got.extend(good)
+
+    async with connected("kraken", shared_data) as (exchange, case, told):
+        rows = rows_of(case, told)
+        end_ms = max(rows) + case.timeframe.ms
+        clock = ManualClock(from_ms(end_ms))
+        pace = Pace(clock=clock, wall=clock, random=np.random.default_rng(1))
+        history = History(exchange, check=lambda _candle: None, budget=Budget(clock))
+        unserved = await Backfill(history, stored=Nothing(), out=keep, pace=pace).run(
+            [Instrument("kraken", case.symbol)],
+            [case.timeframe],
+            bars=2_000,
+            progress=lambda _done, _total: None,
+        )
+
+    assert {one.open_ms for one in got} == set(rows)
+    ((_, _, span),) = [(one.instrument, one.timeframe, one.span) for one in unserved]
+    assert span == (end_ms - 2_000 * case.timeframe.ms, min(rows))
+    assert list(lines(unserved, bars=2_000)) == [
+        f"kraken serves {len(rows)} of the 2000 candles of 1m asked for (BTC/USDT): the "
+        f"{2_000 - len(rows)} before them are unfillable, and models train on those and on "
+        "what comes"
+    ]

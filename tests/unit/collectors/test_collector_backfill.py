@@ -10,15 +10,17 @@ from datetime import datetime, timedelta
 import numpy as np
 import pytest
 
-from collectors.backfill import Backfill, History, Rejected
+from backend.unserved import lines
+from collectors.backfill import Backfill, History, Rejected, Unserved
 from collectors.budget import Budget
+from collectors.gaps import count
 from collectors.pacing import Backoff, Pace
 from collectors.refusals import UnlistedError
 from domain.errors import ExchangeUnavailableError, RateLimitedError
 from domain.events import Candle, Source
 from domain.market import Instrument, Timeframe, to_ms
 from tests.doubles import START, ManualClock
-from tests.factories import BTC, ETH, candles
+from tests.factories import BTC, ETH, SOL, candles
 from tests.scripted_exchange import ScriptedExchange
 
 H1 = Timeframe.H1
@@ -61,8 +63,8 @@ class Setting:
         history = History(self.exchange, check=check, budget=Budget(self.clock))
         self.backfill = Backfill(history, stored=self.table, out=self.table.write, pace=pace)
 
-    async def run(self, names: Sequence[Instrument] = (BTC,), bars: int = 2000) -> None:
-        await self.backfill.run(
+    async def run(self, names: Sequence[Instrument] = (BTC,), bars: int = 2000) -> list[Unserved]:
+        return await self.backfill.run(
             names, [H1], bars=bars, progress=lambda *done: self.progress.append(done)
         )
 
@@ -125,10 +127,42 @@ async def test_an_interrupted_run_goes_on_where_it_was() -> None:
     setting.exchange.fail(*[ValueError("killed")] * 2)
     with pytest.raises(ExceptionGroup):
         await setting.run((BTC, ETH))
+    there = set(setting.table.rows)
+    setting.exchange.requests.clear()
 
     await setting.run((BTC, ETH))
 
     assert len(setting.table.rows) == 4000
+    asked = [
+        (name, to_ms(since), to_ms(until)) for name, _, since, until in setting.exchange.requests
+    ]
+    assert not [
+        ms
+        for name, ms in there
+        for one, since, until in asked
+        if one == name and since <= ms < until
+    ]
+
+
+async def test_what_the_exchange_does_not_have_before_its_first_candle_is_named() -> None:
+    setting = Setting()
+    setting.exchange.record(candles(BARS, instrument=SOL)[-720:])
+
+    (lacking,) = await setting.run((BTC, SOL))
+
+    assert (lacking.instrument, lacking.timeframe) == (SOL, H1)
+    assert count(lacking.span, H1) == 1280
+    assert lacking.span.to_ms == min(ms for name, ms in setting.table.rows if name == SOL)
+    assert next(lines([lacking], bars=2000)).startswith("simulated serves 720 of the 2000 candles")
+    (again,) = await setting.run((BTC, SOL))
+    assert again == lacking
+
+
+async def test_an_exchange_that_is_cut_off_in_the_middle_has_all_of_the_beginning() -> None:
+    setting = Setting()
+    setting.table.rows = {(BTC, one.open_ms): one for one in candles(BARS)[500:600]}
+
+    assert await setting.run() == []
 
 
 async def test_it_waits_as_long_as_it_is_told_and_then_tries_again() -> None:
