@@ -24,8 +24,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 models_app = typer.Typer(help="The models that serve and those on trial.", no_args_is_help=True)
+instruments_app = typer.Typer(help="What is watched.", no_args_is_help=True)
 dashboard_app = typer.Typer(help="The dashboard's cache.", no_args_is_help=True)
 sentiment_app = typer.Typer(help="The scorer of texts.", no_args_is_help=True)
+app.add_typer(instruments_app, name="instruments")
 app.add_typer(models_app, name="models")
 app.add_typer(dashboard_app, name="dashboard")
 app.add_typer(sentiment_app, name="sentiment")
@@ -38,6 +40,7 @@ Symbols = Annotated[Optional[str], typer.Option(help="BTC/USDT,ETH/USDT")]  # no
 Timeframes = Annotated[Optional[str], typer.Option(help="1m,1h")]  # noqa: UP045
 Horizons = Annotated[Optional[str], typer.Option(help="In candles: 4,24")]  # noqa: UP045
 Comments = Annotated[Path, typer.Argument(help="Parquet with the columns text and label.")]
+Named = Annotated[str, typer.Argument(help="EXCHANGE:SYMBOL, as `instruments list` spells it.")]
 Port = Annotated[Optional[int], typer.Option(help="Port; 0 lets the system choose.")]  # noqa: UP045
 
 
@@ -271,6 +274,30 @@ def models_train(*, state: State = None) -> None:
     from backend.upkeep import ask_for_training  # noqa: PLC0415 - imports what it needs
 
     ask_for_training(_settings(state=state))
+
+
+@instruments_app.command("list", epilog="Example: alphapulse instruments list")
+def instruments_list(*, state: State = None) -> None:
+    """What is watched, and what was."""
+    from backend.instruments import list_instruments  # noqa: PLC0415 - imports what it needs
+
+    asyncio.run(list_instruments(_settings(state=state)))
+
+
+@instruments_app.command("add", epilog="Example: alphapulse instruments add kraken:SOL/USD")
+def instruments_add(*, instrument: Named, state: State = None) -> None:
+    """Watch one more while the system runs: history, warm-up, first prediction."""
+    from backend.instruments import add_instrument  # noqa: PLC0415 - imports what it needs
+
+    asyncio.run(add_instrument(instrument, _settings(state=state)))
+
+
+@instruments_app.command("remove", epilog="Example: alphapulse instruments remove kraken:SOL/USD")
+def instruments_remove(*, instrument: Named, state: State = None) -> None:
+    """Watch it no more; its history stays, its open signals are closed."""
+    from backend.instruments import remove_instrument  # noqa: PLC0415 - imports what it needs
+
+    asyncio.run(remove_instrument(instrument, _settings(state=state)))
 
 
 @dashboard_app.command("rebuild", epilog="Example: alphapulse dashboard rebuild")

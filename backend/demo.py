@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 
 SYNTHETIC = "simulated"
 INSTRUMENTS = 12
+SPARE = 4  # listed beside what is watched, to be added while it runs
 LISTED = default_symbols(1_000)  # of the synthetic market
 TRAINING_BARS = 60
 HOLD_LIMIT = timedelta(seconds=3)
@@ -86,9 +87,9 @@ async def run_demo(plan: DemoPlan, settings: Settings) -> None:
     clock = ExchangeClock(datetime.now(UTC), speed=plan.speed)
     clock.set(clock.now(), held=True)
 
-    async def connect(store: Store, status: Status, stack: AsyncExitStack) -> Sequence[Feed]:
     processes: list[SimulatedProcess] = []
 
+    async def connect(store: Store, status: Status, stack: AsyncExitStack) -> Sequence[Feed]:
         status.notes += [*market.notes, *market.unused]
         reached = await store.history.reached(market.name)
         process = await stack.enter_async_context(
@@ -102,12 +103,11 @@ async def run_demo(plan: DemoPlan, settings: Settings) -> None:
         remember(settings.state, market.identity)
         if reached is not None:
             say(f"the market goes on at {rfc3339(clock.now())}, where the state folder's ends")
-        keeping = asyncio.create_task(_keep_time(process, clock))
         processes.append(process)
+        keeping = asyncio.create_task(_keep_time(process, clock))
         stack.callback(keeping.cancel)
         return [await _feed(market, process, clock, plan, stack)]
 
-    timeframe = market.timeframes[0]
     async def ask(store: Store, feeds: Sequence[Feed], stack: AsyncExitStack) -> Asked:
         if plan.data or not settings.sources.on:
             why = "recorded candles are played" if plan.data else SWITCHED_OFF
@@ -117,14 +117,15 @@ async def run_demo(plan: DemoPlan, settings: Settings) -> None:
             stack, store, feeds[0], site=site, seed=plan.seed, history=history
         )
 
+    timeframe = market.timeframes[0]
     await run_system(
         SystemPlan(
             market=Market.RECORDED if plan.data else Market.SIMULATED,
             horizons=tuple(plan.horizons or [4]),
             clock=clock,
             connect=connect,
-            speed=plan.speed,
             ask=ask,
+            speed=plan.speed,
             training_every=timeframe.duration * TRAINING_BARS,
             hold_limit=HOLD_LIMIT,
             stop_after=plan.stop_after,
@@ -201,6 +202,7 @@ def _synthetic(plan: DemoPlan, history: int) -> _Market:
     for symbol in symbols:
         if symbol not in LISTED:
             raise UnknownSymbolError(symbol, LISTED)
+    spare = [one for one in LISTED if one not in symbols][:SPARE]
     finest = min(timeframes, key=lambda one: one.ms).value
     return _Market(
         name=SYNTHETIC,
@@ -208,7 +210,7 @@ def _synthetic(plan: DemoPlan, history: int) -> _Market:
         timeframes=timeframes,
         arguments=(
             *("--seed", str(plan.seed), "--signal", str(plan.signal)),
-            *("--timeframe", finest, "--symbols", ",".join(symbols)),
+            *("--timeframe", finest, "--symbols", ",".join([*symbols, *spare])),
             *_playing(plan, history),
         ),
         identity={"--seed": str(plan.seed), "--signal": str(plan.signal), "--timeframes": finest},

@@ -83,22 +83,22 @@ class LiveEdge:
     refused: Callable[[Rejected], Awaitable[None]]
     deadline: timedelta
     history_bars: int
-    _sections: dict[Timeframe, CrossSection] = field(default_factory=dict)
+    _sections: dict[Timeframe, CrossSection] = field(init=False)
+    _collector: Collector = field(init=False)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def run(self) -> None:
-        """Until cancelled."""
+    def __post_init__(self) -> None:
         feed = self.feed
         self._sections = {
             timeframe: CrossSection(
                 exchange=feed.exchange.id,
                 timeframe=timeframe,
-                instruments=feed.instruments,
+                instruments=(),
                 deadline=self.deadline,
             )
             for timeframe in feed.timeframes
         }
-        collector = Collector(
+        self._collector = Collector(
             feed.exchange,
             stored=PatientCandles(stored=self.stored, wall=feed.pace.wall),
             out=self._take,
@@ -107,10 +107,23 @@ class LiveEdge:
             settings=CollectorSettings(lookback=min(self.history_bars, 1_000)),
             budget=feed.budget,
         )
+
+    async def run(self, instruments: Sequence[Instrument]) -> None:
+        """Until cancelled."""
+        self._wait_for(instruments)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(collector.run(feed.instruments, feed.timeframes))
+            tasks.create_task(self._collector.run(instruments, self.feed.timeframes))
             tasks.create_task(self._draw_when_due())
-            tasks.create_task(self.auditor.run(collector.repair))
+            tasks.create_task(self.auditor.run(self._collector.repair))
+
+    def watch(self, instruments: Sequence[Instrument]) -> None:
+        """Follow these from now on; those that stay lose nothing."""
+        self._wait_for(instruments)
+        self._collector.watch(instruments)
+
+    def _wait_for(self, instruments: Sequence[Instrument]) -> None:
+        for section in self._sections.values():
+            section.watch(instruments)
 
     async def _take(self, event: Candle | Gap | Rejected) -> None:
         match event:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from functools import partial
 
 from backend import metrics
@@ -23,6 +23,7 @@ from backend.runner import Lane, Runner
 from backend.settings import Settings
 from backend.store.candles import store_candles
 from backend.store.database import patiently
+from backend.store.instruments import Membership
 from backend.store.quarantine import refuse_candle, refuse_unreadable
 from backend.system_plan import SystemPlan
 from backend.unserved import lines, notices
@@ -31,12 +32,15 @@ from backend.wiring import Store, policy_of
 from collectors.backfill import Backfill, History, Rejected, Unserved
 from collectors.budget import Budget
 from collectors.checks import reason
+from domain.errors import UnknownSymbolError
 from domain.events import Candle, CandleBatch
-from domain.market import Horizon, Timeframe
+from domain.market import Horizon, Instrument, Listing, Timeframe, from_ms, to_ms
 from domain.ports import EventBus
 from domain.topics import CANDLES
 
 log = logging.getLogger(__name__)
+
+LAST_MS = 1 << 62
 
 
 @dataclass(slots=True, kw_only=True)
@@ -49,6 +53,9 @@ class Following:
         store, api, bus, executor: its parts.
         lane: shared by the panels of the process.
         watches: takes each panel's runner and observer, which outlive the following.
+        listings: what is watched now.
+        panels: of this exchange, once they are warm.
+        tasks: ends with it.
     """
 
     feed: Feed
@@ -60,53 +67,104 @@ class Following:
     executor: ProcessExecutor
     lane: Lane
     watches: list[tuple[Runner, Observer]]
+    listings: dict[Instrument, Listing] = field(init=False)
+    panels: list[tuple[Runner, Observer]] = field(default_factory=list)
+    auditor: Auditor = field(init=False)
+    edge: LiveEdge = field(init=False)
+    tasks: asyncio.TaskGroup = field(default_factory=asyncio.TaskGroup)
+
+    def __post_init__(self) -> None:
+        feed = self.feed
+        self.listings = {one.instrument: one for one in feed.listings}
+        self.auditor = Auditor(
+            ledger=self.store.ledger,
+            instruments=(),
+            timeframes=feed.timeframes,
+            pace=feed.pace,
+            publish=self.api.hub.publish,
+        )
+        self.edge = LiveEdge(
+            feed=feed,
+            bus=self.bus,
+            stored=self.store.collected,
+            auditor=self.auditor,
+            refused=self._refuse,
+            deadline=timedelta(milliseconds=self.settings.deadline_ms),
+            history_bars=self.settings.history_bars,
+        )
+
+    @property
+    def instruments(self) -> tuple[Instrument, ...]:
+        """What is watched now."""
+        return tuple(self.listings)
 
     async def run(self) -> None:
         """Until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
+        async with self.tasks as tasks:
             tasks.create_task(self._set_aside())
             tasks.create_task(self._follow())
 
     async def _follow(self) -> None:
         """History, warm-up, then the live edge."""
-        feed = self.feed
-        await self.store.instruments.watch(feed.listings, since=self.plan.clock.now())
-        auditor = Auditor(
-            ledger=self.store.ledger,
-            instruments=feed.instruments,
-            timeframes=feed.timeframes,
-            pace=feed.pace,
-            publish=self.api.hub.publish,
-        )
-        await auditor.begin()
-        await self._backfill()
-        await auditor.settle()
-        watches = [await self._panel(timeframe) for timeframe in feed.timeframes]
-        for runner, _ in watches:
-            runner.panel.on_gaps(auditor.missing[runner.panel.key.timeframe])
-        edge = LiveEdge(
-            feed=feed,
-            bus=self.bus,
-            stored=self.store.collected,
-            auditor=auditor,
-            refused=self._refuse,
-            deadline=timedelta(milliseconds=self.settings.deadline_ms),
-            history_bars=self.settings.history_bars,
-        )
+        membership = await self._begin()
+        self.auditor.instruments = self.instruments
+        await self.auditor.begin()
+        await self.backfill(self.instruments)
+        await self.auditor.settle()
+        for timeframe in self.feed.timeframes:
+            self.panels.append(await self._panel(timeframe, membership))
+        for runner, _ in self.panels:
+            runner.panel.on_gaps(self.auditor.missing[runner.panel.key.timeframe])
         async with asyncio.TaskGroup() as tasks:
-            for runner, observer in watches:
+            for runner, observer in self.panels:
                 subscribed = asyncio.Event()
                 tasks.create_task(_consume(runner, self.bus, subscribed))
                 tasks.create_task(observer.revisions.run())
                 await subscribed.wait()
-            tasks.create_task(edge.run())
-            await feed.hold(False)  # noqa: FBT003 - the shape of Hold
+            tasks.create_task(self.edge.run(self.instruments))
+            await self.feed.hold(False)  # noqa: FBT003 - the shape of Hold
 
-    async def _backfill(self) -> None:
-        feed = self.feed
+    async def _begin(self) -> Membership:
+        """Enter what is watched from now on: what was asked, and what was added before."""
+        book, exchange, now = self.store.instruments, self.feed.exchange, self.plan.clock.now()
+        before = await book.membership(exchange.id)
+        for instrument in before.added:
+            if instrument in self.listings:
+                continue
+            try:
+                (listing,) = await exchange.listings([instrument.symbol])
+            except UnknownSymbolError:
+                self.api.status.notes.append(f"{instrument} is listed no more; it was added before")
+            else:
+                self.listings[instrument] = listing
+                self.api.status.instruments += (instrument,)
+        for instrument in before.watched:
+            if instrument not in self.listings:
+                await book.unwatch(instrument, until=now)
+        await book.watch(self.listings.values(), since=now)
+        return await book.membership(exchange.id)
+
+    async def backfill(
+        self,
+        instruments: Sequence[Instrument],
+        *,
+        before: Mapping[Timeframe, datetime] | None = None,
+    ) -> dict[Timeframe, datetime]:
+        """Store the newest `history_bars` candles that the exchange has, and the store lacks.
+
+        Args:
+            instruments: whose.
+            before: closes from then on are left to the live edge.
+
+        Returns:
+            The first close that was stored, at each timeframe that had one.
+        """
+        feed, first_ms = self.feed, dict[Timeframe, int]()
+        ends = {timeframe: to_ms(end) for timeframe, end in (before or {}).items()}
         history = History(feed.exchange, check=reason, budget=feed.budget or Budget(feed.pace.wall))
 
-        async def keep(candles: Sequence[Candle], rejected: Sequence[Rejected]) -> None:
+        async def keep(told: Sequence[Candle], rejected: Sequence[Rejected]) -> None:
+            candles = [one for one in told if one.close_ms < ends.get(one.timeframe, LAST_MS)]
             if candles:
                 await store_candles(
                     self.store.writers,
@@ -115,20 +173,23 @@ class Following:
                     known_at=self.plan.clock.now(),
                 )
                 metrics.CANDLES_RECEIVED.labels(feed.exchange.id).inc(len(candles))
-            for one in rejected:
-                await self._refuse(one)
+            for one in candles:
+                first_ms[one.timeframe] = min(one.close_ms, first_ms.get(one.timeframe, LAST_MS))
+            for refused in rejected:
+                await self._refuse(refused)
 
-        name = f"history {feed.exchange.id}"
+        name = f"history {instruments[0] if before else feed.exchange.id}"
         unserved = await Backfill(
             history, stored=self.store.collected, out=keep, pace=feed.pace
         ).run(
-            feed.instruments,
+            instruments,
             feed.timeframes,
             bars=self.settings.history_bars,
             progress=lambda done, total: self.api.status.report(name, done, total),
         )
         if unserved:
             await self._note(unserved)
+        return {timeframe: from_ms(ms) for timeframe, ms in first_ms.items()}
 
     async def _note(self, unserved: Sequence[Unserved]) -> None:
         """What the exchange does not have is no gap that could be filled; it is said."""
@@ -137,7 +198,7 @@ class Following:
         self.api.hub.publish(recorded.events)
         self.api.status.notes += lines(unserved, bars=self.settings.history_bars)
 
-    async def _panel(self, timeframe: Timeframe) -> tuple[Runner, Observer]:
+    async def _panel(self, timeframe: Timeframe, membership: Membership) -> tuple[Runner, Observer]:
         feed, plan, settings = self.feed, self.plan, self.settings
         panel = Panel(
             PanelKey(exchange=feed.exchange.id, timeframe=timeframe),
@@ -145,7 +206,7 @@ class Following:
             clock=plan.clock,
             policy=policy_of(settings),
         )
-        panel.enlist(feed.listings)
+        panel.enlist(self.listings.values())
         told: list[object] = []
         learning = Learning(
             panel=panel,
@@ -161,7 +222,7 @@ class Following:
         self.api.status.notes += learning.refused
         revisions = Revisions(
             panel=panel,
-            instruments=feed.instruments,
+            joined=dict(membership.joined),
             store=self.store,
             clock=plan.clock,
             wall=feed.pace.wall,
@@ -174,7 +235,7 @@ class Following:
             report=lambda done, total: self.api.status.report(name, done, total),
         )
         served = await self.store.history.newest_served(
-            feed.instruments, Horizon(timeframe, min(plan.horizons))
+            self.instruments, Horizon(timeframe, min(plan.horizons))
         )
         for instrument, as_of in served.items():  # else the first close may be a day away
             self.api.status.predicted(timeframe, (instrument,), as_of)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 NOTES = "revisions"  # room of the note that says from where on rows are to be made again
 PIECE = 20  # ticks between two commits: their rows are spelt on the event loop
 LAST = 4  # ticks that may be made again while the next one waits
+LATEST = datetime.max.replace(tzinfo=UTC)  # of one that is in no cross-section yet
 SKEW = timedelta(days=1)  # a note may be newer than a clock that was set back
 
 
@@ -102,7 +103,7 @@ class Revisions:
 
     Args:
         panel: goes on from the corrected state.
-        instruments: that it watches.
+        joined: all that were ever watched; closes up to then were drawn without them.
         store: candles are read from it, rows are compared with it.
         clock: the market's time.
         wall: of waits for the database.
@@ -110,32 +111,71 @@ class Revisions:
     """
 
     panel: Panel
-    instruments: Sequence[Instrument]
+    joined: dict[Instrument, datetime | None]
     store: Store
     clock: Clock
     wall: Clock
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _since: datetime | None = None
+    _only: set[Instrument] = field(default_factory=set)  # whose rows may differ; empty: all
     _noted_at: datetime = EPOCH
     _passed: datetime = EPOCH  # where the pass under way is
     _earlier: bool = False  # a candle came that it has passed by
     _some: asyncio.Event = field(default_factory=asyncio.Event)
+    _settled: asyncio.Event = field(default_factory=asyncio.Event)
     _standing: Standing = field(init=False)
 
     def __post_init__(self) -> None:
         self._standing = Standing(self.store.readers, OHLCV.id)
 
     @property
+    def instruments(self) -> Sequence[Instrument]:
+        """Whose candles the panel's state rests on, sorted."""
+        return sorted(self.joined)
+
+    @property
     def due(self) -> bool:
         """Whether the panel's state rests on candles that have changed since."""
         return self._since is not None
 
-    def note(self, as_of: datetime) -> Snapshot:
-        """A candle of the tick at `as_of` is news; what is to be stored with it."""
+    def note(self, as_of: datetime, *, of: Instrument | None = None) -> Snapshot:
+        """A candle of the tick at `as_of` is news; what is to be stored with it.
+
+        Args:
+            as_of: the close.
+            of: the one whose rows rest on it alone; None: those of all do.
+        """
+        alone = of is not None and (self._since is None or bool(self._only))
+        self._only = {*self._only, of} if of is not None and alone else set()
         self._since = as_of if self._since is None else min(self._since, as_of)
         self._earlier = self._earlier or as_of <= self._passed
         self._some.set()
+        self._settled.clear()
         return self._note(self._since)
+
+    async def take_in(self, instrument: Instrument, *, first: datetime | None) -> None:
+        """Make the rows of one that is new, or was away; those of others stay.
+
+        Args:
+            instrument: one that is new is in no cross-section before it `joins`.
+            first: the first close of its candles that were stored meanwhile; None: none was.
+        """
+        async with self.turn:
+            new = self.joined.setdefault(instrument, LATEST) is LATEST
+            if first is None:
+                return
+            note = self.note(first, of=instrument if new else None)
+            await patiently(lambda: self._commit([], [note]), self.wall)
+        await self._settled.wait()
+        for rooms in self.panel.rooms.values():
+            rooms.predictor.begins(instrument, first)
+
+    def joins(self, instrument: Instrument, at: datetime) -> bool:
+        """One that is new has its place in the cross-sections after `at`; whether it is new."""
+        new = self.joined[instrument] is LATEST
+        if new:
+            self.joined[instrument] = at
+        return new
 
     async def run(self) -> None:
         """Work for ever on what is noted."""
@@ -199,10 +239,12 @@ class Revisions:
                 since = self._since
                 self._earlier, self._passed = False, EPOCH
             if since is None or self.panel.engine.as_of is None:
+                self._settled.set()
                 return
             work = await self._begin(since)
             while (ahead := self._newest() - work.at) > LAST * step:
-                until = work.at + min(PIECE * step, ahead - step)
+                piece = PIECE * (len(self.joined) // len(self._only) if self._only else 1)
+                until = work.at + min(piece * step, ahead - step)
                 async with self.turn:  # what was noted before is stored, or it is noted as passed
                     self._passed = until
                 await self._advance(work, until)
@@ -237,9 +279,9 @@ class Revisions:
         self._passed = until
         key = self.panel.key
         candles = await self.store.history.panel(
-            sorted(self.instruments), key.timeframe, since=work.at, until=until
+            self.instruments, key.timeframe, since=work.at, until=until
         )
-        batches = list(ticks(candles, exchange=key.exchange))
+        batches = list(ticks(candles, exchange=key.exchange, joined=self.joined))
         walked = await asyncio.to_thread(work.rooms.walk, batches)
         work.at = until
         if work.stale and work.stale[0].as_of == until:
@@ -251,10 +293,15 @@ class Revisions:
     async def _write(self, work: _Pass, walked: Walked) -> None:
         now_ms, first_ms = to_ms(self.clock.now()), to_ms(work.since)
         length_ms = self.panel.key.timeframe.ms
-        features = [batch for batch in walked.features if batch.as_of >= work.since]
+        features = [
+            batch
+            for batch in walked.features
+            if batch.as_of >= work.since and self._concerns(batch)
+        ]
         labels = [
             batch.take(np.flatnonzero(batch.as_of_ms + batch.horizon * length_ms >= first_ms))
             for batch in map(complete, walked.labels)
+            if self._concerns(batch)
         ]
         renewal = Renewal(ids=await self._ids(), at_ms=now_ms, fresh_ms=now_ms)
         found = await different(renewal, self._standing, features, labels)
@@ -262,8 +309,13 @@ class Revisions:
         work.recent += found.features
         remembered = self._newest() - (2 * max(self.panel.rooms) + SLACK) * length_ms * MILLISECOND
         work.recent = [batch for batch in work.recent if batch.as_of >= remembered]
+        work.filled = [batch for batch in work.filled if batch.as_of_ms.max() >= to_ms(remembered)]
         if found.features or found.labels:
             await self._commit([*found.features, *found.labels])
+
+    def _concerns(self, batch: FeatureBatch | LabelBatch) -> bool:
+        """Whether rows of it may differ; one that is new has batches of its own."""
+        return not self._only or self._only.issuperset(batch.instruments)
 
     async def _finish(self, work: _Pass) -> None:
         """The last ticks; then the panel goes on from the corrected state."""
@@ -288,11 +340,13 @@ class Revisions:
         learnt, _ = await asyncio.to_thread(self.panel.cold.run, *work.filled)
         state = [*work.mended, self._note(None)]
         await patiently(lambda: self._commit(learnt, state), self.wall)
-        self._since = None
+        self._since, self._only = None, set()
+        self._settled.set()
 
     async def _ids(self) -> dict[Instrument, int]:
-        ids = await self.store.instruments.ids(self.instruments)
-        return dict(zip(self.instruments, ids.tolist(), strict=True))
+        instruments = self.instruments
+        ids = await self.store.instruments.ids(instruments)
+        return dict(zip(instruments, ids.tolist(), strict=True))
 
     async def _commit(self, events: Sequence[object], state: Sequence[Snapshot] = ()) -> None:
         await self.store.recorder.commit_learning(

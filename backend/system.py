@@ -20,6 +20,7 @@ from backend.api.status import Status
 from backend.executor import ProcessExecutor
 from backend.following import Following
 from backend.garbage import settle
+from backend.joining import Orders
 from backend.observer import Observer
 from backend.runner import Lane, Runner
 from backend.settings import Settings
@@ -104,25 +105,26 @@ class System:
         stack.callback(executor.close)
         try:
             async with asyncio.TaskGroup() as tasks:
-                live = [
-                    tasks.create_task(
-                        Following(
-                            feed=feed,
-                            plan=self.plan,
-                            settings=self.settings,
-                            store=self.store,
-                            api=self.api,
-                            bus=bus,
-                            executor=executor,
-                            lane=self._lane,
-                            watches=self._watches,
-                        ).run()
+                followings = [
+                    Following(
+                        feed=feed,
+                        plan=self.plan,
+                        settings=self.settings,
+                        store=self.store,
+                        api=self.api,
+                        bus=bus,
+                        executor=executor,
+                        lane=self._lane,
+                        watches=self._watches,
                     )
                     for feed in feeds
                 ]
+                live = [tasks.create_task(following.run()) for following in followings]
                 live.append(tasks.create_task(self._refresh_dashboard()))
                 live.append(tasks.create_task(collection.run()))
                 try:
+                    await self._until_ready()
+                    self.api.members = Orders(followings)
                     await self._until_done()
                 finally:
                     for task in live:
@@ -138,7 +140,7 @@ class System:
         for _, observer in self._watches:
             observer.learning.request()
 
-    async def _until_done(self) -> None:
+    async def _until_ready(self) -> None:
         status = self.api.status
         try:
             async with asyncio.timeout(READY_WITHIN.total_seconds()):
@@ -152,6 +154,8 @@ class System:
             ) from None
         settle()
         say(f"ready: {len(status.instruments)} instruments, predictions are being published")
+
+    async def _until_done(self) -> None:
         await asyncio.sleep(
             self.plan.stop_after.total_seconds() if self.plan.stop_after else float("inf")
         )

@@ -61,12 +61,10 @@ async def catch_up(revisions: Revisions, *, since: datetime, report: Report) -> 
         await recall(panel, instruments, store, snapshot.as_of)
         await revisions.recover(snapshot.as_of, first=since)
         since = snapshot.as_of - key.timeframe.duration
-    candles = await store.history.panel(
-        sorted(instruments), key.timeframe, since=since, until=clock.now()
-    )
+    candles = await store.history.panel(instruments, key.timeframe, since=since, until=clock.now())
     batches = [
         batch
-        for batch in ticks(candles, exchange=key.exchange)
+        for batch in ticks(candles, exchange=key.exchange, joined=revisions.joined)
         if snapshot is None or batch.as_of > snapshot.as_of
     ]
     await _reopen(panel, store, after=snapshot.as_of if snapshot else since)

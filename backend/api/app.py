@@ -19,6 +19,7 @@ from backend.api import (
     health,
     problems,
     reference,
+    routes_instruments,
     routes_market,
     routes_models,
     routes_predictions,
@@ -61,6 +62,7 @@ def create_app(state: ApiState) -> FastAPI:
     problems.install(app)
     for router in (
         health.router,
+        routes_instruments.router,
         routes_market.router,
         routes_predictions.router,
         routes_models.router,

@@ -44,6 +44,20 @@ def is_own_origin(origin: str, host: str) -> bool:
     return is_loopback(theirs) and is_loopback(ours) and their_port == our_port
 
 
+def may_order(scope: Scope) -> bool:
+    """Whether a request may change something: it comes from this machine, and from no other page.
+
+    There are no keys; what a page of another origin sends, a browser sends without asking.
+    """
+    origins = [text.decode("latin-1") for name, text in scope["headers"] if name == b"origin"]
+    client = scope.get("client")
+    return (
+        client is not None
+        and is_loopback(client[0])
+        and all(is_own_origin(origin, host_of(scope)) for origin in origins)
+    )
+
+
 class LoopbackHosts:
     """Refuses requests that name another host than this machine.
 

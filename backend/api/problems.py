@@ -29,7 +29,8 @@ from domain.errors import (
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE: Final = "application/problem+json"
-ALLOWED: Final = "GET, HEAD"  # of every path: nothing is changed through the API
+ALLOWED: Final = "GET, HEAD"  # of every path but those of `ORDERS`
+ORDERS: Final = {"/v1/instruments": "GET, HEAD, POST, DELETE"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +46,14 @@ KINDS: Final[Mapping[str, Kind]] = {
     "bad_json": Kind(400, "Not a JSON object"),
     "bad_request": Kind(422, "Malformed request"),
     "bad_cursor": Kind(422, "Malformed cursor"),
+    "forbidden": Kind(403, "Not allowed"),
+    "unreachable": Kind(502, "Exchange unreachable", temporary=True),
     "unknown_timeframe": Kind(422, "Unknown timeframe"),
     "unknown_exchange": Kind(404, "Unknown exchange"),
+    "unknown_source": Kind(404, "Unknown source"),
     "unknown_symbol": Kind(404, "Unknown symbol"),
     "unknown_stream": Kind(404, "Unknown stream"),
     "unknown_method": Kind(404, "Unknown method"),
-    "unknown_source": Kind(404, "Unknown source"),
     "not_found": Kind(404, "Not found"),
     "method_not_allowed": Kind(405, "Method not allowed"),
     "too_many_subscriptions": Kind(409, "Too many subscriptions"),
@@ -69,10 +72,10 @@ KINDS: Final[Mapping[str, Kind]] = {
 _UNKNOWN_NAMES: Final[Mapping[type[UnknownNameError], str]] = {
     UnknownTimeframeError: "unknown_timeframe",
     UnknownExchangeError: "unknown_exchange",
+    UnknownSourceError: "unknown_source",
     UnknownSymbolError: "unknown_symbol",
 }
 
-    UnknownSourceError: "unknown_source",
 
 class ProblemError(AlphaPulseError):
     """A request that ends in a problem object.
@@ -131,7 +134,7 @@ def answer(problem: ProblemError) -> Response:
     if KINDS[problem.code].temporary:
         headers["Retry-After"] = str(-(-problem.more.get("retry_after_ms", 1_000) // 1_000))
     if problem.status == KINDS["method_not_allowed"].status:
-        headers["Allow"] = ALLOWED
+        headers["Allow"] = problem.more.get("allow", ALLOWED)
     if problem.status == KINDS["upgrade_required"].status:
         headers |= {"Upgrade": "websocket", "Connection": "Upgrade"}
     return Response(
@@ -185,7 +188,8 @@ def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type only
     path = request.url.path
     if error.status_code == KINDS["method_not_allowed"].status:
-        problem = ProblemError("method_not_allowed", f"{path} does not answer {request.method}")
+        detail = f"{path} does not answer {request.method}"
+        problem = ProblemError("method_not_allowed", detail, allow=ORDERS.get(path, ALLOWED))
     elif error.status_code == KINDS["not_found"].status:
         problem = ProblemError("not_found", f"there is nothing at {path}; /docs lists what is")
     else:

@@ -4,21 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import datetime
+from typing import Any, Protocol
 
 import asyncpg
 
 from backend.api.hub import Hub
 from backend.api.status import Status
+from domain.market import Instrument
 from domain.ports import Clock
+
+
+class Members(Protocol):
+    """The instruments of a running system, and orders to change them."""
+
+    def under_way(self) -> Mapping[Instrument, datetime]:
+        """Those that are joining, since when."""
+        ...
+
+    async def add(self, exchange: str, symbol: str) -> Instrument:
+        """Begin to follow an instrument.
+
+        Raises:
+            UnknownExchangeError, UnknownSymbolError: with suggestions.
+            ExchangeUnavailableError: it cannot be asked.
+        """
+        ...
+
+    async def remove(self, exchange: str, symbol: str) -> Instrument:
+        """Follow an instrument no more.
+
+        Raises:
+            UnknownExchangeError, UnknownSymbolError: it is not watched.
+            UsageError: it is the last of its exchange, or still joining.
+        """
+        ...
 
 
 @dataclass(slots=True, kw_only=True)
 class ApiState:
-    """The parts the API stands on. `reader` is None until the store answers."""
+    """The parts the API stands on. `reader` and `members` are None until there is a store."""
 
     clock: Clock
     hub: Hub
     status: Status
     reader: asyncpg.Pool | None = None
+    members: Members | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)  # shown on the page, no secrets

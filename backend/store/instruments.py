@@ -116,7 +116,7 @@ class Instruments:
             await connection.executemany(_LIST, rows)
 
     async def join(self, instrument: Instrument, *, at: datetime) -> None:
-        """One that came later takes its place in the cross-sections after `at`."""
+        """One that came later than others has its place in the cross-sections after `at`."""
         await self._pool.execute(_JOIN, instrument.exchange, instrument.symbol, at)
 
     async def membership(self, exchange: str) -> Membership:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,12 @@ class Predictor:
             gaps: first open time, and first that is there again, in ms; read at each tick.
         """
         self._gaps = gaps
+
+    def begins(self, instrument: Instrument, first: datetime) -> None:
+        """The features of an instrument rest on its candles from the close `first` on."""
+        first_ms = to_ms(first)
+        self._first_ms[instrument] = min(first_ms, self._first_ms.get(instrument, first_ms))
+        self._firsts = ((), np.empty(0, dtype=np.int64))
 
     def seat(self, model: Model, role: Role) -> None:
         """Give `model` the role of member or challenger, replacing its earlier version."""

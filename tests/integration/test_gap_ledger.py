@@ -177,7 +177,7 @@ class Follower:
         )
         tasks = [
             asyncio.create_task(self._keep(bus, ready := asyncio.Event())),
-            asyncio.create_task(edge.run()),
+            asyncio.create_task(edge.run(NAMES)),
         ]
         await ready.wait()
         try:

@@ -98,7 +98,7 @@ async def watched(
         )
         revisions = Revisions(
             panel=panel,
-            instruments=INSTRUMENTS,
+            joined=dict.fromkeys(INSTRUMENTS),
             store=store,
             clock=manual_clock,
             wall=manual_clock,

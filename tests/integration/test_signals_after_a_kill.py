@@ -125,7 +125,7 @@ class Life:
         panel.rooms[HORIZON].policy = Bold(horizon=HORIZON, settings=policy)
         revisions = Revisions(
             panel=panel,
-            instruments=self.instruments,
+            joined=dict.fromkeys(self.instruments),
             store=self.store,
             clock=self.clock,
             wall=self.clock,

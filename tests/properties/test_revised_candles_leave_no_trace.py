@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -27,7 +28,7 @@ from backend.wiring import Store, open_store
 from collectors.cross_section import CrossSection
 from collectors.versions import rank
 from domain.events import Candle, CandleBatch, Source
-from domain.market import Instrument, Timeframe, to_ms
+from domain.market import Instrument, Timeframe, from_ms, to_ms
 from services.signals.policy import PolicySettings
 from tests.doubles import START, ManualClock
 from tests.factories import candles
@@ -49,6 +50,13 @@ ORDER BY symbol, as_of, revision DESC
 SAID = """
 SELECT p::text FROM ml_predictions AS p JOIN instruments USING (instrument_id)
 WHERE exchange = $1 AND role = 'champion'
+"""
+FEATURES_OF_OTHERS = FEATURES.replace("= $1", "= $1 AND symbol <> 'DDD/USDT'")
+LABELS_OF_OTHERS = LABELS.replace("= $1", "= $1 AND symbol <> 'DDD/USDT'")
+LAST_SAID = """
+SELECT symbol, max(as_of) FROM ml_predictions JOIN instruments USING (instrument_id)
+WHERE exchange = $1 AND role = 'champion' AND origin = 'live'
+GROUP BY symbol
 """
 numbers = count()
 
@@ -88,6 +96,7 @@ class Life:
     def __init__(self, store: Store, exchange: str) -> None:
         self.store, self.exchange = store, exchange
         self.instruments = tuple(Instrument(exchange, name) for name in NAMES)
+        self.joined: dict[Instrument, datetime | None] = dict.fromkeys(self.instruments)
         self.clock = ManualClock(START + HISTORY * H1.duration)
         self.section = CrossSection(exchange=exchange, timeframe=H1, instruments=self.instruments)
         self.told: list[Candle] = []
@@ -101,7 +110,7 @@ class Life:
         )
         self.revisions = Revisions(
             panel=panel,
-            instruments=self.instruments,
+            joined=dict(self.joined),
             store=self.store,
             clock=self.clock,
             wall=self.clock,
@@ -189,7 +198,8 @@ def expected(life: Life) -> tuple[dict[Any, Any], dict[Any, Any]]:
             )
         )
     rooms = CandleRooms(life.revisions.panel)
-    walked = rooms.walk(ticks(CandlePanel.of(series, H1), exchange=life.exchange))
+    panel = CandlePanel.of(series, H1)
+    walked = rooms.walk(ticks(panel, exchange=life.exchange, joined=life.joined))
     features = {
         (one.symbol, to_ms(batch.as_of)): (batch.coverage[i], answers(*batch.values[i]))
         for batch in walked.features
@@ -283,6 +293,50 @@ async def test_a_hole_that_is_filled_while_nothing_runs_is_made_good_at_the_star
     await life.start()
 
     assert [row for row in void if row[4] is None]
+    await life.check(said)
+
+
+async def test_an_instrument_that_joins_changes_nothing_of_the_others(store: Store) -> None:
+    life = Life(store, f"exchange{next(numbers)}")
+    await life.begin()
+    newcomer = Instrument(life.exchange, "DDD/USDT")
+    begins = 10  # candles after the others
+    walks = {
+        one: candles(HISTORY + LIVE, seed=seed + 100, instrument=one)
+        for seed, one in enumerate((*life.instruments, newcomer))
+    }
+
+    async def hours(first: int, last: int) -> None:
+        for hour in range(HISTORY + first, HISTORY + last):
+            life.clock.advance(H1.duration)
+            await life.take([version(walks[one][hour], right=True) for one in life.instruments])
+            life.clock.advance(timedelta(seconds=1))
+
+    await hours(0, 4)
+    before = await life.fetch(FEATURES), await life.fetch(LABELS)
+    said = set(await life.fetch(SAID))
+    past, newest = walks[newcomer][begins : HISTORY + 3], walks[newcomer][HISTORY + 3]
+    life.told += [replace(one, source=Source.BACKFILL, confirmed=True) for one in past]
+    await store_candles(
+        store.writers, store.instruments, life.told[-len(past) :], known_at=life.clock.now()
+    )
+    working = asyncio.create_task(life.revisions.run())
+    await life.revisions.take_in(newcomer, first=from_ms(past[0].close_ms))
+    working.cancel()
+    life.joined[newcomer] = life.clock.now()
+
+    assert life.revisions.joins(newcomer, life.clock.now())
+    assert (await life.fetch(FEATURES_OF_OTHERS), await life.fetch(LABELS_OF_OTHERS)) == before
+    assert len(await life.fetch(FEATURES)) == len(before[0]) + len(past)
+
+    life.instruments = (*life.instruments, newcomer)
+    life.section.watch(life.instruments)
+    await life.take([version(newest, right=True)])
+    last = {row[0]: row[1] for row in await life.fetch(LAST_SAID)}
+    assert last["DDD/USDT"] == last["AAA/USDT"] == from_ms(newest.close_ms)
+    await hours(4, 8)
+    await life.start()
+    await hours(8, LIVE)
     await life.check(said)
 
 

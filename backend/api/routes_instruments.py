@@ -1,0 +1,105 @@
+"""REST: what is watched, and orders to watch more or less of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+import asyncpg
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from backend.api import rows
+from backend.api.answers import envelope, reading, starting, state_of
+from backend.api.hosts import may_order
+from backend.api.problems import ProblemError
+from backend.api.state import ApiState, Members
+from domain.errors import ExchangeError
+from domain.market import Instrument
+
+router = APIRouter(prefix="/v1/instruments", tags=["instruments"])
+
+_EVER: Final = """
+SELECT exchange, symbol, kind, base, quote, tick_size, lot_size, min_notional, watched_from,
+       watched_until, joined_at, added
+FROM instruments WHERE watched_from IS NOT NULL ORDER BY exchange, symbol
+"""
+
+
+class Named(BaseModel):
+    """One instrument."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    exchange: str = Field(description="exchange id", min_length=1, max_length=64)
+    symbol: str = Field(description="in ccxt's spelling, `BTC/USDT`", min_length=1, max_length=64)
+
+
+@router.get("")
+async def instruments(request: Request) -> Response:
+    """Every instrument that is or was watched, with the `as_of` of its newest predictions.
+
+    `state`: `joining` (its history is on its way), `watched`, or `left`.
+    """
+    state = state_of(request)
+    async with reading(state) as connection:
+        found = await connection.fetch(_EVER)
+    return envelope([_row(state, row) for row in found], as_of=state.clock.now())
+
+
+@router.post("", status_code=202)
+async def add(request: Request, named: Named) -> Response:
+    """Watch one more: its history is fetched, its rows are made, then it is predicted.
+
+    Answers at once with its `state`; `GET` tells how it goes on. Adding what is watched
+    changes nothing.
+    """
+    state, members = state_of(request), _members(request)
+    try:
+        instrument = await members.add(named.exchange, named.symbol)
+    except ExchangeError as error:
+        raise ProblemError("unreachable", str(error), retry_after_ms=5_000) from error
+    return _answer(state, instrument, 202 if instrument in members.under_way() else 200)
+
+
+@router.delete("")
+async def remove(request: Request, named: Annotated[Named, Query()]) -> Response:
+    """Watch it no more; its history stays, and its open signals are closed at the last close."""
+    state = state_of(request)
+    instrument = await _members(request).remove(named.exchange, named.symbol)
+    return _answer(state, instrument, 200)
+
+
+def _members(request: Request) -> Members:
+    state = state_of(request)
+    if not may_order(request.scope):
+        detail = "only this machine may change what is watched: `alphapulse instruments`"
+        raise ProblemError("forbidden", detail)
+    if state.members is None:
+        raise starting(state)
+    return state.members
+
+
+def _answer(state: ApiState, instrument: Instrument, status: int) -> Response:
+    row = {"exchange": instrument.exchange, "symbol": instrument.symbol}
+    answer = envelope(
+        [{**row, "state": _state(state, instrument)}],
+        as_of=state.clock.now(),
+    )
+    answer.status_code = status
+    return answer
+
+
+def _row(state: ApiState, row: asyncpg.Record) -> dict[str, Any]:
+    instrument = Instrument(row["exchange"], row["symbol"])
+    predicted = {
+        timeframe.value: as_of
+        for (one, timeframe), as_of in state.status.newest.items()
+        if one == instrument
+    }
+    return {**rows.plain(row), "state": _state(state, instrument), "predicted": predicted}
+
+
+def _state(state: ApiState, instrument: Instrument) -> str:
+    if state.members is not None and instrument in state.members.under_way():
+        return "joining"
+    return "watched" if instrument in state.status.instruments else "left"

@@ -1,0 +1,174 @@
+"""Instruments join and leave an exchange that is followed; the others go on meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from backend.following import Following
+from backend.runner import Runner
+from backend.store.database import CONNECTION_ERRORS, patiently
+from domain.errors import AlphaPulseError, UnknownExchangeError, UnknownSymbolError, UsageError
+from domain.market import Instrument, Listing
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY = timedelta(milliseconds=50)  # of wall time, for the first prediction
+
+
+class Orders:
+    """Takes orders for the exchanges of a running system."""
+
+    def __init__(self, followings: Iterable[Following]) -> None:
+        self._joinings = {one.feed.exchange.id: Joining(following=one) for one in followings}
+
+    def under_way(self) -> dict[Instrument, datetime]:
+        """Those that are joining, since when."""
+        every = self._joinings.values()
+        return {one: since for joining in every for one, since in joining.under_way.items()}
+
+    async def add(self, exchange: str, symbol: str) -> Instrument:
+        """As `Joining.add`.
+
+        Raises:
+            UnknownExchangeError: nothing of it is followed.
+        """
+        return await self._of(exchange).add(symbol)
+
+    async def remove(self, exchange: str, symbol: str) -> Instrument:
+        """As `Joining.remove`.
+
+        Raises:
+            UnknownExchangeError: nothing of it is followed.
+        """
+        return await self._of(exchange).remove(symbol)
+
+    def _of(self, exchange: str) -> Joining:
+        try:
+            return self._joinings[exchange]
+        except KeyError:
+            raise UnknownExchangeError(exchange, self._joinings) from None
+
+
+@dataclass(slots=True, kw_only=True)
+class Joining:
+    """The instruments of one exchange, changed while it is followed.
+
+    Args:
+        following: the exchange, at its live edge.
+        under_way: since when each of those that are joining is; they join one after another.
+    """
+
+    following: Following
+    under_way: dict[Instrument, datetime] = field(default_factory=dict)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def add(self, symbol: str) -> Instrument:
+        """Begin to take in an instrument; one that is watched or on its way stays so.
+
+        Raises:
+            UnknownSymbolError: the exchange does not list it.
+            ExchangeUnavailableError: it cannot be asked.
+        """
+        instrument = Instrument(self.following.feed.exchange.id, symbol)
+        if instrument not in self.following.listings and instrument not in self.under_way:
+            (listing,) = await self.following.feed.exchange.listings([symbol])
+            self.under_way[instrument] = self.following.plan.clock.now()
+            self.following.tasks.create_task(self._join(listing))
+        return instrument
+
+    async def remove(self, symbol: str) -> Instrument:
+        """Follow an instrument no more; its history stays, its open signals are closed.
+
+        Raises:
+            UnknownSymbolError: it is not watched.
+            UsageError: it is the last one, or has not joined yet.
+        """
+        following = self.following
+        instrument = Instrument(following.feed.exchange.id, symbol)
+        if instrument in self.under_way:
+            raise UsageError(f"{instrument} is joining; remove it when it has")
+        if instrument not in following.listings:
+            raise UnknownSymbolError(symbol, [one.symbol for one in following.listings])
+        if len(following.listings) == 1:
+            raise UsageError(f"{instrument} is the last instrument of {instrument.exchange}")
+        async with self._turn:
+            del following.listings[instrument]
+            following.edge.watch(following.instruments)
+            following.auditor.instruments = following.instruments
+            status = following.api.status
+            status.instruments = tuple(one for one in status.instruments if one != instrument)
+            for timeframe in status.timeframes:
+                status.newest.pop((instrument, timeframe), None)
+            await following.store.instruments.unwatch(instrument, until=following.plan.clock.now())
+            for runner, _ in following.panels:
+                await self._close_signals(instrument, runner)
+        log.info("%s left", instrument)
+        return instrument
+
+    async def _join(self, listing: Listing) -> None:
+        instrument, status = listing.instrument, self.following.api.status
+        try:
+            async with self._turn:
+                await self._take_in(listing)
+        except (AlphaPulseError, *CONNECTION_ERRORS) as error:
+            log.warning("%s could not join", instrument, extra={"reason": str(error)})
+            status.notes.append(f"{instrument} could not join: {error}")
+        else:
+            log.info("%s joined", instrument)
+        finally:
+            del self.under_way[instrument]
+
+    async def _take_in(self, listing: Listing) -> None:
+        """History, its rows, and then the live edge, which brings the newest closes."""
+        following, instrument = self.following, listing.instrument
+        store, clock = following.store, following.plan.clock
+        await store.instruments.watch([listing], since=clock.now(), added=True)
+        answered = [
+            (runner.panel.key.timeframe, runner.panel.engine.as_of)
+            for runner, _ in following.panels
+        ]
+        stored = await following.backfill(
+            [instrument], before={timeframe: end for timeframe, end in answered if end}
+        )
+        for runner, observer in following.panels:
+            runner.panel.enlist([listing])
+            first = stored.get(runner.panel.key.timeframe)
+            await observer.revisions.take_in(instrument, first=first)
+        joined_at = clock.now()
+        new = [observer.revisions.joins(instrument, joined_at) for _, observer in following.panels]
+        if any(new):
+            await store.instruments.join(instrument, at=joined_at)
+        following.listings[instrument] = listing
+        following.auditor.instruments = following.instruments
+        following.edge.watch(following.instruments)
+        await self._predicted(instrument)
+        following.api.status.instruments += (instrument,)
+
+    async def _predicted(self, instrument: Instrument) -> None:
+        """Wait for the first prediction at each timeframe."""
+        status, wall = self.following.api.status, self.following.feed.pace.wall
+        while any((instrument, each) not in status.newest for each in status.timeframes):
+            await wall.sleep(LOOK_EVERY)
+
+    async def _close_signals(self, instrument: Instrument, runner: Runner) -> None:
+        store, timeframe = self.following.store, runner.panel.key.timeframe
+        async with runner.turn:
+            last = await store.collected.newest(instrument, timeframe, count=1)
+            closed = [
+                batch
+                for rooms in runner.panel.rooms.values()
+                for candle in last
+                for batch in rooms.book.leave(candle)
+            ]
+            if closed:
+                now = self.following.plan.clock.now()
+                runner.publish(
+                    await patiently(
+                        lambda: store.recorder.commit_tick(closed, published_at=now),
+                        runner.wall,
+                    )
+                )
