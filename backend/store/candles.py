@@ -28,6 +28,7 @@ from backend.store.rows import HASH_BYTES
 from backend.store.tables import candles
 from domain.events import Bools, Candle, CandleBatch, Floats, Ints, Source
 from domain.market import Instrument, Timeframe, to_ms
+from domain.trades import MadeOf
 
 # Rows of one transaction: a tick of the same exchange waits for at most one of them.
 CHUNK: Final = 5_000
@@ -219,10 +220,16 @@ def version_rows(told: Sequence[Candle], ids: Ints, known_at: datetime) -> Rows:
             trades=_ints(trades),
             event_ms=_ints([one.event_ms for one in told]),
             confirmed=np.array([one.confirmed for one in told], dtype=np.bool_),
-            sources=[one.source for one in told],
+            sources=[_source(one) for one in told],
         ),
         known_at,
     )
+
+
+def _source(candle: Candle) -> str:
+    """The way it came in, or what it was put together from; all of history is `backfill`."""
+    told = candle.made_of is MadeOf.EXCHANGE or candle.source is Source.BACKFILL
+    return candle.source if told else candle.made_of
 
 
 def batch_rows(batch: CandleBatch, ids: Ints) -> Rows:
@@ -255,13 +262,13 @@ class _Told:
     trades: Ints
     event_ms: Ints
     confirmed: Bools
-    sources: list[Source]
+    sources: Sequence[str]
 
 
 def _rows(ids: Ints, timeframe: str | Sequence[str], told: _Told, known_at: datetime) -> Rows:
     opened, high, low, close, volume = told.prices.T
     close_ms = told.open_ms + told.length_ms
-    backfilled = np.array([source is Source.BACKFILL for source in told.sources], dtype=np.bool_)
+    backfilled = np.array([source == Source.BACKFILL for source in told.sources], dtype=np.bool_)
     return Rows(
         candles,
         len(ids),

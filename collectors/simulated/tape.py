@@ -10,6 +10,7 @@ from domain.events import Floats, Ints
 from domain.market import Timeframe
 
 FIELDS = 5  # open, high, low, close, volume
+SUM_DECIMALS = 8  # of volumes, as Binance tells them; a sum of floats has more
 
 
 class Market(Protocol):
@@ -151,6 +152,8 @@ def fold(rows: Floats) -> Floats:
     folded[:, 1] = np.fmax.reduce(rows[..., 1])
     folded[:, 2] = np.fmin.reduce(rows[..., 2])
     folded[:, 3] = rows[len(rows) - 1 - exists[::-1].argmax(axis=0), series, 3]
-    folded[:, 4] = np.where(exists, rows[..., 4], 0.0).sum(axis=0)
+    volumes = np.where(exists, rows[..., 4], 0.0).sum(axis=0)
+    several = exists.sum(axis=0) > 1  # a recorded volume stays as it is
+    folded[:, 4] = np.where(several, np.round(volumes, SUM_DECIMALS), volumes)
     folded[~exists.any(axis=0)] = np.nan
     return folded

@@ -24,9 +24,12 @@ from domain.events import (
     Origin,
     Role,
     Skill,
+    Source,
     Target,
 )
 from domain.market import Timeframe, from_ms, to_ms
+from domain.trades import MadeOf
+from tests.factories import candle
 from tests.integration.store_samples import (
     INSTRUMENTS,
     at,
@@ -248,6 +251,25 @@ async def test_the_versions_as_told_are_what_is_stored(
     row = await pool.fetchrow("SELECT * FROM candles LIMIT 1")
     assert (row["trades"], row["event_time"]) == (17, from_ms(to_ms(at(1)) + 12))
     assert (row["revision"], row["confirmed"]) == (1, False)
+
+
+async def test_a_candle_that_was_put_together_says_of_what_unless_it_is_history(
+    pool: asyncpg.Pool, recorder: Recorder
+) -> None:
+    ways: list[dict[str, Any]] = [
+        {"made_of": MadeOf.TRADES, "source": Source.LIVE},
+        {"made_of": MadeOf.CANDLES, "source": Source.REPAIR},
+        {"made_of": MadeOf.TRADES, "source": Source.BACKFILL},
+    ]
+    told = [
+        candle(instrument=one, open_ms=to_ms(at(0)), **way)
+        for one, way in zip(INSTRUMENTS, ways, strict=True)
+    ]
+
+    await recorder.commit_tick([candles(1)], versions=told, **published(1))
+
+    rows = await pool.fetch("SELECT source FROM candles ORDER BY instrument_id")
+    assert {row["source"] for row in rows} == {"trades", "candles", "backfill"}
 
 
 async def test_a_signal_lives_in_one_row_and_three_events(

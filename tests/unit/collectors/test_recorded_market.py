@@ -60,6 +60,13 @@ def test_a_longer_candle_is_made_of_the_candles_that_exist() -> None:
     assert (opens.tolist(), rows.tolist()) == ([4 * HOUR], [ROSE])
 
 
+def test_volumes_of_a_longer_candle_are_added_as_decimals() -> None:
+    rows = [[10.0, 14.0, 9.0, 13.0, 0.1]] * 3
+    market = RecordedMarket([recording([0, 1, 2], rows)])
+
+    assert Tape(market).panel(Timeframe.H4, 0, 4 * HOUR)[0, 4] == 0.3
+
+
 def test_the_clock_may_start_when_every_instrument_has_its_history() -> None:
     long = recording(list(range(100)), [ROSE] * 100)
     short = recording(list(range(50, 60)), [ROSE] * 10, "ETH/USDT")
