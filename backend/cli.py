@@ -129,6 +129,7 @@ def replay(  # noqa: PLR0913 - the flags of interface.md
     from_: Annotated[Optional[str], typer.Option("--from")] = None,  # noqa: UP045
     to: Text = None,
     seed: Annotated[int, typer.Option(min=0)] = 7,
+    sentiment: Annotated[Optional[Path], typer.Option(help="What sources told.")] = None,  # noqa: UP045
     out: Annotated[Optional[Path], typer.Option(help="Folder for Parquet.")] = None,  # noqa: UP045
     state: State = None,
 ) -> None:
@@ -151,6 +152,7 @@ def replay(  # noqa: PLR0913 - the flags of interface.md
         seed=seed,
         report=report,
         out=out,
+        sentiment=sentiment,
     )
     asyncio.run(run_replay(plan, _settings(state=state)))
 

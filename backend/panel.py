@@ -13,19 +13,21 @@ from domain.events import (
     CandleBatch,
     Examples,
     FeatureBatch,
+    FeatureSet,
     LabelBatch,
     Origin,
     OutcomeBatch,
     PredictionBatch,
     Role,
+    SentimentBatch,
     SignalBatch,
     Skill,
     Target,
 )
 from domain.losses import BASELINE_NAMES
-from domain.market import Instrument, Listing, Timeframe
+from domain.market import EPOCH, Instrument, Listing, Timeframe
 from domain.ports import Clock, Learner, Model
-from domain.topics import CANDLES, FEATURES, LABELS, PREDICTIONS, SCORES, SIGNALS, SKILL
+from domain.topics import CANDLES, FEATURES, LABELS, PREDICTIONS, SCORES, SENTIMENT, SIGNALS, SKILL
 from services.features.engine import FeatureEngine
 from services.features.feature_set import OHLCV
 from services.labels.labeller import Labeller
@@ -37,11 +39,14 @@ from services.predictions.predictor import TARGETS, Predictor
 from services.predictions.said_before import SaidBefore
 from services.scores.gate import Gate
 from services.scores.scorekeeper import Scorekeeper
+from services.sentiment.feature_set import with_sentiment
+from services.sentiment.features import SentimentFeatures
 from services.signals.book import SignalBook
 from services.signals.policy import PolicySettings, SignalPolicy
 from services.stage import Chain, Stage, Step
 
 ROOM = "panel"  # of its snapshots
+WITH_SENTIMENT = with_sentiment(OHLCV)
 
 # River learns a label in time proportional to its columns; these say most of what the rest do.
 ONLINE_COLUMNS = (
@@ -95,7 +100,7 @@ class HorizonRooms:
         self._clock = clock
         self.predictor = Predictor(**named, clock=clock)
         self.labeller = Labeller(*place, cost_bps=policy.cost_bps)
-        self.joiner = ExampleJoiner(OHLCV, **named)
+        self.joiner = ExampleJoiner(WITH_SENTIMENT, **named)
         self.scorekeeper = Scorekeeper(*place)
         self.gates = {target: Gate(*place, target) for target in TARGETS}
         self.policy = SignalPolicy(horizon=horizon, settings=policy)
@@ -201,14 +206,33 @@ class Panel:
         *,
         clock: Clock,
         policy: PolicySettings,
+        sentiment: SentimentFeatures | None = None,
     ) -> None:
         self.key = key
+        self.sentiment = sentiment or SentimentFeatures(since=EPOCH)  # which nobody tells anything
         self.policy = policy
         self.engine = FeatureEngine(OHLCV, key.exchange, key.timeframe)
         self.rooms = {h: HorizonRooms(key, h, clock=clock, policy=policy) for h in horizons}
         self._changes: list[SeatChange] = []
         self.hot = Chain(hot_stages(self), time.perf_counter)
         self.cold = Chain(cold_stages(self), time.perf_counter)
+
+    @property
+    def feature_set(self) -> FeatureSet:
+        """What models are fitted on."""
+        return WITH_SENTIMENT if self.sentiment.collects else OHLCV
+
+    def features(self, candles: CandleBatch) -> Iterable[FeatureBatch | SentimentBatch]:
+        """The rows of a tick with what sources told, which is told apart where any was asked."""
+        features = self.sentiment.beside(self.engine.on_candles(candles))
+        yield features
+        if features.told is not None and features.told.status:
+            yield features.told
+
+    def prepare(self) -> Iterable[object]:
+        """Beside the ticks: what sources told of the next close."""
+        self.sentiment.prepare()
+        return ()
 
     def enlist(self, listings: Iterable[Listing]) -> None:
         for listing in listings:
@@ -262,8 +286,8 @@ def hot_stages(panel: Panel) -> tuple[Stage, ...]:
         Stage(
             name="features",
             reads=(CANDLES,),
-            writes=(FEATURES,),
-            step=lambda candles: (panel.engine.on_candles(candles),),
+            writes=(FEATURES, SENTIMENT),
+            step=panel.features,
         ),
         Stage(
             name="predictions",
@@ -309,6 +333,7 @@ def cold_stages(panel: Panel) -> tuple[Stage, ...]:
             step=each(room.judge for room in rooms),
         ),
         Stage(name="models", reads=(LABELS,), writes=(), step=each(room.learn for room in rooms)),
+        Stage(name="sentiment", reads=(CANDLES,), writes=(), step=lambda _: panel.prepare()),
     )
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import orjson
 
 from backend import VERSION
+from backend.added import added, as_told, pool_losses
 from backend.clock import VirtualClock
 from backend.executor import ProcessExecutor
 from backend.learning.learning import Learning
@@ -26,17 +27,19 @@ from backend.learning.plan import Due, LearningPlan
 from backend.panel import Panel, PanelKey
 from backend.progress import Progress
 from backend.replay_store import store_of_its_own
-from backend.report import ReportContext, build_report
+from backend.report import Losses, ReportContext, build_report
 from backend.settings import Settings
 from backend.store.columns import CandlePanel, CandleSeries
 from backend.ticks import labels_once, ticks
 from backend.transfer import REPLAYED, write_replay_tables
 from backend.wiring import Store, policy_of
 from collectors.recorded import Recording, Selection, choose, read_folder
+from collectors.recorded_sources import read_sources
 from domain.errors import UsageError
 from domain.events import CandleBatch
-from domain.market import Timeframe, from_ms, rfc3339, to_ms
+from domain.market import Horizon, Timeframe, from_ms, rfc3339, to_ms
 from domain.ports import Executor
+from services.sentiment.features import SentimentFeatures
 
 TICKS_PER_COMMIT = 200
 
@@ -56,6 +59,7 @@ class ReplayPlan:
     report: Path
     out: Path | None
     captured: bool = False  # whether `data` holds captured frames
+    sentiment: Path | None = None  # folder of what sources told
 
 
 async def run_replay(plan: ReplayPlan, settings: Settings) -> dict[str, Any]:
@@ -70,17 +74,36 @@ async def run_replay(plan: ReplayPlan, settings: Settings) -> dict[str, Any]:
     series = [_series(one, plan.until) for one in selection.recordings.values()]
     if not any(len(one) for one in series):
         raise UsageError(f"{plan.data}: no candle before {plan.until}")
+    recorded = read_sources(plan.sentiment) if plan.sentiment else None
     _make_room(plan)
     sys.stderr.writelines(f"{line}\n" for line in selection.notes())
     with _ended_by_sigterm():
+        without = await _without(plan, settings, timeframe, series) if recorded else None
         async with store_of_its_own(settings) as store:
-            report = await Replay(plan, settings, store, timeframe).run(series)
+            replay = Replay(plan, settings, store, timeframe)
+            if recorded is not None:
+                replay.sentiment = as_told(recorded, {one.instrument.base for one in series})
+            report = await replay.run(series)
+            if recorded is not None and without is not None:
+                pools = await replay.pools(series)
+                span = Horizon(timeframe, plan.horizon)
+                report["sentiment"] = added(pools, without, recorded, span=span, seed=plan.seed)
             if plan.out is not None:
                 await write_replay_tables(store, plan.out)
     unused = selection.unused
     report["data"]["rejected"] = {"rows": unused.rows, "files": unused.files}
     plan.report.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
     return report
+
+
+async def _without(
+    plan: ReplayPlan, settings: Settings, timeframe: Timeframe, series: list[CandleSeries]
+) -> dict[str, Losses]:
+    """What the pools lose where nobody tells anything."""
+    async with store_of_its_own(settings) as store:
+        replay = Replay(plan, settings, store, timeframe)
+        await replay.run(series)
+        return await replay.pools(series)
 
 
 def _make_room(plan: ReplayPlan) -> None:
@@ -138,6 +161,7 @@ class Replay:
         self._timeframe = timeframe
         self._clock = VirtualClock(from_ms(0))
         self._events: list[object] = []
+        self.sentiment: SentimentFeatures | None = None  # what sources told
 
     async def run(self, series: list[CandleSeries]) -> dict[str, Any]:
         began = time.perf_counter()
@@ -164,7 +188,20 @@ class Replay:
     def open_panel(self, key: PanelKey) -> Panel:
         """The rooms that the ticks run through."""
         policy = policy_of(self._settings)
-        return Panel(key, [self._plan.horizon], clock=self._clock, policy=policy)
+        return Panel(
+            key,
+            [self._plan.horizon],
+            clock=self._clock,
+            policy=policy,
+            sentiment=self.sentiment,
+        )
+
+    async def pools(self, series: list[CandleSeries]) -> dict[str, Losses]:
+        """What the pools lost."""
+        numbers = await self._store.instruments.ids([one.instrument for one in series])
+        named = dict(zip(numbers.tolist(), [one.instrument for one in series], strict=True))
+        async with self._store.readers.acquire() as connection:
+            return await pool_losses(connection, self._plan.horizon, named)
 
     def open_executor(self) -> Executor:
         """Where the fits run; closed at the end of the pass."""

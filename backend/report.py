@@ -100,7 +100,7 @@ async def build_report(
 ) -> dict[str, Any]:
     """The report of interface.md; what cannot be computed is None."""
     names = [SERVED, *(name for target in BASELINES for name in BASELINES[target])]
-    losses = await _losses(connection, horizon, names)
+    losses = await losses_of(connection, horizon, names)
     rows = await connection.fetch(_FORECASTS, horizon)
     forecasts = _columns(
         rows, ["p_down", "p_flat", "p_up", "q10", "volatility", "outcome", "uniqueness"]
@@ -125,13 +125,18 @@ async def build_report(
     }
 
 
-async def _losses(
-    connection: asyncpg.Connection, horizon: int, names: Sequence[str]
+async def losses_of(
+    connection: asyncpg.Connection,
+    horizon: int,
+    names: Sequence[str],
+    places: Mapping[int, int] | None = None,
 ) -> dict[str, Losses]:
+    """The scored live rows of some models; `places` gives instruments other numbers."""
     rows = await connection.fetch(_SCORED, horizon, list(names))
     model = np.array([row["model"] for row in rows], dtype=object)
     as_of_ms = np.array([row["as_of_ms"] for row in rows], dtype=np.int64)
-    instrument = np.array([row["instrument_id"] for row in rows], dtype=np.int64)
+    numbered = [row["instrument_id"] for row in rows]
+    instrument = np.array([places[one] if places else one for one in numbered], dtype=np.int64)
     columns = _columns(rows, ["log_loss", "brier", "pinball", "qlike", "covered"])
     found = {}
     for name in names:
@@ -179,11 +184,13 @@ def _baseline_loss(rows: ScoredRows) -> float:
     return float(days.mean(axis=0)[1]) if len(days) else float("nan")
 
 
-def _number(value: float) -> float | None:
+def number(value: float) -> float | None:
+    """None where it is not finite."""
     return value if np.isfinite(value) else None
 
 
-def _interval(estimate: SkillEstimate) -> list[float] | None:
+def interval(estimate: SkillEstimate) -> list[float] | None:
+    """Its two ends."""
     known = np.isfinite(estimate.low) and np.isfinite(estimate.high)
     return [estimate.low, estimate.high] if known else None
 
@@ -219,13 +226,13 @@ def _direction(
     lean = np.where(prior, np.nan, probabilities[:, 2] - probabilities[:, 0])
     estimate = compared.estimate
     return {
-        "log_loss": _number(estimate.loss),
-        "baseline_log_loss": _number(estimate.baseline_loss),
-        "skill": _number(estimate.skill),
-        "skill_interval95": _interval(estimate),
+        "log_loss": number(estimate.loss),
+        "baseline_log_loss": number(estimate.baseline_loss),
+        "skill": number(estimate.skill),
+        "skill_interval95": interval(estimate),
         "auc": _auc(as_of_ms, lean, outcome),
         "brier": _mean(losses[SERVED].columns["brier"]),
-        "ece": _number(calibration_error(probabilities, outcome)),
+        "ece": number(calibration_error(probabilities, outcome)),
     }
 
 
@@ -238,17 +245,17 @@ def _auc(as_of_ms: Ints, lean: Floats, outcome: Floats) -> float | None:
     table = np.full((2, len(days), int(counts.max())), np.nan)
     order = np.argsort(which, kind="stable")
     table[0, which[order], place], table[1, which[order], place] = lean[order], outcome[order]
-    return _number(daily_auc(table[0], table[1]))
+    return number(daily_auc(table[0], table[1]))
 
 
 def _quantiles(losses: Mapping[str, Losses], compared: _Compared) -> dict[str, Any]:
     estimate = compared.estimate
     return {
         "levels": list(QUANTILE_LEVELS),
-        "pinball": _number(estimate.loss),
-        "baseline_pinball": _number(estimate.baseline_loss),
-        "skill": _number(estimate.skill),
-        "skill_interval95": _interval(estimate),
+        "pinball": number(estimate.loss),
+        "baseline_pinball": number(estimate.baseline_loss),
+        "skill": number(estimate.skill),
+        "skill_interval95": interval(estimate),
         "coverage80": _mean(losses[SERVED].columns["covered"]),
     }
 
@@ -257,15 +264,15 @@ def _volatility(losses: Mapping[str, Losses], compared: _Compared) -> dict[str, 
     served, estimate = losses[SERVED], compared.estimate
     judged = np.isfinite(served.columns["log_loss"])
     return {
-        "qlike": _number(estimate.loss),
+        "qlike": number(estimate.loss),
         "excluded": int((judged & ~np.isfinite(served.columns["qlike"])).sum()),
         "baselines": {
-            "ewma": _number(compared.baselines["ewma.volatility"]),
-            "har": _number(compared.baselines["har.volatility"]),
+            "ewma": number(compared.baselines["ewma.volatility"]),
+            "har": number(compared.baselines["har.volatility"]),
             "garch": None,
         },
-        "skill_over_best": _number(estimate.skill),
-        "skill_interval95": _interval(estimate),
+        "skill_over_best": number(estimate.skill),
+        "skill_interval95": interval(estimate),
     }
 
 
@@ -278,14 +285,14 @@ def _per_instrument(
     names = {"direction": Target.DIRECTION, "quantile": Target.QUANTILES}
     names |= {"volatility": Target.VOLATILITY}
     rows = []
-    for number, instrument in sorted(instruments.items(), key=lambda item: item[1]):
-        ours = served.instrument == number
+    for place, instrument in sorted(instruments.items(), key=lambda item: item[1]):
+        ours = served.instrument == place
         rows.append(
             {
                 "symbol": instrument.symbol,
                 "n": int(ours.sum()),
                 **{
-                    f"{name}_skill": _skill_of(compared[target].rows, number)
+                    f"{name}_skill": _skill_of(compared[target].rows, place)
                     for name, target in names.items()
                 },
                 "coverage80": _mean(served.columns["covered"][ours]),
@@ -294,12 +301,12 @@ def _per_instrument(
     return rows
 
 
-def _skill_of(rows: ScoredRows, number: int) -> float | None:
-    days = daily_means(rows.where(rows.instrument == number))
+def _skill_of(rows: ScoredRows, place: int) -> float | None:
+    days = daily_means(rows.where(rows.instrument == place))
     if not len(days):
         return None
     loss, baseline = days.mean(axis=0)
-    return _number(float(1 - loss / baseline)) if baseline > 0 else None
+    return number(float(1 - loss / baseline)) if baseline > 0 else None
 
 
 def _signals(rows: Sequence[asyncpg.Record], cost_bps: float) -> dict[str, Any]:

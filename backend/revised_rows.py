@@ -10,7 +10,7 @@ from datetime import datetime
 import numpy as np
 
 from backend.store.rows import feature_hashes
-from backend.store.standing import FeatureRow, Key, LabelRow, Standing
+from backend.store.standing import FeatureRow, Key, LabelRow, Standing, ToldRow
 from domain.events import (
     FeatureBatch,
     Ints,
@@ -18,6 +18,7 @@ from domain.events import (
     OutcomeBatch,
     PredictionBatch,
     Role,
+    SentimentBatch,
     Signal,
     SignalBatch,
 )
@@ -31,6 +32,7 @@ class Different:
     """What is to be written of rows that were made again."""
 
     features: list[FeatureBatch]
+    told: list[SentimentBatch]  # beside them
     labels: list[LabelBatch]
     filled: list[LabelBatch]  # of them, what was void or not there and is now known
     judged: set[tuple[int, Instrument, int]]  # horizon, whose, as_of: by an earlier revision
@@ -51,11 +53,18 @@ async def different(
         labels: in their order.
     """
     numbers = list(renewal.ids.values())
-    found = Different(features=[], labels=[], filled=[], judged=set())
+    found = Different(features=[], told=[], labels=[], filled=[], judged=set())
     if features:
         first, last = features[0].as_of, features[-1].as_of
         rows = await standing.features(numbers, features[0].timeframe, first=first, last=last)
         found.features.extend(await asyncio.to_thread(renewal.all_features, features, rows))
+    told = [batch.told for batch in features if batch.told is not None and batch.told.status]
+    if told:
+        of, first, last = told[0], told[0].as_of, told[-1].as_of
+        stored = await standing.told(
+            numbers, of.timeframe, of.feature_set.id, first=first, last=last
+        )
+        found.told.extend(part for batch in told for part in renewal.told(batch, stored))
     for horizon in sorted({batch.horizon for batch in labels}):
         ours = [batch for batch in labels if batch.horizon == horizon and len(batch)]
         if ours:
@@ -119,6 +128,24 @@ class Renewal:
         other = [row for row, (old, new) in pairs if old is not None and old[1:] != new]
         parts = ((fresh, self.fresh_ms), (other, self.at_ms))
         return [_features(made, rows, kept, known_ms) for rows, known_ms in parts if rows]
+
+    def told(self, made: SentimentBatch, standing: Mapping[Key, ToldRow]) -> list[SentimentBatch]:
+        """As `features`, of what sources told."""
+        as_of_ms = to_ms(made.as_of)
+        kept = [standing.get((self.ids[one], as_of_ms)) for one in made.instruments]
+        pairs = list(enumerate(zip(kept, feature_hashes(made.values), strict=True)))
+        fresh = [row for row, (old, _) in pairs if old is None]
+        other = [row for row, (old, new) in pairs if old is not None and old.row_hash != new]
+        revision = _ints([1 if old is None else old.revision + 1 for old in kept])
+        return [
+            replace(
+                _told(made, rows),
+                revision=revision[rows],
+                known_at=max(made.known_at, from_ms(known_ms)),
+            )
+            for rows, known_ms in ((fresh, self.fresh_ms), (other, self.at_ms))
+            if rows
+        ]
 
     def labels(
         self, made: LabelBatch, standing: MutableMapping[Key, LabelRow]
@@ -232,6 +259,17 @@ def _features(
         revision=_ints([1 if one is None else one.revision + 1 for one in before]),
         candle_revision=made.candle_revision[chosen],
         known_at=max(made.known_at, from_ms(known_ms)),
+        told=None if made.told is None else _told(made.told, rows),
+    )
+
+
+def _told(made: SentimentBatch, rows: Sequence[int]) -> SentimentBatch:
+    chosen = _ints(rows)
+    return replace(
+        made,
+        instruments=tuple(made.instruments[row] for row in rows),
+        values=made.values[chosen],
+        revision=made.revision[chosen],
     )
 
 

@@ -18,7 +18,7 @@ from backend.store.standing import Standing
 from backend.ticks import ticks
 from backend.wiring import Store
 from domain.codec import pack, unpack
-from domain.events import CandleBatch, FeatureBatch, LabelBatch, OutcomeBatch
+from domain.events import CandleBatch, FeatureBatch, LabelBatch, OutcomeBatch, SentimentBatch
 from domain.market import EPOCH, MILLISECOND, Instrument, from_ms, to_ms
 from domain.ports import Clock
 from services.features.engine import FeatureEngine
@@ -49,6 +49,7 @@ class CandleRooms:
     def __init__(self, panel: Panel) -> None:
         key, cost_bps = panel.key, panel.policy.cost_bps
         self.engine = FeatureEngine(OHLCV, key.exchange, key.timeframe)
+        self._sentiment = panel.sentiment
         self.labellers = {
             horizon: Labeller(key.exchange, key.timeframe, horizon, cost_bps=cost_bps)
             for horizon in panel.rooms
@@ -74,7 +75,7 @@ class CandleRooms:
         features: list[FeatureBatch] = []
         labels: list[LabelBatch] = []
         for batch in batches:
-            features.append(self.engine.on_candles(batch))
+            features.append(self._sentiment.beside(self.engine.on_candles(batch)))
             for labeller in self.labellers.values():
                 labels += labeller.on_candles(batch)
         return Walked(features=features, labels=labels)
@@ -223,9 +224,14 @@ class Revisions:
         rest = [
             unjudged(event, found.judged) if isinstance(event, OutcomeBatch) else event
             for event in events
-            if not isinstance(event, FeatureBatch | LabelBatch)
+            if not isinstance(event, FeatureBatch | SentimentBatch | LabelBatch)
         ]
-        return [*found.features, *(one for one in rest if one is not None), *found.labels]
+        return [
+            *found.features,
+            *found.told,
+            *(one for one in rest if one is not None),
+            *found.labels,
+        ]
 
     async def settle(self) -> None:
         """Do what is noted.
@@ -310,8 +316,8 @@ class Revisions:
         remembered = self._newest() - (2 * max(self.panel.rooms) + SLACK) * length_ms * MILLISECOND
         work.recent = [batch for batch in work.recent if batch.as_of >= remembered]
         work.filled = [batch for batch in work.filled if batch.as_of_ms.max() >= to_ms(remembered)]
-        if found.features or found.labels:
-            await self._commit([*found.features, *found.labels])
+        if found.features or found.told or found.labels:
+            await self._commit([*found.features, *found.told, *found.labels])
 
     def _concerns(self, batch: FeatureBatch | LabelBatch) -> bool:
         """Whether rows of it may differ; one that is new has batches of its own."""

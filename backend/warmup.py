@@ -17,10 +17,11 @@ from backend.store.columns import FeatureTable
 from backend.store.snapshots import Snapshot, load
 from backend.ticks import labels_once, ticks
 from backend.wiring import Store
-from domain.events import CandleBatch, FeatureBatch, PredictionBatch, SignalBatch
+from domain.events import CandleBatch, FeatureBatch, PredictionBatch, SentimentBatch, SignalBatch
 from domain.market import Horizon, Instrument, Timeframe, from_ms, to_ms
 from services.features.feature_set import OHLCV
 from services.models.examples import SLACK
+from services.sentiment.feature_set import SENTIMENT
 
 CHUNK = 200  # ticks between two commits
 
@@ -98,7 +99,12 @@ async def recall(
     for horizon, rooms in panel.rooms.items():
         kept = (2 * horizon + SLACK) * key.timeframe.duration
         table = await store.history.feature_rows(
-            instruments, key.timeframe, OHLCV.id, since=as_of - kept, until=as_of
+            instruments,
+            key.timeframe,
+            OHLCV.id,
+            beside=SENTIMENT.id,
+            since=as_of - kept,
+            until=as_of,
         )
         touched = await store.readers.fetch(
             _TOUCHED, key.exchange, key.timeframe.value, horizon, as_of - kept, as_of
@@ -162,17 +168,30 @@ def feature_batches(
     edges = np.flatnonzero(np.diff(table.as_of_ms)) + 1
     for rows in np.split(np.arange(len(table)), edges) if len(table) else ():
         as_of = from_ms(int(table.as_of_ms[rows[0]]))
+        instruments = tuple(table.instruments[row] for row in rows.tolist())
+        told = SentimentBatch(
+            exchange=exchange,
+            timeframe=timeframe,
+            as_of=as_of,
+            instruments=instruments,
+            feature_set=SENTIMENT,
+            values=table.values[rows, len(OHLCV.columns) :],
+            revision=np.ones(len(rows), dtype=np.int64),
+            known_at=as_of,
+            status={},
+        )
         yield FeatureBatch(
             exchange=exchange,
             timeframe=timeframe,
             as_of=as_of,
-            instruments=tuple(table.instruments[row] for row in rows.tolist()),
+            instruments=instruments,
             feature_set=OHLCV,
-            values=table.values[rows],
+            values=table.values[rows, : len(OHLCV.columns)],
             coverage=table.coverage[rows],
             revision=table.revision[rows],
             candle_revision=table.candle_revision[rows],
             known_at=as_of,
+            told=told,
         )
 
 

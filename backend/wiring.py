@@ -12,6 +12,7 @@ from pathlib import Path
 import asyncpg
 
 from backend.bus.memory import MemoryBus
+from backend.panel import WITH_SENTIMENT
 from backend.settings import Settings
 from backend.store import database, migrate
 from backend.store.collected import CollectedCandles
@@ -26,9 +27,13 @@ from backend.store.sources import SourceStore
 from backend.store.state import StateFolder
 from domain.errors import UsageError
 from domain.ports import EventBus
-from services.features import feature_set
-from services.features.feature_set import COLUMNS, OHLCV
+from services.features import feature_set as candle_features
+from services.features.feature_set import COLUMNS as CANDLE_COLUMNS
+from services.features.feature_set import OHLCV
 from services.models.artifacts import ArtifactStore
+from services.sentiment import feature_set as sentiment_features
+from services.sentiment.feature_set import COLUMNS as SENTIMENT_COLUMNS
+from services.sentiment.feature_set import SENTIMENT
 from services.signals.policy import PolicySettings
 
 LOOK_EVERY_S = 0.5  # wall seconds, whether the embedded server still runs
@@ -72,12 +77,7 @@ async def open_store(url: str, artifacts: Path, *, durable: bool = True) -> Asyn
         stack.push_async_callback(readers.close)
         instruments = Instruments(writers)
         history = History(readers, instruments)
-        await register_feature_set(
-            writers,
-            OHLCV,
-            spec={column.name: column.formula for column in COLUMNS},
-            code_sha=sources_sha256(Path(feature_set.__file__).parent),
-        )
+        await _register(writers)
         yield Store(
             url=url,
             writers=writers,
@@ -91,6 +91,19 @@ async def open_store(url: str, artifacts: Path, *, durable: bool = True) -> Asyn
             sources=SourceStore(writers, instruments),
             artifacts=ArtifactStore(artifacts),
         )
+
+
+async def _register(pool: asyncpg.Pool) -> None:
+    """The feature sets of this release."""
+    code = {
+        feature_set: sources_sha256(Path(module.__file__ or "").parent)
+        for feature_set, module in ((OHLCV, candle_features), (SENTIMENT, sentiment_features))
+    }
+    for feature_set, columns in ((OHLCV, CANDLE_COLUMNS), (SENTIMENT, SENTIMENT_COLUMNS)):
+        spec = {column.name: column.formula for column in columns}
+        await register_feature_set(pool, feature_set, spec=spec, code_sha=code[feature_set])
+    parts = {"parts": [one.id for one in code]}
+    await register_feature_set(pool, WITH_SENTIMENT, spec=parts, code_sha="+".join(code.values()))
 
 
 @asynccontextmanager

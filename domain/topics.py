@@ -32,6 +32,7 @@ class Topic:
 
 CANDLES = Topic("candles.closed", events.CandleBatch, key=SERIES, owner=SERIES)
 FEATURES = Topic("features.computed", events.FeatureBatch, key=SERIES, owner=PANEL)
+SENTIMENT = Topic("sentiment.told", events.SentimentBatch, key=SERIES, owner=PANEL)
 PREDICTIONS = Topic("predictions.made", events.PredictionBatch, key=SERIES, owner=PANEL)
 SIGNALS = Topic("signals.changed", events.SignalBatch, key=SERIES, owner=PANEL)
 LABELS = Topic("labels.known", events.LabelBatch, key=SERIES, owner=SERIES)
@@ -39,4 +40,4 @@ SCORES = Topic("predictions.scored", events.OutcomeBatch, key=SERIES, owner=PANE
 SKILL = Topic("skill.judged", events.Skill, key=PANEL, owner=PANEL)
 MODELS = Topic("models.changed", events.ModelEvent, key=PANEL, owner=PANEL)
 
-TOPICS: Final = (CANDLES, FEATURES, PREDICTIONS, SIGNALS, LABELS, SCORES, SKILL, MODELS)
+TOPICS: Final = (CANDLES, FEATURES, SENTIMENT, PREDICTIONS, SIGNALS, LABELS, SCORES, SKILL, MODELS)

@@ -12,9 +12,11 @@ from backend.store.history import History
 from backend.store.instruments import Instruments
 from domain.events import Examples, FeatureSet
 from domain.market import Timeframe
+from services.features.feature_set import OHLCV
 from services.models.fitting import FitResult, FitTask, fit
 from services.models.recipes import Recipe
 from services.models.walk_forward import SplitKind
+from services.sentiment.feature_set import SENTIMENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +27,7 @@ class ExamplesOrder:
     exchange: str
     timeframe: Timeframe
     horizon: int
-    feature_set: FeatureSet
+    feature_set: FeatureSet  # that models are fitted on; rows have all columns there are
     until: datetime  # nothing that was known later
     newest_rows: int
 
@@ -73,12 +75,13 @@ async def _read(order: ExamplesOrder) -> Examples:
     pool = await connect_pool(order.database_url, size=1)
     try:
         # After a bulk load the planner would otherwise take both tables for empty.
-        await pool.execute("ANALYZE ml_labels, ml_features_ohlcv")
+        await pool.execute("ANALYZE ml_labels, ml_features_ohlcv, ml_features_sentiment")
         return await History(pool, Instruments(pool)).examples(
             order.exchange,
             order.timeframe,
             order.horizon,
-            feature_set=order.feature_set.id,
+            feature_set=OHLCV.id,
+            beside=SENTIMENT.id,
             until=order.until,
             limit=order.newest_rows,
         )

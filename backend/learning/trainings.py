@@ -20,7 +20,6 @@ from domain.events import Target
 from domain.losses import BASELINES
 from domain.market import from_ms
 from domain.ports import Executor
-from services.features.feature_set import OHLCV
 from services.models.fitting import FitResult
 from services.models.recipes import Recipe
 from services.models.trainer import Trainer
@@ -107,7 +106,7 @@ class Trainings:
                 exchange=key.exchange,
                 timeframe=key.timeframe,
                 horizon=due.horizon,
-                feature_set=OHLCV,
+                feature_set=self.seats.panel.feature_set,
                 until=due.request.as_of,
                 newest_rows=self.plan.newest_rows,
             ),
@@ -131,7 +130,7 @@ class Trainings:
             seed=result.seed,
             code_sha=result.recipe_sha256,
             data_sha256=result.data_sha256,
-            feature_set=OHLCV.id,
+            feature_set=self.seats.panel.feature_set.id,
             label_set=LABEL_SET,
             trained_from=from_ms(result.trained_from_ms),
             trained_until=from_ms(result.trained_until_ms),

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import asyncpg
 import orjson
 
 from domain.errors import StoreError
 from domain.events import FeatureSet
+
+# name → the table of its rows, and the columns beside its values
+_TABLES: Final[Mapping[str, tuple[str, str]]] = {
+    "ohlcv": ("ml_features_ohlcv", "candle_revision, coverage"),
+    "sentiment": ("ml_features_sentiment", "source_status"),
+}
 
 
 def view_name(feature_set: FeatureSet) -> str:
@@ -19,7 +26,7 @@ def view_name(feature_set: FeatureSet) -> str:
 async def register_feature_set(
     pool: asyncpg.Pool, feature_set: FeatureSet, *, spec: Mapping[str, object], code_sha: str
 ) -> None:
-    """Enter a feature set and its view; nothing happens when it is there already.
+    """Enter a feature set, and the view of one that has rows; nothing happens when it is there.
 
     Args:
         pool: where to write.
@@ -48,18 +55,20 @@ async def register_feature_set(
         )
         if [*stored] != [columns, model_columns]:
             raise StoreError(f"{feature_set.id} is registered with other columns")
-        await connection.execute(_view(feature_set))
+        if feature_set.name in _TABLES:
+            await connection.execute(_view(feature_set))
 
 
 def _view(feature_set: FeatureSet) -> str:
+    table, columns = _TABLES[feature_set.name]
     named = ",\n    ".join(
         f'"values"[{place}] AS {_quote(column)}'
         for place, column in enumerate(feature_set.columns, start=1)
     )
     return f"""CREATE OR REPLACE VIEW {_quote(view_name(feature_set))} AS
-SELECT exchange, symbol, timeframe, as_of, revision, known_at, candle_revision, coverage,
+SELECT exchange, symbol, timeframe, as_of, revision, known_at, {columns},
     {named}
-FROM ml_features_ohlcv JOIN instruments USING (instrument_id)
+FROM {table} JOIN instruments USING (instrument_id)
 WHERE feature_set = '{feature_set.id}'"""  # noqa: S608 - names of ours
 
 

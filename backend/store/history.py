@@ -41,12 +41,25 @@ _CANDLE_FIELDS: Final = (
     ("volume", "f8"),
     ("revision", "i4"),
 )
+# What was told beside a row, as known at $5. The index: ml_features_sentiment_pkey.
+_BESIDE: Final = """
+LEFT JOIN LATERAL (
+    SELECT told."values" FROM ml_features_sentiment AS told
+    WHERE told.instrument_id = stored.instrument_id AND told.timeframe = stored.timeframe
+        AND told.feature_set = $6 AND told.as_of = stored.as_of AND told.known_at <= $5
+    ORDER BY told.revision DESC LIMIT 1
+) AS beside ON true
+"""
 # NULL elements are told as NaN, so that all rows are of one width.
-_VALUES: Final = """array_replace("values", NULL, 'NaN'::float8)"""
+_VALUES: Final = """array_replace(
+    stored."values" || coalesce(beside."values", array_fill(NULL::float8, ARRAY[$7::int])),
+    NULL, 'NaN'::float8
+)"""
 # The index: ml_features_ohlcv_pkey.
 _FEATURES: Final = f"""
 SELECT instrument_id, as_of, revision, candle_revision, coverage, {_VALUES}
-FROM ml_features_ohlcv WHERE instrument_id = ANY($1::int[]) AND timeframe = $2
+FROM ml_features_ohlcv AS stored {_BESIDE}
+WHERE instrument_id = ANY($1::int[]) AND timeframe = $2
     AND feature_set = $3 AND as_of > $4 AND as_of <= $5
 """  # noqa: S608 - words of ours
 # The indexes: ml_labels_timeframe_horizon_known_at_idx, then both primary keys.
@@ -62,13 +75,13 @@ WITH chosen AS (
                 label.horizon, label.as_of)
                 AND newer.revision > label.revision AND newer.known_at <= $5
         )
-    ORDER BY label.known_at DESC, label.as_of DESC, symbol DESC LIMIT $6
+    ORDER BY label.known_at DESC, label.as_of DESC, symbol DESC LIMIT $8
 )
 SELECT instrument_id, as_of, coalesce(direction_known_at, known_at), known_at,
     coalesce(outcome::float8, 'NaN'), coalesce(weight, 'NaN'), log_return, realized_volatility,
     coalesce(uniqueness, 'NaN'), feature.row
 FROM chosen CROSS JOIN LATERAL (
-    SELECT {_VALUES} AS row FROM ml_features_ohlcv AS stored
+    SELECT {_VALUES} AS row FROM ml_features_ohlcv AS stored {_BESIDE}
     WHERE stored.instrument_id = chosen.instrument_id AND stored.timeframe = $2
         AND stored.feature_set = $4 AND stored.as_of = chosen.as_of AND stored.known_at <= $5
     ORDER BY stored.revision DESC LIMIT 1
@@ -182,13 +195,16 @@ class History:
         timeframe: Timeframe,
         feature_set: str,
         *,
+        beside: str = "",
         since: datetime,
         until: datetime,
     ) -> FeatureTable:
-        """The newest revision of the feature rows with since < as_of ≤ until."""
+        """The newest revision of the rows with since < as_of ≤ until; `beside` as in `examples`."""
         ids = await self._instruments.ids(instruments)
-        columns = await self._columns(feature_set)
-        arguments = (ids.tolist(), timeframe.value, feature_set, since, until)
+        columns, more = await self._columns(feature_set), await self._columns(beside)
+        asked = (ids.tolist(), timeframe.value, feature_set, since, until)
+        arguments = (*asked, beside, len(more))
+        columns += more
         fields = (
             ("instrument_id", "i4"),
             ("as_of_ms", "i8"),
@@ -208,13 +224,14 @@ class History:
         owners = await self._instruments.of(table.pop("instrument_id"))
         return FeatureTable(columns=columns, instruments=owners, **table)
 
-    async def examples(
+    async def examples(  # noqa: PLR0913 - what one query is asked
         self,
         exchange: str,
         timeframe: Timeframe,
         horizon: int,
         *,
         feature_set: str,
+        beside: str = "",
         until: datetime,
         limit: int,
     ) -> Examples:
@@ -225,11 +242,15 @@ class History:
             timeframe: of the rows.
             horizon: of the labels, in candles.
             feature_set: `name@version`.
+            beside: another one, of what sources told: its columns come after the others, NaN
+                where there is no row.
             until: nothing known later is in it; void labels are not either.
             limit: the most rows; the newest by (known, as_of, instrument) are kept.
         """
-        columns = await self._columns(feature_set)
-        arguments = (exchange, timeframe.value, horizon, feature_set, until, limit)
+        columns, more = await self._columns(feature_set), await self._columns(beside)
+        asked = (exchange, timeframe.value, horizon, feature_set, until)
+        arguments = (*asked, beside, len(more), limit)
+        columns += more
         fields = (*_EXAMPLE_FIELDS, ("features", ("f8", (len(columns),))))
         found = decode(await self._copy(_EXAMPLES, *arguments), fields)
         for name in ("as_of_ms", "direction_known_ms", "known_ms"):
@@ -292,6 +313,8 @@ class History:
         return [_signal(exchange, timeframe, row) for row in rows]
 
     async def _columns(self, feature_set: str) -> tuple[str, ...]:
+        if not feature_set:
+            return ()
         query = "SELECT columns FROM feature_sets WHERE feature_set = $1"
         columns = await self._pool.fetchval(query, feature_set)
         if columns is None:

@@ -13,6 +13,7 @@ from backend.store.copy import Rows
 from backend.store.tables import (
     LABEL_SET,
     ml_features_ohlcv,
+    ml_features_sentiment,
     ml_labels,
     ml_prediction_outcomes,
     ml_predictions,
@@ -27,6 +28,7 @@ from domain.events import (
     LabelBatch,
     OutcomeBatch,
     PredictionBatch,
+    SentimentBatch,
     Signal,
     SignalBatch,
     Skill,
@@ -86,6 +88,25 @@ def feature_rows(batch: FeatureBatch, ids: Ints) -> Rows:
             "known_at": batch.known_at,
             "candle_revision": batch.candle_revision,
             "coverage": batch.coverage,
+            "row_hash": feature_hashes(batch.values),
+            "values": batch.values,
+        },
+    )
+
+
+def sentiment_rows(batch: SentimentBatch, ids: Ints) -> Rows:
+    """Rows of `ml_features_sentiment`."""
+    return Rows(
+        ml_features_sentiment,
+        len(batch),
+        {
+            "instrument_id": ids,
+            "timeframe": batch.timeframe.value,
+            "feature_set": batch.feature_set.id,
+            "as_of": batch.as_of,
+            "revision": batch.revision,
+            "known_at": batch.known_at,
+            "source_status": orjson.dumps(dict(batch.status)),
             "row_hash": feature_hashes(batch.values),
             "values": batch.values,
         },

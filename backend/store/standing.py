@@ -20,6 +20,13 @@ FROM ml_features_ohlcv WHERE instrument_id = ANY($1::int[]) AND timeframe = $2
     AND feature_set = $3 AND as_of >= $4 AND as_of <= $5
 ORDER BY instrument_id, as_of, revision DESC
 """  # noqa: S608 - words of ours
+# The index: ml_features_sentiment_pkey.
+_TOLD: Final = f"""
+SELECT DISTINCT ON (instrument_id, as_of) instrument_id, {_MS}, revision, row_hash
+FROM ml_features_sentiment WHERE instrument_id = ANY($1::int[]) AND timeframe = $2
+    AND feature_set = $3 AND as_of >= $4 AND as_of <= $5
+ORDER BY instrument_id, as_of, revision DESC
+"""  # noqa: S608 - words of ours
 # The index: ml_labels_pkey.
 _LABELS: Final = f"""
 SELECT DISTINCT ON (instrument_id, as_of) instrument_id, {_MS}, revision, void,
@@ -64,6 +71,13 @@ class FeatureRow(NamedTuple):
     row_hash: bytes
 
 
+class ToldRow(NamedTuple):
+    """The newest revision of what sources told, without its values."""
+
+    revision: int
+    row_hash: bytes
+
+
 class LabelRow(NamedTuple):
     """The newest revision of a label; NaN where it has no value."""
 
@@ -89,6 +103,19 @@ class Standing:
             _FEATURES, ids, timeframe.value, self._feature_set, first, last
         )
         return {(row[0], row[1]): FeatureRow(*row[2:]) for row in map(tuple, found)}
+
+    async def told(
+        self,
+        ids: Sequence[int],
+        timeframe: Timeframe,
+        feature_set: str,
+        *,
+        first: datetime,
+        last: datetime,
+    ) -> dict[Key, ToldRow]:
+        """Rows of what sources told, with first ≤ as_of ≤ last."""
+        found = await self._pool.fetch(_TOLD, ids, timeframe.value, feature_set, first, last)
+        return {(row[0], row[1]): ToldRow(*row[2:]) for row in map(tuple, found)}
 
     async def labels(
         self,

@@ -483,8 +483,8 @@ source_states = Table(
     _check("times", "since <= known_at"),
 )
 
-# What was known of an instrument at a close beside its candles; NULL where nobody told it, and
-# `source_status` says of each source why.
+# What was known of an instrument at a close beside its candles: `values` follow
+# feature_sets.columns, NULL where nobody told it, and `source_status` says of each source why.
 ml_features_sentiment = Table(
     "ml_features_sentiment",
     metadata,
@@ -494,47 +494,11 @@ ml_features_sentiment = Table(
     _time("as_of"),
     _int("revision"),
     _time("known_at"),
-    Column("fear_greed_index", SmallInteger),
-    _float("fear_greed_age_s", nullable=True),
-    _float("news_score", nullable=True),
-    _int("news_count", nullable=True),  # 0: they were asked and said nothing
-    _float("news_age_s", nullable=True),
-    _float("social_score", nullable=True),
-    _int("social_count", nullable=True),
-    _float("social_age_s", nullable=True),
-    _float("weighted_coin", nullable=True),
-    _float("divergence", nullable=True),  # weighted_coin − the market's
-    _float("momentum", nullable=True),
-    _float("volatility", nullable=True),
-    _float("trend_strength", nullable=True),
-    _float("bull_ratio", nullable=True),
-    _float("bear_ratio", nullable=True),
-    _float("neutral_ratio", nullable=True),
-    _json("multi_timeframe"),
-    _float("large_trade_imbalance", nullable=True),
-    _float("funding_rate", nullable=True),
-    _float("funding_rate_age_s", nullable=True),
-    _float("open_interest_change", nullable=True),
-    _float("open_interest_age_s", nullable=True),
-    _float("long_short_ratio", nullable=True),
-    _float("long_short_ratio_age_s", nullable=True),
     _json("source_status"),
     Column("row_hash", LargeBinary, nullable=False),
+    Column("values", ARRAY(Double, dimensions=1), nullable=False),
     PrimaryKeyConstraint("instrument_id", "timeframe", "feature_set", "as_of", "revision"),
-    _check("fear_greed", "fear_greed_index >= 0 AND fear_greed_index <= 100"),
-    _check("scores", _signed("news_score", "social_score", "weighted_coin")),
-    _check("counts", "news_count >= 0 AND social_count >= 0"),
-    _check("ratios", _all_or_none("bull_ratio", "bear_ratio", "neutral_ratio")),
-    _check("shares", "bull_ratio >= 0 AND bear_ratio >= 0 AND neutral_ratio >= 0"),
-    _check("sum", "abs(bull_ratio + bear_ratio + neutral_ratio - 1) < 1e-6"),
-    _check("imbalance", _signed("large_trade_imbalance")),
-    _check("finite", _finite("divergence", "momentum", "volatility", "trend_strength")),
-    _check("derivatives", _finite("funding_rate", "open_interest_change", "long_short_ratio")),
-    _check("ages", _finite("fear_greed_age_s", "news_age_s", "social_age_s")),
-    _check(
-        "derivatives_ages",
-        _finite("funding_rate_age_s", "open_interest_age_s", "long_short_ratio_age_s"),
-    ),
+    _check("finite", "'Infinity' > ALL(\"values\") AND '-Infinity' < ALL(\"values\")"),
 )
 
 # A cache: the mean losses of a past day, of all instruments of an exchange, beside a baseline's on

@@ -24,6 +24,7 @@ from domain.events import (
     OutcomeBatch,
     PredictionBatch,
     Role,
+    SentimentBatch,
     SignalBatch,
     Skill,
 )
@@ -63,6 +64,7 @@ class Planner:
         self._writes: dict[type, Callable[[Any, Ints, str], Write]] = {
             CandleBatch: self._candles,
             FeatureBatch: _features,
+            SentimentBatch: _sentiment,
             PredictionBatch: self._predictions,
             SignalBatch: self._signals,
             LabelBatch: _labels,
@@ -166,6 +168,10 @@ def _instruments_of(event: Any) -> Sequence[Instrument]:  # noqa: ANN401 - any e
 
 def _features(batch: FeatureBatch, ids: Ints, turn: str) -> Write:
     return Write(turn=turn, rows=rows.feature_rows(batch, ids))
+
+
+def _sentiment(batch: SentimentBatch, ids: Ints, turn: str) -> Write:
+    return Write(turn=turn, rows=rows.sentiment_rows(batch, ids))
 
 
 def _labels(batch: LabelBatch, ids: Ints, turn: str) -> Write:

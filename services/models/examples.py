@@ -50,13 +50,21 @@ class ExampleJoiner:
             self._newest_ms = as_of_ms
             self._forget(as_of_ms - self._kept_ms)
         rows = self._rows.setdefault(as_of_ms, {})
+        values, silent = self._values(batch), batch.told is not None and not batch.told.status
+        width = batch.values.shape[1]
         for i, instrument in enumerate(batch.instruments):
             revision = int(batch.revision[i])
             kept = rows.get(instrument)
             if kept is None:
-                rows[instrument] = _Row(batch.values[i], revision)
+                rows[instrument] = _Row(values[i], revision)
             elif revision > kept.revision:
-                kept.features, kept.revision = batch.values[i], revision
+                if silent:  # nobody says anew what sources told
+                    values[i, width:] = kept.features[width:]
+                kept.features, kept.revision = values[i], revision
+
+    def _values(self, batch: FeatureBatch) -> Floats:
+        """The rows with what sources told, shape (n, columns)."""
+        return batch.values if batch.told is None else np.hstack((batch.values, batch.told.values))
 
     def restore(
         self, batches: Iterable[FeatureBatch], directions: Iterable[tuple[Instrument, int]] = ()

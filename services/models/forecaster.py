@@ -27,16 +27,23 @@ def positions(columns: tuple[str, ...], wanted: tuple[str, ...]) -> Ints:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """Feature rows with the names of their columns."""
+    """Feature rows with the names of their columns.
+
+    What sources told of them may be an array of its own: most models never read it.
+    """
 
     columns: tuple[str, ...]
     values: Floats  # (n, len(columns))
+    told: tuple[tuple[str, ...], Floats] = ((), np.empty((0, 0)))  # more columns
 
     @classmethod
     def of(cls, source: FeatureBatch | Examples) -> Table:
-        if isinstance(source, FeatureBatch):
-            return cls(source.feature_set.columns, source.values)
-        return cls(source.columns, source.features)
+        if isinstance(source, Examples):
+            return cls(source.columns, source.features)
+        columns, values = source.feature_set.columns, source.values
+        if source.told is None:
+            return cls(columns, values)
+        return cls(columns, values, (source.told.feature_set.columns, source.told.values))
 
     def __len__(self) -> int:
         return len(self.values)
@@ -46,7 +53,15 @@ class Table:
 
         What is infinite or beyond ±1e12 is no measurement, and NaN.
         """
-        chosen: Floats = self.values[:, positions(self.columns, names)]
+        more, told = self.told
+        where = positions(self.columns + more, names)
+        here = where < len(self.columns)
+        if here.all():
+            chosen: Floats = self.values[:, where]
+        else:
+            chosen = np.empty((len(self), len(names)))
+            chosen[:, here] = self.values[:, where[here]]
+            chosen[:, ~here] = told[:, where[~here] - len(self.columns)]
         chosen[~(np.abs(chosen) <= LARGEST)] = np.nan
         return chosen
 

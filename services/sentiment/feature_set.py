@@ -59,3 +59,14 @@ SENTIMENT: Final = FeatureSet(
     model_columns=tuple(column.name for column in COLUMNS),
     warmup_bars=0,
 )
+
+
+def with_sentiment(feature_set: FeatureSet) -> FeatureSet:
+    """The columns of a feature set, then those of `sentiment@1`."""
+    return FeatureSet(
+        name=f"{feature_set.name}_sentiment",
+        version=feature_set.version,
+        columns=feature_set.columns + SENTIMENT.columns,
+        model_columns=feature_set.model_columns + SENTIMENT.model_columns,
+        warmup_bars=feature_set.warmup_bars,
+    )

@@ -114,7 +114,10 @@ class SentimentFeatures:
         """
         panel = (features.exchange, features.timeframe)
         with self._lock:
-            told = self._asked[panel] = self._at(features)
+            told = self._at(features)
+            last = self._asked.get(panel)
+            if last is None or last.as_of < told.as_of:
+                self._asked[panel] = told
         return replace(features, told=told)
 
     def prepare(self) -> None:
@@ -130,11 +133,14 @@ class SentimentFeatures:
                     self._prepared[panel] = self._computed(following)
 
     def _at(self, tick: FeatureBatch) -> SentimentBatch:
-        ready = self._prepared.pop((tick.exchange, tick.timeframe), None)
-        asked = (tick.as_of, tick.instruments)
-        if ready is not None and (ready.as_of, ready.instruments) == asked:
-            return replace(ready, known_at=tick.known_at)
-        return self._computed(tick)
+        panel = (tick.exchange, tick.timeframe)
+        ready = self._prepared.get(panel)
+        if ready is None or tick.as_of < ready.as_of:
+            return self._computed(tick)
+        del self._prepared[panel]
+        if (ready.as_of, ready.instruments) != (tick.as_of, tick.instruments):
+            return self._computed(tick)
+        return replace(ready, known_at=tick.known_at)
 
     def _computed(self, tick: FeatureBatch | SentimentBatch) -> SentimentBatch:
         instruments = tick.instruments

@@ -187,7 +187,7 @@ def test_a_close_is_of_what_was_known_by_it_in_whatever_order_it_came(
         batch = panel_batch(values, instruments=INSTRUMENTS)
         return features.beside(replace(batch, as_of=from_ms(close_ms))).told
 
-    facts = [*items, *measured]
+    facts: list[ScoredItems | Measurement] = [*items, *measured]
     by_then = [one for one in facts if int(np.max(one.known_ms)) <= close_ms]
 
     whole = told(data.draw(st.permutations(facts)), changes)
