@@ -19,6 +19,7 @@ from collectors.ccxt_played import TURNS, Frame, PlayedExchange
 from collectors.trades import missing_numbers
 from domain.events import Candle
 from domain.market import Instrument, Timeframe
+from domain.trades import Trade
 from tests.served_payloads import Answer, served
 
 M1 = Timeframe.M1
@@ -118,8 +119,7 @@ async def test_aggregated_trades_are_told_one_for_one_and_in_turn(
 
     async with aclosing(exchange.watch_trades(instruments)) as stream:
         first = asyncio.ensure_future(anext(stream))
-        for _ in range(TURNS):
-            await asyncio.sleep(0)
+        await turn()
         for frame in sent:
             exchange.show(frame)
         told = [await first, *[await anext(stream) for _ in events[1:]]]
@@ -133,6 +133,49 @@ async def test_aggregated_trades_are_told_one_for_one_and_in_turn(
     for name in instruments:
         assert missing_numbers(one for one in told if one.instrument == name) == []
     assert exchange.unread.count == 0
+
+
+async def test_trades_that_ccxt_hands_on_are_told_one_for_one(shared_data: Path) -> None:
+    """Coinbase tells the side of the one who waited, we that of the one in a hurry."""
+    sent = frames(shared_data, "coinbase_ws_28")
+    known = await markets(shared_data, "coinbaseexchange", "coinbase", "products")
+    by_id = {one["id"]: one["symbol"] for one in known}
+    matches = [one for one in (json.loads(frame.data) for frame in sent) if one["type"] == "match"]
+    exchange = PlayedExchange("coinbaseexchange", markets=known)
+    instruments = sorted({Instrument("coinbaseexchange", by_id[m["product_id"]]) for m in matches})
+    told: list[Trade] = []
+
+    async def listen() -> None:
+        async with aclosing(exchange.watch_trades(instruments)) as stream:
+            async for trade in stream:
+                told.append(trade)  # noqa: PERF401 - it never ends
+
+    listening = asyncio.create_task(listen())
+    await turn()
+    for frame in sent:
+        exchange.show(frame)
+        if '"match"' in str(frame.data):
+            await turn()
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+    await exchange.close()
+
+    assert [(t.instrument.symbol, t.trade_id, t.price, t.amount, t.side) for t in told] == [
+        (
+            by_id[one["product_id"]],
+            str(one["trade_id"]),
+            float(one["price"]),
+            float(one["size"]),
+            "sell" if one["side"] == "buy" else "buy",
+        )
+        for one in matches
+    ]
+    assert len(told) == 97
+
+
+async def turn() -> None:
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
 
 
 def spelled(one: Candle) -> tuple[Any, ...]:
