@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, Final
 
 import asyncpg
@@ -14,13 +16,17 @@ from domain.events import Target
 from domain.losses import LOSS_OF
 from domain.market import EPOCH, MILLISECOND, Horizon, Instrument, from_ms, rfc3339
 from domain.sources import SourceState, SourceStatus
+from services.models.recipes import RECIPES
 from services.scores.skill import pooled_skill
 from services.sentiment.blend import shipped
 from services.sentiment.features import SentimentFeatures
 from services.sentiment.reader import Reader
 
-POOLS: Final = {
-    target: f"pool.{target}" for target in (Target.DIRECTION, Target.QUANTILES, Target.VOLATILITY)
+MODELS: Final[Mapping[Target, tuple[str, ...]]] = {
+    target: (f"pool.{target}", *(f"{one.kind}.{target}" for one in found))
+    for target, found in groupby(
+        sorted(RECIPES.values(), key=attrgetter("target", "kind")), key=attrgetter("target")
+    )
 }
 
 
@@ -43,13 +49,14 @@ def as_told(recorded: RecordedSources, assets: Iterable[str]) -> SentimentFeatur
     return told
 
 
-async def pool_losses(
+async def fitted_losses(
     connection: asyncpg.Connection, horizon: int, instruments: Mapping[int, Instrument]
 ) -> dict[str, Losses]:
-    """The scored live rows of the pools, by model; instruments are numbered by name."""
+    """The scored live rows of pools and fitted models; instruments are numbered by name."""
     order = {name: place for place, name in enumerate(sorted(instruments.values()))}
     places = {numbered: order[one] for numbered, one in instruments.items()}
-    return await losses_of(connection, horizon, list(POOLS.values()), places)
+    names = [name for found in MODELS.values() for name in found]
+    return await losses_of(connection, horizon, names, places)
 
 
 def added(
@@ -60,20 +67,25 @@ def added(
     span: Horizon,
     seed: int,
 ) -> dict[str, Any]:
-    """The section `sentiment` of the report.
+    """The section `sentiment` of the report, by model: pools, and each kind whoever it serves.
 
-    `added` is 1 - loss with / loss without, of the pool's forecasts of the same closes, as means
-    of daily means; the interval is that of a skill.
+    `added` is 1 - loss with / loss without, of forecasts of the same closes, as means of daily
+    means; the interval is that of a skill.
     """
     section: dict[str, Any] = {"with": {}, "without": {}, "added": {}}
-    for target, pool in POOLS.items():
-        estimate = pooled_skill(with_it[pool].beside(without[pool], LOSS_OF[target]), span, seed)
-        section["with"][target.value] = number(estimate.loss)
-        section["without"][target.value] = number(estimate.baseline_loss)
-        section["added"][target.value] = {
-            "share": number(estimate.skill),
-            "interval95": interval(estimate),
-        }
+    for target, names in MODELS.items():
+        for name in names:
+            rows = with_it[name].beside(without[name], LOSS_OF[target])
+            if not len(rows.loss):
+                continue
+            estimate = pooled_skill(rows, span, seed)
+            section["with"][name] = number(estimate.loss)
+            section["without"][name] = number(estimate.baseline_loss)
+            section["added"][name] = {
+                "share": number(estimate.skill),
+                "interval95": interval(estimate),
+                "n": estimate.count,
+            }
     section["sources"] = {
         source: {"from": rfc3339(from_ms(first)), "to": rfc3339(from_ms(last))}
         for source, (first, last) in recorded.spans().items()

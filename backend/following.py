@@ -37,6 +37,7 @@ from domain.events import Candle, CandleBatch
 from domain.market import Horizon, Instrument, Listing, Timeframe, from_ms, to_ms
 from domain.ports import EventBus
 from domain.topics import CANDLES
+from services.sentiment.features import SentimentFeatures
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class Following:
 
     Args:
         feed: the exchange and what is watched on it.
+        sentiment: what sources told; shared by all panels of the process.
         plan, settings: what the system was asked.
         store, api, bus, executor: its parts.
         lane: shared by the panels of the process.
@@ -59,6 +61,7 @@ class Following:
     """
 
     feed: Feed
+    sentiment: SentimentFeatures
     plan: SystemPlan
     settings: Settings
     store: Store
@@ -205,6 +208,7 @@ class Following:
             plan.horizons,
             clock=plan.clock,
             policy=policy_of(settings),
+            sentiment=self.sentiment,
         )
         panel.enlist(self.listings.values())
         told: list[object] = []

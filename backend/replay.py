@@ -19,7 +19,7 @@ import numpy as np
 import orjson
 
 from backend import VERSION
-from backend.added import added, as_told, pool_losses
+from backend.added import added, as_told, fitted_losses
 from backend.clock import VirtualClock
 from backend.executor import ProcessExecutor
 from backend.learning.learning import Learning
@@ -85,9 +85,9 @@ async def run_replay(plan: ReplayPlan, settings: Settings) -> dict[str, Any]:
                 replay.sentiment = as_told(recorded, {one.instrument.base for one in series})
             report = await replay.run(series)
             if recorded is not None and without is not None:
-                pools = await replay.pools(series)
+                losses = await replay.losses(series)
                 span = Horizon(timeframe, plan.horizon)
-                report["sentiment"] = added(pools, without, recorded, span=span, seed=plan.seed)
+                report["sentiment"] = added(losses, without, recorded, span=span, seed=plan.seed)
             if plan.out is not None:
                 await write_replay_tables(store, plan.out)
     unused = selection.unused
@@ -99,11 +99,11 @@ async def run_replay(plan: ReplayPlan, settings: Settings) -> dict[str, Any]:
 async def _without(
     plan: ReplayPlan, settings: Settings, timeframe: Timeframe, series: list[CandleSeries]
 ) -> dict[str, Losses]:
-    """What the pools lose where nobody tells anything."""
+    """What is lost where nobody tells anything."""
     async with store_of_its_own(settings) as store:
         replay = Replay(plan, settings, store, timeframe)
         await replay.run(series)
-        return await replay.pools(series)
+        return await replay.losses(series)
 
 
 def _make_room(plan: ReplayPlan) -> None:
@@ -196,12 +196,12 @@ class Replay:
             sentiment=self.sentiment,
         )
 
-    async def pools(self, series: list[CandleSeries]) -> dict[str, Losses]:
-        """What the pools lost."""
+    async def losses(self, series: list[CandleSeries]) -> dict[str, Losses]:
+        """What pools and fitted models lost."""
         numbers = await self._store.instruments.ids([one.instrument for one in series])
         named = dict(zip(numbers.tolist(), [one.instrument for one in series], strict=True))
         async with self._store.readers.acquire() as connection:
-            return await pool_losses(connection, self._plan.horizon, named)
+            return await fitted_losses(connection, self._plan.horizon, named)
 
     def open_executor(self) -> Executor:
         """Where the fits run; closed at the end of the pass."""

@@ -17,10 +17,11 @@ from backend.clock import SystemClock
 from backend.metrics import FACTS_KEPT
 from backend.store.database import CONNECTION_ERRORS, patiently
 from backend.store.quarantine import REFUSALS, refuse_answers
+from backend.store.told import recall
 from backend.wiring import Store
 from collectors.sources.payloads import refusal
 from collectors.sources.poller import Poller
-from domain.market import from_ms, to_ms
+from domain.market import EPOCH, from_ms, to_ms
 from domain.ports import Clock
 from domain.sources import (
     Answer,
@@ -33,6 +34,7 @@ from domain.sources import (
 )
 from services.sentiment.blend import shipped
 from services.sentiment.clusters import REMEMBERED_MS
+from services.sentiment.features import SentimentFeatures
 from services.sentiment.reader import Reader
 
 log = logging.getLogger(__name__)
@@ -41,6 +43,7 @@ Fact = TypeVar("Fact", TextItem, Measurement)
 
 LOOK_EVERY_S: Final = 1.0  # wall seconds between two looks at the states
 FORGET_EVERY_S: Final = 600.0  # wall seconds
+RECALLED: Final = timedelta(days=10)  # of facts at a start; what is older stands as it was joined
 STOPPED: Final = "the system is stopped"
 NOT_ASKED: Final = "not among the settings"
 
@@ -65,7 +68,9 @@ class Collection:
         self._pool = store.writers
         self._clock = clock
         self._wall = wall or SystemClock()
+        self._instruments = store.instruments
         self._reader: Reader
+        self.told: SentimentFeatures  # once it has begun
         self._poller = Poller(asked.sources, clock=clock, deliver=self.keep, least=asked.least)
         self._off = [_off(name, why, clock.now()) for name, why in asked.off.items()]
 
@@ -83,6 +88,14 @@ class Collection:
         for answer in self._asked.past:
             await self._take_past(answer)
         await patiently(self._retire, self._wall)
+        now = self._clock.now()
+        self.told = await recall(
+            self._pool,
+            self._instruments,
+            since=EPOCH if self._asked.past else now - RECALLED,
+            until=now,
+            scorer=scorer.name,
+        )
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -121,12 +134,15 @@ class Collection:
             stamped = [_known_from(one, to_ms(now)) for one in news]
             known_ms = np.full(len(scored), to_ms(now), dtype=np.int64)
             scored = replace(scored, known_ms=np.maximum(scored.known_ms, known_ms))
+            self.told.on_scored(scored)  # no close comes between the stamp and this
             await self._store.write(stamped, scored, scored_at=now)
             FACTS_KEPT.labels("texts").inc(len(news))
         if answer.measurements:
             now_ms = to_ms(self._clock.now())
             measured = [_known_from(one, now_ms) for one in answer.measurements]
+            self.told.on_measurements(measured)
             FACTS_KEPT.labels("measurements").inc(await self._store.measure(measured))
+        await asyncio.to_thread(self.told.prepare)
         if answer.refused:
             await self._refuse(answer.refused)
 
@@ -165,6 +181,7 @@ class Collection:
             changed = [one for one in self.statuses() if told.get(one.source) != _said(one)]
             if changed:
                 now = self._clock.now()
+                self.told.on_statuses(changed, now)
                 await patiently(partial(self._store.change, changed, known_at=now), self._wall)
                 told |= {one.source: _said(one) for one in changed}
             await asyncio.sleep(LOOK_EVERY_S)

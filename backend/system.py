@@ -108,6 +108,7 @@ class System:
                 followings = [
                     Following(
                         feed=feed,
+                        sentiment=collection.told,
                         plan=self.plan,
                         settings=self.settings,
                         store=self.store,
@@ -124,6 +125,7 @@ class System:
                 live.append(tasks.create_task(collection.run()))
                 try:
                     await self._until_ready()
+                    collection.told.settle()
                     self.api.members = Orders(followings)
                     await self._until_done()
                 finally:

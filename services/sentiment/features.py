@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from operator import itemgetter
 from threading import Lock
@@ -36,6 +36,7 @@ Values = dict[str, Floats | float]  # column → one value for all, or one for e
 _KNOWN: Final = itemgetter(0)
 _LOOK_BACK_MS: Final = LOOK_BACK // MILLISECOND
 _REMEMBERED_MS: Final = REMEMBERED // MILLISECOND
+_KEPT_MS: Final = (REMEMBERED + timedelta(days=1)) // MILLISECOND  # late candles are answered too
 _UP: Final = frozenset({SourceState.OK, SourceState.STALE})
 _NAMES: Final = {metric: metric.value for metric in Metric} | {
     Metric.OPEN_INTEREST: "open_interest_change"
@@ -65,10 +66,12 @@ class SentimentFeatures:
 
     @property
     def collects(self) -> bool:
-        """Whether any source is asked."""
-        return bool(self._states) and any(
-            state is not SourceState.OFF for state in self._states[-1][1].values()
-        )
+        """Whether any source is asked, as of the newest close."""
+        if self._asked:
+            states = self._states_at(max(to_ms(one.as_of) for one in self._asked.values()))
+        else:
+            states = self._states[-1][1] if self._states else {}
+        return any(state is not SourceState.OFF for state in states.values())
 
     def on_scored(self, scored: ScoredItems) -> None:
         """Texts that became known."""
@@ -223,7 +226,7 @@ class SentimentFeatures:
         """
         kept = self._prepared.items()
         self._prepared = {panel: one for panel, one in kept if to_ms(one.as_of) < first_ms}
-        kept_ms = last_ms - 2 * _REMEMBERED_MS
+        kept_ms = last_ms - _KEPT_MS
         if not self._settled or kept_ms <= self.since_ms:
             return
         self.since_ms = kept_ms

@@ -180,6 +180,16 @@ def test_closes_that_nothing_is_remembered_of_have_no_status() -> None:
     assert told.collects
 
 
+def test_a_source_counts_as_asked_until_it_is_off_at_the_newest_close() -> None:
+    told = opened()
+    told.on_statuses(status(SourceState.OFF), from_ms(CLOSE + HOUR))
+
+    at(told)
+    assert told.collects
+    at(told, CLOSE + HOUR)
+    assert not told.collects
+
+
 def test_a_prepared_close_is_the_same_and_facts_that_came_meanwhile_are_in_it() -> None:
     told, unprepared = opened(), opened()
     fact = measured(Metric.FUNDING_RATE, 1e-4, event_ms=CLOSE + HOUR // 2)
@@ -211,6 +221,6 @@ def test_what_is_too_old_is_forgotten_once_closes_follow_the_facts() -> None:
     newest = CLOSE + 11 * 24 * HOUR
 
     assert at(told, newest - 100 * 24 * HOUR).status == {}
-    for close in (newest, newest - 3 * 24 * HOUR):
+    for close in (newest, newest - 24 * HOUR):
         assert np.array_equal(at(told, close).values, at(whole, close).values, equal_nan=True)
-    assert timedelta(days=8).total_seconds() * 1000 == newest - told.since_ms
+    assert timedelta(days=5).total_seconds() * 1000 == newest - told.since_ms
