@@ -48,6 +48,11 @@ def may_order(scope: Scope) -> bool:
     """Whether a request may change something: it comes from this machine, and from no other page.
 
     There are no keys; what a page of another origin sends, a browser sends without asking.
+
+    >>> may_order({"headers": [], "client": ("127.0.0.1", 5000)})
+    True
+    >>> may_order({"headers": [], "client": ("10.0.0.8", 5000)})
+    False
     """
     origins = [text.decode("latin-1") for name, text in scope["headers"] if name == b"origin"]
     client = scope.get("client")

@@ -16,6 +16,8 @@ from tests.processes import SYMBOLS, System, alphapulse, one_line, running_syste
 
 GOES_ON = "the market goes on at "
 HOUR = timedelta(hours=1)
+ADDED = "BNB/USDT"
+STATE = ("--state", "state")
 FEW = {"ALPHAPULSE_HISTORY_BARS": "200"}
 
 
@@ -40,6 +42,12 @@ def texts_of(system: System, until_time: datetime | None = None) -> list[dict[st
     return rows
 
 
+def instruments_of(system: System) -> dict[str, str]:
+    """The state of each, by symbol."""
+    rows = httpx.get(f"{system.url}/v1/instruments").raise_for_status().json()["data"]
+    return {row["symbol"]: row["state"] for row in rows}
+
+
 def states_of(system: System) -> set[str]:
     """How its sources are doing."""
     (status,) = httpx.get(f"{system.url}/v1/status").raise_for_status().json()["data"]
@@ -52,6 +60,9 @@ def test_candles_and_predictions_go_on_where_the_demo_was_stopped(tmp_path: Path
         start = first.newest()
         until(lambda: first.newest() >= start + 2 * HOUR, "predictions of the first run")
         told_before, first_texts = texts_of(first, until_time=start), texts_of(first)
+        joined = alphapulse(tmp_path, "instruments", "add", f"simulated:{ADDED}", *STATE)
+        left = alphapulse(tmp_path, "instruments", "remove", f"simulated:{SYMBOLS[1]}", *STATE)
+        listed = instruments_of(first)
         reached = first.newest()
         assert first.stop() == 0
     with demo(tmp_path) as second:
@@ -61,17 +72,26 @@ def test_candles_and_predictions_go_on_where_the_demo_was_stopped(tmp_path: Path
         code, answer = second.ready()
         assert (code, answer["prediction_age_seconds"] > -5) == (httpx.codes.OK, True)
         rows = candles_of(second, SYMBOLS[0])
+        listed_again = instruments_of(second)
+        added = candles_of(second, ADDED)
         until(lambda: states_of(second) == {"ok"}, "all sources answer")
         second_texts = texts_of(second)
         assert second.stop() == 0
 
+    assert [done.returncode for done in (joined, left)] == [0, 0], joined.stderr + left.stderr
+    assert "is watched and predicted after" in joined.stdout
+    watched = dict.fromkeys(SYMBOLS, "watched")
+    assert listed == {**watched, SYMBOLS[1]: "left", ADDED: "watched"}
+    assert listed_again == {**watched, ADDED: "watched"}  # one stays added, one is named again
+    opened = [to_ms(datetime.fromisoformat(row["open_time"])) for row in added]
+    assert opened == [opened[0] + number * Timeframe.H1.ms for number in range(len(added))]
     assert len(told_before) >= 200 // 3  # from the first candle on
     assert {row["scores"][0]["scorer"] for row in first_texts} == {"blend@1"}
     assert second_texts[: len(first_texts)] == first_texts
     assert len({row["item_id"] for row in second_texts}) == len(second_texts)
     (said,) = (line for line in second.said if line.startswith(GOES_ON))
     went_on = datetime.fromisoformat(said.removeprefix(GOES_ON).partition(",")[0])
-    assert reached <= went_on < start + HOUR
+    assert reached <= went_on < reached + timedelta(days=2)  # and it did not jump ahead
     opened = [to_ms(datetime.fromisoformat(row["open_time"])) for row in rows]
     market = SyntheticMarket(SYMBOLS, seed=7)
     assert opened == [START_MS + number * Timeframe.H1.ms for number in range(len(rows))]

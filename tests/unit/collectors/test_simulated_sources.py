@@ -17,6 +17,7 @@ from collectors.sources.fear_greed import fear_greed
 from collectors.sources.rss import news
 from collectors.sources.session import open_session
 from domain.market import Instrument, Timeframe, from_ms
+from domain.ports import Source
 from domain.sources import Answer, Measurement, Metric
 from tests.doubles import ManualClock
 
@@ -41,14 +42,12 @@ async def answers() -> AsyncIterator[dict[str, Answer]]:
         )
         perpetuals = [one.perpetual for one in (BTC, SIM)]
         sources = [derivatives.source(one, perpetuals, clock) for one in derivatives.metrics()]
-        yield {
-            source.name: await source.poll()
-            for source in [
-                fear_greed(session, clock, url=f"{site}/fng/"),
-                news("simulated_news", session, clock, url=f"{site}/news/feed"),
-                *sources,
-            ]
-        }
+        asked: list[Source] = [
+            fear_greed(session, clock, url=f"{site}/fng/"),
+            news("simulated_news", session, clock, url=f"{site}/news/feed"),
+            *sources,
+        ]
+        yield {source.name: await source.poll() for source in asked}
         await derivatives.close()
 
 

@@ -1,0 +1,124 @@
+"""Orders to watch more or less: who may give them, and what they are answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from backend.store.instruments import Instruments
+from domain.errors import ExchangeUnavailableError, UnknownSymbolError, UsageError
+from domain.market import Instrument, Listing
+from tests.doubles import START
+from tests.factories import BTC
+from tests.served_market import ServedMarket
+
+PATH = "/v1/instruments"
+NEW = {"exchange": "simulated", "symbol": "NEW/USDT"}
+
+
+@dataclass
+class Book:
+    """A system that takes orders."""
+
+    joining: dict[Instrument, datetime] = field(default_factory=dict)
+    left: list[Instrument] = field(default_factory=list)
+
+    def under_way(self) -> Mapping[Instrument, datetime]:
+        return self.joining
+
+    async def add(self, exchange: str, symbol: str) -> Instrument:
+        if symbol == "AWAY/USDT":
+            raise ExchangeUnavailableError("it does not answer")
+        if symbol not in (NEW["symbol"], BTC.symbol):
+            raise UnknownSymbolError(symbol, [NEW["symbol"]])
+        instrument = Instrument(exchange, symbol)
+        if instrument != BTC:
+            self.joining[instrument] = START
+        return instrument
+
+    async def remove(self, exchange: str, symbol: str) -> Instrument:
+        if symbol != BTC.symbol:
+            raise UsageError(f"{symbol} is the last instrument of {exchange}")
+        self.left.append(Instrument(exchange, symbol))
+        return self.left[-1]
+
+
+@pytest.fixture
+def book(market: ServedMarket) -> Book:
+    market.state.members = Book()
+    return market.state.members
+
+
+def code(answer: httpx.Response) -> tuple[int, str]:
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    body: dict[str, Any] = answer.json()
+    return answer.status_code, body["code"]
+
+
+async def test_an_instrument_joins_and_is_said_to(
+    market: ServedMarket, rest: httpx.AsyncClient, book: Book
+) -> None:
+    asked = await rest.post(PATH, json=NEW)
+    watched = await rest.post(PATH, json={"exchange": BTC.exchange, "symbol": BTC.symbol})
+
+    assert (asked.status_code, asked.json()["data"]) == (202, [{**NEW, "state": "joining"}])
+    assert (watched.status_code, watched.json()["data"][0]["state"]) == (200, "watched")
+    assert set(book.joining) == {Instrument(**NEW)}
+
+
+async def test_the_list_tells_of_every_instrument_since_when_and_what_is_predicted(
+    market: ServedMarket, rest: httpx.AsyncClient, book: Book
+) -> None:
+    entered = Instruments(market.pool)
+    gone = Instrument("simulated", "GONE/USDT")
+    await entered.watch([Listing(instrument=BTC)], since=START)
+    await entered.watch([Listing(instrument=gone)], since=START + timedelta(hours=1), added=True)
+    await entered.unwatch(gone, until=START + timedelta(hours=2))
+
+    rows = {row["symbol"]: row for row in (await rest.get(PATH)).json()["data"]}
+
+    assert set(rows) == {BTC.symbol, gone.symbol}
+    assert [rows[name]["state"] for name in (BTC.symbol, gone.symbol)] == ["watched", "left"]
+    assert rows[BTC.symbol]["predicted"] == {"1h": "2024-01-01T00:00:00.000Z"}
+    assert rows[gone.symbol]["watched_until"] == "2024-01-01T02:00:00.000Z"
+
+
+async def test_an_instrument_leaves(rest: httpx.AsyncClient, book: Book) -> None:
+    named = {"exchange": BTC.exchange, "symbol": BTC.symbol}
+
+    assert (await rest.delete(PATH, params=named)).status_code == 200
+    assert book.left == [BTC]
+    assert code(await rest.delete(PATH, params=NEW)) == (422, "bad_request")
+
+
+async def test_what_cannot_be_is_a_problem(rest: httpx.AsyncClient, book: Book) -> None:
+    typo = await rest.post(PATH, json={**NEW, "symbol": "NWE/USDT"})
+
+    assert code(typo) == (404, "unknown_symbol")
+    assert typo.json()["suggestions"] == ["NEW/USDT"]
+    away = await rest.post(PATH, json={**NEW, "symbol": "AWAY/USDT"})
+    assert code(away) == (502, "unreachable")
+    for body in ({}, {**NEW, "more": 1}, {**NEW, "symbol": ""}, [NEW]):
+        assert code(await rest.post(PATH, json=body)) == (422, "bad_request")
+    assert code(await rest.put(PATH, json=NEW)) == (405, "method_not_allowed")
+    assert (await rest.put(PATH)).headers["allow"] == "GET, HEAD, POST, DELETE"
+
+
+async def test_orders_wait_for_the_start(rest: httpx.AsyncClient, market: ServedMarket) -> None:
+    assert market.state.members is None
+
+    assert code(await rest.post(PATH, json=NEW)) == (503, "starting")
+
+
+async def test_no_page_of_another_origin_gives_orders(rest: httpx.AsyncClient, book: Book) -> None:
+    theirs, ours = {"Origin": "http://evil.example"}, {"Origin": str(rest.base_url)}
+
+    assert code(await rest.post(PATH, json=NEW, headers=theirs)) == (403, "forbidden")
+    assert code(await rest.delete(PATH, params=NEW, headers=theirs)) == (403, "forbidden")
+    assert not book.joining
+    assert (await rest.post(PATH, json=NEW, headers=ours)).status_code == 202
