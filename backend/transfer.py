@@ -43,6 +43,12 @@ KINDS: Final[Mapping[str, tuple[str, str, str]]] = {
         f"ml_features_ohlcv t {_INSTRUMENT} JOIN feature_sets USING (feature_set)",
         "as_of",
     ),
+    "sentiment": (
+        "exchange, symbol, timeframe, feature_set, as_of, revision, known_at, source_status, "
+        "columns, values",
+        f"ml_features_sentiment t {_INSTRUMENT} JOIN feature_sets USING (feature_set)",
+        "as_of",
+    ),
     "labels": (
         "exchange, symbol, timeframe, horizon, as_of, revision, direction_known_at, known_at, "
         "outcome, log_return, realized_volatility",

@@ -54,6 +54,9 @@ class Bench:
     async def features(self) -> list[Row]:
         return parts.features(self.size)
 
+    async def sentiment(self) -> list[Row]:
+        return parts.sentiment(self.size)
+
     async def interference(self) -> list[Row]:
         return await latency.interference(*self.place, self.models, self.examples)
 
@@ -78,8 +81,8 @@ class Bench:
     @property
     def all(self) -> dict[str, Callable[[], Coroutine[Any, Any, list[Row]]]]:
         names = (
-            "features", "latency", "timeframes", "growth", "interference", "retrain", "wide",
-            "store", "fanout", "replay", "memory",
+            "features", "sentiment", "latency", "timeframes", "growth", "interference", "retrain",
+            "wide", "store", "fanout", "replay", "memory",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +20,14 @@ from backend.store import database
 from backend.store.columns import CandleSeries
 from backend.wiring import open_store
 from domain.events import Examples
-from domain.market import from_ms
+from domain.market import EPOCH, Instrument, from_ms, to_ms
+from domain.sources import Measurement, Metric, SourceState, SourceStatus, source_of
 from services.features.feature_set import OHLCV
 from services.models.fitting import fit
 from services.models.recipes import Recipe
+from services.sentiment.feature_set import SENTIMENT
+from services.sentiment.features import SentimentFeatures
+from services.sentiment.items import ScoredItems
 from tests.benchmarks.floor import microseconds
 from tests.benchmarks.market import (
     H1,
@@ -36,6 +43,7 @@ from tests.benchmarks.measure import QUICK, Row, Size, p50
 
 REPLAYED = 12  # instruments
 HISTORY_BARS = 400
+TEXTS = 1_000  # within 48 hours
 WIDE = (254_300, 189)  # FreqAI's training set
 
 
@@ -70,6 +78,71 @@ def features(size: Size) -> list[Row]:
             detail=detail | {"bars": HISTORY_BARS},
         ),
     ]
+
+
+def sentiment(size: Size) -> list[Row]:
+    """What sources told of 500 instruments at a close: computed in the tick, and prepared."""
+    warm = scene(500, 1, [])
+    batch = warm.panel.engine.on_candles(warm.ticks[0])
+    told = said_of(batch.instruments, batch.as_of)
+    closes = iter(range(1, 10_000))
+
+    def tick() -> None:
+        told.beside(replace(batch, as_of=batch.as_of + next(closes) * H1.duration))
+
+    computed = microseconds(tick, size.ticks)
+    prepared = []
+    for _ in range(size.ticks):
+        told.prepare()
+        prepared += microseconds(tick, 1)
+    detail = {"columns": len(SENTIMENT.columns), "instruments": 500, "texts": TEXTS}
+    rows = {"computed in the tick": computed, "prepared": prepared}
+    return [
+        Row(
+            name=f"what sources told, {name}, per instrument",
+            value=p50(took) / 500,
+            unit="µs",
+            detail=detail,
+        )
+        for name, took in rows.items()
+    ]
+
+
+def said_of(instruments: Sequence[Instrument], as_of: datetime) -> SentimentFeatures:
+    """A busy two days: texts of six feeds, three metrics of every instrument by the hour."""
+    hour, last = H1.ms, to_ms(as_of)
+    told = SentimentFeatures(since=EPOCH)
+    metrics = (Metric.FUNDING_RATE, Metric.OPEN_INTEREST, Metric.LONG_SHORT_RATIO)
+    feeds = [f"feed{number}" for number in range(6)]
+    measuring = [source_of(metric, instruments[0].exchange) for metric in metrics]
+    names = (*feeds, *measuring)
+    fine = [SourceStatus(source=name, state=SourceState.OK, since=EPOCH) for name in names]
+    told.on_statuses(fine, from_ms(last - 96 * hour))
+    rng = np.random.default_rng(0)
+    known_ms = last - rng.integers(0, 48 * hour, TEXTS)
+    told.on_scored(
+        ScoredItems(
+            source=rng.choice(feeds, TEXTS),
+            item_id=np.arange(TEXTS).astype(str),
+            asset=rng.choice([one.base for one in instruments], TEXTS),
+            relevance=np.ones(TEXTS),
+            cluster=np.arange(TEXTS).astype(str),
+            language=np.full(TEXTS, "en"),
+            published_ms=known_ms,
+            known_ms=known_ms,
+            engagement=np.full(TEXTS, np.nan),
+            scorer=np.full(TEXTS, "blend@1"),
+            polarity=rng.uniform(-1, 1, TEXTS),
+            confidence=np.ones(TEXTS),
+        )
+    )
+    for moment in range(last - 48 * hour, last + 1, hour):
+        told.on_measurements(
+            Measurement(instrument=one, metric=metric, event_ms=moment, known_ms=moment, value=1.0)
+            for one in instruments
+            for metric in metrics
+        )
+    return told
 
 
 async def retrain(rows: Examples, size: Size) -> list[Row]:
