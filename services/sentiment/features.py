@@ -37,6 +37,10 @@ _KNOWN: Final = itemgetter(0)
 _LOOK_BACK_MS: Final = LOOK_BACK // MILLISECOND
 _REMEMBERED_MS: Final = REMEMBERED // MILLISECOND
 _KEPT_MS: Final = (REMEMBERED + timedelta(days=1)) // MILLISECOND  # late candles are answered too
+_OF_TEXTS: Final = (
+    *(f"{kind}_{what}" for kind in TextKind for what in ("score", "count", "age_s")),
+    *("market_score", "divergence", "momentum"),
+)
 _UP: Final = frozenset({SourceState.OK, SourceState.STALE})
 _NAMES: Final = {metric: metric.value for metric in Metric} | {
     Metric.OPEN_INTEREST: "open_interest_change"
@@ -179,17 +183,18 @@ class SentimentFeatures:
         known = self._items.known_ms
         young = (known <= close.as_of_ms) & (known > close.as_of_ms - _REMEMBERED_MS)
         items = self._items.take(young)
-        values: Values = {}
-        for kind in TextKind:
+        values: Values = dict.fromkeys(_OF_TEXTS, np.nan)
+        both = None
+        for kind in filter(close.hears, TextKind):
             ours = np.isin(items.source, codes(close.telling(kind)))
             said = aggregate(items.take(ours), assets, close.as_of_ms)
-            up = close.hears(kind)
-            values[f"{kind}_score"] = np.where(up, said.value, np.nan)
-            values[f"{kind}_count"] = np.where(up, said.count, np.nan)
-            values[f"{kind}_age_s"] = np.where(up, said.age_s, np.nan)
+            values[f"{kind}_score"] = said.value
+            values[f"{kind}_count"] = said.count.astype(np.float64)
+            values[f"{kind}_age_s"] = said.age_s
+            both = said if ours.all() else both  # mostly all that is heard is of one kind
         if not any(map(close.hears, TextKind)):
-            return values | dict.fromkeys(("market_score", "divergence", "momentum"), np.nan)
-        both = aggregate(items, assets, close.as_of_ms)
+            return values
+        both = both or aggregate(items, assets, close.as_of_ms)
         before = market_polarity(items, close.as_of_ms - _LOOK_BACK_MS)
         return values | {
             "market_score": both.market,
