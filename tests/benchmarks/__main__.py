@@ -20,7 +20,15 @@ for _library in ("OMP", "OPENBLAS", "MKL", "NUMBA"):  # as the trainer's workers
 from backend.store.embedded import EmbeddedPostgres  # noqa: E402
 from domain.events import Examples  # noqa: E402
 from domain.ports import Model  # noqa: E402
-from tests.benchmarks import fanout, latency, market, memory, parts, store  # noqa: E402
+from tests.benchmarks import (  # noqa: E402
+    arrivals,
+    fanout,
+    latency,
+    market,
+    memory,
+    parts,
+    store,
+)
 from tests.benchmarks.floor import Floor, measure_floor  # noqa: E402
 from tests.benchmarks.measure import FULL, QUICK, Row, Size, machine, show, write  # noqa: E402
 
@@ -44,6 +52,9 @@ class Bench:
         floor: Floor = await measure_floor(self.server, self.models[latency.ONE_BOOSTER])
         rows = await latency.ticks_of_500(*self.place, self.models, floor)
         return [*floor.rows(), *rows]
+
+    async def arrivals(self) -> list[Row]:
+        return await arrivals.close_to_signals(*self.place, self.models)
 
     async def timeframes(self) -> list[Row]:
         return await latency.three_timeframes(*self.place, self.models)
@@ -81,8 +92,8 @@ class Bench:
     @property
     def all(self) -> dict[str, Callable[[], Coroutine[Any, Any, list[Row]]]]:
         names = (
-            "features", "sentiment", "latency", "timeframes", "growth", "interference", "retrain",
-            "wide", "store", "fanout", "replay", "memory",
+            "features", "sentiment", "latency", "arrivals", "timeframes", "growth", "interference",
+            "retrain", "wide", "store", "fanout", "replay", "memory",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 

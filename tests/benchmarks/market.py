@@ -90,7 +90,7 @@ def examples(count: int, bars: int) -> Examples:
     rooms = panel.rooms[HORIZON]
     parts: list[Examples] = []
     for batch in batches(count, bars + OHLCV.warmup_bars):
-        rooms.joiner.on_features(panel.engine.on_candles(batch))
+        rooms.joiner.on_features(panel.sentiment.beside(panel.engine.on_candles(batch)))
         parts += [rooms.joiner.on_labels(one)[1] for one in rooms.labeller.on_candles(batch)]
     whole = concatenate([part for part in parts if len(part)])
     return whole.take(np.arange(max(len(whole) - count * bars, 0), len(whole)))

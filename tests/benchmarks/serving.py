@@ -60,7 +60,8 @@ class TimedRecorder:
     async def commit_tick(self, events: Sequence[object], **told: Any) -> list[StreamEvent]:
         began = time.monotonic_ns()
         done = await self.store.recorder.commit_tick(events, **told)
-        self.stages = {name: us / 1_000 for name, us in told["cross_section"].stage_us.items()}
+        drawn = told["cross_section"]  # none where a candle was late
+        self.stages = {name: us / 1_000 for name, us in drawn.stage_us.items()} if drawn else {}
         self.stages["commit"] = (time.monotonic_ns() - began) / 1e6
         return done
 
