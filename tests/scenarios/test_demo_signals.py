@@ -46,6 +46,7 @@ def bars_to_the_first_signal(replay: Replays, scenario: Scenario) -> int:
     return waited // H1.duration
 
 
+@pytest.mark.long
 def test_a_signal_comes_soon_after_the_first_fit(replay: Replays) -> None:
     assert 1 <= bars_to_the_first_signal(replay, demo(7, SHORT_HISTORY)) <= WITHIN
 

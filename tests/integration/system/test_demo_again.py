@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from backend.played import remember
 from collectors.simulated.market import START_MS, SyntheticMarket
@@ -54,6 +55,7 @@ def states_of(system: System) -> set[str]:
     return {str(one["state"]) for one in status["sources"]}
 
 
+@pytest.mark.long
 def test_candles_and_predictions_go_on_where_the_demo_was_stopped(tmp_path: Path) -> None:
     with demo(tmp_path) as first:
         first.wait_until_ready()
