@@ -19,6 +19,7 @@ from collectors.ccxt_import import exchange_class, moved
 from collectors.ccxt_rows import candle_of
 from collectors.ccxt_trades import TradeReader
 from collectors.gaps import Range, ceil_ms, floor_ms, pages
+from collectors.polling import is_streamed
 from collectors.refusals import unknown
 from collectors.trade_buffer import TradeBuffer
 from collectors.unreadable import Unread, stumble
@@ -177,8 +178,7 @@ class CcxtExchange:
         return known and bool(self._client.has.get("fetchOHLCV"))
 
     def streams(self, timeframe: Timeframe) -> bool:
-        known = timeframe.value in (self._client.timeframes or {})
-        return known and bool(self._client.has.get("watchOHLCV"))
+        return is_streamed(self._client, timeframe)
 
     async def fetch_trades(
         self, instrument: Instrument, *, since: datetime, until: datetime

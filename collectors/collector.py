@@ -61,6 +61,7 @@ class Collector:
     It subscribes first, then asks REST for what closed meanwhile, and releases both in the
     order of close times; the same after each lost connection. A hole in the stream is
     repaired by REST. A stream that is silent while REST tells of trades is reconnected.
+    Candles that the exchange does not stream are asked for as they close.
     Only candles of the exchange are handed on: none is made up.
 
     Args:
@@ -170,7 +171,10 @@ class Collector:
         """Hold all series for the connection to come; the keys of those that are new."""
         keys = [(instrument, timeframe) for timeframe in timeframes for instrument in self._watched]
         fresh = {key for key in keys if key not in self._series}
-        self._series = {key: self._series.get(key) or Series(*key) for key in keys}
+        streamed = {one: self._exchange.streams(one) for one in timeframes}
+        self._series = {
+            key: self._series.get(key) or Series(*key, streamed=streamed[key[1]]) for key in keys
+        }
         self._repairs = self._new_repairs()
         for series in self._series.values():
             series.hold()
@@ -190,7 +194,10 @@ class Collector:
         raise _WatchChangedError
 
     async def _listen(self, timeframes: Sequence[Timeframe]) -> None:
-        watching = self._exchange.watch_candles(self._watched, timeframes)
+        streamed = [one for one in timeframes if self._exchange.streams(one)]
+        if not streamed:
+            return  # each candle is asked for as it closes
+        watching = self._exchange.watch_candles(self._watched, streamed)
         async with aclosing(cast(AsyncGenerator[Candle, None], watching)) as stream:
             async for candle in stream:
                 self._backoff.reset()
@@ -267,6 +274,8 @@ class Collector:
             settled_ms = self._settled_ms()
             for series in self._series.values():
                 self._emit_of(series, series.on_time(settled_ms))
+                if series.expecting:
+                    self._repairs.hurry(series)
                 if series.unsure(settled_ms):
                     self._repairs.want(series)
 

@@ -52,7 +52,8 @@ class Repairs:
         self._emit = emit
         self._pace = pace
         self._size = size
-        self._wanted: asyncio.PriorityQueue[tuple[bool, int, int, Series]] = asyncio.PriorityQueue()
+        self._wanted: dict[Series, int] = {}  # which number in the queue each has
+        self._some = asyncio.Semaphore(0)
         self._number = count()
         self._backoffs: dict[Series, Backoff] = {}  # of the series that wait or are worked on
         self._waits: dict[Series, asyncio.Task[None]] = {}  # until their next try
@@ -65,7 +66,7 @@ class Repairs:
             self._put(series)
 
     def hurry(self, series: Series) -> None:
-        """Its stream speaks again: what was missed meanwhile need not wait for its next try."""
+        """There is news of it: what is missing need not wait for its next try."""
         wait = self._waits.pop(series, None)
         if wait is not None:
             wait.cancel()
@@ -73,8 +74,20 @@ class Repairs:
             self._put(series)
 
     def _put(self, series: Series) -> None:
-        newest = max((span.to_ms for span in series.holes), default=0)
-        self._wanted.put_nowait((not series.broken, -newest, next(self._number), series))
+        self._wanted[series] = next(self._number)
+        self._some.release()
+
+    async def _next(self) -> Series:
+        """Whose turn it is: of those that lack equally new candles, who waits the longest."""
+
+        def turn(series: Series) -> tuple[bool, int, int]:
+            newest = max((span.to_ms for span in series.holes), default=0)
+            return (not series.broken, -newest, self._wanted[series])
+
+        await self._some.acquire()
+        series = min(self._wanted, key=turn)
+        del self._wanted[series]
+        return series
 
     async def run(self) -> None:
         """Work for ever.
@@ -100,9 +113,10 @@ class Repairs:
 
     async def _work(self, tasks: asyncio.TaskGroup) -> None:
         while True:
-            *_, series = await self._wanted.get()
+            series = await self._next()
             asked = series.holes
-            urgency = Urgency.LIVE if series.held else Urgency.REPAIR
+            live = series.held or not series.streamed
+            urgency = Urgency.LIVE if live else Urgency.REPAIR
             answer = await self._ask(series, urgency)
             self._emit(series.release())
             if answer.came and not series.broken:

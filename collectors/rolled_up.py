@@ -60,6 +60,9 @@ class RolledUp:
     def id(self) -> str:
         return self._exchange.id
 
+    def streams(self, timeframe: Timeframe) -> bool:
+        return self._exchange.streams(self._child.get(timeframe, timeframe))
+
     async def listings(self, symbols: Sequence[str]) -> list[Listing]:
         return await self._exchange.listings(symbols)
 

@@ -8,7 +8,7 @@ from itertools import chain
 
 from collectors.gaps import Cause, Gap, GapState, Range, floor_ms, missing_ranges, pages
 from collectors.versions import rank, same_values
-from domain.events import Candle
+from domain.events import Candle, Source
 from domain.market import Instrument, Timeframe
 from domain.trades import MadeOf
 
@@ -27,6 +27,7 @@ class _Hole:
     span: Range
     cause: Cause
     absent: set[int]  # open times
+    expected: bool = False  # closed just now, and still to be asked for: no gap yet
     asked: bool = False
     answers: int = 0
 
@@ -40,11 +41,19 @@ class Series:
     repair failed or came late follows when it comes. A version is released again only when it
     outranks the released one and its values differ. No candle is made up.
     While a repair is under way later candles are held; `release` ends that.
+
+    Args:
+        instrument, timeframe: Of its candles.
+        streamed: Else each candle is asked for once its time has passed, and is a gap only if
+            that does not bring it.
     """
 
-    def __init__(self, instrument: Instrument, timeframe: Timeframe) -> None:
+    def __init__(
+        self, instrument: Instrument, timeframe: Timeframe, *, streamed: bool = True
+    ) -> None:
         self.instrument = instrument
         self.timeframe = timeframe
+        self.streamed = streamed
         self._silent_from: int | None = None  # the first candle that the stream did not tell
         self._listening_ms = 0
         self._unsure: set[int] = set()  # open times that REST is to confirm
@@ -67,6 +76,11 @@ class Series:
     def broken(self) -> bool:
         """Whether candles are missing."""
         return bool(self._holes)
+
+    @property
+    def expecting(self) -> bool:
+        """Whether a candle has closed that was not asked for yet."""
+        return any(hole.expected and not hole.asked for hole in self._holes)
 
     @property
     def untried(self) -> bool:
@@ -147,7 +161,7 @@ class Series:
     def asking(self) -> list[Event]:
         """That the exchange is asked for the newest holes now."""
         holes = chain.from_iterable(self._next_holes())
-        return [self._notice(hole, GapState.ASKED) for hole in holes]
+        return [self._notice(hole, GapState.ASKED) for hole in holes if not hole.expected]
 
     def on_message(self, candle: Candle) -> list[Event]:
         """A version came over the socket; what is released because of it."""
@@ -183,12 +197,19 @@ class Series:
         if newest is None or newest >= due:
             return events
         span = Range(newest + self._step, due + self._step)
-        self._silent_from = self._silent_from or span.from_ms
         self._hold()
+        if not self.streamed:
+            self._miss(span, Cause.SILENCE, expected=True)
+            return events
+        self._silent_from = self._silent_from or span.from_ms
         return events + self._miss(span, Cause.SILENCE)
 
     def absorb(self, candles: Iterable[Candle], asked: Range) -> None:
         """The exchange answered `asked`; `release` lets go what it told."""
+        expected = {ms for hole in self._holes if hole.expected for ms in hole.absent}
+        candles = [
+            replace(one, source=Source.LIVE) if one.open_ms in expected else one for one in candles
+        ]
         if self._held is None and self._is_past(asked):
             self._past.update({candle.open_ms: candle for candle in candles})
         else:
@@ -232,6 +253,9 @@ class Series:
                 self._held = {ms: held[ms] for ms in held if ms >= open_ms}
                 break
             events += self._emit(held[open_ms])
+        for hole in [one for one in self._holes if one.expected]:
+            if hole.asked or not hole.absent:
+                events += self._own_up(hole)
         for hole in list(self._holes):
             if not hole.absent or hole.answers >= ATTEMPTS:
                 self._holes.remove(hole)
@@ -303,7 +327,18 @@ class Series:
             return []
         return self._miss(Range(self._last + self._step, open_ms), Cause.JUMP)
 
-    def _miss(self, span: Range, cause: Cause) -> list[Event]:
+    def _own_up(self, hole: _Hole) -> list[Event]:
+        """What was expected and asked for, and did not come, is a gap."""
+        self._holes.remove(hole)
+        came = set(range(*hole.span, self._step)) - hole.absent
+        events: list[Event] = []
+        for part in missing_ranges(
+            came, self.timeframe, since_ms=hole.span.from_ms, until_ms=hole.span.to_ms
+        ):
+            events += self._miss(part, hole.cause)
+        return events
+
+    def _miss(self, span: Range, cause: Cause, *, expected: bool = False) -> list[Event]:
         """Note a hole, less what is known to be missing already."""
         noted = self._absent.union(*(hole.absent for hole in self._holes))
         found: list[Event] = []
@@ -312,7 +347,7 @@ class Series:
         ):
             for page in pages(part, self.timeframe, size=PAGE):
                 absent = set(range(page.from_ms, page.to_ms, self._step))
-                hole = _Hole(page, cause, absent, asked=self._is_past(page))
+                hole = _Hole(page, cause, absent, expected, asked=self._is_past(page))
                 self._holes.append(hole)
                 found.append(self._notice(hole, GapState.FOUND))
         return found

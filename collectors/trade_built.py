@@ -38,6 +38,11 @@ class TradeBuilt:
     def id(self) -> str:
         return self._exchange.id
 
+    def streams(self, timeframe: Timeframe) -> bool:
+        """All: what is not streamed is built."""
+        del timeframe
+        return True
+
     async def listings(self, symbols: Sequence[str]) -> list[Listing]:
         return await self._exchange.listings(symbols)
 

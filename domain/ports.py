@@ -57,6 +57,10 @@ class Exchange(Protocol):
         """
         ...
 
+    def streams(self, timeframe: Timeframe) -> bool:
+        """Whether `watch_candles` tells candles of `timeframe`; others have to be asked for."""
+        ...
+
     def watch_candles(
         self, instruments: Sequence[Instrument], timeframes: Sequence[Timeframe]
     ) -> AsyncIterator[Candle]:
@@ -78,10 +82,6 @@ class TradedExchange(Exchange, Protocol):
 
     def fetches(self, timeframe: Timeframe) -> bool:
         """Whether `fetch_candles` has candles of `timeframe`."""
-        ...
-
-    def streams(self, timeframe: Timeframe) -> bool:
-        """Whether `watch_candles` has."""
         ...
 
     async def fetch_trades(

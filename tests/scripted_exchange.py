@@ -22,6 +22,7 @@ class ScriptedExchange:
     Like the real ones it keeps nothing for a socket that is not connected, and orders
     nothing. Errors given to `fail` and `refuse` are raised once each, in their order.
     Where there is a budget a request draws a second of it, and comes after its turn.
+    Candles of `polled` timeframes have to be asked for.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class ScriptedExchange:
         self._failures: list[Exception] = []
         self._refusals: list[Exception] = []
         self.connections = 0
+        self.polled: set[Timeframe] = set()
         self.requests: list[tuple[Instrument, Timeframe, datetime, datetime]] = []
 
     @property
@@ -50,6 +52,10 @@ class ScriptedExchange:
         for candle in candles:
             series = self._history.setdefault((candle.instrument, candle.timeframe), {})
             series[candle.open_ms] = candle
+
+    def forget(self, candle: Candle) -> None:
+        """REST does not have this one."""
+        self._history[candle.instrument, candle.timeframe].pop(candle.open_ms, None)
 
     def send(self, *candles: Candle) -> None:
         """The socket tells these, if it is connected."""
@@ -72,6 +78,9 @@ class ScriptedExchange:
     def refuse(self, *errors: Exception) -> None:
         """The next connections are answered with these."""
         self._refusals += errors
+
+    def streams(self, timeframe: Timeframe) -> bool:
+        return timeframe not in self.polled
 
     async def listings(self, symbols: Sequence[str]) -> list[Listing]:
         known = {instrument.symbol: instrument for instrument, _ in self._history}

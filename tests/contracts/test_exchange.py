@@ -174,6 +174,7 @@ async def test_a_closed_candle_of_the_socket_is_the_one_of_rest(subject: Subject
     async with aclosing(stream):
         seen = [await next_closed(subject, stream) for _ in range(2)]
 
+    assert subject.exchange.streams(H1)
     live = [candle for candle, _ in seen]
     assert any(forming for _, forming in seen)
     (confirmed,) = await subject.exchange.fetch_candles(

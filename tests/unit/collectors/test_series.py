@@ -94,3 +94,30 @@ def test_an_answer_to_an_older_question_lets_nothing_past_a_gap_that_came_meanwh
 
     assert told(series.release()) == []
     assert series.broken
+
+
+def test_an_answer_to_an_earlier_question_may_hold_what_has_just_closed() -> None:
+    series = Series(BTC, Timeframe.M1, streamed=False)
+    series.recall([candle(9)])
+    (asked,) = series.spans(11 * MINUTE)
+    assert series.on_time(11 * MINUTE) == []
+    assert series.expecting
+
+    series.absorb([candle(9), candle(10)], asked)
+
+    assert told(series.release()) == [10]
+    assert not series.broken
+
+
+def test_of_what_was_expected_only_what_did_not_come_is_a_gap() -> None:
+    series = Series(BTC, Timeframe.M1, streamed=False)
+    series.recall([candle(9)])
+    series.on_time(13 * MINUTE)
+    (asked,) = series.spans(13 * MINUTE)
+
+    series.absorb([candle(10), candle(12)], asked)
+    released = series.release()
+
+    assert told(released) == [10, 12, GapState.FOUND]
+    assert series.holes == [Range(11 * MINUTE, 12 * MINUTE)]
+    assert not series.stalled([candle(11)])

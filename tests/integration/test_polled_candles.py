@@ -1,0 +1,86 @@
+"""Coinbase streams no candles: the recorded ones come as they close, through ccxt's own client."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import orjson
+
+from collectors.backfill import Rejected
+from collectors.ccxt_exchange import CcxtExchange
+from collectors.checks import reason
+from collectors.collector import Collector
+from collectors.gaps import Gap
+from collectors.pacing import Pace
+from collectors.polling import is_streamed
+from domain.events import Candle, Source
+from domain.market import Instrument, Timeframe, from_ms
+from tests.doubles import ManualClock
+from tests.integration.test_recorded_history import CASES, Nothing, rows_of, spelled
+from tests.served_payloads import Answer, served
+
+H1 = Timeframe.H1
+SECOND_MS = 1000
+
+
+async def test_recorded_candles_of_coinbase_come_as_they_close(shared_data: Path) -> None:
+    case = CASES["coinbase"]
+    time = {"data": {"iso": "", "epoch": 0}}
+    files = {**case.answers, case.candles: case.origin}
+    answers = {
+        path: Answer((shared_data / "rest" / one).read_bytes() if isinstance(one, str) else one)
+        for path, one in files.items()
+    }
+    answers["v2/time"] = Answer(time)
+    told: asyncio.Queue[Candle | Gap | Rejected] = asyncio.Queue()
+    async with served(answers) as server:
+        exchange = CcxtExchange("coinbase", rest_url=server.rest_url, rate_limited=False)
+        rows = rows_of(case, orjson.loads(answers[case.candles].body))
+        first_ms = min(rows)
+        clock = ManualClock(from_ms(first_ms + H1.ms // 2))
+
+        def pass_to(moment_ms: int) -> None:
+            time["data"]["epoch"] = moment_ms // SECOND_MS
+            clock.advance(from_ms(moment_ms) - clock.now())
+
+        pass_to(first_ms + H1.ms // 2)
+        pace = Pace(clock=clock, wall=clock, random=np.random.default_rng(1))
+        collector = Collector(exchange, stored=Nothing(), out=told.put, check=reason, pace=pace)
+        await exchange.listings([case.symbol])
+        running = asyncio.create_task(collector.run([Instrument("coinbase", case.symbol)], [H1]))
+        got = []
+        try:
+            while not clock.sleepers:  # noqa: ASYNC110 - until it listens
+                await asyncio.sleep(0)
+            for closed_ms in (first_ms + H1.ms, first_ms + 2 * H1.ms):
+                pass_to(closed_ms + 2 * SECOND_MS)
+                got.append(await told.get())
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await exchange.close()
+        asked = [one for one in server.requests if "/candles" in one]
+
+    candles = [one for one in got if isinstance(one, Candle)]
+    assert {one.open_ms: spelled(one) for one in candles} == rows
+    assert {(one.source, one.confirmed) for one in candles} == {(Source.LIVE, True)}
+    assert told.empty()
+    assert len(asked) <= 3  # one at the start, to see whether what is stored was revised
+
+
+def test_which_candles_the_exchanges_stream() -> None:
+    ours = ("binance", "binanceusdm", "bybit", "coinbase", "kraken", "okx")
+    clients = {one: CcxtExchange(one)._client for one in ours}
+    unstreamed = {
+        one: [each.value for each in Timeframe if not is_streamed(client, each)]
+        for one, client in clients.items()
+    }
+
+    # Kraken has no candles of 3m at all. OKX streams days of Hong Kong; its REST has ours.
+    every = [each.value for each in Timeframe]
+    assert unstreamed == {
+        "binance": [], "binanceusdm": [], "bybit": [],
+        "coinbase": every, "kraken": ["3m"], "okx": ["1d"],
+    }  # fmt: skip
