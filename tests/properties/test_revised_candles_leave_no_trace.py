@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from backend.panel import Panel, PanelKey
 from backend.revisions import CandleRooms, Revisions
-from backend.runner import Runner
+from backend.runner import Runner, TickRecorder
 from backend.store.candles import store_candles
 from backend.store.chain import verify
 from backend.store.columns import CandlePanel, CandleSeries
@@ -294,6 +294,59 @@ async def test_a_hole_that_is_filled_while_nothing_runs_is_made_good_at_the_star
 
     assert [row for row in void if row[4] is None]
     await life.check(said)
+
+
+class Turn(asyncio.Lock):
+    """A panel's turn that says when somebody has to wait for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wanted = asyncio.Event()
+
+    async def acquire(self) -> Literal[True]:
+        if self.locked():
+            self.wanted.set()
+        return await super().acquire()
+
+
+@dataclass
+class HeldBack:
+    """Commits a tick only when somebody waits for its end."""
+
+    recorder: TickRecorder
+    turn: Turn
+
+    async def commit_tick(self, *args: Any, **kwargs: Any) -> Any:
+        await self.turn.wanted.wait()
+        return await self.recorder.commit_tick(*args, **kwargs)
+
+    async def commit_learning(self, *args: Any, **kwargs: Any) -> Any:
+        return await self.recorder.commit_learning(*args, **kwargs)
+
+
+async def test_a_candle_that_is_on_its_way_to_the_store_is_not_passed_by(store: Store) -> None:
+    life = Life(store, f"exchange{next(numbers)}")
+    await life.begin()
+    life.revisions.turn = life.runner.turn = turn = Turn()
+    walks = [
+        candles(HISTORY + LIVE, seed=seed + 100, instrument=one)[HISTORY:]
+        for seed, one in enumerate(life.instruments)
+    ]
+    first, second = (version(walks[1][hour], right=True) for hour in (3, 5))
+    for hour in range(LIVE):
+        life.clock.advance(H1.duration)
+        told = [version(walk[hour], right=True) for walk in walks]
+        await life.take([one for one in told if one not in {first, second}])
+        life.clock.advance(timedelta(seconds=1))
+    await life.take([first])
+
+    life.runner.recorder = HeldBack(store.recorder, turn)
+    passing = asyncio.create_task(life.revisions.settle())
+    await asyncio.sleep(0)  # it has seen what is to be done, and reads
+    await life.take([second])
+    await passing
+
+    await life.check(set(await life.fetch(SAID)))
 
 
 async def test_an_instrument_that_joins_changes_nothing_of_the_others(store: Store) -> None:
