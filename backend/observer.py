@@ -80,8 +80,6 @@ class Observer:
 
     async def after_tick(self, candles: CandleBatch) -> None:
         self.status.predicted(candles.timeframe, candles.instruments, candles.as_of)
-        if self._training:  # what is due meanwhile is still due afterwards
-            return
         if due := self.learning.due(candles.as_of):
             task = asyncio.create_task(self._learn(due))
             self._training.add(task)
@@ -113,7 +111,7 @@ class Observer:
             self.learning.run(due, report=lambda done, total: self.status.report(name, done, total))
         )
         try:
-            if self.hold_limit is not None:
+            if self.hold_limit is not None and due.takes_time:
                 await self.hold(True)  # noqa: FBT003 - the shape of Hold
                 await asyncio.wait({training}, timeout=self.hold_limit.total_seconds())
                 await self.hold(False)  # noqa: FBT003 - the shape of Hold

@@ -79,10 +79,10 @@ class PanelKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeatChange:
-    """A fitted model that takes a role at the first close at or after `effective_from`."""
+    """A model that takes a role, or leaves, at the first close at or after `effective_from`."""
 
     model: Model
-    role: Role
+    role: Role | None  # None: it leaves
     horizon: int
     effective_from: datetime
     weights: Mapping[str, float] = field(default_factory=dict)  # earned on the locked holdout
@@ -257,6 +257,9 @@ class Panel:
         self._changes = [change for change in self._changes if change.effective_from > as_of]
         for change in due:
             predictor = self.rooms[change.horizon].predictor
+            if change.role is None:
+                predictor.vacate(change.model.target, change.model.name)
+                continue
             predictor.seat(change.model, change.role)
             if change.weights:
                 predictor.seed_weights(change.model.target, change.weights)

@@ -22,6 +22,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
+LARGEST = 1e12  # no unit-free feature comes near it; its square is still finite
+
 QUANTILE_LEVELS = (0.1, 0.5, 0.9)
 LOSSES = ("log_loss", "brier", "pinball", "qlike", "covered")  # columns of OutcomeBatch.losses
 
@@ -168,6 +170,10 @@ class FeatureBatch(Tick):
     candle_revision: Ints  # (n,)
     known_at: datetime
     told: SentimentBatch | None = None
+
+    def complete(self) -> Bools:
+        """(n,) rows whose features are all known; what is infinite or beyond ±1e12 is not."""
+        return np.asarray((np.abs(self.values) <= LARGEST).all(axis=1))
 
     def column(self, name: str) -> Floats:
         """One column, shape (n,)."""

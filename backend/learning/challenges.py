@@ -146,9 +146,13 @@ class Challenges:
 
     def _follow(self, look: Look, decision: Decision, effective_from: datetime) -> None:
         for name in decision.models:
+            model = self.seats.model(look.horizon, name)
+            if model is None:  # it broke while this was looked at, and is withdrawn next
+                self.seats.enter(look.horizon, name, Role.MEMBER)
+                continue
             self.seats.schedule(
                 SeatChange(
-                    model=self.seats.tried(look.horizon, look.target, name),
+                    model=model,
                     role=Role.MEMBER,
                     horizon=look.horizon,
                     effective_from=effective_from,

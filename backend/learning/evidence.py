@@ -10,8 +10,8 @@ from typing import Any, Final
 import asyncpg
 import numpy as np
 
-from domain.events import Floats, Ints, Target
-from domain.losses import LOSS_OF
+from domain.events import Floats, Ints, Role, Target
+from domain.losses import BASELINES, LOSS_OF
 from domain.market import Horizon, from_ms, to_ms
 from services.models.fitting import FitResult
 from services.scores.blocks import Dates
@@ -34,9 +34,9 @@ SELECT (extract(epoch FROM as_of) * 1000)::bigint AS as_of_ms, model, count(*) A
        avg(reference ORDER BY instrument_id) AS reference, avg(loss ORDER BY instrument_id) AS loss
 FROM (
     SELECT as_of, instrument_id, model, {{loss}} AS loss,
-           max({{loss}}) FILTER (WHERE role = 'member')
+           max({{loss}}) FILTER (WHERE role = 'member' AND model = $5)
                OVER (PARTITION BY as_of, instrument_id) AS reference
-    {_OF} AND (role = 'member' AND model = $5 OR role = 'challenger' AND model = ANY($6::text[]))
+    {_OF} AND (role = 'member' AND model = $5 OR role = $7 AND model = ANY($6::text[]))
 ) AS said
 WHERE reference IS NOT NULL
 GROUP BY as_of, model ORDER BY as_of, model
@@ -96,13 +96,20 @@ class Trial:
         return {row["as_of_ms"]: row["loss"] for row in rows}
 
     async def beside(
-        self, pool: asyncpg.Pool, reference: str, names: Sequence[str], *, since: datetime
+        self,
+        pool: asyncpg.Pool,
+        reference: str,
+        names: Sequence[str],
+        *,
+        since: datetime,
+        role: Role = Role.CHALLENGER,
     ) -> dict[str, Dates]:
-        """Live losses of kinds on trial, column 1, beside a member's, column 0, by name.
+        """Live losses of kinds in `role`, column 1, beside a member's, column 0, by name.
 
         Under the reference's own name: column 0 alone, wherever it was judged.
         """
-        rows = await pool.fetch(self._query(_BESIDE), *self._key(), since, reference, list(names))
+        query, key = self._query(_BESIDE), self._key()
+        rows = await pool.fetch(query, *key, since, reference, list(names), role.value)
         said: dict[str, list[asyncpg.Record]] = {name: [] for name in (reference, *names)}
         for row in rows:
             said[row["model"]].append(row)
@@ -152,6 +159,15 @@ async def in_the_shadow(
     """Live losses of the champion in column 0, wherever it was judged, then the challengers'."""
     record = await trial.beside(pool, champion, challengers, since=since)
     return joined([record[champion], *(record[name] for name in challengers)])
+
+
+async def beside_baseline(pool: asyncpg.Pool, name: str, trial: Trial, *, since: datetime) -> Dates:
+    """Live losses of a member in column 1, beside the best of its baselines' in column 0."""
+    found = [
+        (await trial.beside(pool, baseline, [name], since=since, role=Role.MEMBER))[name]
+        for baseline in BASELINES[trial.target]
+    ]
+    return min(found, key=lambda dates: dates.losses[:, 0].mean() if len(dates.losses) else 0.0)
 
 
 async def cold_start_evidence(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from backend.learning.admission import Admission
 from backend.learning.challenges import Challenges
-from backend.learning.plan import Due, LearningPlan
+from backend.learning.plan import Due, LearningPlan, Withdrawal
+from backend.learning.rollbacks import Rollbacks
 from backend.learning.seats import Emit, Seats
 from backend.learning.trainings import Report, Trainings
 from backend.panel import Panel
@@ -32,10 +34,14 @@ class Learning:
     _seats: Seats = field(init=False)
     _challenges: Challenges = field(init=False)
     _trainings: Trainings = field(init=False)
+    _rollbacks: Rollbacks = field(init=False)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # one decision after another
+    _busy: bool = False  # what is due meanwhile is due afterwards
 
     def __post_init__(self) -> None:
         self._seats = Seats(panel=self.panel, store=self.store, clock=self.clock, emit=self.emit)
         self._challenges = Challenges(seats=self._seats)
+        self._rollbacks = Rollbacks(seats=self._seats)
         self._trainings = Trainings(
             seats=self._seats,
             admission=Admission(seats=self._seats, challenges=self._challenges),
@@ -58,12 +64,46 @@ class Learning:
         self._trainings.request()
 
     def due(self, as_of: datetime) -> Due:
-        """What the tick at `as_of` makes due; a training is told once."""
-        return Due(trainings=self._trainings.due(as_of), looks=self._challenges.due(as_of))
+        """What the tick at `as_of` makes due; each thing is told once.
+
+        While a training runs, that is who broke, and nobody else.
+        """
+        withdrawals = tuple(
+            Withdrawal(horizon=horizon, broken=broken, as_of=as_of)
+            for horizon, rooms in self.panel.rooms.items()
+            for broken in rooms.predictor.broken()
+        )
+        if self._busy:
+            return Due(withdrawals=withdrawals)
+        due = Due(
+            withdrawals=withdrawals,
+            trainings=self._trainings.due(as_of),
+            looks=self._challenges.due(as_of),
+            reviews=self._rollbacks.due(as_of),
+        )
+        self._busy = due.takes_time
+        return due
 
     async def run(self, due: Due, report: Report | None = None) -> None:
         """Do what is due. The outcomes that were scored by then must have been committed."""
-        for look in due.looks:
-            await self._challenges.look(look)
-        if due.trainings:
-            await self._trainings.run(due.trainings, report or (lambda _done, _total: None))
+        try:
+            for withdrawal in due.withdrawals:
+                async with self._turn:
+                    await self._rollbacks.withdraw(withdrawal)
+            for review in due.reviews:
+                async with self._turn:
+                    await self._rollbacks.review(review)
+            for look in due.looks:
+                async with self._turn:
+                    await self._challenges.look(look)
+            if due.trainings:
+                report = report or (lambda _done, _total: None)
+                await self._trainings.run(due.trainings, report, self._turn)
+        finally:
+            if due.takes_time:
+                self._busy = False
+
+    async def roll_back(self, horizon: int, name: str) -> int | None:
+        """By hand, as `Rollbacks.by_hand`."""
+        async with self._turn:
+            return await self._rollbacks.by_hand(horizon, name, self.clock.now())

@@ -11,6 +11,7 @@ from domain.events import Target
 from domain.market import Timeframe
 from services.models.recipes import RECIPES, Recipe
 from services.models.trainer import TrainingRequest
+from services.predictions.soundness import Broken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +69,35 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawal:
+    """A model that gave no forecast at a close and is to lose its place in the registry too."""
+
+    horizon: int
+    broken: Broken
+    as_of: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    """Those who have seats at one horizon are laid beside their baselines."""
+
+    horizon: int
+    as_of: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Due:
     """What a tick makes due; false where there is nothing."""
 
+    withdrawals: tuple[Withdrawal, ...] = ()
     trainings: tuple[Training, ...] = ()
     looks: tuple[Look, ...] = ()
+    reviews: tuple[Review, ...] = ()
+
+    @property
+    def takes_time(self) -> bool:
+        """Whether there is more to do than to take note of who broke."""
+        return bool(self.trainings or self.looks or self.reviews)
 
     def __bool__(self) -> bool:
-        return bool(self.trainings or self.looks)
+        return bool(self.withdrawals) or self.takes_time

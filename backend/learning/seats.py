@@ -22,6 +22,7 @@ from services.scores.promotion import Verdict
 log = logging.getLogger(__name__)
 
 RIVER: Final = "river.direction"  # on trial from the start; it has no artifact
+ARTIFACT: Final = "artifact"  # of decisions: it is not what it was
 ALIASES: Final = {"champion": Role.MEMBER, "challenger": Role.CHALLENGER}
 Emit = Callable[[object], None]
 
@@ -89,25 +90,39 @@ class Seats:
         sitting = self._sittings.get((horizon, name))
         return sitting.version if sitting and sitting.role is Role.MEMBER else None
 
-    def tried(self, horizon: int, target: Target, name: str) -> Model:
-        """The model that predicts in the shadow under this name."""
+    def sitting(self, horizon: int, name: str) -> Sitting | None:
+        """Which version of a kind has which role; None where it has none."""
+        return self._sittings.get((horizon, name))
+
+    def model(self, horizon: int, name: str) -> Model | None:
+        """The model that predicts under this name, in the shadow or not."""
         seats = self.panel.rooms[horizon].predictor.seats().values()
-        return next(
-            seat.model
-            for seat in seats
-            if (seat.role, seat.model.target, seat.model.name) == (Role.CHALLENGER, target, name)
-        )
+        return next((seat.model for seat in seats if seat.model.name == name), None)
 
     def river(self, horizon: int) -> Model:
         """The model that learns with each label."""
         learners = self.panel.rooms[horizon].learners
         return next(learner for learner in learners if learner.name == RIVER)
 
+    def enter(self, horizon: int, name: str, role: Role) -> None:
+        """The registry gives the version of a kind another role."""
+        self._sittings[horizon, name] = Sitting(self.version(horizon, name), role)
+
     def schedule(self, change: SeatChange) -> None:
         """A model takes a role when its time has come."""
         self.panel.schedule(change)
-        sitting = Sitting(int(change.model.version), change.role)
-        self._sittings[change.horizon, change.model.name] = sitting
+        if change.role is not None:
+            sitting = Sitting(int(change.model.version), change.role)
+            self._sittings[change.horizon, change.model.name] = sitting
+
+    def leave(self, horizon: int, name: str, at: datetime) -> None:
+        """A kind loses its place, as soon as `at` allows where it has it still."""
+        self._sittings.pop((horizon, name), None)
+        model = self.model(horizon, name)
+        if model is not None:
+            self.panel.schedule(
+                SeatChange(model=model, role=None, horizon=horizon, effective_from=at)
+            )
 
     def place(self, horizon: int, target: Target, name: str) -> Seat:
         """A seat of this panel, as the registry knows it."""
@@ -148,18 +163,69 @@ class Seats:
             if steps == horizon and sitting.role is role and name.endswith(f".{target}")
         }
 
+    async def withdraw(
+        self, seat: Seat, gone: Sitting, *, trigger: str, words: str
+    ) -> Model | None:
+        """Take a version from its place for good, each step back in one transaction.
+
+        Args:
+            seat: its place.
+            gone: the version, and the role that it had.
+            trigger: of the decision.
+            words: why, for the record.
+
+        Returns:
+            The model before it that can be used; None where there is none.
+        """
+        while True:
+            version = await self._step_back(seat, gone, trigger, words)
+            row = version and await self.store.registry.show(seat, version)
+            if not row:
+                return None
+            try:
+                return await self._load(row)
+            except ArtifactError as error:
+                self._refuse(row, error)
+                gone = Sitting(row["version"], gone.role)
+                trigger, words = ARTIFACT, str(error)
+
+    async def _step_back(self, seat: Seat, gone: Sitting, trigger: str, words: str) -> int | None:
+        registry, member = self.store.registry, gone.role is Role.MEMBER
+        decision = Decision(
+            seat=seat,
+            champion_version=gone.version if member else None,
+            challenger_version=None if member else gone.version,
+            verdict=Verdict.ROLLBACK.value,
+            trigger=trigger,
+            decided_at=self.clock.now(),
+            evidence={"words": words},
+        )
+        if member:
+            return await registry.withdraw(decision)
+        before = tried_before(await registry.decisions(seat), gone.version)
+        await registry.dismiss(decision, instead=before)
+        return before
+
     async def _reseat(self, row: Mapping[str, Any], role: Role) -> None:
+        """As the registry has it; an artifact that is not what it was is refused."""
+        model: Model | None
         try:
-            model = await asyncio.to_thread(
-                self.store.artifacts.load,
-                name=row["name"],
-                version=str(row["version"]),
-                sha256=row["artifact_sha256"],
-            )
+            model = await self._load(row)
         except ArtifactError as error:
-            await self._previous(row, role, error)
-            return
-        self._take(row["horizon"], model, role)
+            self._refuse(row, error)
+            seat = self.place(row["horizon"], Target(row["target"]), row["name"])
+            gone = Sitting(row["version"], role)
+            model = await self.withdraw(seat, gone, trigger=ARTIFACT, words=str(error))
+        if model is not None:
+            self._take(row["horizon"], model, role)
+
+    async def _load(self, row: Mapping[str, Any]) -> Model:
+        return await asyncio.to_thread(
+            self.store.artifacts.load,
+            name=row["name"],
+            version=str(row["version"]),
+            sha256=row["artifact_sha256"],
+        )
 
     def _take(self, horizon: int, model: Model, role: Role) -> None:
         self.panel.rooms[horizon].predictor.seat(model, role)
@@ -172,28 +238,9 @@ class Seats:
         if decisions and decisions[-1]["verdict"] in {Verdict.COLD_START, Verdict.PROMOTE}:
             self._take(horizon, self.river(horizon), Role.MEMBER)
 
-    async def _previous(self, row: Mapping[str, Any], role: Role, error: ArtifactError) -> None:
-        """An artifact that is not what it was is refused; the version before it is used."""
+    def _refuse(self, row: Mapping[str, Any], error: ArtifactError) -> None:
         log.error("model refused", extra={"model": row["name"], "reason": str(error)})
         self.refused.append(_refusal(row, error))
-        registry, member = self.store.registry, role is Role.MEMBER
-        refused = Decision(
-            seat=self.place(row["horizon"], Target(row["target"]), row["name"]),
-            champion_version=row["version"] if member else None,
-            challenger_version=None if member else row["version"],
-            verdict=Verdict.ROLLBACK.value,
-            trigger="artifact",
-            decided_at=self.clock.now(),
-            evidence={"words": str(error)},
-        )
-        if member:
-            previous = await registry.withdraw(refused)
-        else:
-            previous = tried_before(await registry.decisions(refused.seat), row["version"])
-            await registry.dismiss(refused, instead=previous)
-        before = previous and await registry.show(refused.seat, previous)
-        if before:
-            await self._reseat(before, role)
 
 
 def _refusal(row: Mapping[str, Any], error: ArtifactError) -> str:

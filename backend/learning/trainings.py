@@ -69,8 +69,14 @@ class Trainings:
         for horizon, trainer in self._trainers.items():
             trainer.resume(trained.get(horizon))
 
-    async def run(self, due: Sequence[Training], report: Report) -> None:
-        """Fit every kind, decide, register, and schedule what takes a seat."""
+    async def run(self, due: Sequence[Training], report: Report, turn: asyncio.Lock) -> None:
+        """Fit every kind, decide, register, and schedule what takes a seat.
+
+        Args:
+            due: what to fit.
+            report: hears how many of how many fits are done.
+            turn: held while it is decided.
+        """
         done, total = 0, len(due) * len(self.plan.recipes)
         report(done, total)
         for one in due:
@@ -96,7 +102,8 @@ class Trainings:
                         name: await self._register(one, target, result)
                         for name, result in of_target.items()
                     }
-                    await self.admission.decide(one, target, of_target, versions)
+                    async with turn:
+                        await self.admission.decide(one, target, of_target, versions)
 
     async def _fit(self, due: Training, recipe: Recipe) -> FitResult | None:
         key = self.seats.panel.key

@@ -201,24 +201,8 @@ class Registry:
             for decision in decisions:
                 await _decide(connection, decision)
 
-    async def roll_back(self, decision: Decision) -> int:
-        """Give the seat back to `previous`, in one transaction with the decision.
-
-        Raises:
-            StoreError: nothing to go back to, or another champion holds the seat.
-        """
-        async with self._pool.acquire() as connection, connection.transaction():
-            await _take_seat(connection, decision.seat)
-            champion = await _champion(connection, decision)
-            rows = await connection.fetch(_ALIASES, *decision.seat.key())
-            previous = {row["alias"]: row["version"] for row in rows}.get("previous")
-            if previous is None or champion is None:
-                raise StoreError(f"{decision.seat.name} has no previous version")
-            await _set_aliases(connection, decision, {"champion": previous, "previous": champion})
-            return await _decide(connection, decision)
-
     async def withdraw(self, decision: Decision) -> int | None:
-        """Take the seat from a champion that cannot be used, in one transaction with the decision.
+        """Take the seat from a champion for good, in one transaction with the decision.
 
         Returns:
             The version that has it now: `previous`, or None where nobody is left.
@@ -237,6 +221,21 @@ class Registry:
                 await _set_aliases(connection, decision, {"champion": previous})
             await _decide(connection, decision)
         return previous
+
+    async def demote(self, decision: Decision) -> None:
+        """Put the champion back on trial, in one transaction with the decision.
+
+        Raises:
+            StoreError: another champion holds the seat than the decision was about.
+        """
+        async with self._pool.acquire() as connection, connection.transaction():
+            await _take_seat(connection, decision.seat)
+            champion = await _champion(connection, decision)
+            for alias in ("champion", "previous"):
+                await connection.execute(_CLEAR, *decision.seat.key(), alias)
+            if champion is not None:
+                await _set_aliases(connection, decision, {"challenger": champion})
+            await _decide(connection, decision)
 
     async def dismiss(self, decision: Decision, *, instead: int | None) -> None:
         """Take a challenger that cannot be used off its trial, and record it, in one transaction.

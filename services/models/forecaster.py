@@ -8,10 +8,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from domain.events import Examples, FeatureBatch, Floats, Ints, Target
+from domain.events import LARGEST, Examples, FeatureBatch, Floats, Ints, Target
 
 EWMA_VARIANCE = "ewma_variance"  # of one candle's log return
-LARGEST = 1e12  # no unit-free feature comes near it; its square is still finite
 
 
 @lru_cache(maxsize=256)

@@ -47,7 +47,7 @@ class Seat:
 
     @property
     def place(self) -> str:
-        """Where its forecasts are kept: a challenger may bear the name of the member it tries."""
+        """Where its forecasts are kept: those of a challenger are in no pool."""
         return self.model.name if self.role is Role.MEMBER else f"{ON_TRIAL}{self.model.name}"
 
 
@@ -67,13 +67,14 @@ class Composition:
         self.pool = Pool(horizon=horizon, discount=0.5 ** (1 / ticks), rate=_RATES[target])
 
     def take(self, seat: Seat) -> None:
-        """Seat a model; one that becomes a member leaves its trial."""
-        if seat.role is Role.MEMBER:
-            self.seats.pop(f"{ON_TRIAL}{seat.model.name}", None)
+        """Seat a model; a name has one place, as a member or on trial."""
+        name = seat.model.name
+        self.seats.pop(f"{ON_TRIAL}{name}" if seat.role is Role.MEMBER else name, None)
         self.seats[seat.place] = seat
 
     def vacate(self, name: str) -> None:
-        """Take a model off its trial."""
+        """Take a model from its seat, or off its trial."""
+        self.seats.pop(name, None)
         self.seats.pop(f"{ON_TRIAL}{name}", None)
 
     def members(self) -> list[str]:
@@ -88,6 +89,10 @@ class Composition:
             for name, weight in zip(members, weights.tolist(), strict=True)
             if weight >= HOT_WEIGHT or name in BASELINES[self.target]
         ]
+
+    def led(self) -> bool:
+        """Whether anybody beside the baselines is heard."""
+        return any(name not in BASELINES[self.target] for name in self.hot())
 
     def weight_of(self) -> dict[str, float]:
         """Members' present weights."""

@@ -21,6 +21,7 @@ from domain.events import (
     Skill,
     Target,
 )
+from domain.losses import BASELINE_NAMES
 from domain.market import Instrument, Timeframe, to_ms
 from domain.ports import Clock, Model
 from services.predictions.calibration import Recalibration
@@ -28,6 +29,7 @@ from services.predictions.composition import SCALED, Composition, Seat, members_
 from services.predictions.conformal import ConformalQuantiles
 from services.predictions.memory import Memory, Said
 from services.predictions.rows import Row, Standing, prediction
+from services.predictions.soundness import Broken, unsound
 
 TARGETS = (Target.DIRECTION, Target.QUANTILES, Target.VOLATILITY)
 _SERVED_BASELINE = "served.baseline.quantiles"  # kept to steer its own interval, not a member
@@ -57,6 +59,7 @@ class Predictor:
         self._memory = Memory(horizon=horizon)
         self._answered: tuple[dict[str, Floats], Standing] | None = None  # of the newest batch
         self._pools: set[Target] = set()  # that have shown enough to be served
+        self._unsound: list[Broken] = []
         self._gaps: Mapping[Instrument, Sequence[tuple[int, int]]] = {}
         self._first_ms: dict[Instrument, int] = {}
         self._firsts: tuple[tuple[Instrument, ...], Ints] = ((), np.empty(0, dtype=np.int64))
@@ -80,8 +83,13 @@ class Predictor:
         self._compositions[model.target].take(Seat(model=model, role=role))
 
     def vacate(self, target: Target, name: str) -> None:
-        """End the trial of a challenger."""
+        """Take a model from its seat, or off its trial."""
         self._compositions[target].vacate(name)
+
+    def broken(self) -> tuple[Broken, ...]:
+        """Who gave no forecast and lost its place for it; each is told once."""
+        found, self._unsound = tuple(self._unsound), []
+        return found
 
     def seats(self) -> dict[str, Seat]:
         """Who sits where; a challenger's place is not its name."""
@@ -96,11 +104,8 @@ class Predictor:
 
     def on_features(self, batch: FeatureBatch) -> Iterable[PredictionBatch]:
         """The hot path: the votes of the direction members, then the served rows."""
-        forecasts = {
-            name: composition.seats[name].model.predict(batch)
-            for composition in self._compositions.values()
-            for name in composition.hot()
-        }
+        hot = [name for composition in self._compositions.values() for name in composition.hot()]
+        forecasts = self._ask(hot, batch)
         blend = self._blend(forecasts)
         standing = self._standing(batch)
         forecasts |= {f"pool.{target}": blend.pooled[target] for target in TARGETS}
@@ -127,11 +132,7 @@ class Predictor:
         if self._answered is None:
             raise ValueError("nothing was answered")
         said, then = self._answered
-        rest = {
-            name: seat.model.predict(batch)
-            for name, seat in self.seats().items()
-            if name not in said
-        }
+        rest = self._ask([name for name in self.seats() if name not in said], batch)
         self._memory.keep(to_ms(batch.as_of), Said(instruments=batch.instruments, forecasts=rest))
         now = self._standing(batch)
         voted = set(self._compositions[Target.DIRECTION].seats) & set(said)
@@ -161,6 +162,37 @@ class Predictor:
             else:
                 self._pools.add(skill.target)
         return ()
+
+    def _ask(self, names: Sequence[str], batch: FeatureBatch) -> dict[str, Floats]:
+        """Forecasts of those who sit there; who gives none loses its place at once.
+
+        Baselines are what is left where nobody is, and stay.
+        """
+        seats, complete = self.seats(), batch.complete()
+        forecasts: dict[str, Floats] = {}
+        for name in names:
+            model, role = seats[name].model, seats[name].role
+            forecast = model.predict(batch)
+            words = None if name in BASELINE_NAMES else unsound(model.target, forecast, complete)
+            if words is None:
+                forecasts[name] = forecast
+                continue
+            self.vacate(model.target, model.name)
+            self._unsound.append(
+                Broken(
+                    target=model.target,
+                    name=model.name,
+                    version=model.version,
+                    role=role,
+                    words=words,
+                )
+            )
+        return forecasts
+
+    def _serves(self, target: Target) -> bool:
+        """Whether the pool answers. Of direction it has to be more than its prior."""
+        led = target is not Target.DIRECTION or self._compositions[target].led()
+        return led and target in self._pools
 
     def _blend(self, forecasts: dict[str, Floats]) -> _Blend:
         """Pool each target; adds to `forecasts` what learning needs beside the members."""
@@ -196,7 +228,7 @@ class Predictor:
         members: dict[str, str] = {}
         values = {}
         for target, composition in self._compositions.items():
-            serves = target in self._pools
+            serves = self._serves(target)
             names = blend.asked[target] if serves else [composition.baseline()]
             members |= composition.versions(names)
             pooled, base = blend.pooled[target], blend.baseline[target]
@@ -220,7 +252,7 @@ class Predictor:
         return Standing(
             made_at=max(self._clock.now(), batch.known_at),  # no sooner than its candles
             bars=bars,
-            no_skill=tuple(f"no_skill.{t}" for t in TARGETS if t not in self._pools),
+            no_skill=tuple(f"no_skill.{t}" for t in TARGETS if not self._serves(t)),
             broken=self._broken(batch) if self._gaps else None,
         )
 

@@ -306,9 +306,11 @@ async def test_one_that_failed_a_guardrail_is_not_promoted(trial: Trial) -> None
 
 
 async def test_models_that_wait_for_their_seats_put_a_look_off(trial: Trial) -> None:
+    model = trial.seats.model(4, ON_TRIAL)
+    assert model is not None
     trial.seats.schedule(
         SeatChange(
-            model=trial.seats.tried(4, Target.DIRECTION, ON_TRIAL),
+            model=model,
             role=Role.CHALLENGER,
             horizon=4,
             effective_from=LOOK_AT[0] + timedelta(hours=2),

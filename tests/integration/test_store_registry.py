@@ -119,18 +119,31 @@ async def test_a_promotion_moves_the_aliases_with_its_decision(pool: asyncpg.Poo
     assert listed[1]["effective_from"] == at(110)
 
 
-async def test_a_rollback_gives_the_seat_back(pool: asyncpg.Pool) -> None:
+async def test_a_champion_that_is_withdrawn_never_comes_back(pool: asyncpg.Pool) -> None:
     registry = Registry(pool)
     for _ in range(2):
         await registry.register(version())
     await registry.promote(decision(None, 1, "cold_start"), effective_from=at(103))
-    with pytest.raises(StoreError, match="no previous version"):
-        await registry.roll_back(decision(1, None, "rollback"))
     await registry.promote(decision(1, 2, "promote"), effective_from=at(110))
 
-    await registry.roll_back(decision(2, None, "rollback"))
+    assert await registry.withdraw(decision(2, None, "rollback")) == 1
+    assert await registry.aliases(SEAT) == {"champion": 1}
+    assert await registry.withdraw(decision(1, None, "rollback")) is None
+    assert await registry.aliases(SEAT) == {}
 
-    assert await registry.aliases(SEAT) == {"champion": 1, "previous": 2}
+
+async def test_a_champion_that_is_demoted_is_on_trial(pool: asyncpg.Pool) -> None:
+    registry = Registry(pool)
+    for _ in range(2):
+        await registry.register(version())
+    await registry.promote(decision(None, 1, "cold_start"), effective_from=at(103))
+    await registry.promote(decision(1, 2, "promote"), effective_from=at(110))
+    with pytest.raises(StoreError, match="version 2 holds the seat"):
+        await registry.demote(decision(1, None, "rollback"))
+
+    await registry.demote(decision(2, None, "rollback"))
+
+    assert await registry.aliases(SEAT) == {"challenger": 2}
 
 
 async def test_a_decision_about_another_champion_moves_nothing(pool: asyncpg.Pool) -> None:

@@ -228,7 +228,7 @@ def test_members_vote_before_the_served_row_and_the_rest_follows_once() -> None:
     assert len({*hot, *cold}) == len(hot) + len(cold)
 
 
-def test_a_challenger_of_the_same_name_stands_beside_the_member() -> None:
+def test_a_name_has_one_place() -> None:
     room = Room()
     room.predictor.seat(direction("xgboost.direction", 0.1, 0.1, 0.8), Role.MEMBER)
     room.predictor.seat(direction("xgboost.direction", 0.2, 0.2, 0.6, version="2"), Role.CHALLENGER)
@@ -237,7 +237,77 @@ def test_a_challenger_of_the_same_name_stands_beside_the_member() -> None:
     rows += room.predictor.on_features_published(features(5))
 
     versions = {(r.role, r.version) for r in rows if r.model == "xgboost.direction"}
-    assert versions == {(Role.MEMBER, "1"), (Role.CHALLENGER, "2")}
+    assert versions == {(Role.CHALLENGER, "2")}
+
+
+def said_by(room: Room, number: int) -> dict[str, PredictionBatch]:
+    """All rows of a tick by model."""
+    batch = features(number)
+    rows = [*room.predictor.on_features(batch), *room.predictor.on_features_published(batch)]
+    return {row.model: row for row in rows}
+
+
+NONE = (np.nan, np.nan, np.nan)
+
+
+@pytest.mark.parametrize(
+    "wrong", [NONE, (0.5, np.nan, 0.5), (0.1, 0.1, np.inf), (0.5, 0.5, 0.5), (-0.1, 0.5, 0.6)]
+)
+@pytest.mark.parametrize("role", [Role.MEMBER, Role.CHALLENGER])
+def test_who_gives_no_forecast_is_not_heard_once(role: Role, wrong: tuple[float, ...]) -> None:
+    room = Room()
+    room.predictor.seat(direction("right.direction", 0.1, 0.1, 0.8), Role.MEMBER)
+    room.predictor.seat(direction("broken.direction", *wrong, version="3"), role)
+    room.judge(Target.DIRECTION, no_skill=False)
+    alone = Room()
+    alone.predictor.seat(direction("right.direction", 0.1, 0.1, 0.8), Role.MEMBER)
+    alone.judge(Target.DIRECTION, no_skill=False)
+
+    said, without = said_by(room, 5), said_by(alone, 5)
+
+    assert "broken.direction" not in said
+    assert np.array_equal(said["served"].probabilities, without["served"].probabilities)
+    (broken,) = room.predictor.broken()
+    assert (broken.name, broken.version, broken.role) == ("broken.direction", "3", role)
+    assert room.predictor.broken() == ()
+    assert "broken.direction" not in said_by(room, 6)
+
+
+def test_a_prior_that_is_left_alone_serves_and_says_that_it_has_no_skill() -> None:
+    room = Room()
+    room.predictor.seat(direction("broken.direction", *NONE), Role.MEMBER)
+    room.judge(Target.DIRECTION, no_skill=False)
+
+    served = said_by(room, 5)["served"]
+
+    assert served.probabilities[0].tolist() == [0.3, 0.4, 0.3]
+    assert "no_skill.direction" in served.degraded[0]
+
+
+def test_a_row_may_be_left_unanswered_while_a_feature_of_it_is_unknown() -> None:
+    room = Room()
+    some = np.array([[0.1, 0.1, 0.8], NONE])
+    room.predictor.seat(Constant("some.direction", Target.DIRECTION, lambda _: some), Role.MEMBER)
+    batch = replace(features(5), values=np.array([[1.0], [np.inf]]))
+
+    said = {row.model for row in room.predictor.on_features(batch)}
+
+    assert "some.direction" in said
+    assert room.predictor.broken() == ()
+
+
+@pytest.mark.parametrize(
+    ("target", "wrong"),
+    [(Target.VOLATILITY, 0.0), (Target.VOLATILITY, -1.0), (Target.QUANTILES, (1.0, 0.0, 2.0))],
+)
+def test_a_volatility_is_above_0_and_quantiles_are_in_order(target: Target, wrong: object) -> None:
+    room = Room()
+    name = f"broken.{target}"
+    model = Constant(name, target, lambda n: np.array([wrong] * n, dtype=np.float64))
+    room.predictor.seat(model, Role.MEMBER)
+
+    assert name not in said_by(room, 5)
+    assert [one.name for one in room.predictor.broken()] == [name]
 
 
 def test_the_member_that_is_right_gains_weight() -> None:
