@@ -6,17 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from backend.learning.attempts import COLD_START, REFIT, REFRESH, next_cold_start
 from backend.learning.challenges import Challenges
-from backend.learning.evidence import (
-    COLD_START,
-    REFIT,
-    REFRESH,
-    beside_seat,
-    cold_start_evidence,
-    dates_of,
-    failed_guardrails,
-    next_cold_start,
-)
+from backend.learning.evidence import beside_seat, cold_start_evidence, dates_of, failed_guardrails
 from backend.learning.plan import Training
 from backend.learning.seats import RIVER, Seats
 from backend.panel import SeatChange

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from backend.learning.evidence import CHALLENGE, begun_at, in_the_shadow, next_challenge
+from backend.learning.attempts import CHALLENGE, begun_at, next_challenge
+from backend.learning.evidence import in_the_shadow
 from backend.learning.plan import Look
 from backend.learning.seats import RIVER, Seats
 from backend.panel import SeatChange

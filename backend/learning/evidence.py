@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import asyncpg
 import numpy as np
 
 from domain.events import Floats, Ints, Role, Target
 from domain.losses import BASELINES, LOSS_OF
-from domain.market import Horizon, from_ms, to_ms
+from domain.market import Horizon, from_ms
 from services.models.fitting import FitResult
 from services.scores.blocks import Dates
-from services.scores.challenge import next_attempt
-from services.scores.promotion import Verdict
 
 _OF: Final = """
 FROM ml_prediction_outcomes JOIN instruments USING (instrument_id)
@@ -42,11 +40,6 @@ WHERE reference IS NOT NULL
 GROUP BY as_of, model ORDER BY as_of, model
 """  # noqa: S608 - words of ours
 
-# Triggers of decisions.
-COLD_START = "cold_start"
-CHALLENGE = "challenge"
-REFRESH = "refresh"
-REFIT = "refit"  # of one on trial
 LARGEST_DISAGREEMENT = 1.0  # of the two fits of a refresh: beyond it they are not one recipe
 COVERAGE = (0.5, 0.97)  # of 80 % quantiles on judged rows, before the intervals are adapted
 
@@ -256,58 +249,4 @@ def metrics_of(result: FitResult) -> dict[str, object]:
         "coverage": result.coverage,
         "disagreement": result.disagreement,
         "failed": failed_guardrails(result),
-    }
-
-
-def next_cold_start(decisions: Sequence[Mapping[str, Any]]) -> int:
-    """The number of a target's next cold start, from the decisions on the target."""
-    lifted = _promotions(decisions)
-    tried = {to_ms(row["decided_at"]) for row in decisions if row["trigger"] == COLD_START}
-    return next_attempt(tried - lifted, lifted)
-
-
-def next_challenge(decisions: Sequence[Mapping[str, Any]]) -> int:
-    """The number of a target's next challenge, from the decisions on the target."""
-    begun = [
-        to_ms(begun_at(row))
-        for row in decisions
-        if row["trigger"] == CHALLENGE and row["evidence"].get("look") == 0
-    ]
-    return next_attempt(begun, _promotions(decisions))
-
-
-def tried_before(decisions: Sequence[Mapping[str, Any]], version: int) -> int | None:
-    """The newest version of a kind before `version` that was on trial and did not leave it.
-
-    Args:
-        decisions: on the kind's seat.
-        version: of the kind.
-    """
-    stays = {Verdict.KEEP, Verdict.REJECT}
-    tried = {
-        row["challenger_version"]
-        for row in decisions
-        if row["verdict"] in stays and row["trigger"] != REFRESH
-    }
-    left = {
-        row[column]
-        for row in decisions
-        if row["verdict"] not in stays
-        for column in ("champion_version", "challenger_version")
-    }
-    return max((one for one in tried - left - {None} if one < version), default=None)
-
-
-def begun_at(row: Mapping[str, Any]) -> datetime:
-    """When the challenge of a decision began."""
-    return datetime.fromisoformat(row["evidence"]["begun"])
-
-
-def _promotions(decisions: Sequence[Mapping[str, Any]]) -> set[int]:
-    """When somebody took a seat that was not theirs; a refresh spends no budget and frees none."""
-    return {
-        to_ms(row["decided_at"])
-        for row in decisions
-        if row["trigger"] in {COLD_START, CHALLENGE}
-        and row["verdict"] in {Verdict.COLD_START, Verdict.PROMOTE}
     }

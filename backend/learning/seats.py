@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from backend.learning.evidence import Trial, tried_before
+from backend.learning.attempts import tried_before
+from backend.learning.evidence import Trial
 from backend.panel import Panel, SeatChange
 from backend.store.registry import Decision, Seat
 from backend.wiring import Store

@@ -9,14 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend.learning.evidence import (
-    continued,
-    dates_of,
-    failed_guardrails,
-    joined,
-    next_challenge,
-    next_cold_start,
-)
+from backend.learning.attempts import next_challenge, next_cold_start
+from backend.learning.evidence import continued, dates_of, failed_guardrails, joined
 from domain.events import Target
 from domain.market import rfc3339
 from services.models.fitting import FitResult, FitTask, fit
