@@ -22,10 +22,11 @@ from collectors.backfill import Check, History, Rejected
 from collectors.budget import Budget
 from collectors.gaps import Cause, Gap, Range
 from collectors.history_port import StoredCandles
+from collectors.offset import Offset
 from collectors.pacing import Backoff, Pace
 from collectors.repairs import Repairs
 from collectors.series import REMEMBERED, Event, Series
-from domain.errors import ExchangeError, ExchangeUnavailableError, RateLimitedError, UsageError
+from domain.errors import ExchangeUnavailableError, RateLimitedError, UsageError
 from domain.events import Candle
 from domain.market import Instrument, Timeframe, from_ms, to_ms
 from domain.ports import Exchange
@@ -95,9 +96,10 @@ class Collector:
         self._pace = pace
         self._forming = forming
         self._settings = settings or CollectorSettings()
-        self._history = History(exchange, check=check, budget=budget or Budget(pace.wall))
+        budget = budget or Budget(pace.wall)
+        self._history = History(exchange, check=check, budget=budget)
         self._backoff = Backoff(pace.random)
-        self._offset_ms = 0  # the exchange's clock less ours
+        self._offset = Offset(exchange, pace, budget)
         self._series: dict[Key, Series] = {}
         self._watched: tuple[Instrument, ...] = ()
         self._changed = asyncio.Event()
@@ -238,7 +240,7 @@ class Collector:
 
     async def _follow(self, fresh: set[Key]) -> None:
         """Close the seam between history and socket, then watch the time and repair."""
-        await self._measure_offset()
+        await self._offset.begin()
         await self._recall(fresh)
         broken = [series for series in self._series.values() if series.broken]
         for series in self._series.values():
@@ -254,6 +256,7 @@ class Collector:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._repairs.run())
             tasks.create_task(self._watch_time())
+            tasks.create_task(self._offset.keep())
 
     async def _recall(self, fresh: set[Key]) -> None:
         """Find what closed while nobody listened."""
@@ -279,19 +282,10 @@ class Collector:
                 if series.unsure(settled_ms):
                     self._repairs.want(series)
 
-    async def _measure_offset(self) -> None:
-        before = to_ms(self._pace.clock.now())
-        try:
-            theirs = to_ms(await self._exchange.fetch_time())
-        except ExchangeError as error:
-            log.warning("the time of %s is not known: %s", self._exchange.id, error)
-            return
-        self._offset_ms = theirs - (before + to_ms(self._pace.clock.now())) // 2
-
     def _settled_ms(self) -> int:
         """The exchange's time less the grace: what closed before should be known everywhere."""
         grace = self._settings.close_grace * self._pace.speed
-        return to_ms(self._pace.clock.now() - grace) + self._offset_ms
+        return to_ms(self._pace.clock.now() - grace) + self._offset.ms
 
 
 def _leaves(group: BaseExceptionGroup[E]) -> Iterator[E]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
+from collectors.doubts import Doubts
 from collectors.gaps import Cause, Gap, GapState, Range, floor_ms, missing_ranges, pages
 from collectors.versions import rank, same_values
 from domain.events import Candle, Source
@@ -56,7 +57,7 @@ class Series:
         self.streamed = streamed
         self._silent_from: int | None = None  # the first candle that the stream did not tell
         self._listening_ms = 0
-        self._unsure: set[int] = set()  # open times that REST is to confirm
+        self._doubts = Doubts(timeframe, remembered=REMEMBERED)
         self._patience = 1  # silent candles before the stream counts as stalled
         self._step = timeframe.ms
         self._last: int | None = None  # newest open time released
@@ -98,8 +99,8 @@ class Series:
         return self._silent_from is not None
 
     def unsure(self, now_ms: int) -> bool:
-        """Whether REST is to confirm a candle that closed by `now_ms`."""
-        return bool(self._unsure) and min(self._unsure) + self._step <= now_ms
+        """Whether REST is to be asked for a candle that it has not told."""
+        return self._doubts.due(now_ms)
 
     def hold(self) -> None:
         """A stream begins, or speaks again: until `release`, keep what comes."""
@@ -124,16 +125,14 @@ class Series:
         """
         known = set(stored)
         self._listening_ms = now_ms
-        self._unsure.update(ms for ms in self._released if ms + self._step > now_ms)
+        self._doubts.add(ms for ms in self._released if ms + self._step > now_ms)
         next_open = floor_ms(now_ms, self.timeframe)
         if self._last is None:  # with nothing stored, nothing older was asked for
             self._last = max(known, default=next_open - self._step)
         first = min(known, default=self._last)
         known.update(self._released, self._absent, {self._last})
-        found: list[Event] = []
-        for span in missing_ranges(known, self.timeframe, since_ms=first, until_ms=next_open):
-            found += self._miss(span, cause)
-        return found
+        spans = missing_ranges(known, self.timeframe, since_ms=first, until_ms=next_open)
+        return [notice for span in spans for notice in self._miss(span, cause)]
 
     def lost(self, spans: Iterable[Range]) -> list[Event]:
         """What was released long ago is not in the store: ask for it again.
@@ -156,7 +155,8 @@ class Series:
         if groups:
             return [Range(group[-1].span.from_ms - back, group[0].span.to_ms) for group in groups]
         end = floor_ms(now_ms, self.timeframe)
-        return [Range(min(end - back, *self._unsure, end), end)]
+        self._doubts.ask(now_ms)
+        return [Range(min(end - back, self._doubts.oldest(end)), end)]
 
     def asking(self) -> list[Event]:
         """That the exchange is asked for the newest holes now."""
@@ -214,7 +214,7 @@ class Series:
             self._past.update({candle.open_ms: candle for candle in candles})
         else:
             self._hold(*candles)
-        self._unsure = {ms for ms in self._unsure if not asked.from_ms <= ms < asked.to_ms}
+        self._doubts.answer(candles, asked)
         for hole in self._holes:
             if asked.from_ms <= hole.span.from_ms and hole.span.to_ms <= asked.to_ms:
                 hole.answers += 1
@@ -253,24 +253,24 @@ class Series:
                 self._held = {ms: held[ms] for ms in held if ms >= open_ms}
                 break
             events += self._emit(held[open_ms])
-        for hole in [one for one in self._holes if one.expected]:
-            if hole.asked or not hole.absent:
-                events += self._own_up(hole)
+        for hole in [one for one in self._holes if one.expected and (one.asked or not one.absent)]:
+            events += self._own_up(hole)
         for hole in list(self._holes):
             if not hole.absent or hole.answers >= ATTEMPTS:
                 self._holes.remove(hole)
                 self._absent |= hole.absent
+                self._doubts.give_up(hole.absent)
                 events += self._outcome(hole)
         return events
 
     def _close_unflagged(self, forming: Candle) -> list[Event]:
         """Its interval is over; whether this is its last version REST has to say."""
-        self._unsure.add(forming.open_ms)
+        self._doubts.add([forming.open_ms])
         return self._close(replace(forming, closed=True))
 
     def _close(self, candle: Candle) -> list[Event]:
         if candle.made_of is not MadeOf.EXCHANGE and not candle.confirmed:
-            self._unsure.add(candle.open_ms)
+            self._doubts.add([candle.open_ms])
         if self._forming is not None and self._forming.open_ms <= candle.open_ms:
             self._forming = None
         if self._held is None:

@@ -305,6 +305,51 @@ async def test_a_stale_version_closed_by_the_next_interval_is_corrected_by_rest(
         assert run.candles()[1].confirmed
 
 
+async def test_a_stale_version_is_corrected_however_late_rest_tells_the_right_one() -> None:
+    async with running() as run:
+        stale = forming(HISTORY[BTC][10], close=HISTORY[BTC][10].open)
+        run.exchange.send(stale)
+        for late in HISTORY[BTC][10:13]:
+            run.exchange.forget(late)
+        for closed in HISTORY[BTC][11:13]:
+            await run.until(number(closed) + 1)
+            run.exchange.send(closed)
+        run.exchange.record(HISTORY[BTC][10:13])
+        await run.until(15)
+
+        assert [one.close for one in run.candles() if number(one) == 10] == [
+            stale.close,
+            HISTORY[BTC][10].close,
+        ]
+
+
+async def test_a_candle_that_was_given_up_comes_however_late_rest_tells_it() -> None:
+    async with running() as run:
+        for late in HISTORY[BTC][10:14]:
+            run.exchange.forget(late)
+        await run.until(14)
+        assert GapState.ABSENT in {gap[3] for gap in run.gaps()}
+        run.exchange.record(HISTORY[BTC][10:14])
+        run.exchange.send(HISTORY[BTC][13], HISTORY[BTC][14])
+        await run.until(20)
+
+        assert sorted(run.numbers()) == list(range(10, 19))
+
+
+async def test_a_candle_that_rest_never_tells_is_asked_for_more_and_more_rarely() -> None:
+    async with running() as run:
+        run.exchange.send(forming(HISTORY[BTC][10]))
+        for absent in HISTORY[BTC][10:]:
+            run.exchange.forget(absent)
+        for closed in HISTORY[BTC][11:40]:
+            await run.until(number(closed) + 1)
+            run.exchange.send(closed)
+        await run.pass_time()
+
+        assert run.numbers() == list(range(10, 40))
+        assert len(run.exchange.requests) < 20
+
+
 async def test_a_forming_candle_is_closed_by_time_after_the_grace() -> None:
     async with running() as run:
         run.exchange.send(forming(HISTORY[BTC][10]))

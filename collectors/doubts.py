@@ -1,0 +1,58 @@
+"""Candles that REST has yet to tell, and when it is asked for them again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from collectors.gaps import Range
+from domain.events import Candle
+from domain.market import Timeframe
+
+
+class Doubts:
+    """Open times of one series whose candles REST is to tell once they have closed.
+
+    While it tells none so new, it may be late: it is asked again whenever as much time has passed
+    as between the close and the last request. Once it has told a later one, it does not have this.
+
+    Args:
+        timeframe: Of the series.
+        remembered: Candles from the newest on that a late answer may be about.
+    """
+
+    def __init__(self, timeframe: Timeframe, *, remembered: int) -> None:
+        self._step = timeframe.ms
+        self._remembered = remembered
+        self._due: dict[int, int] = {}  # by open time: when to ask
+        self._told = 0  # newest open time that REST told
+
+    def add(self, open_times: Iterable[int]) -> None:
+        """REST is to tell these."""
+        self._due |= {ms: ms + self._step for ms in open_times}
+
+    def give_up(self, open_times: Iterable[int]) -> None:
+        """REST was asked for these often: it lacks them, unless it is late."""
+        self.add(ms for ms in open_times if ms > self._told)
+
+    def due(self, now_ms: int) -> bool:
+        """Whether it is time to ask."""
+        return any(due <= now_ms for due in self._due.values())
+
+    def oldest(self, end_ms: int) -> int:
+        """From where on to ask, if something before `end_ms` is in doubt."""
+        return min(self._due, default=end_ms)
+
+    def ask(self, now_ms: int) -> None:
+        """REST is asked for all of them now."""
+        for open_ms in self._due:
+            close_ms = open_ms + self._step
+            self._due[open_ms] = max(close_ms, 2 * now_ms - close_ms)
+
+    def answer(self, told: Sequence[Candle], asked: Range) -> None:
+        """What it told of `asked`."""
+        self._told = max([self._told, *(candle.open_ms for candle in told)])
+        settled = range(asked.from_ms, min(asked.to_ms, self._told + 1))
+        forgotten = asked.to_ms - self._remembered * self._step
+        self._due = {
+            ms: due for ms, due in self._due.items() if ms >= forgotten and ms not in settled
+        }

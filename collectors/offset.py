@@ -1,0 +1,71 @@
+"""How far the clock of an exchange is ahead of ours."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from datetime import timedelta
+from statistics import median_low
+
+from collectors.budget import Budget
+from collectors.pacing import Pace
+from domain.errors import ExchangeError, RateLimitedError
+from domain.market import to_ms
+from domain.ports import Exchange
+
+log = logging.getLogger(__name__)
+
+EVERY = timedelta(seconds=30)  # of wall time
+NEWEST = 3  # measurements of which the middle one counts: one that is wrong moves nothing
+LARGE_MS = 500  # of wall time; said, since candles that close by time depend on it
+
+
+class Offset:
+    """Measured as the exchange's time less the middle of the request that told it.
+
+    Args:
+        exchange: Whose.
+        pace: The clock that is compared, and the one of waits.
+        budget: Whose pauses hold for this request too.
+    """
+
+    def __init__(self, exchange: Exchange, pace: Pace, budget: Budget) -> None:
+        self._exchange = exchange
+        self._pace = pace
+        self._budget = budget
+        self._measured: deque[int] = deque(maxlen=NEWEST)
+        self._large = False
+        self.ms = 0
+
+    async def begin(self) -> None:
+        """Measure anew; while the exchange does not tell its time, what was known holds."""
+        self._measured.clear()
+        await self._measure()
+
+    async def keep(self) -> None:
+        """Measure again and again."""
+        while True:
+            await self._pace.wall.sleep(EVERY)
+            await self._budget.resumed()
+            await self._measure()
+
+    async def _measure(self) -> None:
+        before = to_ms(self._pace.clock.now())
+        try:
+            theirs = to_ms(await self._exchange.fetch_time())
+        except RateLimitedError as error:
+            self._budget.pause(error.retry_after)
+            return
+        except ExchangeError as error:
+            log.warning("the time of %s is not known: %s", self._exchange.id, error)
+            return
+        self._measured.append(theirs - (before + to_ms(self._pace.clock.now())) // 2)
+        self.ms = median_low(self._measured)
+        self._warn()
+
+    def _warn(self) -> None:
+        """Once each time that the clocks come apart."""
+        large = abs(self.ms) > LARGE_MS * self._pace.speed
+        if large and not self._large:
+            log.warning("the clock of %s is %d ms ahead of ours", self._exchange.id, self.ms)
+        self._large = large
