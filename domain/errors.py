@@ -6,6 +6,7 @@ AlphaPulseError
 │   └── DataFolderError        a data folder holds nothing that can be used
 ├── ExchangeError
 │   ├── ExchangeUnavailableError, RateLimitedError
+│   └── ExchangeRefusedError   an unavailable one that will not serve who asks
 ├── SourceUnavailableError     a source of texts or measurements does not answer as it should
 ├── StoreError
 │   ├── StoreUnavailableError, StateFolderError
@@ -84,6 +85,10 @@ class ExchangeError(AlphaPulseError):
 
 class ExchangeUnavailableError(ExchangeError):
     """No connection, a timeout, maintenance: worth another try later."""
+
+
+class ExchangeRefusedError(ExchangeUnavailableError):
+    """It does not serve who asks: by country, by its terms, or without a key."""
 
 
 class RateLimitedError(ExchangeError):

@@ -171,10 +171,6 @@ class FeatureBatch(Tick):
     known_at: datetime
     told: SentimentBatch | None = None
 
-    def complete(self) -> Bools:
-        """(n,) rows whose features are all known; what is infinite or beyond ±1e12 is not."""
-        return np.asarray((np.abs(self.values) <= LARGEST).all(axis=1))
-
     def column(self, name: str) -> Floats:
         """One column, shape (n,)."""
         column: Floats = self.values[:, self.feature_set.columns.index(name)]

@@ -29,7 +29,7 @@ from services.predictions.composition import SCALED, Composition, Seat, members_
 from services.predictions.conformal import ConformalQuantiles
 from services.predictions.memory import Memory, Said
 from services.predictions.rows import Row, Standing, prediction
-from services.predictions.soundness import Broken, unsound
+from services.predictions.soundness import Broken, complete, unsound
 
 TARGETS = (Target.DIRECTION, Target.QUANTILES, Target.VOLATILITY)
 _SERVED_BASELINE = "served.baseline.quantiles"  # kept to steer its own interval, not a member
@@ -168,12 +168,12 @@ class Predictor:
 
         Baselines are what is left where nobody is, and stay.
         """
-        seats, complete = self.seats(), batch.complete()
+        seats, known = self.seats(), complete(batch)
         forecasts: dict[str, Floats] = {}
         for name in names:
             model, role = seats[name].model, seats[name].role
             forecast = model.predict(batch)
-            words = None if name in BASELINE_NAMES else unsound(model.target, forecast, complete)
+            words = None if name in BASELINE_NAMES else unsound(model.target, forecast, known)
             if words is None:
                 forecasts[name] = forecast
                 continue

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from domain.events import Bools, Floats, Role, Target
+from domain.events import LARGEST, Bools, FeatureBatch, Floats, Role, Target
 
 TOLERANCE: Final = 1e-6  # of a sum of probabilities
 
@@ -23,7 +23,12 @@ class Broken:
     words: str
 
 
-def unsound(target: Target, forecast: Floats, complete: Bools) -> str | None:
+def complete(features: FeatureBatch) -> Bools:
+    """(n,) rows whose features are all known; what is infinite or beyond ±1e12 is not."""
+    return np.asarray((np.abs(features.values) <= LARGEST).all(axis=1))
+
+
+def unsound(target: Target, forecast: Floats, known: Bools) -> str | None:
     """What is wrong with a forecast, in words; None where nothing is.
 
     A row may be left unanswered, all of it NaN, while a feature of it is unknown.
@@ -31,11 +36,11 @@ def unsound(target: Target, forecast: Floats, complete: Bools) -> str | None:
     Args:
         target: what it is of.
         forecast: (n, 3), or (n,) of a volatility.
-        complete: (n,) rows whose features are all known.
+        known: (n,) rows whose features are all known.
     """
     table = forecast.reshape(len(forecast), -1)
     unanswered = np.isnan(table).all(axis=1)
-    if (silent := unanswered & complete).any():
+    if (silent := unanswered & known).any():
         return f"no forecast of {int(silent.sum())} rows whose features are all known"
     said = table[~unanswered]
     if not np.isfinite(said).all():
