@@ -12,8 +12,19 @@ from typing import Annotated, Optional
 
 import typer
 
-from backend import logs, settings
+from backend import settings, subcommands
 from backend.durations import duration, names, span, steps
+from backend.flags import (
+    Data,
+    Exchanges,
+    Horizons,
+    Port,
+    State,
+    Symbols,
+    Text,
+    Timeframes,
+    settings_of,
+)
 from domain.errors import AlphaPulseError, UsageError
 
 app = typer.Typer(
@@ -23,25 +34,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-models_app = typer.Typer(help="The models that serve and those on trial.", no_args_is_help=True)
-instruments_app = typer.Typer(help="What is watched.", no_args_is_help=True)
-dashboard_app = typer.Typer(help="The dashboard's cache.", no_args_is_help=True)
-sentiment_app = typer.Typer(help="The scorer of texts.", no_args_is_help=True)
-app.add_typer(instruments_app, name="instruments")
-app.add_typer(models_app, name="models")
-app.add_typer(dashboard_app, name="dashboard")
-app.add_typer(sentiment_app, name="sentiment")
-
-State = Annotated[Optional[Path], typer.Option(help="State folder.")]  # noqa: UP045 - typer reads it
-Data = Annotated[Optional[Path], typer.Option(help="Folder of recorded candles.")]  # noqa: UP045
-Text = Annotated[Optional[str], typer.Option()]  # noqa: UP045
-Exchanges = Annotated[Optional[str], typer.Option(help="ccxt id, or several.")]  # noqa: UP045
-Symbols = Annotated[Optional[str], typer.Option(help="BTC/USDT,ETH/USDT")]  # noqa: UP045
-Timeframes = Annotated[Optional[str], typer.Option(help="1m,1h")]  # noqa: UP045
-Horizons = Annotated[Optional[str], typer.Option(help="In candles: 4,24")]  # noqa: UP045
-Comments = Annotated[Path, typer.Argument(help="Parquet with the columns text and label.")]
-Named = Annotated[str, typer.Argument(help="EXCHANGE:SYMBOL, as `instruments list` spells it.")]
-Port = Annotated[Optional[int], typer.Option(help="Port; 0 lets the system choose.")]  # noqa: UP045
+for name, group in subcommands.GROUPS.items():
+    app.add_typer(group, name=name)
 
 
 @app.callback()
@@ -87,7 +81,7 @@ def demo(  # noqa: PLR0913 - the flags of interface.md
         signal=signal,
         stop_after=duration(for_) if for_ else None,
     )
-    asyncio.run(run_demo(plan, _settings(port=port, state=state)))
+    asyncio.run(run_demo(plan, settings_of(port=port, state=state)))
 
 
 @app.command(epilog="Example: alphapulse run --exchange kraken --symbols BTC/USD,ETH/USD")
@@ -109,7 +103,7 @@ def run(  # noqa: PLR0913 - the flags of interface.md
     from backend.live import run_live  # noqa: PLC0415 - imports what it needs
 
     watch = _watched(exchange, symbols, timeframes, horizons)
-    in_force = _settings(host=host, port=port, state=state, watch=watch)
+    in_force = settings_of(host=host, port=port, state=state, watch=watch)
     asyncio.run(run_live(in_force, allow_no_keys=allow_no_keys))
 
 
@@ -154,7 +148,7 @@ def replay(  # noqa: PLR0913 - the flags of interface.md
         out=out,
         sentiment=sentiment,
     )
-    asyncio.run(run_replay(plan, _settings(state=state)))
+    asyncio.run(run_replay(plan, settings_of(state=state)))
 
 
 @app.command(epilog="Example: alphapulse exchange --seed 7 --port 9000 --speed 60")
@@ -177,7 +171,7 @@ def import_(*, data: Annotated[Path, typer.Option()], state: State = None) -> No
     """Recorded candles into the store; rejected rows are counted and listed."""
     from backend.transfer import import_candles  # noqa: PLC0415 - imports what it needs
 
-    asyncio.run(import_candles(data, _settings(state=state)))
+    asyncio.run(import_candles(data, settings_of(state=state)))
 
 
 @app.command(epilog="Example: alphapulse export predictions --out predictions.parquet")
@@ -201,7 +195,7 @@ def export(
         until=until,
         symbols=names(symbols),
     )
-    asyncio.run(export_table(plan, _settings(state=state)))
+    asyncio.run(export_table(plan, settings_of(state=state)))
 
 
 @app.command(epilog="Example: alphapulse init --exchange kraken --symbols BTC/USD,ETH/USD")
@@ -225,7 +219,7 @@ def migrate(*, state: State = None) -> None:
     """Bring the database to the newest schema."""
     from backend.upkeep import migrate_store  # noqa: PLC0415 - imports what it needs
 
-    asyncio.run(migrate_store(_settings(state=state)))
+    asyncio.run(migrate_store(settings_of(state=state)))
 
 
 @app.command(epilog="Example: alphapulse doctor")
@@ -233,7 +227,7 @@ def doctor(*, state: State = None) -> None:
     """An executable checklist; exits 1 on any warning."""
     from backend.upkeep import check_health  # noqa: PLC0415 - imports what it needs
 
-    raise typer.Exit(asyncio.run(check_health(_settings(state=state))))
+    raise typer.Exit(asyncio.run(check_health(settings_of(state=state))))
 
 
 @app.command(epilog="Example: alphapulse verify")
@@ -244,7 +238,7 @@ def verify(*, state: State = None) -> None:
     """
     from backend.upkeep import verify_streams  # noqa: PLC0415 - imports what it needs
 
-    raise typer.Exit(asyncio.run(verify_streams(_settings(state=state))))
+    raise typer.Exit(asyncio.run(verify_streams(settings_of(state=state))))
 
 
 @app.command("settings", epilog="Example: alphapulse settings")
@@ -258,76 +252,8 @@ def settings_(
 
         typer.echo(settings_file.schema(), nl=False)
         return
-    for name, value, origin in settings.in_force(_settings()):
+    for name, value, origin in settings.in_force(settings_of()):
         typer.echo(f"{name} = {value}  ({origin})")
-
-
-@models_app.command("list", epilog="Example: alphapulse models list")
-def models_list(*, state: State = None) -> None:
-    """Every registered version with its role."""
-    from backend.upkeep import list_models  # noqa: PLC0415 - imports what it needs
-
-    asyncio.run(list_models(_settings(state=state)))
-
-
-@models_app.command("train", epilog="Example: alphapulse models train")
-def models_train(*, state: State = None) -> None:
-    """Let the running system fit its models now, not at the next time of its schedule."""
-    from backend.upkeep import ask_for_training  # noqa: PLC0415 - imports what it needs
-
-    ask_for_training(_settings(state=state))
-
-
-@instruments_app.command("list", epilog="Example: alphapulse instruments list")
-def instruments_list(*, state: State = None) -> None:
-    """What is watched, and what was."""
-    from backend.instruments import list_instruments  # noqa: PLC0415 - imports what it needs
-
-    asyncio.run(list_instruments(_settings(state=state)))
-
-
-@instruments_app.command("add", epilog="Example: alphapulse instruments add kraken:SOL/USD")
-def instruments_add(*, instrument: Named, state: State = None) -> None:
-    """Watch one more while the system runs: history, warm-up, first prediction."""
-    from backend.instruments import add_instrument  # noqa: PLC0415 - imports what it needs
-
-    asyncio.run(add_instrument(instrument, _settings(state=state)))
-
-
-@instruments_app.command("remove", epilog="Example: alphapulse instruments remove kraken:SOL/USD")
-def instruments_remove(*, instrument: Named, state: State = None) -> None:
-    """Watch it no more; its history stays, its open signals are closed."""
-    from backend.instruments import remove_instrument  # noqa: PLC0415 - imports what it needs
-
-    asyncio.run(remove_instrument(instrument, _settings(state=state)))
-
-
-@dashboard_app.command("rebuild", epilog="Example: alphapulse dashboard rebuild")
-def dashboard_rebuild(*, state: State = None) -> None:
-    """Compute every panel again from the tables."""
-    from backend.upkeep import rebuild_dashboard  # noqa: PLC0415 - imports what it needs
-
-    asyncio.run(rebuild_dashboard(_settings(state=state)))
-
-
-@sentiment_app.command("evaluate", epilog="Example: alphapulse sentiment evaluate comments.parquet")
-def sentiment_evaluate(*, comments: Comments) -> None:
-    """Cross-validate the scorers on labelled comments: what `docs/benchmarks.md` quotes."""
-    from backend.text_scorer import evaluate_text_scorer  # noqa: PLC0415 - imports what it needs
-
-    evaluate_text_scorer(comments)
-
-
-@sentiment_app.command(
-    "train", epilog="Example: alphapulse sentiment train comments.parquet --out blend.json"
-)
-def sentiment_train(
-    *, comments: Comments, out: Annotated[Path, typer.Option(help="Where to write the artifact.")]
-) -> None:
-    """Fit the scorer on labelled comments, the way the shipped one was."""
-    from backend.text_scorer import train_text_scorer  # noqa: PLC0415 - imports what it needs
-
-    train_text_scorer(comments, out)
 
 
 def _watched(
@@ -341,12 +267,6 @@ def _watched(
         "horizons": steps(horizons),
     }
     return {name: value for name, value in given.items() if value is not None}
-
-
-def _settings(**flags: object) -> settings.Settings:
-    in_force = settings.load(flags)
-    logs.configure(level=in_force.log_level)
-    return in_force
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

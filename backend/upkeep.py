@@ -13,11 +13,9 @@ from pathlib import Path
 
 from backend.settings import Settings
 from backend.store import chain, growth, migrate, panels, published
-from backend.store.registry import role_of
 from backend.store.state import TRAIN, StateFolder
 from backend.wiring import Store, database_of, open_store
 from domain.errors import AlphaPulseError, StateFolderError
-from domain.market import rfc3339
 from services.features import feature_set
 
 ENOUGH_DISK_GB = 5.0
@@ -73,22 +71,6 @@ def ask_for_training(settings: Settings) -> None:
         raise StateFolderError(f"no system runs on the state folder {settings.state}")
     os.kill(runtime.pid, TRAIN)
     sys.stdout.write("training asked for: it begins at the next close with enough labels\n")
-
-
-async def list_models(settings: Settings) -> None:
-    """One line for each registered version."""
-    async with store_of(settings) as store:
-        rows = await store.registry.versions()
-    for row in rows:
-        place = f"{row['exchange']} {row['timeframe']}x{row['horizon']}"
-        role = role_of(row["aliases"]) or "-"
-        until = rfc3339(row["trained_until"])
-        sys.stdout.write(
-            f"{place} {row['name']}@{row['version']} {role} "
-            f"rows={row['n_train']} trained_until={until}\n"
-        )
-    if not rows:
-        sys.stdout.write("no model has been fitted yet; the baselines and River serve\n")
 
 
 async def rebuild_dashboard(settings: Settings) -> None:

@@ -133,7 +133,11 @@ class Trainings:
         model = ModelVersion(
             seat=self.seats.place(due.horizon, target, result.name),
             kind=result.name.partition(".")[0],
-            params=result.params,
+            params={
+                **result.params,
+                "split": due.request.split,
+                "newest_rows": self.plan.newest_rows,
+            },
             seed=result.seed,
             code_sha=result.recipe_sha256,
             data_sha256=result.data_sha256,

@@ -6,7 +6,10 @@ import asyncio
 from datetime import datetime
 
 import pytest
+from pydantic import SecretStr
 
+from backend.models import Wanted, reproduce_model
+from backend.settings import Settings
 from tests.scenarios.conftest import BARS, SEEN, Replays, Run
 from tests.scenarios.judging import (
     CHANCE,
@@ -74,6 +77,17 @@ def test_who_is_not_seated_challenges_what_serves(runs: dict[str, Run]) -> None:
     assert {datetime.fromisoformat(one["at"]) for one in told} == ended
     assert {one["kind"] for one in told} <= {"promoted", "rejected"}
     assert ended
+
+
+@pytest.mark.parametrize("name", ["logistic.direction@1", "xgboost.direction"])
+def test_a_version_is_fitted_again_from_its_row_to_the_bit(
+    runs: dict[str, Run], capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    settings = Settings(database_url=SecretStr(runs["planted"].url))
+    wanted = Wanted.parse(name, None, None, None)
+
+    assert asyncio.run(reproduce_model(wanted, settings)) == 0
+    assert "the same artifact" in capsys.readouterr().out
 
 
 def test_what_was_said_is_the_same_without_the_future(runs: dict[str, Run]) -> None:

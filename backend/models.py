@@ -1,0 +1,206 @@
+"""What an operator asks of fitted models: which there are, where one came from, the same again."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from backend.executor import ProcessExecutor
+from backend.learning.fits import ExamplesOrder, FitOrder, fit_from_store
+from backend.panel import WITH_SENTIMENT
+from backend.settings import Settings
+from backend.store.registry import Seat, role_of
+from backend.upkeep import store_of
+from backend.wiring import Store
+from domain.errors import UnknownNameError, UsageError
+from domain.events import Target
+from domain.market import Timeframe, rfc3339
+from services.features.feature_set import OHLCV
+from services.models.fitting import FitResult
+from services.models.recipes import Recipe
+from services.models.walk_forward import SplitKind
+
+FEATURE_SETS: Final = {one.id: one for one in (OHLCV, WITH_SENTIMENT)}
+
+
+class UnknownModelError(UnknownNameError):
+    """No such model was registered."""
+
+    noun = "model"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A version as an operator names it; the rest where several panels have one of that name.
+
+    Args:
+        name: `lightgbm.direction`.
+        version: None: the newest.
+    """
+
+    name: str
+    version: int | None = None
+    exchange: str | None = None
+    timeframe: Timeframe | None = None
+    horizon: int | None = None
+
+    @classmethod
+    def parse(
+        cls, text: str, exchange: str | None, timeframe: str | None, horizon: int | None
+    ) -> Wanted:
+        """From `NAME` or `NAME@VERSION`, and the flags of a place.
+
+        Raises:
+            UsageError: the version is no number.
+            UnknownTimeframeError: the timeframe is none.
+        """
+        name, at, version = text.partition("@")
+        if at and not version.isdecimal():
+            raise UsageError(f"{text}: name a model as NAME@VERSION, like lightgbm.direction@3")
+        return cls(
+            name=name,
+            version=int(version) if at else None,
+            exchange=exchange,
+            timeframe=Timeframe.parse(timeframe) if timeframe else None,
+            horizon=horizon,
+        )
+
+
+async def list_models(settings: Settings) -> None:
+    """One line for each registered version."""
+    async with store_of(settings) as store:
+        rows = await store.registry.versions()
+    for row in rows:
+        role = role_of(row["aliases"]) or "-"
+        until = rfc3339(row["trained_until"])
+        sys.stdout.write(
+            f"{_place(row)} {row['name']}@{row['version']} {role} "
+            f"rows={row['n_train']} trained_until={until}\n"
+        )
+    if not rows:
+        sys.stdout.write("no model has been fitted yet; the baselines and River serve\n")
+
+
+async def show_model(wanted: Wanted, settings: Settings) -> None:
+    """Everything that the registry has of a version, and the decisions about it, as JSON."""
+    async with store_of(settings) as store:
+        row = await _found(store, wanted)
+        decisions = await store.registry.decisions(_seat(row))
+    about = [
+        {name: one[name] for name in ("decided_at", "verdict", "trigger", "evidence")}
+        for one in decisions
+        if row["version"] in (one["champion_version"], one["challenger_version"])
+    ]
+    shown = {**row, "role": role_of(row.pop("aliases")), "decisions": about}
+    sys.stdout.write(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+async def reproduce_model(wanted: Wanted, settings: Settings) -> int:
+    """Fit a version again from its row in the registry; 1 when another model comes out.
+
+    Raises:
+        UnknownModelError: there is no such version.
+        UsageError: it was registered by a build that did not write down all that a fit needs.
+    """
+    async with store_of(settings) as store:
+        row = await _found(store, wanted)
+        result = await _fitted_again(_order(row, store.url))
+    name = f"{row['name']}@{row['version']}"
+    if result.sha256 == row["artifact_sha256"]:
+        sys.stdout.write(
+            f"{_place(row)} {name} fitted again on {result.n_train} rows in "
+            f"{result.train_seconds:.1f} s: the same artifact, {result.sha256[:12]}\n"
+        )
+        return 0
+    reasons = "; ".join(_differences(row, result)) or "nothing that was written down"
+    sys.stdout.write(f"{_place(row)} {name} comes out otherwise. What differs: {reasons}\n")
+    return 1
+
+
+async def _fitted_again(order: FitOrder) -> FitResult:
+    """In a process like that of the first fit: the order of sums depends on the threads."""
+    executor = ProcessExecutor()
+    try:
+        return await asyncio.wrap_future(executor.submit(fit_from_store, order))
+    finally:
+        executor.close()
+
+
+def _differences(row: dict[str, Any], result: FitResult) -> list[str]:
+    """What of the lineage is not as it was."""
+    found = []
+    if result.data_sha256 != row["data_sha256"]:
+        found.append(f"the rows ({result.n_train}, then {row['n_train']})")
+    if result.recipe_sha256 != row["code_sha"]:
+        found.append("the recipe")
+    for library, version in row["environment"].items():
+        now = result.libraries.get(library)
+        if now != version:
+            found.append(f"{library} {now or 'absent'}, then {version}")
+    return found
+
+
+def _order(row: dict[str, Any], url: str) -> FitOrder:
+    params = dict(row["params"])
+    try:
+        split, newest_rows = SplitKind(params.pop("split")), int(params.pop("newest_rows"))
+        feature_set = FEATURE_SETS[row["feature_set"]]
+    except KeyError as error:
+        raise UsageError(f"{row['name']}@{row['version']} does not say its {error}") from error
+    return FitOrder(
+        examples=ExamplesOrder(
+            database_url=url,
+            exchange=row["exchange"],
+            timeframe=Timeframe(row["timeframe"]),
+            horizon=row["horizon"],
+            feature_set=feature_set,
+            until=row["created_at"],
+            newest_rows=newest_rows,
+        ),
+        recipe=Recipe(**{**params, "target": Target(params["target"])}),
+        split=split,
+        seed=row["seed"],
+    )
+
+
+async def _found(store: Store, wanted: Wanted) -> dict[str, Any]:
+    """The one version that is meant.
+
+    Raises:
+        UnknownModelError: there is none.
+        UsageError: several panels have one.
+    """
+    rows = await store.registry.versions(wanted.exchange, wanted.timeframe)
+    named = [row for row in rows if row["name"] == wanted.name]
+    if not named:
+        raise UnknownModelError(wanted.name, {row["name"] for row in rows})
+    here = [row for row in named if wanted.horizon in (None, row["horizon"])]
+    newest = {_place(row): row for row in here}  # the last of each place
+    if len(newest) > 1:
+        places = ", ".join(newest)
+        raise UsageError(
+            f"{wanted.name} is at {places}: choose by --exchange, --timeframe and --horizon"
+        )
+    versions = [row for row in here if wanted.version in (None, row["version"])]
+    if not versions:
+        known = f"versions 1 to {here[-1]['version']}" if here else "no version there"
+        raise UsageError(f"{wanted.name} has {known}")
+    return versions[-1]
+
+
+def _seat(row: dict[str, Any]) -> Seat:
+    return Seat(
+        exchange=row["exchange"],
+        timeframe=Timeframe(row["timeframe"]),
+        horizon=row["horizon"],
+        target=Target(row["target"]),
+        name=row["name"],
+    )
+
+
+def _place(row: dict[str, Any]) -> str:
+    return f"{row['exchange']} {row['timeframe']}x{row['horizon']}"

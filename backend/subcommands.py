@@ -1,0 +1,122 @@
+"""Commands in groups: what an operator asks of models, instruments, the dashboard, sentiment."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from backend.flags import Comments, Horizon, Named, State, Text, Version, settings_of
+
+models_app = typer.Typer(help="The models that serve and those on trial.", no_args_is_help=True)
+instruments_app = typer.Typer(help="What is watched.", no_args_is_help=True)
+dashboard_app = typer.Typer(help="The dashboard's cache.", no_args_is_help=True)
+sentiment_app = typer.Typer(help="The scorer of texts.", no_args_is_help=True)
+GROUPS: Final = {
+    "instruments": instruments_app,
+    "models": models_app,
+    "dashboard": dashboard_app,
+    "sentiment": sentiment_app,
+}
+
+
+@models_app.command("list", epilog="Example: alphapulse models list")
+def models_list(*, state: State = None) -> None:
+    """Every registered version with its role."""
+    from backend.models import list_models  # noqa: PLC0415 - imports what it needs
+
+    asyncio.run(list_models(settings_of(state=state)))
+
+
+@models_app.command("show", epilog="Example: alphapulse models show lightgbm.direction@3")
+def models_show(
+    *,
+    model: Version,
+    exchange: Text = None,
+    timeframe: Text = None,
+    horizon: Horizon = None,
+    state: State = None,
+) -> None:
+    """Where a version came from, what it was judged by, and what was decided about it."""
+    from backend.models import Wanted, show_model  # noqa: PLC0415 - imports what it needs
+
+    wanted = Wanted.parse(model, exchange, timeframe, horizon)
+    asyncio.run(show_model(wanted, settings_of(state=state)))
+
+
+@models_app.command("reproduce", epilog="Example: alphapulse models reproduce xgboost.volatility@2")
+def models_reproduce(
+    *,
+    model: Version,
+    exchange: Text = None,
+    timeframe: Text = None,
+    horizon: Horizon = None,
+    state: State = None,
+) -> None:
+    """Fit a version again from its row; exit 1 unless the same artifact comes out."""
+    from backend.models import Wanted, reproduce_model  # noqa: PLC0415 - imports what it needs
+
+    wanted = Wanted.parse(model, exchange, timeframe, horizon)
+    raise typer.Exit(asyncio.run(reproduce_model(wanted, settings_of(state=state))))
+
+
+@models_app.command("train", epilog="Example: alphapulse models train")
+def models_train(*, state: State = None) -> None:
+    """Let the running system fit its models now, not at the next time of its schedule."""
+    from backend.upkeep import ask_for_training  # noqa: PLC0415 - imports what it needs
+
+    ask_for_training(settings_of(state=state))
+
+
+@instruments_app.command("list", epilog="Example: alphapulse instruments list")
+def instruments_list(*, state: State = None) -> None:
+    """What is watched, and what was."""
+    from backend.instruments import list_instruments  # noqa: PLC0415 - imports what it needs
+
+    asyncio.run(list_instruments(settings_of(state=state)))
+
+
+@instruments_app.command("add", epilog="Example: alphapulse instruments add kraken:SOL/USD")
+def instruments_add(*, instrument: Named, state: State = None) -> None:
+    """Watch one more while the system runs: history, warm-up, first prediction."""
+    from backend.instruments import add_instrument  # noqa: PLC0415 - imports what it needs
+
+    asyncio.run(add_instrument(instrument, settings_of(state=state)))
+
+
+@instruments_app.command("remove", epilog="Example: alphapulse instruments remove kraken:SOL/USD")
+def instruments_remove(*, instrument: Named, state: State = None) -> None:
+    """Watch it no more; its history stays, its open signals are closed."""
+    from backend.instruments import remove_instrument  # noqa: PLC0415 - imports what it needs
+
+    asyncio.run(remove_instrument(instrument, settings_of(state=state)))
+
+
+@dashboard_app.command("rebuild", epilog="Example: alphapulse dashboard rebuild")
+def dashboard_rebuild(*, state: State = None) -> None:
+    """Compute every panel again from the tables."""
+    from backend.upkeep import rebuild_dashboard  # noqa: PLC0415 - imports what it needs
+
+    asyncio.run(rebuild_dashboard(settings_of(state=state)))
+
+
+@sentiment_app.command("evaluate", epilog="Example: alphapulse sentiment evaluate comments.parquet")
+def sentiment_evaluate(*, comments: Comments) -> None:
+    """Cross-validate the scorers on labelled comments: what `docs/benchmarks.md` quotes."""
+    from backend.text_scorer import evaluate_text_scorer  # noqa: PLC0415 - imports what it needs
+
+    evaluate_text_scorer(comments)
+
+
+@sentiment_app.command(
+    "train", epilog="Example: alphapulse sentiment train comments.parquet --out blend.json"
+)
+def sentiment_train(
+    *, comments: Comments, out: Annotated[Path, typer.Option(help="Where to write the artifact.")]
+) -> None:
+    """Fit the scorer on labelled comments, the way the shipped one was."""
+    from backend.text_scorer import train_text_scorer  # noqa: PLC0415 - imports what it needs
+
+    train_text_scorer(comments, out)
