@@ -12,11 +12,11 @@ import orjson
 from backend.executor import ProcessExecutor
 from backend.learning.fits import ExamplesOrder, FitOrder, fit_from_store
 from backend.panel import WITH_SENTIMENT
-from backend.settings import Settings
+from backend.settings import Settings, UnknownModelError
 from backend.store.registry import Seat, role_of
 from backend.upkeep import store_of
 from backend.wiring import Store
-from domain.errors import UnknownNameError, UsageError
+from domain.errors import UsageError
 from domain.events import Target
 from domain.market import Timeframe, rfc3339
 from services.features.feature_set import OHLCV
@@ -25,12 +25,6 @@ from services.models.recipes import Recipe
 from services.models.walk_forward import SplitKind
 
 FEATURE_SETS: Final = {one.id: one for one in (OHLCV, WITH_SENTIMENT)}
-
-
-class UnknownModelError(UnknownNameError):
-    """No such model was registered."""
-
-    noun = "model"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
