@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
@@ -28,7 +28,7 @@ class Asked:
     off: Mapping[str, str] = field(default_factory=dict)  # name → why it is not asked
     least: timedelta = timedelta(0)  # between two polls of a source, in market time
     past: Sequence[Answer] = ()  # of a simulated market: what had been told before it began
-    assets: Sequence[str] = ()  # tickers that texts may speak of, beside those of the catalogue
+    assets: Callable[[], Iterable[str]] = tuple  # tickers that texts may speak of, now
     keep_posts: timedelta = timedelta(hours=48)  # how long their texts are
 
 
@@ -79,8 +79,11 @@ def nothing_asked(settings: SourceSettings, why: str) -> Asked:
 
 
 def metric_sources(
-    exchange: CcxtDerivatives, instruments: Sequence[Instrument], clock: Clock
+    exchange: CcxtDerivatives, instruments: Callable[[], Iterable[Instrument]], clock: Clock
 ) -> list[Source]:
     """What the exchange tells of the perpetuals of these pairs; nothing where it tells nothing."""
-    perpetuals = sorted({one.perpetual for one in instruments})
+
+    def perpetuals() -> list[Instrument]:
+        return sorted({one.perpetual for one in instruments()})
+
     return [exchange.source(metric, perpetuals, clock) for metric in exchange.metrics()]

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,7 @@ async def run_demo(plan: DemoPlan, settings: Settings) -> None:
     clock.set(clock.now(), held=True)
 
     processes: list[SimulatedProcess] = []
+    feeds: list[Feed] = []
 
     async def connect(store: Store, status: Status, stack: AsyncExitStack) -> Sequence[Feed]:
         status.notes += [*market.notes, *market.unused]
@@ -106,15 +108,17 @@ async def run_demo(plan: DemoPlan, settings: Settings) -> None:
         processes.append(process)
         keeping = asyncio.create_task(_keep_time(process, clock))
         stack.callback(keeping.cancel)
-        return [await _feed(market, process, clock, plan, stack)]
+        feeds.append(await _feed(market, process, clock, plan, stack))
+        return feeds
 
-    async def ask(store: Store, feeds: Sequence[Feed], stack: AsyncExitStack) -> Asked:
+    async def ask(store: Store, status: Status, stack: AsyncExitStack) -> Asked:
         if plan.data or not settings.sources.on:
             why = "recorded candles are played" if plan.data else SWITCHED_OFF
             return nothing_asked(settings.sources, why)
         site = processes[0].rest_url
+        watched = partial(status.watched_on, market.name)
         return await simulated_sources(
-            stack, store, feeds[0], site=site, seed=plan.seed, history=history
+            stack, store, feeds[0], watched, site=site, seed=plan.seed, history=history
         )
 
     timeframe = market.timeframes[0]

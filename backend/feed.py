@@ -43,6 +43,7 @@ class Feed:
     listings: tuple[Listing, ...]
     timeframes: tuple[Timeframe, ...]
     pace: Pace
+    round: timedelta = timedelta(0)  # in which the candles come that are asked for at a close
     hold: Hold = _no_hold  # stops and starts a simulated exchange's clock
     budget: Budget | None = None  # of requests to the exchange
     unread: Unread | None = None  # what the exchange sent and nobody can read
@@ -94,7 +95,7 @@ class LiveEdge:
                 exchange=feed.exchange.id,
                 timeframe=timeframe,
                 instruments=(),
-                deadline=self.deadline,
+                deadline=self._patience(timeframe),
             )
             for timeframe in feed.timeframes
         }
@@ -107,6 +108,17 @@ class LiveEdge:
             settings=CollectorSettings(lookback=min(self.history_bars, 1_000)),
             budget=feed.budget,
         )
+
+    @property
+    def lost(self) -> str:
+        """Why there is no connection; empty while there is one."""
+        return self._collector.lost
+
+    def _patience(self, timeframe: Timeframe) -> timedelta:
+        """How long a tick waits for the last instruments."""
+        if self.feed.exchange.streams(timeframe):
+            return self.deadline
+        return self.deadline + min(self.feed.round, timeframe.duration / self.feed.pace.speed / 2)
 
     async def run(self, instruments: Sequence[Instrument]) -> None:
         """Until cancelled."""

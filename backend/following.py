@@ -58,6 +58,7 @@ class Following:
         listings: what is watched now.
         panels: of this exchange, once they are warm.
         tasks: ends with it.
+        waited_for: the system is ready when it is, as far as those are that it begins with.
     """
 
     feed: Feed
@@ -70,6 +71,7 @@ class Following:
     executor: ProcessExecutor
     lane: Lane
     watches: list[tuple[Runner, Observer]]
+    waited_for: bool = True
     listings: dict[Instrument, Listing] = field(init=False)
     panels: list[tuple[Runner, Observer]] = field(default_factory=list)
     auditor: Auditor = field(init=False)
@@ -140,7 +142,8 @@ class Following:
                 self.api.status.notes.append(f"{instrument} is listed no more; it was added before")
             else:
                 self.listings[instrument] = listing
-                self.api.status.instruments += (instrument,)
+                if self.waited_for:
+                    self.api.status.instruments += (instrument,)
         for instrument in before.watched:
             if instrument not in self.listings:
                 await book.unwatch(instrument, until=now)

@@ -15,13 +15,15 @@ import typer
 from backend import settings as in_force
 from backend.clock import SystemClock
 from backend.durations import names
+from backend.exchanges import opened
 from backend.outlook import outlook
-from backend.settings import SETTINGS_FILE, ExchangeSettings, Settings
+from backend.settings import SETTINGS_FILE, Settings, TrainingSettings
 from backend.settings_file import annotated
 from backend.store.growth import expected
+from backend.symbols import asked_of, listed, refuse_strangers, refuse_unlisted
 from collectors.allowance import Allowance, allowance
-from collectors.ccxt_exchange import CcxtExchange
-from domain.errors import ExchangeError, UsageError
+from collectors.polling import lines
+from domain.errors import ExchangeError, UnknownSymbolError, UsageError
 from domain.market import Horizon, Timeframe, rfc3339
 from services.scores.gate import FEWEST_BLOCKS
 
@@ -41,10 +43,17 @@ Given = Mapping[str, Sequence[object]]  # of the settings `watch.*`, those with 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
-    """What is going to be watched, and what its exchanges allow."""
+    """What is going to be watched, and what its exchanges allow.
+
+    Args:
+        settings: with what was chosen.
+        allowances: by exchange.
+        instruments: how many are watched on each.
+    """
 
     settings: Settings
     allowances: Mapping[str, Allowance]
+    instruments: Mapping[str, int]
 
 
 async def write_settings(given: Given, *, force: bool) -> None:
@@ -74,21 +83,21 @@ async def _chosen(given: Given, settings: Settings) -> Chosen:
 
     async def timeframes(names: Sequence[object]) -> dict[str, Allowance]:
         wanted = [Timeframe.parse(str(name)) for name in names]
-        return {str(one): await allowance(str(one), str(symbols[0]), wanted) for one in exchanges}
+        asked = {str(one): asked_of(str(one), map(str, symbols)) for one in exchanges}
+        return {one: await allowance(one, each[0], wanted) for one, each in asked.items()}
 
     async def known(names: Sequence[object]) -> None:
         for one in names:
             await allowance(str(one), SYMBOLS[0])
 
-    async def listed(names: Sequence[object]) -> None:
-        for one in exchanges:
-            await _listed(str(one), [str(name) for name in names], settings)
+    async def there(names: Sequence[object]) -> dict[str, int]:
+        return await _listed([str(one) for one in exchanges], [str(one) for one in names], settings)
 
     async def ahead(names: Sequence[object]) -> None:
         in_force.load({"watch": {"horizons": list(names)}})
 
     exchanges, _ = await _answer("exchanges", given, watch.exchanges or EXCHANGES, known)
-    symbols, _ = await _answer("symbols", given, watch.symbols or SYMBOLS, listed)
+    symbols, instruments = await _answer("symbols", given, watch.symbols or SYMBOLS, there)
     lengths, allowances = await _answer("timeframes", given, watch.timeframes, timeframes)
     horizons, _ = await _answer("horizons", given, watch.horizons, ahead)
     answers = {
@@ -97,7 +106,9 @@ async def _chosen(given: Given, settings: Settings) -> Chosen:
         "timeframes": list(lengths),
         "horizons": list(horizons),
     }
-    return Chosen(settings=in_force.load({"watch": answers}), allowances=allowances)
+    return Chosen(
+        settings=in_force.load({"watch": answers}), allowances=allowances, instruments=instruments
+    )
 
 
 async def _answer(
@@ -124,16 +135,34 @@ async def _answer(
             typer.echo(str(error), err=True)
 
 
-async def _listed(exchange_id: str, symbols: Sequence[str], settings: Settings) -> None:
-    """See that the exchange lists them; where it does not answer that is said and left."""
-    where = settings.exchange.get(exchange_id) or ExchangeSettings()
-    exchange = CcxtExchange(exchange_id, rest_url=where.rest_url)
-    try:
-        await exchange.listings(symbols)
-    except ExchangeError as error:
-        typer.echo(f"{exchange_id} cannot be asked for its symbols: {error}", err=True)
-    finally:
-        await exchange.close()
+async def _listed(
+    exchange_ids: Sequence[str], names: Sequence[str], settings: Settings
+) -> dict[str, int]:
+    """How many of the symbols each exchange lists; all, where it does not answer, which is said.
+
+    Raises:
+        UsageError: nobody lists one of them, or one exchange none.
+    """
+    refuse_strangers(names, exchange_ids)
+    lacking: dict[str, dict[str, UnknownSymbolError]] = {}
+    counts: dict[str, int] = {}
+    for one in exchange_ids:
+        asked = asked_of(one, names)
+        exchange = opened(one, settings, budget=None)
+        try:
+            found, lacking[one] = await listed(exchange, asked)
+        except ExchangeError as error:
+            typer.echo(f"{one} cannot be asked for its symbols: {error}", err=True)
+            counts[one], lacking[one] = len(asked), {}
+        else:
+            counts[one] = len(found)
+        finally:
+            await exchange.close()
+    refuse_unlisted(names, lacking)
+    for one, count in counts.items():
+        if not count:
+            raise UsageError(f"{one} lists none of {', '.join(names)}")
+    return counts
 
 
 def prospects(chosen: Chosen, now: datetime) -> Iterator[str]:
@@ -141,7 +170,8 @@ def prospects(chosen: Chosen, now: datetime) -> Iterator[str]:
     settings = chosen.settings
     longest = timedelta(0)
     for exchange_id, allowed in chosen.allowances.items():
-        took, line = _backfill(exchange_id, allowed, settings)
+        instruments = chosen.instruments[exchange_id]
+        took, line = _backfill(exchange_id, allowed, instruments, settings)
         longest = max(longest, took)
         yield line
         if allowed.bars(settings.history_bars) < settings.history_bars:
@@ -150,19 +180,35 @@ def prospects(chosen: Chosen, now: datetime) -> Iterator[str]:
                 f"not {settings.history_bars}: the rest is unfillable, and models train on "
                 "those and on what comes"
             )
-    yield _growth(settings)
+        polled = _polled(allowed, settings)
+        yield from lines(exchange_id, polled, instruments=instruments, cost=allowed.cost)
+    yield _growth(settings, sum(chosen.instruments.values()))
     for exchange_id, allowed in chosen.allowances.items():
         bars = allowed.bars(settings.history_bars)
         for timeframe in settings.watch.timeframes:
             for steps in settings.watch.horizons:
                 horizon = Horizon(timeframe, steps)
-                yield f"{exchange_id} {_first(horizon, bars, now + longest, settings)}"
+                about = _first(
+                    horizon,
+                    bars=bars,
+                    start=now + longest,
+                    instruments=chosen.instruments[exchange_id],
+                    training=settings.training,
+                )
+                yield f"{exchange_id} {about}"
     yield WHY
 
 
-def _backfill(exchange_id: str, allowed: Allowance, settings: Settings) -> tuple[timedelta, str]:
-    watch = settings.watch
-    series = len(watch.symbols) * len(watch.timeframes)
+def _polled(allowed: Allowance, settings: Settings) -> list[Timeframe]:
+    """The timeframes that are asked for as they close."""
+    build = settings.build
+    return [one for one in allowed.polled if not (build.from_trades or one in build.rolled_up)]
+
+
+def _backfill(
+    exchange_id: str, allowed: Allowance, instruments: int, settings: Settings
+) -> tuple[timedelta, str]:
+    series = instruments * len(settings.watch.timeframes)
     requests = series * allowed.requests(settings.history_bars)
     took = requests * allowed.cost
     return took, (
@@ -176,9 +222,8 @@ def _minutes(took: timedelta) -> str:
     return f"{minutes:.1f} minutes" if minutes >= 0.1 else "a few seconds"  # noqa: PLR2004
 
 
-def _growth(settings: Settings) -> str:
+def _growth(settings: Settings, instruments: int) -> str:
     watch = settings.watch
-    instruments = len(watch.exchanges) * len(watch.symbols)
     growth = expected(
         [(timeframe, instruments) for timeframe in watch.timeframes], horizons=len(watch.horizons)
     )
@@ -190,14 +235,10 @@ def _growth(settings: Settings) -> str:
     )
 
 
-def _first(horizon: Horizon, bars: int, start: datetime, settings: Settings) -> str:
-    soon = outlook(
-        horizon,
-        start=start,
-        bars=bars,
-        instruments=len(settings.watch.symbols),
-        training=settings.training,
-    )
+def _first(
+    horizon: Horizon, *, bars: int, start: datetime, instruments: int, training: TrainingSettings
+) -> str:
+    soon = outlook(horizon, start=start, bars=bars, instruments=instruments, training=training)
     return (
         f"{horizon.timeframe}, {horizon.steps} candles ahead: first prediction "
         f"{_close(soon.first)}, first fit {_close(soon.fit)}, not degraded {_close(soon.begun)} "

@@ -14,9 +14,10 @@ import aiohttp
 
 from backend.settings import Settings
 from backend.store.state import Runtime, StateFolder
+from backend.symbols import named
 from backend.upkeep import store_of
 from domain.errors import AlphaPulseError, StateFolderError, UsageError
-from domain.market import Instrument, rfc3339
+from domain.market import rfc3339
 
 PATH: Final = "/v1/instruments"
 ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where a server may listen
@@ -28,6 +29,8 @@ _EVER: Final = """
 SELECT exchange, symbol, watched_from, watched_until, added FROM instruments
 WHERE watched_from IS NOT NULL ORDER BY exchange, symbol
 """
+
+Row = dict[str, Any]  # of the answers
 
 
 class OrderRefusedError(AlphaPulseError):
@@ -50,48 +53,66 @@ async def list_instruments(settings: Settings) -> None:
 async def add_instrument(text: str, settings: Settings) -> None:
     """Have an instrument watched, and wait for its first prediction.
 
+    Args:
+        text: EXCHANGE:SYMBOL, or a symbol of every exchange that lists it.
+        settings: name the state folder of the system.
+
     Raises:
         StateFolderError: no system runs.
         UsageError: the name cannot be, or nobody lists it.
         OrderRefusedError: the system cannot.
     """
-    instrument, began = _named(text), time.monotonic()
-    body = {"exchange": instrument.exchange, "symbol": instrument.symbol}
+    began = time.monotonic()
     async with _system(settings) as ask:
-        (row,) = await ask("POST", json=body)
-        if row["state"] == "watched":
-            sys.stdout.write(f"{instrument} is watched already\n")
-            return
-        sys.stdout.write(f"{instrument} joins: history, then its rows\n")
+        rows = await ask("POST", json=_order(text))
+        for row in rows:
+            joins = "is watched already" if row["state"] == "watched" else "joins: history first"
+            _say(f"{_name(row)} {joins}")
+        joining = {_name(row) for row in rows if row["state"] == "joining"}
         async with asyncio.timeout(PATIENCE.total_seconds()):
-            while row["state"] == "joining":
+            while joining:
                 await asyncio.sleep(LOOK_EVERY_S)
-                rows = await ask("GET")
-                row = next(one for one in rows if body.items() <= one.items())
+                for row in await ask("GET"):
+                    if _name(row) in joining and row["state"] != "joining":
+                        _tell_end(row, time.monotonic() - began)
+                        joining.remove(_name(row))
+
+
+def _tell_end(row: Row, took: float) -> None:
     if row["state"] != "watched":
-        raise OrderRefusedError(f"{instrument} could not join; /v1/status says why")
-    took = time.monotonic() - began
-    sys.stdout.write(f"{instrument} is watched and predicted after {took:.1f} s\n")
+        raise OrderRefusedError(f"{_name(row)} could not join; /v1/status says why")
+    _say(f"{_name(row)} is watched and predicted after {took:.1f} s")
 
 
 async def remove_instrument(text: str, settings: Settings) -> None:
     """Have an instrument watched no more.
 
+    Args:
+        text: EXCHANGE:SYMBOL, or a symbol of every exchange on which it is watched.
+        settings: name the state folder of the system.
+
     Raises:
         StateFolderError, UsageError, OrderRefusedError: as `add_instrument`.
     """
-    instrument = _named(text)
-    named = {"exchange": instrument.exchange, "symbol": instrument.symbol}
     async with _system(settings) as ask:
-        await ask("DELETE", params=named)
-    sys.stdout.write(f"{instrument} left; its history stays\n")
+        for row in await ask("DELETE", params=_order(text)):
+            _say(f"{_name(row)} left; its history stays")
 
 
-def _named(text: str) -> Instrument:
-    exchange, _, symbol = text.partition(":")
-    if not exchange or not symbol:
+def _order(text: str) -> dict[str, str]:
+    exchange, symbol = named(text)
+    if not symbol:
         raise UsageError(f"{text}: name an instrument as EXCHANGE:SYMBOL, like kraken:BTC/USD")
-    return Instrument(exchange, symbol)
+    return {"symbol": symbol} | ({"exchange": exchange} if exchange else {})
+
+
+def _name(row: Row) -> str:
+    return f"{row['exchange']}:{row['symbol']}"
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 @asynccontextmanager

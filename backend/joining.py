@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from backend.following import Following
 from backend.runner import Runner
 from backend.store.database import CONNECTION_ERRORS, patiently
+from backend.symbols import nowhere
 from domain.errors import AlphaPulseError, UnknownExchangeError, UnknownSymbolError, UsageError
 from domain.market import Instrument, Listing
 
@@ -20,37 +22,65 @@ LOOK_EVERY = timedelta(milliseconds=50)  # of wall time, for the first predictio
 
 
 class Orders:
-    """Takes orders for the exchanges of a running system."""
+    """Takes orders for the exchanges of a running system; no exchange means all that fit."""
 
-    def __init__(self, followings: Iterable[Following]) -> None:
-        self._joinings = {one.feed.exchange.id: Joining(following=one) for one in followings}
+    def __init__(self) -> None:
+        self._joinings: dict[str, Joining] = {}
+
+    def take(self, following: Following) -> None:
+        """This exchange is followed from now on."""
+        self._joinings[following.feed.exchange.id] = Joining(following=following)
 
     def under_way(self) -> dict[Instrument, datetime]:
         """Those that are joining, since when."""
         every = self._joinings.values()
         return {one: since for joining in every for one, since in joining.under_way.items()}
 
-    async def add(self, exchange: str, symbol: str) -> Instrument:
-        """As `Joining.add`.
+    async def add(self, exchange: str | None, symbol: str) -> list[Instrument]:
+        """As `Joining.add`; without an exchange on every one that lists the symbol.
 
         Raises:
             UnknownExchangeError: nothing of it is followed.
         """
-        return await self._of(exchange).add(symbol)
+        return await _those_that_know(symbol, [one.add(symbol) for one in self._of(exchange)])
 
-    async def remove(self, exchange: str, symbol: str) -> Instrument:
-        """As `Joining.remove`.
+    async def remove(self, exchange: str | None, symbol: str) -> list[Instrument]:
+        """As `Joining.remove`; without an exchange on every one on which it is watched.
 
         Raises:
             UnknownExchangeError: nothing of it is followed.
         """
-        return await self._of(exchange).remove(symbol)
+        return await _those_that_know(symbol, [one.remove(symbol) for one in self._of(exchange)])
 
-    def _of(self, exchange: str) -> Joining:
+    def _of(self, exchange: str | None) -> list[Joining]:
+        if exchange is None:
+            return list(self._joinings.values())
         try:
-            return self._joinings[exchange]
+            return [self._joinings[exchange]]
         except KeyError:
             raise UnknownExchangeError(exchange, self._joinings) from None
+
+
+async def _those_that_know(
+    symbol: str, answers: Sequence[Coroutine[Any, Any, Instrument]]
+) -> list[Instrument]:
+    """What the exchanges say of an order that at least one can follow.
+
+    Raises:
+        UnknownSymbolError: none knows the symbol.
+        AlphaPulseError: nobody could follow it, the first reason.
+    """
+    told = await asyncio.gather(*answers, return_exceptions=True)
+    errors = [one for one in told if isinstance(one, BaseException)]
+    mishaps = [one for one in errors if not isinstance(one, UnknownSymbolError)]
+    done = [one for one in told if isinstance(one, Instrument)]
+    for error in mishaps:
+        if not (done and isinstance(error, AlphaPulseError)):
+            raise error
+    if done:
+        return done
+    unknown = [one for one in errors if isinstance(one, UnknownSymbolError)]
+    raise unknown[0] if len(unknown) == 1 else nowhere(symbol, unknown)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -5,35 +5,30 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from functools import partial
 
 import numpy as np
 
-from backend import VERSION
 from backend.api.status import Market, Status
 from backend.asked import SWITCHED_OFF, Asked, metric_sources, not_asked, nothing_asked, web_sources
 from backend.clock import ExchangeClock, SystemClock
+from backend.exchanges import Exchanges, Reached, opened
 from backend.feed import Feed
-from backend.settings import BuildSettings, ExchangeSettings, Settings
+from backend.settings import ExchangeSettings, Settings
 from backend.system import run_system
 from backend.system_plan import SystemPlan
 from backend.wiring import Store
-from collectors.budget import Budget
-from collectors.capture import Capture
 from collectors.ccxt_exchange import CcxtExchange
-from collectors.ccxt_import import exchange_class
 from collectors.pacing import Pace
-from collectors.rolled_up import RolledUp
 from collectors.sources.ccxt_metrics import CcxtDerivatives
 from collectors.sources.large_trades import LargeTradeSource
 from collectors.sources.session import open_session
-from collectors.trade_built import TradeBuilt
-from collectors.unreadable import Unread
-from domain.errors import ExchangeError, ExchangeUnavailableError, UsageError
-from domain.market import Listing, Timeframe
-from domain.ports import Clock, Exchange
+from domain.errors import ExchangeError, UsageError
+from domain.market import Timeframe
+from domain.ports import Clock
 
 log = logging.getLogger(__name__)
 
@@ -52,45 +47,26 @@ async def run_live(settings: Settings, *, allow_no_keys: bool = False) -> None:
     for name, chosen in (("exchange", watch.exchanges), ("symbols", watch.symbols)):
         if not chosen:
             raise UsageError(f"give --{name}, or let `alphapulse init` write what to watch")
-    for exchange_id in watch.exchanges:
-        await asyncio.to_thread(exchange_class, exchange_id)
-    async with AsyncExitStack() as opened:
-        captures = _captures(watch.exchanges, settings)
-        budgets = {one: Budget(SystemClock()) for one in watch.exchanges}
-        exchanges = [
-            _open(one, settings.exchange.get(one), budgets[one], captures.get(one))
-            for one in watch.exchanges
-        ]
-        for exchange in exchanges:
-            opened.push_async_callback(exchange.close)
-        for capture in captures.values():
-            opened.push_async_callback(_ended, asyncio.create_task(capture.run()))
-        reachable = await _reachable(exchanges, watch.symbols)
-        clock, speed = await _clock(settings, reachable[0][0], opened)
+    async with AsyncExitStack() as stack:
+        exchanges = Exchanges(settings=settings)
+        await exchanges.open(stack)
+        reached = await exchanges.reach()
+        clock, speed = await _clock(settings, reached[0].client, stack)
+        pace = Pace(clock=clock, wall=SystemClock(), random=np.random.default_rng(), speed=speed)
 
         async def connect(store: Store, status: Status, stack: AsyncExitStack) -> Sequence[Feed]:
             del store, stack
-            status.notes += [
-                f"{one.id} cannot be reached" for one in exchanges if one not in dict(reachable)
-            ]
-            pace = Pace(
-                clock=clock, wall=SystemClock(), random=np.random.default_rng(), speed=speed
-            )
-            return [
-                Feed(
-                    exchange=_built(one, watch.timeframes, settings.build),
-                    listings=tuple(listed),
-                    timeframes=watch.timeframes,
-                    pace=pace,
-                    budget=budgets[one.id],
-                    unread=one.unread,
-                )
-                for one, listed in reachable
-            ]
+            status.notes += [note for one in reached for note in one.notes()]
+            return [_feed(one, watch.timeframes, pace) for one in reached]
 
-        async def ask(store: Store, feeds: Sequence[Feed], stack: AsyncExitStack) -> Asked:
+        async def later(status: Status) -> AsyncIterator[Feed]:
+            async for one in exchanges.later():
+                status.notes += one.notes()
+                yield _feed(one, watch.timeframes, pace)
+
+        async def ask(store: Store, status: Status, stack: AsyncExitStack) -> Asked:
             del store
-            return await _asked(stack, feeds, clock, settings)
+            return await _asked(stack, settings, status, exchanges, pace)
 
         await run_system(
             SystemPlan(
@@ -98,6 +74,8 @@ async def run_live(settings: Settings, *, allow_no_keys: bool = False) -> None:
                 horizons=watch.horizons,
                 clock=clock,
                 connect=connect,
+                later=later,
+                refused=exchanges.refused,
                 speed=speed,
                 allow_no_keys=allow_no_keys,
                 ask=ask,
@@ -107,103 +85,47 @@ async def run_live(settings: Settings, *, allow_no_keys: bool = False) -> None:
 
 
 async def _asked(
-    stack: AsyncExitStack, feeds: Sequence[Feed], clock: Clock, settings: Settings
+    stack: AsyncExitStack, settings: Settings, status: Status, exchanges: Exchanges, pace: Pace
 ) -> Asked:
     """The sources of the settings; on another clock than the machine's the web's make no sense."""
-    about = settings.sources
+    about, clock = settings.sources, pace.clock
     if not about.on or settings.clock != "system":
         return nothing_asked(about, SWITCHED_OFF if not about.on else "the market is simulated")
     session = await stack.enter_async_context(open_session())
     sources = web_sources(about, session, clock)
-    for feed in feeds if about.derivatives else ():
-        where = settings.exchange.get(feed.exchange.id) or ExchangeSettings()
-        exchange = await asyncio.to_thread(
-            CcxtDerivatives,
-            feed.exchange.id,
-            session=session,
-            rest_url=where.rest_url,
-            budget=feed.budget,
-        )
-        stack.push_async_callback(exchange.close)
-        sources += metric_sources(exchange, feed.instruments, clock)
-    for feed in feeds if about.large_trades else ():
-        addresses = settings.exchange.get(feed.exchange.id)
-        heard = _open(feed.exchange.id, addresses, feed.budget, unread=feed.unread)
-        source = LargeTradeSource(heard, feed.instruments, feed.pace)
-        stack.push_async_callback(source.close)
-        sources.append(source)
+    for name, budget in exchanges.budgets.items():
+        watched = partial(status.watched_on, name)
+        if about.derivatives:
+            where = settings.exchange.get(name) or ExchangeSettings()
+            exchange = await asyncio.to_thread(
+                CcxtDerivatives, name, session=session, rest_url=where.rest_url, budget=budget
+            )
+            stack.push_async_callback(exchange.close)
+            sources += metric_sources(exchange, watched, clock)
+        if about.large_trades:
+            unread = exchanges.clients[name].unread
+            hear = partial(opened, name, settings, budget=budget, unread=unread)
+            large = LargeTradeSource(name, hear, watched, pace)
+            stack.push_async_callback(large.close)
+            sources.append(large)
     return Asked(
         sources=sources,
         off=not_asked(about),
-        assets=sorted({one.base for feed in feeds for one in feed.instruments}),
+        assets=lambda: {one.base for one in status.instruments},
         keep_posts=timedelta(hours=about.social_text_hours),
     )
 
 
-def _open(
-    exchange_id: str,
-    addresses: ExchangeSettings | None,
-    budget: Budget | None,
-    capture: Capture | None = None,
-    unread: Unread | None = None,
-) -> CcxtExchange:
-    where = addresses or ExchangeSettings()
-    return CcxtExchange(
-        exchange_id,
-        rest_url=where.rest_url,
-        ws_url=where.ws_url,
-        budget=budget,
-        capture=capture,
-        unread=unread,
+def _feed(reached: Reached, timeframes: tuple[Timeframe, ...], pace: Pace) -> Feed:
+    return Feed(
+        exchange=reached.exchange,
+        listings=reached.listings,
+        timeframes=timeframes,
+        pace=pace,
+        round=reached.round,
+        budget=reached.budget,
+        unread=reached.client.unread,
     )
-
-
-def _built(
-    exchange: CcxtExchange, timeframes: Sequence[Timeframe], about: BuildSettings
-) -> Exchange:
-    """The exchange with the candles that are put together here."""
-    whole = TradeBuilt(exchange) if about.from_trades else exchange
-    rolled = [one for one in timeframes if one in about.rolled_up]
-    if not rolled:
-        return whole
-    offered = [one for one in timeframes if exchange.fetches(one)]
-    return RolledUp(whole, rolled, watched=timeframes, offered=offered)
-
-
-def _captures(exchange_ids: Sequence[str], settings: Settings) -> dict[str, Capture]:
-    """What takes each exchange's frames, where the settings say so."""
-    if not settings.capture.on:
-        return {}
-    folder = settings.capture.folder or settings.state / "captures"
-    return {
-        one: Capture(
-            folder / one,
-            about={"exchange": one, "name": one, "version": VERSION},
-            largest=settings.capture.maximum_mb * 10**6 // len(exchange_ids),
-            clock=SystemClock(),
-        )
-        for one in exchange_ids
-    }
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-
-
-async def _reachable(
-    exchanges: Sequence[CcxtExchange], symbols: Sequence[str]
-) -> list[tuple[CcxtExchange, list[Listing]]]:
-    """The exchanges that answer, with what they list; a symbol that one lacks is an error."""
-    found, reasons = [], []
-    for exchange in exchanges:
-        try:
-            found.append((exchange, await exchange.listings(symbols)))
-        except ExchangeError as error:
-            reasons.append(f"{exchange.id}: {error}")
-    if not found:
-        raise ExchangeUnavailableError("no exchange can be reached: " + "; ".join(reasons))
-    return found
 
 
 async def _clock(

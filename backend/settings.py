@@ -85,7 +85,9 @@ class WatchSettings(Group):
     """What `run` follows."""
 
     exchanges: Names = Field((), description="ids of ccxt, as binance or kraken")
-    symbols: Names = Field((), description="on each of the exchanges, as BTC/USDT")
+    symbols: Names = Field(
+        (), description="BTC/USDT on each exchange that lists it, kraken:BTC/USD on one"
+    )
     timeframes: Annotated[
         tuple[Timeframe, ...], NoDecode, BeforeValidator(_timeframes), Field(min_length=1)
     ] = Field((Timeframe.H1,), description="lengths of candles, 1m to 1d")
@@ -168,7 +170,9 @@ class TrainingSettings(Group):
     """When and how models are fitted."""
 
     every_bars: int | None = Field(
-        None, gt=0, description="candles between fits; 30 days of candles where not set"
+        None,
+        gt=0,
+        description="candles between fits; where not set a day, at 01:00 UTC, in a replay 30 days",
     )
     delay_bars: int = Field(1, ge=1, description="a fit takes effect this many candles later")
     minimum_rows: int = Field(1_000, gt=0, description="matured rows before the first fit")
@@ -184,6 +188,11 @@ class TrainingSettings(Group):
             "lightgbm.quantiles",
         ),
         description="models that are fitted, beside the baselines and River",
+    )
+
+    examine_days: int = Field(1, gt=0, description="days between two looks for drift")
+    triggers: tuple[Literal["error", "coverage", "feature", "prediction", "calibration"], ...] = (
+        Field(("error", "coverage"), description="kinds of drift that make a fit due, not a report")
     )
 
     @field_validator("kinds")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Final
@@ -17,7 +17,7 @@ from collectors.sources.ccxt_metrics import CcxtDerivatives
 from collectors.sources.fear_greed import fear_greed
 from collectors.sources.rss import news
 from collectors.sources.session import open_session
-from domain.market import to_ms
+from domain.market import Instrument, to_ms
 from domain.sources import Answer
 
 NEWS: Final = "simulated_news"
@@ -25,8 +25,15 @@ ASK_EVERY_S: Final = 2  # wall seconds, at least, however fast the market's cloc
 BEFORE: Final = timedelta(days=2)  # what is known at the first candle goes back so far
 
 
-async def simulated_sources(
-    stack: AsyncExitStack, store: Store, feed: Feed, *, site: str, seed: int, history: int
+async def simulated_sources(  # noqa: PLR0913 - what each is, by name
+    stack: AsyncExitStack,
+    store: Store,
+    feed: Feed,
+    instruments: Callable[[], Sequence[Instrument]],
+    *,
+    site: str,
+    seed: int,
+    history: int,
 ) -> Asked:
     """What to ask; nothing that was told before is missing from the first candle on.
 
@@ -34,6 +41,7 @@ async def simulated_sources(
         stack: closes what is opened.
         store: where nobody has been asked before, the past is told.
         feed: of the synthetic market.
+        instruments: that are watched, whenever that is asked.
         site: address of the simulated exchange.
         seed: of the market.
         history: candles before the market's clock starts.
@@ -54,11 +62,11 @@ async def simulated_sources(
         sources=[
             fear_greed(session, clock, url=f"{site}/fng/"),
             news(NEWS, session, clock, url=f"{site}/news/feed"),
-            *metric_sources(exchange, feed.instruments, clock),
+            *metric_sources(exchange, instruments, clock),
         ],
         least=timedelta(seconds=ASK_EVERY_S * feed.pace.speed),
         past=_past(feed, seed, history) if first else (),
-        assets=sorted({one.base for one in feed.instruments}),
+        assets=lambda: {one.base for one in instruments()},
     )
 
 

@@ -81,7 +81,7 @@ class Collection:
     async def begin(self) -> None:
         """Load the scorer, and take in what was told before."""
         scorer = await asyncio.to_thread(shipped)
-        self._reader = Reader(scorer, assets=self._asked.assets)
+        self._reader = Reader(scorer, assets=self._asked.assets())
         since = self._clock.now() - timedelta(milliseconds=REMEMBERED_MS)
         texts = await patiently(partial(self._store.texts, since), self._wall)
         await asyncio.to_thread(self._reader.remember, texts)
@@ -129,6 +129,7 @@ class Collection:
         """What is news, known from now on: it can be used when it is stored, and not before."""
         news = await self._store.news(answer.items)
         if news:
+            self._reader.watch(self._asked.assets())
             scored = await asyncio.to_thread(self._reader.on_texts, news)
             now = self._clock.now()
             stamped = [_known_from(one, to_ms(now)) for one in news]

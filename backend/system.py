@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -18,6 +18,7 @@ from backend.api.server import listen, serve
 from backend.api.state import ApiState
 from backend.api.status import Status
 from backend.executor import ProcessExecutor
+from backend.feed import Feed
 from backend.following import Following
 from backend.garbage import settle
 from backend.joining import Orders
@@ -35,6 +36,7 @@ from domain.errors import AlphaPulseError
 log = logging.getLogger(__name__)
 
 READY_WITHIN = timedelta(seconds=180)
+LOOK_EVERY_S = 0.1  # wall seconds, whether all is predicted
 DASHBOARD_EVERY_S = 5.0  # wall seconds between two looks at what changed
 FOLDED_DAYS = 10  # of scores at a look: each takes some 0.1 s, and commits wait for one
 DASHBOARD_REST = 20.0  # times as long as a panel took it rests: a long record is read rarely
@@ -83,6 +85,9 @@ class System:
     settings: Settings
     store: Store
     api: ApiState
+    _followings: list[Following] = field(default_factory=list)
+    _orders: Orders = field(default_factory=Orders)
+    _late: dict[str, str] = field(default_factory=dict)  # exchange → why it is not counted yet
     _watches: list[tuple[Runner, Observer]] = field(default_factory=list)
     _lane: Lane = field(default_factory=Lane)
 
@@ -93,40 +98,51 @@ class System:
         feeds = await self.plan.connect(self.store, status, stack)
         status.instruments = tuple(one for feed in feeds for one in feed.instruments)
         status.timeframes = tuple(dict.fromkeys(tf for feed in feeds for tf in feed.timeframes))
+        status.away = self._away
         status.report("exchange", 1, 1)
         status.report("sources", 0, 1)
-        asked = await self.plan.ask(self.store, feeds, stack)
+        asked = await self.plan.ask(self.store, status, stack)
         collection = Collection(asked, store=self.store, clock=self.plan.clock)
         await collection.begin()
         status.sources = collection.statuses
         status.report("sources", 1, 1)
-        bus = make_bus(self.settings)
         executor = ProcessExecutor(workers=1)
         stack.callback(executor.close)
+        bus = make_bus(self.settings)
+        live: list[asyncio.Task[None]] = []
+
+        def follow(feed: Feed, *, waited_for: bool) -> Following:
+            """Follow one more exchange from now on."""
+            following = Following(
+                feed=feed,
+                sentiment=collection.told,
+                plan=self.plan,
+                settings=self.settings,
+                store=self.store,
+                api=self.api,
+                bus=bus,
+                executor=executor,
+                lane=self._lane,
+                watches=self._watches,
+                waited_for=waited_for,
+            )
+            self._followings.append(following)
+            live.append(tasks.create_task(following.run()))
+            return following
+
         try:
             async with asyncio.TaskGroup() as tasks:
-                followings = [
-                    Following(
-                        feed=feed,
-                        sentiment=collection.told,
-                        plan=self.plan,
-                        settings=self.settings,
-                        store=self.store,
-                        api=self.api,
-                        bus=bus,
-                        executor=executor,
-                        lane=self._lane,
-                        watches=self._watches,
-                    )
-                    for feed in feeds
-                ]
-                live = [tasks.create_task(following.run()) for following in followings]
+                for feed in feeds:
+                    follow(feed, waited_for=True)
                 live.append(tasks.create_task(self._refresh_dashboard()))
                 live.append(tasks.create_task(collection.run()))
                 try:
-                    await self._until_ready()
+                    live += [
+                        tasks.create_task(self._welcome(one)) for one in await self._until_ready()
+                    ]
+                    live.append(tasks.create_task(self._take_in_later(follow)))
                     collection.told.settle()
-                    self.api.members = Orders(followings)
+                    self.api.members = self._orders
                     await self._until_done()
                 finally:
                     for task in live:
@@ -142,20 +158,63 @@ class System:
         for _, observer in self._watches:
             observer.learning.request()
 
-    async def _until_ready(self) -> None:
+    async def _until_ready(self) -> list[Following]:
+        """Until all is predicted, or all of some exchanges in time: the others are given back."""
         status = self.api.status
         try:
             async with asyncio.timeout(READY_WITHIN.total_seconds()):
                 while not status.ready:  # noqa: ASYNC110 - rooms do not know of readiness
-                    await asyncio.sleep(0.1)
+                    await asyncio.sleep(LOOK_EVERY_S)
         except TimeoutError:
-            missing = [str(i) for i, tf in status.watched if (i, tf) not in status.newest]
-            raise NotReadyError(
-                f"no prediction within {READY_WITHIN.total_seconds():.0f} s of "
-                f"{', '.join(missing[:5]) or 'anything'}"
-            ) from None
+            slow = [one for one in self._followings if not self._predicted(one)]
+            if len(slow) == len(self._followings):
+                missing = [str(i) for i, tf in status.watched if (i, tf) not in status.newest]
+                raise NotReadyError(
+                    f"no prediction within {READY_WITHIN.total_seconds():.0f} s of "
+                    f"{', '.join(missing[:5]) or 'anything'}"
+                ) from None
+            late = {one.feed.exchange.id for one in slow}
+            status.instruments = tuple(i for i in status.instruments if i.exchange not in late)
+        else:
+            slow = []
+        for following in self._followings:
+            if self._predicted(following):
+                self._orders.take(following)
         settle()
         say(f"ready: {len(status.instruments)} instruments, predictions are being published")
+        return slow
+
+    async def _take_in_later(self, follow: Callable[..., Following]) -> None:
+        """Exchanges that were away at the start, as they come to answer."""
+        if self.plan.later is None:
+            return
+        async with asyncio.TaskGroup() as tasks:
+            async for feed in self.plan.later(self.api.status):
+                log.info("it answers now", extra={"exchange": feed.exchange.id})
+                tasks.create_task(self._welcome(follow(feed, waited_for=False)))
+
+    async def _welcome(self, following: Following) -> None:
+        """Count the instruments of an exchange that is late once all of them are predicted."""
+        exchange_id = following.feed.exchange.id
+        self._late[exchange_id] = f"{exchange_id}: its history is on its way"
+        while not self._predicted(following):  # noqa: ASYNC110 - as above
+            await asyncio.sleep(LOOK_EVERY_S)
+        self.api.status.instruments += following.instruments
+        self._orders.take(following)
+        del self._late[exchange_id]
+
+    def _predicted(self, following: Following) -> bool:
+        newest, timeframes = self.api.status.newest, following.feed.timeframes
+        return all((one, each) in newest for one in following.instruments for each in timeframes)
+
+    def _away(self) -> dict[str, str]:
+        """Exchange → why nothing comes from it, now."""
+        lost = {
+            one.feed.exchange.id: f"{one.feed.exchange.id}: no connection ({one.edge.lost})"
+            for one in self._followings
+            if one.edge.lost
+        }
+        return {**self.plan.refused, **self._late, **lost}
 
     async def _until_done(self) -> None:
         await asyncio.sleep(

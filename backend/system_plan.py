@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from backend.api.status import Market, Status
@@ -22,7 +22,9 @@ class SystemPlan:
     horizons: tuple[int, ...]
     clock: Clock
     connect: Callable[[Store, Status, AsyncExitStack], Awaitable[Sequence[Feed]]]
-    ask: Callable[[Store, Sequence[Feed], AsyncExitStack], Awaitable[Asked]]  # sources
+    ask: Callable[[Store, Status, AsyncExitStack], Awaitable[Asked]]  # sources
+    later: Callable[[Status], AsyncIterator[Feed]] | None = None  # who was away at first
+    refused: Mapping[str, str] = field(default_factory=dict)  # exchange → why it is not followed
     speed: float = 1.0
     training_every: timedelta | None = None
     hold_limit: timedelta | None = None  # how long a simulated clock waits for a fit

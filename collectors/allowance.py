@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from collectors.backfill import PAGE
 from collectors.ccxt_exchange import PAGE as UNKNOWN_PAGE
-from collectors.ccxt_import import exchange_class
+from collectors.ccxt_import import ccxt_module, exchange_class
+from collectors.polling import is_streamed
 from domain.errors import UnknownTimeframeError
 from domain.market import Timeframe
 
@@ -27,6 +28,7 @@ class Allowance:
     page: int  # candles that one request brings
     cost: timedelta  # until the next request may be sent
     newest: int | None  # candles that can be had; None: all
+    polled: tuple[Timeframe, ...] = ()  # of those asked about, what has to be asked for at a close
 
     def bars(self, wanted: int) -> int:
         """How many of the last `wanted` candles it serves."""
@@ -61,7 +63,9 @@ async def allowance(
         if timeframe not in known:
             raise UnknownTimeframeError(timeframe.value, known)
     client.set_markets([_market(client, symbol)])
-    page = client.feature_value(symbol, "fetchOHLCV", "limit", UNKNOWN_PAGE) or UNKNOWN_PAGE
+    page = UNKNOWN_PAGE
+    with suppress(ccxt_module("base.errors").BadSymbol):  # a spot pair, of an exchange of futures
+        page = client.feature_value(symbol, "fetchOHLCV", "limit", page) or page
     costs: list[float] = []
 
     async def throttle(cost: float | None = None) -> None:
@@ -78,6 +82,7 @@ async def allowance(
         page=page,
         cost=timedelta(milliseconds=client.rateLimit * shares),
         newest=NEWEST.get(exchange_id),
+        polled=tuple(one for one in timeframes if not is_streamed(client, one)),
     )
 
 

@@ -13,7 +13,7 @@ from collectors.gaps import Range, count, floor_ms, missing_ranges, pages
 from collectors.history_port import StoredCandles
 from collectors.pacing import Backoff, Pace
 from collectors.refusals import UnlistedError
-from domain.errors import ExchangeUnavailableError, RateLimitedError
+from domain.errors import ExchangeError, RateLimitedError
 from domain.events import Candle, Source
 from domain.market import Instrument, Timeframe, from_ms, to_ms
 from domain.ports import Exchange
@@ -209,7 +209,7 @@ class Backfill:
                 log.warning("no history of %s: %s", page.instrument, error)
                 self._unlisted.add(page.instrument)
                 return
-            except ExchangeUnavailableError as error:
+            except ExchangeError as error:
                 wait = backoff.next()
                 log.warning("backfill of %s waits %.1f s: %s", page, wait.total_seconds(), error)
                 await self._pace.wall.sleep(wait)

@@ -14,6 +14,7 @@ from collectors.unreadable import stumble
 from domain.errors import (
     AlphaPulseError,
     ExchangeError,
+    ExchangeRefusedError,
     ExchangeUnavailableError,
     RateLimitedError,
 )
@@ -61,17 +62,17 @@ def _ours(error: Exception, client: Any, errors: Any) -> ExchangeError:  # noqa:
     found = _STATUS.match(line)
     status = int(found[1]) if found else 0
     if _COUNTRY.search(str(error)):
-        return ExchangeUnavailableError(f"{client.id} does not serve the country of this address")
+        return ExchangeRefusedError(f"{client.id} does not serve the country of this address")
     if isinstance(error, (errors.DDoSProtection, errors.RateLimitExceeded)):
         return RateLimitedError(line, _retry_after(client, status))
     if status in REFUSED:
-        return ExchangeUnavailableError(
+        return ExchangeRefusedError(
             f"{client.id} refuses to answer from here (HTTP {status}): its terms or a firewall"
         )
     if isinstance(error, errors.BadSymbol) or _UNLISTED.search(line):
         return UnlistedError(f"{client.id} does not serve it: delisted or renamed ({line})")
     if isinstance(error, errors.AuthenticationError):
-        return ExchangeUnavailableError(
+        return ExchangeRefusedError(
             f"{client.id} demands an API key, and only public data is asked for ({line})"
         )
     refused = isinstance(error, errors.ExchangeError) and type(error) is not errors.ExchangeError

@@ -26,7 +26,7 @@ from collectors.offset import Offset
 from collectors.pacing import Backoff, Pace
 from collectors.repairs import Repairs
 from collectors.series import REMEMBERED, Event, Series
-from domain.errors import ExchangeUnavailableError, RateLimitedError, UsageError
+from domain.errors import ExchangeError, ExchangeUnavailableError, RateLimitedError, UsageError
 from domain.events import Candle
 from domain.market import Instrument, Timeframe, from_ms, to_ms
 from domain.ports import Exchange
@@ -89,6 +89,7 @@ class Collector:
         settings: CollectorSettings | None = None,
         budget: Budget | None = None,
     ) -> None:
+        self.lost = ""  # why there is no connection
         self._exchange = exchange
         self._stored = stored
         self._out = out
@@ -162,11 +163,12 @@ class Collector:
             log.info("%s: other instruments are watched", self._exchange.id)
         except* RateLimitedError as group:
             wait = max(error.retry_after for error in _leaves(group))
-            log.warning("%s asks for a pause of %.0f s", self._exchange.id, wait.total_seconds())
-        except* ExchangeUnavailableError as group:
+            self.lost = f"it asks for a pause of {wait.total_seconds():.0f} s"
+            log.warning("%s: %s", self._exchange.id, self.lost)
+        except* ExchangeError as group:
             wait = self._backoff.next()
-            reason = next(_leaves(group))
-            log.warning("connection lost, next in %.1f s: %s", wait.total_seconds(), reason)
+            self.lost = str(next(_leaves(group)))
+            log.warning("connection lost, next in %.1f s: %s", wait.total_seconds(), self.lost)
         return wait
 
     def _arrange(self, timeframes: Sequence[Timeframe]) -> set[Key]:
@@ -203,6 +205,7 @@ class Collector:
         async with aclosing(cast(AsyncGenerator[Candle, None], watching)) as stream:
             async for candle in stream:
                 self._backoff.reset()
+                self.lost = ""
                 self._on_message(candle)
                 while self._events.qsize() >= UNDELIVERED:
                     self._room.clear()

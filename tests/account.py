@@ -17,7 +17,7 @@ QUESTIONS = {
     "candles are missing": """
         SELECT symbol, open_time FROM (
             SELECT symbol, open_time,
-                   lag(open_time) OVER (PARTITION BY symbol ORDER BY open_time) AS before
+                   lag(open_time) OVER (PARTITION BY instrument_id ORDER BY open_time) AS before
             FROM candles JOIN instruments USING (instrument_id) WHERE close_time <= $1
         ) AS candle WHERE open_time - before <> interval '1 minute'""",
     "candles were revised, and nothing was to be revised": """
@@ -25,16 +25,22 @@ QUESTIONS = {
         WHERE revision > 1 AND close_time <= $1""",
     "closes without the one served row": """
         SELECT candles.instrument_id, close_time, count(served) FROM candles
+        JOIN instruments AS watched USING (instrument_id)
         LEFT JOIN ml_predictions AS served ON served.instrument_id = candles.instrument_id
             AND served.as_of = close_time AND served.role = 'champion'
         WHERE close_time <= $1
-          AND close_time >= (SELECT min(as_of) FROM ml_predictions WHERE role = 'champion')
+          AND close_time >= (SELECT min(as_of) FROM ml_predictions
+            JOIN instruments USING (instrument_id)
+            WHERE role = 'champion' AND exchange = watched.exchange)
         GROUP BY 1, 2 HAVING count(served) <> 1""",
     "closes without a feature row": """
         SELECT candles.instrument_id, close_time, count(made) FROM candles
+        JOIN instruments AS watched USING (instrument_id)
         LEFT JOIN ml_features_ohlcv AS made ON made.instrument_id = candles.instrument_id
             AND made.as_of = close_time
-        WHERE close_time <= $1 AND close_time >= (SELECT min(as_of) FROM ml_features_ohlcv)
+        WHERE close_time <= $1
+          AND close_time >= (SELECT min(as_of) FROM ml_features_ohlcv
+            JOIN instruments USING (instrument_id) WHERE exchange = watched.exchange)
         GROUP BY 1, 2 HAVING count(made) = 0""",
     "origins that the time of making belies": """
         SELECT as_of, made_at, origin FROM ml_predictions WHERE role = 'champion'
@@ -66,12 +72,12 @@ QUESTIONS = {
           AND as_of + horizon * interval '1 minute' <= $1
         GROUP BY 1, 2 HAVING count(outcome) <> 1""",
     "served rows that were not told once": """
-        SELECT symbol, served.as_of, count(told) FROM ml_predictions AS served
+        SELECT exchange, symbol, served.as_of, count(told) FROM ml_predictions AS served
         JOIN instruments USING (instrument_id)
         LEFT JOIN stream_events AS told ON told.as_of = served.as_of
           AND stream = 'predictions.1m.' || exchange || '.' || symbol
         WHERE role = 'champion' AND served.as_of <= $1
-        GROUP BY 1, 2 HAVING count(told) <> 1""",
+        GROUP BY 1, 2, 3 HAVING count(told) <> 1""",
     "holes that stayed open": "SELECT * FROM ingest_gaps WHERE state <> 'filled' AND to_time <= $1",
     "rows set aside": "SELECT * FROM quarantine WHERE received_at <= $1",
 }
@@ -94,8 +100,8 @@ async def complaints_of(database_url: str, exchange: Exchange, until: datetime) 
         ]
         if broken := await verify(connection):
             found.append(str(broken))
-        for row in await connection.fetch("SELECT symbol FROM instruments ORDER BY symbol"):
-            found += await _unlike(connection, exchange, row["symbol"], until)
+        for row in await connection.fetch("SELECT instrument_id, symbol FROM instruments"):
+            found += await _unlike(connection, exchange, row, until)
     finally:
         await connection.close()
     return found
@@ -109,15 +115,16 @@ async def _rows(
 
 
 async def _unlike(
-    connection: asyncpg.Connection, exchange: Exchange, symbol: str, until: datetime
+    connection: asyncpg.Connection, exchange: Exchange, named: asyncpg.Record, until: datetime
 ) -> list[str]:
     """Candles that are not what the exchange says they are."""
+    instrument_id, symbol = named
     stored = {
         row[0]: row[1:]
         for row in await connection.fetch(
             "SELECT open_time, open, high, low, close, volume FROM candles "
-            "JOIN instruments USING (instrument_id) WHERE symbol = $1 AND close_time <= $2",
-            symbol,
+            "WHERE instrument_id = $1 AND close_time <= $2",
+            instrument_id,
             until,
         )
     }

@@ -206,7 +206,7 @@ def metric(
         exchange = CcxtDerivatives(
             "binanceusdm", session=session, rest_url=site.address(), rate_limited=False
         )
-        return exchange.source(name, instruments, clock)
+        return exchange.source(name, lambda: instruments, clock)
 
     return make
 

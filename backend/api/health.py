@@ -38,11 +38,14 @@ async def readyz(request: Request) -> Response:
     if not state.status.ready:
         raise starting(state)
     if late := stale(state):
-        named = ", ".join(f"{each['symbol']} {each['timeframe']}" for each in late[:NAMED])
+        named = ", ".join(
+            f"{each['exchange']}:{each['symbol']} {each['timeframe']}" for each in late[:NAMED]
+        )
         rest = f" and {len(late) - NAMED} more" if len(late) > NAMED else ""
         ahead = state.status.ahead(state.clock.now())
         why = "; the clock is behind the newest of them" if ahead else ""
-        raise ProblemError("stale", f"no fresh prediction of {named}{rest}{why}", stale=late)
+        away = "".join(f"; {line}" for line in state.status.away().values())
+        raise ProblemError("stale", f"no fresh prediction of {named}{rest}{why}{away}", stale=late)
     ages = state.status.ages(state.clock.now())
     body = {"status": "ready", "prediction_age_seconds": round(max(ages.values()), 3)}
     return Response(rows.dumps(body), media_type="application/json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 import asyncpg
@@ -26,11 +27,13 @@ FROM instruments WHERE watched_from IS NOT NULL ORDER BY exchange, symbol
 
 
 class Named(BaseModel):
-    """One instrument."""
+    """One instrument, or a symbol of each exchange that lists it."""
 
     model_config = ConfigDict(extra="forbid")
 
-    exchange: str = Field(description="exchange id", min_length=1, max_length=64)
+    exchange: str | None = Field(
+        None, description="exchange id; without it each that lists it", min_length=1, max_length=64
+    )
     symbol: str = Field(description="in ccxt's spelling, `BTC/USDT`", min_length=1, max_length=64)
 
 
@@ -55,18 +58,18 @@ async def add(request: Request, named: Named) -> Response:
     """
     state, members = state_of(request), _members(request)
     try:
-        instrument = await members.add(named.exchange, named.symbol)
+        added = await members.add(named.exchange, named.symbol)
     except ExchangeError as error:
         raise ProblemError("unreachable", str(error), retry_after_ms=5_000) from error
-    return _answer(state, instrument, 202 if instrument in members.under_way() else 200)
+    return _answer(state, added, 202 if members.under_way().keys() & set(added) else 200)
 
 
 @router.delete("")
 async def remove(request: Request, named: Annotated[Named, Query()]) -> Response:
     """Watch it no more; its history stays, and its open signals are closed at the last close."""
     state = state_of(request)
-    instrument = await _members(request).remove(named.exchange, named.symbol)
-    return _answer(state, instrument, 200)
+    removed = await _members(request).remove(named.exchange, named.symbol)
+    return _answer(state, removed, 200)
 
 
 def _members(request: Request) -> Members:
@@ -79,12 +82,12 @@ def _members(request: Request) -> Members:
     return state.members
 
 
-def _answer(state: ApiState, instrument: Instrument, status: int) -> Response:
-    row = {"exchange": instrument.exchange, "symbol": instrument.symbol}
-    answer = envelope(
-        [{**row, "state": _state(state, instrument)}],
-        as_of=state.clock.now(),
-    )
+def _answer(state: ApiState, instruments: Sequence[Instrument], status: int) -> Response:
+    told = [
+        {"exchange": one.exchange, "symbol": one.symbol, "state": _state(state, one)}
+        for one in instruments
+    ]
+    answer = envelope(told, as_of=state.clock.now())
     answer.status_code = status
     return answer
 

@@ -22,8 +22,8 @@ class Members(Protocol):
         """Those that are joining, since when."""
         ...
 
-    async def add(self, exchange: str, symbol: str) -> Instrument:
-        """Begin to follow an instrument.
+    async def add(self, exchange: str | None, symbol: str) -> list[Instrument]:
+        """Begin to follow an instrument, without an exchange on every one that lists it.
 
         Raises:
             UnknownExchangeError, UnknownSymbolError: with suggestions.
@@ -31,8 +31,8 @@ class Members(Protocol):
         """
         ...
 
-    async def remove(self, exchange: str, symbol: str) -> Instrument:
-        """Follow an instrument no more.
+    async def remove(self, exchange: str | None, symbol: str) -> list[Instrument]:
+        """Follow an instrument no more, without an exchange on every one that watches it.
 
         Raises:
             UnknownExchangeError, UnknownSymbolError: it is not watched.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -52,6 +52,7 @@ class Status:
     notes: list[str] = field(default_factory=list)  # what was left out, said once
     newest: dict[tuple[Instrument, Timeframe], datetime] = field(default_factory=dict)
     sources: Callable[[], Sequence[SourceStatus]] = list  # how each is doing now
+    away: Callable[[], Mapping[str, str]] = dict  # exchange → why nothing comes from it, now
 
     def report(self, name: str, done: int, total: int) -> None:
         """Set how far the piece `name` has come."""
@@ -64,6 +65,10 @@ class Status:
         for instrument in instruments:
             key = (instrument, timeframe)
             self.newest[key] = max(as_of, self.newest.get(key, as_of))
+
+    def watched_on(self, exchange: str) -> list[Instrument]:
+        """The instruments of one exchange."""
+        return [one for one in self.instruments if one.exchange == exchange]
 
     @property
     def watched(self) -> list[tuple[Instrument, Timeframe]]:
@@ -126,7 +131,7 @@ class Status:
                 {"name": each.name, "done": each.done, "total": each.total}
                 for each in self.progress.values()
             ],
-            "notes": self.notes,
+            "notes": [*self.notes, *self.away().values()],
             "timeframes": [each.value for each in self.timeframes],
             "horizons": list(self.horizons),
             "instruments": [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Any, Final, NamedTuple
@@ -127,9 +127,9 @@ class CcxtDerivatives:
         return tuple(metric for metric in _CALLS if any(map(self._has, _CALLS[metric])))
 
     def source(
-        self, metric: Metric, instruments: Sequence[Instrument], clock: Clock
+        self, metric: Metric, instruments: Callable[[], Iterable[Instrument]], clock: Clock
     ) -> CcxtMetricSource:
-        """One metric of `instruments`, named as ccxt names their markets."""
+        """One metric of the `instruments` at each poll, named as ccxt names their markets."""
         return CcxtMetricSource(self, metric, instruments, clock)
 
     async def fetch(
@@ -221,12 +221,12 @@ class CcxtMetricSource:
         self,
         exchange: CcxtDerivatives,
         metric: Metric,
-        instruments: Sequence[Instrument],
+        instruments: Callable[[], Iterable[Instrument]],
         clock: Clock,
     ) -> None:
         self._exchange = exchange
         self._metric = metric
-        self._instruments = {one.symbol: one for one in instruments}
+        self._instruments = instruments
         self._clock = clock
 
     @property
@@ -234,7 +234,8 @@ class CcxtMetricSource:
         return f"{self._exchange.id}.{self._metric}"
 
     async def poll(self) -> Answer:
-        found, refused = await self._exchange.fetch(self._metric, list(self._instruments))
+        instruments = {one.symbol: one for one in self._instruments()}
+        found, refused = await self._exchange.fetch(self._metric, list(instruments))
         known_ms = to_ms(self._clock.now())
         measured: list[Measurement] = []
         for symbol, (row, raw) in found.items():
@@ -242,7 +243,7 @@ class CcxtMetricSource:
             refused += [refusal(self.name, one.reason, raw) for one in unread]
             measured += [
                 Measurement(
-                    instrument=self._instruments[symbol],
+                    instrument=instruments[symbol],
                     metric=self._metric,
                     event_ms=_event_ms(one.timestamp, known_ms),
                     known_ms=known_ms,

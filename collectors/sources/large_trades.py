@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from typing import Final, cast
@@ -30,47 +30,80 @@ log = logging.getLogger(__name__)
 class LargeTradeSource:
     """A `Source` that listens: a poll tells the hour before the newest minute that is whole.
 
-    It begins to listen at the first poll. After trades were missed it tells nothing for an hour.
+    It begins to listen to an instrument at the first poll that finds it; those that come later
+    have a connection of their own. After trades of a connection were missed it tells nothing of
+    its instruments for an hour.
 
     Args:
-        exchange: Whose trades; it is for this source alone, which closes it.
-        instruments: Of the exchange.
-        pace: Clocks and chance.
+        exchange_id: whose trades.
+        connect: makes a client of the exchange, for this source alone, which closes it.
+        instruments: of the exchange, that are watched at the time.
+        pace: clocks and chance.
     """
 
     every = EVERY
     stale_after = STALE_AFTER
 
     def __init__(
+        self,
+        exchange_id: str,
+        connect: Callable[[], TradedExchange],
+        instruments: Callable[[], Sequence[Instrument]],
+        pace: Pace,
+    ) -> None:
+        self._exchange_id = exchange_id
+        self._connect = connect
+        self._instruments = instruments
+        self._pace = pace
+        self._ears: list[_Ear] = []
+
+    @property
+    def name(self) -> str:
+        return source_of(Metric.LARGE_TRADE_IMBALANCE, self._exchange_id)
+
+    async def poll(self) -> Answer:
+        watched = self._instruments()
+        heard = {one for ear in self._ears for one in ear.instruments}
+        new = [one for one in watched if one not in heard]
+        if new:
+            self._ears.append(_Ear(self._connect(), new, self._pace))
+        told = [one for ear in self._ears for one in ear.told() if one.instrument in watched]
+        lost = [ear.lost for ear in self._ears if ear.lost]
+        if lost and not told:
+            raise SourceUnavailableError(f"{self.name}: {lost[0]}")
+        return Answer(measurements=tuple(told))
+
+    async def close(self) -> None:
+        for ear in self._ears:
+            await ear.close()
+
+
+class _Ear:
+    """One connection, which listens from now on."""
+
+    def __init__(
         self, exchange: TradedExchange, instruments: Sequence[Instrument], pace: Pace
     ) -> None:
+        self.instruments = tuple(instruments)
+        self.lost = ""  # why the connection is not whole
         self._exchange = exchange
-        self._instruments = tuple(instruments)
         self._pace = pace
         self._backoff = Backoff(pace.random)
         self._large: dict[Instrument, LargeTrades] = defaultdict(LargeTrades)
         self._whole_ms: int | None = None  # since when all trades were heard
         self._newest_ms = 0
-        self._lost = ""  # why the connection is not whole
-        self._listening: asyncio.Task[None] | None = None
+        self._listening = asyncio.create_task(self._listen())
 
-    @property
-    def name(self) -> str:
-        return source_of(Metric.LARGE_TRADE_IMBALANCE, self._exchange.id)
-
-    async def poll(self) -> Answer:
-        if self._listening is None:
-            self._listening = asyncio.create_task(self._listen())
+    def told(self) -> list[Measurement]:
+        """Of the hour before the newest whole minute, where all of it was heard."""
         if self._listening.done():
             self._listening.result()
-        if self._lost:
-            raise SourceUnavailableError(f"{self.name}: {self._lost}")
         end_ms = floor_ms(self._newest_ms, Timeframe.M1)
-        if self._whole_ms is None or self._whole_ms > end_ms - SPAN_MS:
-            return Answer()
+        if self.lost or self._whole_ms is None or self._whole_ms > end_ms - SPAN_MS:
+            return []
         known_ms = max(to_ms(self._pace.clock.now()), end_ms)
-        shares = ((one, self._large[one].share(end_ms)) for one in self._instruments)
-        told = [
+        shares = ((one, self._large[one].share(end_ms)) for one in self.instruments)
+        return [
             Measurement(
                 instrument=one,
                 metric=Metric.LARGE_TRADE_IMBALANCE,
@@ -81,12 +114,10 @@ class LargeTradeSource:
             for one, share in shares
             if math.isfinite(share)
         ]
-        return Answer(measurements=tuple(told))
 
     async def close(self) -> None:
-        if self._listening is not None:
-            self._listening.cancel()
-            await asyncio.gather(self._listening, return_exceptions=True)
+        self._listening.cancel()
+        await asyncio.gather(self._listening, return_exceptions=True)
         await self._exchange.close()
 
     async def _listen(self) -> None:
@@ -94,8 +125,8 @@ class LargeTradeSource:
             try:
                 await self._hear()
             except AlphaPulseError as error:
-                self._lost = str(error)
-                log.warning("trades are not heard", extra={"reason": self._lost})
+                self.lost = str(error)
+                log.warning("trades are not heard", extra={"reason": self.lost})
             await self._pace.wall.sleep(self._backoff.next())
 
     async def _hear(self) -> None:
@@ -108,7 +139,7 @@ class LargeTradeSource:
         for large in self._large.values():
             large.restart()
         numberings: dict[Instrument, Numbering] = defaultdict(Numbering)
-        watching = self._exchange.watch_trades(self._instruments)
+        watching = self._exchange.watch_trades(self.instruments)
         async with aclosing(cast(AsyncGenerator[Trade, None], watching)) as told:
             async for trade in told:
                 if numberings[trade.instrument].follow(trade) is not None:
@@ -118,7 +149,7 @@ class LargeTradeSource:
 
     def _take(self, trade: Trade) -> None:
         if self._whole_ms is None:
-            self._whole_ms, self._lost = ceil_ms(trade.time_ms, Timeframe.M1), ""
+            self._whole_ms, self.lost = ceil_ms(trade.time_ms, Timeframe.M1), ""
             self._backoff.reset()
         self._large[trade.instrument].add(trade)
         self._newest_ms = max(self._newest_ms, trade.time_ms)

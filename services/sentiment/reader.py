@@ -27,8 +27,15 @@ class Reader:
         self, scorer: Scorer, *, assets: Iterable[str] = (), clusters: Clusters | None = None
     ) -> None:
         self._scorer = scorer
-        self._linker = AssetLinker(assets)
+        self._assets = frozenset(assets)
+        self._linker = AssetLinker(self._assets)
         self._clusters = clusters or Clusters()
+
+    def watch(self, assets: Iterable[str]) -> None:
+        """Texts may speak of these too from now on."""
+        if not self._assets.issuperset(assets := frozenset(assets)):
+            self._assets |= assets
+            self._linker = AssetLinker(self._assets)
 
     def on_texts(self, items: Iterable[TextItem]) -> ScoredItems:
         """Rows in the order (known at, source, item, asset), whatever the order of the items.

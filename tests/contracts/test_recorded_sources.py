@@ -60,7 +60,7 @@ async def test_recorded_answers_of_an_exchange_are_measurements(
         derivatives = CcxtDerivatives(
             "binanceusdm", session=session, rest_url=exchange.address(), rate_limited=False
         )
-        answer = await derivatives.source(metric, [BTC], ManualClock(START)).poll()
+        answer = await derivatives.source(metric, lambda: [BTC], ManualClock(START)).poll()
         await derivatives.close()
 
     (one,) = answer.measurements

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import orjson
 
+from collectors.allowance import allowance
 from collectors.backfill import Rejected
 from collectors.ccxt_exchange import CcxtExchange
 from collectors.checks import reason
 from collectors.collector import Collector
 from collectors.gaps import Gap
 from collectors.pacing import Pace
-from collectors.polling import is_streamed
 from domain.events import Candle, Source
 from domain.market import Instrument, Timeframe, from_ms
+from tests import house
 from tests.doubles import ManualClock
 from tests.integration.test_recorded_history import CASES, Nothing, rows_of, spelled
 from tests.served_payloads import Answer, served
@@ -70,17 +73,36 @@ async def test_recorded_candles_of_coinbase_come_as_they_close(shared_data: Path
     assert len(asked) <= 3  # one at the start, to see whether what is stored was revised
 
 
-def test_which_candles_the_exchanges_stream() -> None:
-    ours = ("binance", "binanceusdm", "bybit", "coinbase", "kraken", "okx")
-    clients = {one: CcxtExchange(one)._client for one in ours}
-    unstreamed = {
-        one: [each.value for each in Timeframe if not is_streamed(client, each)]
-        for one, client in clients.items()
-    }
+def spoken(timeframes: Sequence[Timeframe], of: Sequence[Timeframe]) -> str:
+    """`1m to 1d` of a run among `of`, else each, as the page of exchanges spells them."""
+    run = [one for one in of if timeframes and timeframes[0].ms <= one.ms <= timeframes[-1].ms]
+    if len(timeframes) > 1 and list(timeframes) == run:
+        return f"{timeframes[0]} to {timeframes[-1]}"
+    return " ".join(timeframes) or "–"
 
-    # Kraken has no candles of 3m at all. OKX streams days of Hong Kong; its REST has ours.
-    every = [each.value for each in Timeframe]
-    assert unstreamed == {
-        "binance": [], "binanceusdm": [], "bybit": [],
-        "coinbase": every, "kraken": ["3m"], "okx": ["1d"],
-    }  # fmt: skip
+
+async def test_the_page_of_exchanges_says_what_ccxt_describes() -> None:
+    rows = house.table("docs/exchanges.md", "## What each does by itself")
+    described = []
+    for name in [row[0] for row in rows]:
+        exchange = CcxtExchange(name)
+        served = [one for one in Timeframe if exchange.fetches(one)]
+        streamed = [one for one in served if exchange.streams(one)]
+        symbol = "BTC/USDT:USDT" if name == "binanceusdm" else "BTC/USDT"
+        allowed = await allowance(name, symbol, served)
+        await exchange.close()
+        described.append(
+            [
+                name,
+                spoken(streamed, served),
+                " ".join(allowed.polled) or "–",
+                " ".join(one for one in Timeframe if one not in served) or "–",
+                str(allowed.page),
+                f"{timedelta(minutes=1) / allowed.cost:.0f}",
+                f"newest {allowed.newest}" if allowed.newest else "all",
+            ]
+        )
+        assert [one for one in served if one not in streamed] == list(allowed.polled)
+
+    assert {row[0] for row in rows} >= {"binance", "bybit", "coinbase", "kraken", "okx"}
+    assert rows == described

@@ -16,7 +16,7 @@ import pytest
 
 from collectors.ccxt_exchange import CcxtExchange
 from collectors.refusals import UnlistedError
-from domain.errors import ExchangeUnavailableError, RateLimitedError, UnknownSymbolError
+from domain.errors import ExchangeRefusedError, RateLimitedError, UnknownSymbolError
 from domain.market import Instrument, Timeframe, from_ms
 from tests.served_payloads import Answer, served
 
@@ -103,7 +103,7 @@ async def answered(exchange_id: str, **answers: Answer) -> AsyncIterator[CcxtExc
 async def test_a_refusal_is_one_clear_line(name: str) -> None:
     exchange_id, answer, said = REFUSALS[name]
     async with answered(exchange_id, everything=answer) as exchange:
-        with pytest.raises(ExchangeUnavailableError, match=f"^{exchange_id} {said}") as caught:
+        with pytest.raises(ExchangeRefusedError, match=f"^{exchange_id} {said}") as caught:
             await exchange.listings(["BTC/USDT"])
 
     assert "\n" not in str(caught.value)

@@ -31,21 +31,24 @@ class Book:
     def under_way(self) -> Mapping[Instrument, datetime]:
         return self.joining
 
-    async def add(self, exchange: str, symbol: str) -> Instrument:
+    async def add(self, exchange: str | None, symbol: str) -> list[Instrument]:
         if symbol == "AWAY/USDT":
             raise ExchangeUnavailableError("it does not answer")
         if symbol not in (NEW["symbol"], BTC.symbol):
             raise UnknownSymbolError(symbol, [NEW["symbol"]])
-        instrument = Instrument(exchange, symbol)
-        if instrument != BTC:
-            self.joining[instrument] = START
-        return instrument
+        instruments = [Instrument(one, symbol) for one in _each(exchange)]
+        self.joining |= {one: START for one in instruments if one != BTC}
+        return instruments
 
-    async def remove(self, exchange: str, symbol: str) -> Instrument:
+    async def remove(self, exchange: str | None, symbol: str) -> list[Instrument]:
         if symbol != BTC.symbol:
             raise UsageError(f"{symbol} is the last instrument of {exchange}")
-        self.left.append(Instrument(exchange, symbol))
-        return self.left[-1]
+        self.left += [Instrument(one, symbol) for one in _each(exchange)]
+        return self.left
+
+
+def _each(exchange: str | None) -> list[str]:
+    return [exchange] if exchange else ["simulated", "other"]
 
 
 @pytest.fixture
@@ -69,6 +72,19 @@ async def test_an_instrument_joins_and_is_said_to(
     assert (asked.status_code, asked.json()["data"]) == (202, [{**NEW, "state": "joining"}])
     assert (watched.status_code, watched.json()["data"][0]["state"]) == (200, "watched")
     assert set(book.joining) == {Instrument(**NEW)}
+
+
+async def test_a_symbol_without_an_exchange_is_of_every_one_that_lists_it(
+    market: ServedMarket, rest: httpx.AsyncClient, book: Book
+) -> None:
+    added = await rest.post(PATH, json={"symbol": "BTC/USDT"})
+    left = await rest.delete(PATH, params={"symbol": "BTC/USDT"})
+
+    assert added.status_code == 202
+    assert [(one["exchange"], one["state"]) for one in added.json()["data"]] == [
+        ("simulated", "watched"), ("other", "joining"),
+    ]  # fmt: skip
+    assert [one["exchange"] for one in left.json()["data"]] == ["simulated", "other"]
 
 
 async def test_the_list_tells_of_every_instrument_since_when_and_what_is_predicted(

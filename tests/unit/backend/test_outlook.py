@@ -74,7 +74,11 @@ async def test_an_exchange_that_serves_less_is_named_with_what_it_can() -> None:
     settings = Settings.model_validate(
         {"watch": {"exchanges": ["kraken"], "symbols": ["BTC/USD", "ETH/USD"]}}
     )
-    chosen = Chosen(settings=settings, allowances={"kraken": await allowance("kraken", "BTC/USD")})
+    chosen = Chosen(
+        settings=settings,
+        allowances={"kraken": await allowance("kraken", "BTC/USD")},
+        instruments={"kraken": 2},
+    )
 
     lines = list(prospects(chosen, START))
 

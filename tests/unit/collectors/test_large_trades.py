@@ -20,7 +20,7 @@ from domain.market import Instrument, Timeframe, from_ms
 from domain.sources import Measurement, Metric, source_of
 from domain.trades import Side, Trade, TradesTold
 from tests.doubles import ManualClock
-from tests.factories import BTC
+from tests.factories import BTC, ETH
 from tests.scripted_exchange import ScriptedExchange
 
 MINUTE, HOUR = 60_000, 3_600_000
@@ -116,7 +116,7 @@ class Traded(ScriptedExchange):
 async def listening(clock: ManualClock) -> AsyncIterator[tuple[LargeTradeSource, Traded]]:
     exchange = Traded(clock)
     pace = Pace(clock=clock, wall=clock, random=np.random.default_rng(1))
-    source = LargeTradeSource(exchange, [BTC], pace)
+    source = LargeTradeSource("simulated", lambda: exchange, lambda: [BTC], pace)
     await source.poll()
     try:
         yield source, exchange
@@ -179,3 +179,34 @@ async def test_a_lost_connection_is_told_until_trades_come_again() -> None:
         await exchange.tell(replace(small()[0], time_ms=2 * HOUR))
 
         assert (await source.poll()).measurements == ()
+
+
+async def test_an_instrument_that_joins_is_heard_beside_those_that_were_heard_before() -> None:
+    clock = ManualClock(from_ms(3 * HOUR))
+    pace = Pace(clock=clock, wall=clock, random=np.random.default_rng(1))
+    opened: list[Traded] = []
+    watched = [BTC]
+
+    def connect() -> Traded:
+        opened.append(Traded(clock))
+        return opened[-1]
+
+    source = LargeTradeSource("simulated", connect, lambda: watched, pace)
+    late = trade(LEAST + 4, 2 * HOUR + MINUTE, 1.0)
+    try:
+        await source.poll()
+        await opened[0].tell(*an_hour(HOUR, number=0), late)
+        watched.append(ETH)
+        before = await source.poll()
+        await opened[1].tell(*(replace(one, instrument=ETH) for one in an_hour(HOUR, number=0)))
+        await opened[1].tell(replace(late, instrument=ETH))
+        both = await source.poll()
+        watched.remove(BTC)
+        after = await source.poll()
+    finally:
+        await source.close()
+
+    assert [one.instrument for one in before.measurements] == [BTC]
+    assert [one.instrument for one in both.measurements] == [BTC, ETH]
+    assert [one.instrument for one in after.measurements] == [ETH]
+    assert len(opened) == 2

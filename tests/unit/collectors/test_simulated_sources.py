@@ -41,7 +41,9 @@ async def answers() -> AsyncIterator[dict[str, Answer]]:
             "binance", session=session, name="simulated", rest_url=site, rate_limited=False
         )
         perpetuals = [one.perpetual for one in (BTC, SIM)]
-        sources = [derivatives.source(one, perpetuals, clock) for one in derivatives.metrics()]
+        sources = [
+            derivatives.source(one, lambda: perpetuals, clock) for one in derivatives.metrics()
+        ]
         asked: list[Source] = [
             fear_greed(session, clock, url=f"{site}/fng/"),
             news("simulated_news", session, clock, url=f"{site}/news/feed"),
