@@ -52,6 +52,12 @@ class Feed:
     def instruments(self) -> tuple[Instrument, ...]:
         return tuple(listing.instrument for listing in self.listings)
 
+    def spread(self, timeframe: Timeframe) -> timedelta:
+        """Wall time from the first to the last candle of a close, where they are asked for."""
+        if self.exchange.streams(timeframe):
+            return timedelta(0)
+        return min(self.round, timeframe.duration / self.pace.speed / 2)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PatientCandles:
@@ -95,7 +101,7 @@ class LiveEdge:
                 exchange=feed.exchange.id,
                 timeframe=timeframe,
                 instruments=(),
-                deadline=self._patience(timeframe),
+                deadline=self.deadline + feed.spread(timeframe),
             )
             for timeframe in feed.timeframes
         }
@@ -113,12 +119,6 @@ class LiveEdge:
     def lost(self) -> str:
         """Why there is no connection; empty while there is one."""
         return self._collector.lost
-
-    def _patience(self, timeframe: Timeframe) -> timedelta:
-        """How long a tick waits for the last instruments."""
-        if self.feed.exchange.streams(timeframe):
-            return self.deadline
-        return self.deadline + min(self.feed.round, timeframe.duration / self.feed.pace.speed / 2)
 
     async def run(self, instruments: Sequence[Instrument]) -> None:
         """Until cancelled."""

@@ -42,7 +42,7 @@ class Orders:
         Raises:
             UnknownExchangeError: nothing of it is followed.
         """
-        return await _those_that_know(symbol, [one.add(symbol) for one in self._of(exchange)])
+        return await from_those_that_know(symbol, [one.add(symbol) for one in self._of(exchange)])
 
     async def remove(self, exchange: str | None, symbol: str) -> list[Instrument]:
         """As `Joining.remove`; without an exchange on every one on which it is watched.
@@ -50,7 +50,9 @@ class Orders:
         Raises:
             UnknownExchangeError: nothing of it is followed.
         """
-        return await _those_that_know(symbol, [one.remove(symbol) for one in self._of(exchange)])
+        return await from_those_that_know(
+            symbol, [one.remove(symbol) for one in self._of(exchange)]
+        )
 
     def _of(self, exchange: str | None) -> list[Joining]:
         if exchange is None:
@@ -61,7 +63,7 @@ class Orders:
             raise UnknownExchangeError(exchange, self._joinings) from None
 
 
-async def _those_that_know(
+async def from_those_that_know(
     symbol: str, answers: Sequence[Coroutine[Any, Any, Instrument]]
 ) -> list[Instrument]:
     """What the exchanges say of an order that at least one can follow.

@@ -9,6 +9,7 @@ from typing import Any, Final
 from domain.market import Timeframe
 
 MINUTE: Final = timedelta(minutes=1)
+ANSWER: Final = timedelta(seconds=1)  # of a slow one
 QUICKEST: Final = timedelta(milliseconds=100)  # a request of some 0.4 s, four of them at a time
 # Whose sockets tell days that begin at midnight in Hong Kong; their REST has those of UTC too.
 # OKX, WS / Candlesticks channel: candle1D and candle1Dutc; ccxt subscribes to the former.
@@ -24,7 +25,7 @@ def is_streamed(client: Any, timeframe: Timeframe) -> bool:  # noqa: ANN401 - cc
 
 def longest_round(instruments: int, cost: timedelta) -> timedelta:
     """Wall time until the last of `instruments` has answered, if requests `cost` so much each."""
-    return instruments * max(cost, QUICKEST)
+    return ANSWER + instruments * max(cost, QUICKEST)
 
 
 def lines(

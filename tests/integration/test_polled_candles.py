@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import orjson
 
+from backend.exchanges import Exchanges
+from backend.feed import Feed
+from backend.settings import Settings
 from collectors.allowance import allowance
 from collectors.backfill import Rejected
 from collectors.ccxt_exchange import CcxtExchange
@@ -17,6 +22,8 @@ from collectors.checks import reason
 from collectors.collector import Collector
 from collectors.gaps import Gap
 from collectors.pacing import Pace
+from collectors.polling import longest_round
+from collectors.trade_built import TradeBuilt
 from domain.events import Candle, Source
 from domain.market import Instrument, Timeframe, from_ms
 from tests import house
@@ -26,6 +33,7 @@ from tests.served_payloads import Answer, served
 
 H1 = Timeframe.H1
 SECOND_MS = 1000
+COST = timedelta(milliseconds=102)  # of a request, as ccxt describes it
 
 
 async def test_recorded_candles_of_coinbase_come_as_they_close(shared_data: Path) -> None:
@@ -71,6 +79,37 @@ async def test_recorded_candles_of_coinbase_come_as_they_close(shared_data: Path
     assert {(one.source, one.confirmed) for one in candles} == {(Source.LIVE, True)}
     assert told.empty()
     assert len(asked) <= 3  # one at the start, to see whether what is stored was revised
+
+
+async def test_what_is_asked_for_at_a_close_is_said_and_ticks_wait_for_all_of_it(
+    shared_data: Path,
+) -> None:
+    case = CASES["coinbase"]
+    answers = {
+        path: Answer((shared_data / "rest" / one).read_bytes() if isinstance(one, str) else one)
+        for path, one in case.answers.items()
+    }
+    watch = {"exchanges": ["coinbase"], "symbols": ["BTC/USD", "BTC/USDC"], "timeframes": ["1h"]}
+    async with served(answers) as server, AsyncExitStack() as stack:
+        where = {"coinbase": {"rest_url": server.rest_url}}
+        exchanges = Exchanges(settings=Settings.model_validate({"watch": watch, "exchange": where}))
+        await exchanges.open(stack)
+        (one,) = await exchanges.reach()
+    clock = ManualClock()
+    pace = Pace(clock=clock, wall=clock, random=np.random.default_rng(1))
+    feed = Feed(
+        exchange=one.exchange,
+        listings=one.listings,
+        timeframes=(H1,),
+        pace=pace,
+        round=one.round,
+    )
+
+    assert [note for note in one.notes() if "each is asked for at its close" in note]
+    assert feed.spread(H1) == one.round == longest_round(len(one.listings), COST)
+    many = replace(feed, round=timedelta(hours=2))
+    assert many.spread(H1) == timedelta(minutes=30)
+    assert replace(many, exchange=TradeBuilt(one.client)).spread(H1) == timedelta(0)
 
 
 def spoken(timeframes: Sequence[Timeframe], of: Sequence[Timeframe]) -> str:

@@ -193,7 +193,7 @@ COST = timedelta(milliseconds=102)  # of coinbase
     ("timeframes", "instruments", "said"),
     [
         ([], 300, []),
-        ([M1], 300, ["up to 31 s"]),
+        ([M1], 300, ["up to 32 s"]),
         ([M1, Timeframe.H1], 300, ["of 1m, 1h: each is asked for at its close, 300 requests"]),
         ([M1], 600, ["allows 588 requests a minute, 600 would be needed"]),
     ],
@@ -208,5 +208,5 @@ def test_what_asking_takes_is_one_line(
 
 
 def test_a_round_takes_as_long_as_its_requests_cost_and_last() -> None:
-    assert longest_round(300, timedelta(seconds=1)) == timedelta(minutes=5)
-    assert longest_round(300, timedelta(0)) == timedelta(seconds=30)
+    assert longest_round(300, timedelta(seconds=1)) == timedelta(minutes=5, seconds=1)
+    assert longest_round(300, timedelta(0)) == timedelta(seconds=31)

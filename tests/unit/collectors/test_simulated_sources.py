@@ -40,10 +40,13 @@ async def answers() -> AsyncIterator[dict[str, Answer]]:
         derivatives = CcxtDerivatives(
             "binance", session=session, name="simulated", rest_url=site, rate_limited=False
         )
-        perpetuals = [one.perpetual for one in (BTC, SIM)]
+        perpetuals = [BTC.perpetual]
         sources = [
             derivatives.source(one, lambda: perpetuals, clock) for one in derivatives.metrics()
         ]
+        alone = [await source.poll() for source in sources]
+        assert all(len(one.measurements) == 1 for one in alone)
+        perpetuals.append(SIM.perpetual)  # it is followed from the next poll on
         asked: list[Source] = [
             fear_greed(session, clock, url=f"{site}/fng/"),
             news("simulated_news", session, clock, url=f"{site}/news/feed"),
