@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 from backend.api.app import create_app
 from backend.api.hub import Hub
@@ -23,6 +22,7 @@ from backend.following import Following
 from backend.garbage import settle
 from backend.joining import Orders
 from backend.observer import Observer
+from backend.readiness import Start
 from backend.runner import Lane, Runner
 from backend.settings import Settings
 from backend.sources import Collection
@@ -31,19 +31,13 @@ from backend.store.database import CONNECTION_ERRORS
 from backend.store.state import TRAIN, Runtime, StateFolder
 from backend.system_plan import SystemPlan
 from backend.wiring import Store, database_of, make_bus, open_store
-from domain.errors import AlphaPulseError
 
 log = logging.getLogger(__name__)
 
-READY_WITHIN = timedelta(seconds=180)
 LOOK_EVERY_S = 0.1  # wall seconds, whether all is predicted
 DASHBOARD_EVERY_S = 5.0  # wall seconds between two looks at what changed
 FOLDED_DAYS = 10  # of scores at a look: each takes some 0.1 s, and commits wait for one
 DASHBOARD_REST = 20.0  # times as long as a panel took it rests: a long record is read rarely
-
-
-class NotReadyError(AlphaPulseError):
-    """The first predictions did not come in time."""
 
 
 async def run_system(plan: SystemPlan, settings: Settings) -> None:
@@ -53,7 +47,7 @@ async def run_system(plan: SystemPlan, settings: Settings) -> None:
         StateFolderError: another system runs on the state folder.
         UsageError: the port is in use, or what is asked for does not exist.
         ExchangeUnavailableError, StoreUnavailableError: at the start.
-        NotReadyError: no prediction of every instrument within READY_WITHIN.
+        NotReadyError: no prediction of all instruments of any exchange in time.
     """
     folder = StateFolder(settings.state)
     with folder.owned(), until_signalled():
@@ -159,30 +153,18 @@ class System:
             observer.learning.request()
 
     async def _until_ready(self) -> list[Following]:
-        """Until all is predicted, or all of some exchanges in time: the others are given back."""
-        status = self.api.status
-        try:
-            async with asyncio.timeout(READY_WITHIN.total_seconds()):
-                while not status.ready:  # noqa: ASYNC110 - rooms do not know of readiness
-                    await asyncio.sleep(LOOK_EVERY_S)
-        except TimeoutError:
-            slow = [one for one in self._followings if not self._predicted(one)]
-            if len(slow) == len(self._followings):
-                missing = [str(i) for i, tf in status.watched if (i, tf) not in status.newest]
-                raise NotReadyError(
-                    f"no prediction within {READY_WITHIN.total_seconds():.0f} s of "
-                    f"{', '.join(missing[:5]) or 'anything'}"
-                ) from None
-            late = {one.feed.exchange.id for one in slow}
-            status.instruments = tuple(i for i in status.instruments if i.exchange not in late)
-        else:
-            slow = []
+        """Until the start is over; the followings that are late."""
+        status, now = self.api.status, asyncio.get_running_loop().time
+        start = Start(status, now())
+        while (late := start.late(now())) is None:  # noqa: ASYNC110 - rooms know nothing of it
+            await asyncio.sleep(LOOK_EVERY_S)
+        status.instruments = tuple(one for one in status.instruments if one.exchange not in late)
         for following in self._followings:
-            if self._predicted(following):
+            if following.feed.exchange.id not in late:
                 self._orders.take(following)
         settle()
         say(f"ready: {len(status.instruments)} instruments, predictions are being published")
-        return slow
+        return [one for one in self._followings if one.feed.exchange.id in late]
 
     async def _take_in_later(self, follow: Callable[..., Following]) -> None:
         """Exchanges that were away at the start, as they come to answer."""
@@ -197,7 +179,7 @@ class System:
         """Count the instruments of an exchange that is late once all of them are predicted."""
         exchange_id = following.feed.exchange.id
         self._late[exchange_id] = f"{exchange_id}: its history is on its way"
-        while not self._predicted(following):  # noqa: ASYNC110 - as above
+        while not self._predicted(following):  # noqa: ASYNC110 - rooms do not know of readiness
             await asyncio.sleep(LOOK_EVERY_S)
         self.api.status.instruments += following.instruments
         self._orders.take(following)
