@@ -27,6 +27,7 @@ DEAD = "postgresql://nobody:secret@127.0.0.1:1/none"
         (("demo", "--timeframes", "2h"), "unknown timeframe '2h'; nearest: 4h, 1h"),
         (("demo", "--data", "nowhere"), "nowhere: no such folder"),
         (("run", "--exchange", "binance"), "--symbols"),
+        (("run", "--exchange", "kraken", "--symbols", "krakn:BTC/USD"), "'krakn'; nearest: kraken"),
         ((*REPLAY, "--from", "2025-02-01", "--to", "2025-01-31"), "later than --to 2025-01-31"),
         (("demo", "--from", "2025-02-01", "--to", "2025-01-31"), "--from 2025-02-01 is later"),
     ],
@@ -154,6 +155,19 @@ def test_an_exchange_that_cannot_be_reached_ends_the_start_with_one_line(tmp_pat
         ALPHAPULSE_EXCHANGE__BINANCE__REST_URL="http://127.0.0.1:1",
     )
     assert "no exchange can be reached" in one_line(done, 1)
+
+
+def test_where_several_exchanges_cannot_be_reached_each_has_its_line(tmp_path: Path) -> None:
+    done = alphapulse(
+        tmp_path,
+        *("run", "--exchange", "binance,kraken", "--symbols", "BTC/USDT", "--port", "0"),
+        ALPHAPULSE_EXCHANGE__BINANCE__REST_URL="http://127.0.0.1:1",
+        ALPHAPULSE_EXCHANGE__KRAKEN__REST_URL="http://127.0.0.1:1",
+    )
+    first, second = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert first.startswith("alphapulse: no exchange can be reached: binance GET")
+    assert second.startswith("kraken GET")
 
 
 def candles(bars: int = 30) -> pd.DataFrame:

@@ -70,6 +70,20 @@ async def test_what_an_exchange_does_not_have_is_refused_with_what_it_has() -> N
         await allowance("kraken", "BTC/USD", [Timeframe.M3])
 
 
+async def test_what_a_budget_cannot_serve_at_each_close_is_said_before_it_is_tried() -> None:
+    watch = {"exchanges": ["coinbase"], "symbols": ["BTC/USD"], "timeframes": ["1m"]}
+    settings = Settings.model_validate({"watch": watch})
+    allowed = {"coinbase": await allowance("coinbase", "BTC/USD", [Timeframe.M1])}
+
+    def said(settings: Settings) -> list[str]:
+        chosen = Chosen(settings=settings, allowances=allowed, instruments={"coinbase": 600})
+        return [line for line in prospects(chosen, START) if "streams no candles" in line]
+
+    (line,) = said(settings)
+    assert "588 requests a minute, 600 would be needed" in line
+    assert said(Settings.model_validate({"watch": watch, "build": {"from_trades": True}})) == []
+
+
 async def test_an_exchange_that_serves_less_is_named_with_what_it_can() -> None:
     settings = Settings.model_validate(
         {"watch": {"exchanges": ["kraken"], "symbols": ["BTC/USD", "ETH/USD"]}}
