@@ -127,14 +127,20 @@ class HorizonRooms:
         if isinstance(event, CandleBatch):
             yield from self.book.on_candles(event)
             return
-        for opened in self.policy.on_predictions(event):
-            self.book.on_signals(opened)
-            yield opened
+        for decided in self.policy.on_predictions(event):
+            opened = self._said.unsaid(decided)
+            if opened.signals:
+                self.book.on_signals(opened)
+                yield opened
 
     def recall(self, said: Sequence[PredictionBatch]) -> None:
-        """Before a tick is played: what stands of it stays as it was said, and is scored."""
-        self.scorekeeper.restore(said)
-        self._said = SaidBefore(said)
+        """Before a tick is played: what stands of it stays as it was said, and is scored.
+
+        What followed from it stands in the record too; the book has it from there.
+        """
+        ours = [one for one in said if one.horizon == self.horizon]
+        self.scorekeeper.restore(ours)
+        self._said = SaidBefore(ours)
 
     def forecast(self, features: FeatureBatch) -> Iterable[PredictionBatch]:
         """The votes and the served rows."""
@@ -190,7 +196,6 @@ class HorizonRooms:
         return {
             "predictor": self.predictor,
             "labeller": self.labeller,
-            "book": self.book,
             **{f"gate.{target}": gate for target, gate in self.gates.items()},
             **{learner.name: learner for learner in self.learners},
         }

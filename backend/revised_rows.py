@@ -19,8 +19,6 @@ from domain.events import (
     PredictionBatch,
     Role,
     SentimentBatch,
-    Signal,
-    SignalBatch,
 )
 from domain.market import Instrument, from_ms, to_ms
 
@@ -188,7 +186,7 @@ class Renewal:
 
 
 def unsaid(events: Iterable[object], said: Iterable[PredictionBatch]) -> list[object]:
-    """`events` without the predictions of `said`, and without the signals that followed them.
+    """`events` without the predictions of `said`.
 
     Made again from candles that have changed since, they would say something else.
     """
@@ -197,21 +195,13 @@ def unsaid(events: Iterable[object], said: Iterable[PredictionBatch]) -> list[ob
         known.setdefault(_said(one), set()).update(one.instruments)
     found: list[object] = []
     for event in events:
-        match event:
-            case PredictionBatch():
-                before = known.get(_said(event), set())
-                rows = [row for row, one in enumerate(event.instruments) if one not in before]
-                whole = len(rows) == len(event)
-                found.extend([event if whole else event.take(_ints(rows))] if rows else [])
-            case SignalBatch() if event.event == "opened":
-                signals = tuple(
-                    one
-                    for one in event.signals
-                    if one.instrument not in known.get(_served(event, one), set())
-                )
-                found.extend([replace(event, signals=signals)] if signals else [])
-            case _:
-                found.append(event)
+        if not isinstance(event, PredictionBatch):
+            found.append(event)
+            continue
+        before = known.get(_said(event), set())
+        rows = [row for row, one in enumerate(event.instruments) if one not in before]
+        whole = len(rows) == len(event)
+        found.extend([event if whole else event.take(_ints(rows))] if rows else [])
     return found
 
 
@@ -240,10 +230,6 @@ _Said = tuple[datetime, int, Role, str]
 
 def _said(batch: PredictionBatch) -> _Said:
     return batch.as_of, batch.horizon, batch.role, batch.model
-
-
-def _served(batch: SignalBatch, signal: Signal) -> _Said:
-    return batch.as_of, signal.horizon, Role.CHAMPION, "served"
 
 
 def _features(

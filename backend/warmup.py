@@ -17,7 +17,7 @@ from backend.store.columns import FeatureTable
 from backend.store.snapshots import Snapshot, load
 from backend.ticks import labels_once, ticks
 from backend.wiring import Store
-from domain.events import CandleBatch, FeatureBatch, PredictionBatch, SentimentBatch, SignalBatch
+from domain.events import CandleBatch, FeatureBatch, PredictionBatch, SentimentBatch
 from domain.market import Horizon, Instrument, Timeframe, from_ms, to_ms
 from services.features.feature_set import OHLCV
 from services.models.examples import SLACK
@@ -68,7 +68,7 @@ async def catch_up(revisions: Revisions, *, since: datetime, report: Report) -> 
         for batch in ticks(candles, exchange=key.exchange, joined=revisions.joined)
         if snapshot is None or batch.as_of > snapshot.as_of
     ]
-    await _reopen(panel, store, after=snapshot.as_of if snapshot else since)
+    await _reopen(panel, instruments, store)
     for start in range(0, len(batches), CHUNK):
         chunk = batches[start : start + CHUNK]
         said = await _said(panel, store, chunk)
@@ -124,22 +124,14 @@ async def recall(
         rooms.scorekeeper.restore(pending)
 
 
-async def _reopen(panel: Panel, store: Store, *, after: datetime) -> None:
-    """Give the books the open signals of ticks after `after`, which will be played again."""
+async def _reopen(panel: Panel, instruments: Sequence[Instrument], store: Store) -> None:
+    """Give the books what is open by the record, and up to which close it was answered."""
     key = panel.key
     opened = await store.history.open_signals(key.exchange, key.timeframe)
-    signals = tuple(one for one in opened if one.as_of_ms > to_ms(after))
-    for rooms in panel.rooms.values():
-        rooms.book.on_signals(
-            SignalBatch(
-                exchange=key.exchange,
-                timeframe=key.timeframe,
-                as_of=after,
-                instruments=tuple(one.instrument for one in signals),
-                event="opened",
-                signals=signals,
-            )
-        )
+    for horizon, rooms in panel.rooms.items():
+        served = await store.history.newest_served(instruments, Horizon(key.timeframe, horizon))
+        ours = [one for one in opened if one.horizon == horizon]
+        rooms.book.recall(ours, answered=max(served.values(), default=None))
 
 
 async def _said(

@@ -1,4 +1,4 @@
-"""What stands of a tick that is made again, and what of it was made when."""
+"""What stands of a tick that is made again: it is said once, with all that followed from it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 
 import numpy as np
 
-from domain.events import Floats, PredictionBatch, Role
+from domain.events import Floats, PredictionBatch, Role, SignalBatch
 from domain.market import Instrument
 
 
@@ -32,6 +32,15 @@ class SaidBefore:
             for row, instrument in enumerate(batch.instruments)
         }
         self._repeated: dict[Instrument, PredictionBatch] = {}  # of the tick made last
+
+    def unsaid(self, opened: SignalBatch) -> SignalBatch:
+        """The signals whose served row is not one that stands."""
+        if not self._served:
+            return opened
+        new = tuple(
+            one for one in opened.signals if (opened.as_of, one.instrument) not in self._served
+        )
+        return replace(opened, signals=new)
 
     def dated(self, made: Iterable[PredictionBatch]) -> Iterable[PredictionBatch]:
         """Rows of a tick, the members' dated as what they compose.

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from datetime import datetime
 
-from domain.codec import pack, unpack
 from domain.events import Candle, CandleBatch, Signal, SignalBatch
-from domain.market import Instrument, Listing, Timeframe, from_ms, to_ms
+from domain.market import Instrument, Listing, from_ms, to_ms
 from services.signals.policy import PolicySettings
 
 
@@ -32,10 +31,21 @@ class SignalBook:
         self._settings = settings
         self._listings = dict(listings or {})
         self._open: dict[tuple[Instrument, int], Signal] = {}
+        self._answered_ms = 0  # newest close that these were taken through before
 
     def enlist(self, listing: Listing) -> None:
         """Learn an instrument's tick size."""
         self._listings[listing.instrument] = listing
+
+    def recall(self, signals: Iterable[Signal], *, answered: datetime | None) -> None:
+        """Go on from the record, whatever candles say now of what it has answered.
+
+        Args:
+            signals: that are open by it; others are let go.
+            answered: the newest close that they were taken through; None: there is none.
+        """
+        self._open = {(one.instrument, one.as_of_ms): one for one in signals}
+        self._answered_ms = to_ms(answered) if answered else 0
 
     def on_signals(self, batch: SignalBatch) -> Iterable[SignalBatch]:
         """Take up the signals that were opened and are not flat."""
@@ -47,7 +57,7 @@ class SignalBook:
 
     def on_candles(self, batch: CandleBatch) -> Iterable[SignalBatch]:
         """Fill and close open signals by the candles of one tick."""
-        if not self._open:
+        if not self._open or to_ms(batch.as_of) <= self._answered_ms:
             return
         changed: dict[str, list[Signal]] = {"updated": [], "closed": []}
         rows = {instrument: row for row, instrument in enumerate(batch.instruments)}
@@ -125,13 +135,6 @@ class SignalBook:
             take=_round(take, tick),
         )
 
-    def snapshot(self) -> bytes:
-        return pack([_plain(signal) for signal in self._open.values()])
-
-    def restore(self, state: bytes) -> None:
-        signals = [_revive(document) for document in unpack(state)]
-        self._open = {(signal.instrument, signal.as_of_ms): signal for signal in signals}
-
 
 def _exit(signal: Signal, opened: float, high: float, low: float) -> tuple[float | None, str]:
     """Where a candle takes the signal out, the stop before the take; None where it does not."""
@@ -163,19 +166,4 @@ def _batch(candles: CandleBatch, event: str, signals: list[Signal]) -> SignalBat
         instruments=tuple(signal.instrument for signal in signals),
         event=event,
         signals=tuple(signals),
-    )
-
-
-def _plain(signal: Signal) -> dict[str, Any]:
-    document = {name: getattr(signal, name) for name in Signal.__dataclass_fields__}
-    return document | {"instrument": str(signal.instrument), "timeframe": signal.timeframe.value}
-
-
-def _revive(document: dict[str, Any]) -> Signal:
-    return Signal(
-        **document
-        | {
-            "instrument": Instrument.parse(document["instrument"]),
-            "timeframe": Timeframe(document["timeframe"]),
-        }
     )

@@ -17,6 +17,7 @@ from backend.revisions import Revisions
 from backend.runner import Runner
 from backend.store.candles import store_candles
 from backend.store.chain import verify
+from backend.store.published import compare
 from backend.store.recorder import Recorder
 from backend.store.snapshots import Snapshot
 from backend.store.stream_log import StreamEvent
@@ -61,14 +62,22 @@ TOLD = "SELECT event, payload FROM stream_events WHERE stream LIKE 'signals.1h.'
 class Bold(SignalPolicy):
     """Takes sides in turn, whatever holds them back."""
 
+    opposite = False
+
     def on_predictions(self, batch: PredictionBatch) -> Iterable[SignalBatch]:
         for decided in super().on_predictions(batch):
             yield replace(decided, signals=tuple(map(self._bold, decided.signals)))
 
     def _bold(self, signal: Signal) -> Signal:
-        side = ("long", "short")[signal.as_of_ms // H1.ms % 2]
+        side = ("long", "short")[(signal.as_of_ms // H1.ms + self.opposite) % 2]
         return replace(
-            signal, side=side, gate="", status="pending", sigma=SIGMA, size_fraction=0.01
+            signal,
+            side=side,
+            gate="",
+            status="pending",
+            sigma=SIGMA,
+            strength=0.2 if self.opposite else 0.1,
+            size_fraction=0.01,
         )
 
 
@@ -118,11 +127,17 @@ class Life:
         await self.collect(0, HISTORY)
         await self.start()
 
-    async def start(self) -> None:
+    async def start(self, *, opposite: bool = False) -> None:
+        """Catch up and go on.
+
+        Args:
+            opposite: of what was said; so it may be where a membership has changed meanwhile.
+        """
         policy = PolicySettings(cost_bps=0.0)
         key = PanelKey(exchange=self.exchange, timeframe=H1)
         panel = Panel(key, [HORIZON], clock=self.clock, policy=policy)
-        panel.rooms[HORIZON].policy = Bold(horizon=HORIZON, settings=policy)
+        panel.rooms[HORIZON].policy = bold = Bold(horizon=HORIZON, settings=policy)
+        bold.opposite = opposite
         revisions = Revisions(
             panel=panel,
             joined=dict.fromkeys(self.instruments),
@@ -162,9 +177,21 @@ class Life:
     async def fetch(self, query: str) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in await self.store.readers.fetch(query, self.exchange)]
 
+    async def revise(self, tick: int) -> None:
+        """Store other candles of a tick, which no signal would have outlived."""
+        told = [
+            replace(one, high=2 * one.high, low=one.low / 2) for one in rows_of(self.walk[tick - 1])
+        ]
+        now = self.clock.now()
+        await store_candles(self.store.writers, self.store.instruments, told, known_at=now)
+
+    async def events(self) -> list[tuple[str, dict[str, Any]]]:
+        """Every event that was told of signals, and what it says."""
+        return [(event, orjson.loads(payload)) for event, payload in await self.fetch(TOLD)]
+
     async def told(self) -> Counter[tuple[str, str, str]]:
         """How often each event of each signal was told."""
-        told = [(event, orjson.loads(payload)) for event, payload in await self.fetch(TOLD)]
+        told = await self.events()
         return Counter((event, row["symbol"], row["as_of"]) for event, row in told)
 
 
@@ -234,3 +261,30 @@ async def test_open_signals_end_after_a_kill_as_they_do_without_one(store: Store
         assert rows == expected_rows
         assert {row[1] for row in rows} >= {close(HISTORY - HORIZON), close(KILLED)}
     assert await killed.fetch(NOT_ONCE) == []
+
+
+async def test_a_tick_that_is_made_again_says_of_its_signals_what_was_said(store: Store) -> None:
+    whole, killed = Life(store, "whole"), Life(store, "killed")
+    for life in (whole, killed):
+        await life.begin()
+    await whole.live(HISTORY, END)
+    await killed.live(HISTORY, KILLED - 1)
+    await killed.torn(KILLED)
+    await killed.revise(KILLED - 1)
+    await killed.start(opposite=True)  # within the bar: what is made again is live
+    await killed.live(KILLED, END)
+
+    expected, found = [
+        {row[:2]: row for row in await life.fetch(SIGNALS) if row[1] <= close(KILLED)}
+        for life in (whole, killed)
+    ]
+    assert found == expected
+    said: dict[tuple[str, str], set[tuple[object, ...]]] = {}
+    for _, row in await killed.events():
+        decided = tuple(row[name] for name in ("side", "strength", "version", "revision"))
+        said.setdefault((row["symbol"], row["as_of"]), set()).add(decided)
+    assert {len(decided) for decided in said.values()} == {1}
+    assert set((await killed.told()).values()) == {1}
+    async with store.readers.acquire() as connection:
+        assert await verify(connection) is None
+        assert await compare(connection) is None

@@ -232,14 +232,18 @@ def test_a_signal_that_was_never_entered_leaves_without_a_return() -> None:
     assert not list(book.leave(replace(last, instrument=SWAP)))
 
 
-def test_a_restored_book_goes_on_as_if_nothing_had_happened() -> None:
+def test_a_book_goes_on_from_the_record_and_hears_nothing_of_what_it_has_answered() -> None:
     book, _ = open_book(tick_size=0.01)
-    list(book.on_candles(candle(NOON + HOUR, (100.0, 100.5, 99.5, 100.0))))
-    copy = SignalBook(horizon=4, settings=PolicySettings())
-    copy.restore(book.snapshot())
+    (filled,) = book.on_candles(candle(NOON + HOUR, (100.0, 100.5, 99.5, 100.0)))
+    copy, _ = open_book(tick_size=0.01)
+    copy.recall(filled.signals, answered=NOON + HOUR)
 
+    revised = candle(NOON + HOUR, (100.0, 200.0, 50.0, 100.0))
     later = candle(NOON + 2 * HOUR, (100.0, 103.0, 99.9, 102.5))
 
-    assert [b.signals for b in book.on_candles(later)] == [
-        b.signals for b in copy.on_candles(later)
+    assert list(copy.on_candles(revised)) == []
+    assert [b.signals for b in copy.on_candles(later)] == [
+        b.signals for b in book.on_candles(later)
     ]
+    copy.recall((), answered=None)
+    assert list(copy.on_candles(later)) == []
