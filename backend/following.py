@@ -221,7 +221,7 @@ class Following:
             executor=self.executor,
             clock=plan.clock,
             plan=LearningPlan.of(
-                settings.training, timeframe, seed=plan.seed, every=plan.training_every
+                settings.training, timeframe, seed=plan.seed, every=plan.training_every, live=True
             ),
             emit=told.append,
         )

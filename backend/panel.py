@@ -351,6 +351,8 @@ def each(steps: Iterable[Step]) -> Step:
     return lambda event: [made for step in known for made in step(event)]
 
 
-def training_interval(timeframe: Timeframe, every_bars: int | None) -> timedelta:
-    """Candle time between scheduled fits: as set, else 30 days."""
-    return timeframe.duration * every_bars if every_bars else timedelta(days=30)
+def training_interval(
+    timeframe: Timeframe, every_bars: int | None, *, live: bool = False
+) -> timedelta:
+    """Candle time between scheduled fits: as set, else a day where it is live, else 30."""
+    return timeframe.duration * every_bars if every_bars else timedelta(days=1 if live else 30)

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from backend.learning.admission import Admission
 from backend.learning.challenges import Challenges
+from backend.learning.drift import Drifts
 from backend.learning.plan import Due, LearningPlan, Withdrawal
 from backend.learning.rollbacks import Rollbacks
 from backend.learning.seats import Emit, Seats
@@ -35,6 +36,7 @@ class Learning:
     _challenges: Challenges = field(init=False)
     _trainings: Trainings = field(init=False)
     _rollbacks: Rollbacks = field(init=False)
+    _drifts: Drifts = field(init=False)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # one decision after another
     _busy: bool = False  # what is due meanwhile is due afterwards
 
@@ -49,6 +51,10 @@ class Learning:
             plan=self.plan,
         )
 
+        self._drifts = Drifts(
+            seats=self._seats, trainings=self._trainings, executor=self.executor, plan=self.plan
+        )
+
     async def restore(self) -> None:
         """Go on as the registry has it; for a panel that starts."""
         self._trainings.resume(await self._seats.restore())
@@ -61,7 +67,8 @@ class Learning:
 
     def request(self) -> None:
         """Train at the next tick."""
-        self._trainings.request()
+        for horizon in self.panel.rooms:
+            self._trainings.request(horizon, "request")
 
     def due(self, as_of: datetime) -> Due:
         """What the tick at `as_of` makes due; each thing is told once.
@@ -80,6 +87,7 @@ class Learning:
             trainings=self._trainings.due(as_of),
             looks=self._challenges.due(as_of),
             reviews=self._rollbacks.due(as_of),
+            examinations=self._drifts.due(as_of),
         )
         self._busy = due.takes_time
         return due
@@ -96,6 +104,8 @@ class Learning:
             for look in due.looks:
                 async with self._turn:
                     await self._challenges.look(look)
+            for examination in due.examinations:
+                await self._drifts.examine(examination)
             if due.trainings:
                 report = report or (lambda _done, _total: None)
                 await self._trainings.run(due.trainings, report, self._turn)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Final
 
 from backend.panel import training_interval
 from backend.settings import TrainingSettings
@@ -13,6 +14,8 @@ from services.models.recipes import RECIPES, Recipe
 from services.models.trainer import TrainingRequest
 from services.predictions.soundness import Broken
 
+SCHEDULED_AT: Final = timedelta(hours=1)  # UTC: the day's close has been confirmed
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearningPlan:
@@ -20,9 +23,12 @@ class LearningPlan:
 
     recipes: tuple[Recipe, ...]
     every: timedelta
+    at: timedelta | None  # time of day of fits that are whole days apart
     delay: timedelta | None
     minimum_rows: int
     newest_rows: int
+    triggers: frozenset[str]  # kinds of drift that make a training due; the others report
+    examine_every: timedelta
     seed: int
 
     @classmethod
@@ -33,16 +39,28 @@ class LearningPlan:
         *,
         seed: int,
         every: timedelta | None = None,
+        live: bool = False,
     ) -> LearningPlan:
-        """The plan that the settings ask for."""
+        """The plan that the settings ask for.
+
+        Args:
+            settings: of the training.
+            timeframe: of the panel.
+            seed: of every fit.
+            every: between fits, whatever the settings say.
+            live: where they say nothing, a fit a day, at 01:00 UTC; else one in 30 days.
+        """
         named = {f"{kind}.{target}": recipe for (target, kind), recipe in RECIPES.items()}
         chosen = [recipe for name, recipe in named.items() if name in settings.kinds]
         return cls(
             recipes=tuple(_sized(recipe, settings.trees) for recipe in chosen),
-            every=every or training_interval(timeframe, settings.every_bars),
+            every=every or training_interval(timeframe, settings.every_bars, live=live),
+            at=SCHEDULED_AT if live else None,
             delay=timeframe.duration * settings.delay_bars,
             minimum_rows=settings.minimum_rows,
             newest_rows=settings.maximum_rows,
+            triggers=frozenset(settings.triggers),
+            examine_every=timedelta(days=settings.examine_days),
             seed=seed,
         )
 
@@ -86,6 +104,15 @@ class Review:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Examination:
+    """A look at the record of one horizon, for drift."""
+
+    horizon: int
+    as_of: datetime
+    since: datetime  # when it was last looked at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Due:
     """What a tick makes due; false where there is nothing."""
 
@@ -93,11 +120,12 @@ class Due:
     trainings: tuple[Training, ...] = ()
     looks: tuple[Look, ...] = ()
     reviews: tuple[Review, ...] = ()
+    examinations: tuple[Examination, ...] = ()
 
     @property
     def takes_time(self) -> bool:
         """Whether there is more to do than to take note of who broke."""
-        return bool(self.trainings or self.looks or self.reviews)
+        return bool(self.trainings or self.looks or self.reviews or self.examinations)
 
     def __bool__(self) -> bool:
         return bool(self.withdrawals) or self.takes_time

@@ -51,6 +51,7 @@ class Seats:
     emit: Emit
     refused: list[str] = field(default_factory=list)
     _sittings: dict[tuple[int, str], Sitting] = field(default_factory=dict)
+    _trained: dict[int, tuple[datetime, datetime]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for horizon in self.panel.rooms:
@@ -66,13 +67,23 @@ class Seats:
             horizon = row["horizon"]
             if horizon not in self.panel.rooms:
                 continue
-            trained[horizon] = max(row["created_at"], trained.get(horizon, row["created_at"]))
+            if row["created_at"] >= trained.get(horizon, row["created_at"]):
+                trained[horizon] = row["created_at"]
+                self.trained_on(horizon, row["trained_from"], row["trained_until"])
             for alias, role in ALIASES.items():
                 if alias in row["aliases"]:
                     await self._reseat(row, role)
         for horizon in self.panel.rooms:
             await self._reseat_river(horizon)
         return trained
+
+    def trained(self, horizon: int) -> tuple[datetime, datetime] | None:
+        """First and last close of the rows that the newest fit saw."""
+        return self._trained.get(horizon)
+
+    def trained_on(self, horizon: int, first: datetime, last: datetime) -> None:
+        """A fit saw the rows of these closes."""
+        self._trained[horizon] = (first, last)
 
     def members(self, horizon: int, target: Target) -> set[str]:
         """The kinds that have a seat, baselines aside."""

@@ -42,6 +42,7 @@ class Trainings:
             self._trainers[horizon] = Trainer(
                 self.seats.panel.key.timeframe,
                 every=self.plan.every,
+                at=self.plan.at,
                 minimum_rows=self.plan.minimum_rows,
                 delay=self.plan.delay,
             )
@@ -59,10 +60,13 @@ class Trainings:
             if request is not None
         )
 
-    def request(self) -> None:
+    def request(self, horizon: int, reason: str) -> None:
         """Train at the next tick."""
-        for trainer in self._trainers.values():
-            trainer.request()
+        self._trainers[horizon].request(reason)
+
+    def started(self, horizon: int) -> datetime | None:
+        """The close at which the last training of a horizon began."""
+        return self._trainers[horizon].started
 
     def resume(self, trained: Mapping[int, datetime]) -> None:
         """Go on after a restart from the last training of each horizon."""
@@ -93,6 +97,7 @@ class Trainings:
             async with asyncio.TaskGroup() as fits:
                 for recipe in self.plan.recipes:
                     fits.create_task(fit(recipe))
+            self.seats.panel.rooms[one.horizon].predictor.on_fitted()
             for target in BASELINES:
                 of_target = {
                     name: results[name] for name in sorted(results) if name.endswith(f".{target}")
@@ -159,6 +164,7 @@ class Trainings:
             created_at=due.request.as_of,
         )
         version = await self.seats.store.registry.register(model)
+        self.seats.trained_on(due.horizon, model.trained_from, model.trained_until)
         rows = f"{result.n_train} rows, {result.n_effective:.0f} effective, {due.request.reason}"
         self.seats.tell("trained", model.seat, str(version), due.request.as_of, rows)
         return version

@@ -392,6 +392,26 @@ trading_signals = Table(
     _check("prices", _finite("entry_price", "stop", "take", "exit_price", "realized_return")),
 )
 
+# What has changed, as a look at the record found it. `target` is empty where it is of none.
+drift_events = Table(
+    "drift_events",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _word("exchange"),
+    _word("timeframe"),
+    _int("horizon"),
+    _word("target"),
+    _word("kind"),
+    _time("at"),
+    _float("statistic"),
+    _float("threshold"),
+    _int("window_n"),
+    _word("action"),
+    _json("evidence"),
+    UniqueConstraint("exchange", "timeframe", "horizon", "target", "kind", "at"),
+    _check("action", "action IN ('retrain', 'report', 'cool_down')"),
+)
+
 skill_verdicts = Table(
     "skill_verdicts",
     metadata,

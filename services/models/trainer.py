@@ -10,6 +10,7 @@ from services.models.walk_forward import SplitKind
 
 MINIMUM_ROWS = 1_000
 SHORT_DELAY = timedelta(minutes=15)
+DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +19,7 @@ class TrainingRequest:
 
     as_of: datetime
     effective_from: datetime
-    reason: str  # first, schedule, request
+    reason: str  # first, schedule, request, or the kind of drift that asks for it
     split: SplitKind
 
 
@@ -26,6 +27,13 @@ class Trainer:
     """Asks for the first fit at 1 000 pooled matured rows, then every `every`.
 
     Takes effect after `delay`: one candle from 1h on, else 15 minutes.
+
+    Args:
+        timeframe: of the ticks.
+        every: between two scheduled fits.
+        at: time of day, UTC, of scheduled fits that are whole days apart; None: as they come.
+        minimum_rows: matured, before the first fit.
+        delay: until a fit takes effect.
     """
 
     def __init__(
@@ -33,20 +41,21 @@ class Trainer:
         timeframe: Timeframe,
         *,
         every: timedelta,
+        at: timedelta | None = None,
         minimum_rows: int = MINIMUM_ROWS,
         delay: timedelta | None = None,
     ) -> None:
-        self._every = every
+        self._every, self._at = every, at
         self._minimum_rows = minimum_rows
         one_candle = timeframe.duration
         usual = one_candle if one_candle >= timedelta(hours=1) else SHORT_DELAY
         self._delay = usual if delay is None else delay
-        self._requested = False
+        self._requested = ""
         self.started: datetime | None = None  # as_of of the last training that was asked for
 
-    def request(self) -> None:
+    def request(self, reason: str = "request") -> None:
         """Train at the next tick that has enough rows."""
-        self._requested = True
+        self._requested = reason
 
     def resume(self, started: datetime | None) -> None:
         """Continue after a restart from the stored time of the last training."""
@@ -58,7 +67,7 @@ class Trainer:
         if matured_rows < self._minimum_rows or reason is None:
             return None
         split = SplitKind.LEAN if self.started is None else SplitKind.REFRESH
-        self.started, self._requested = as_of, False
+        self.started, self._requested = as_of, ""
         return TrainingRequest(
             as_of=as_of, effective_from=as_of + self._delay, reason=reason, split=split
         )
@@ -67,5 +76,11 @@ class Trainer:
         if self.started is None:
             return "first"
         if self._requested:
-            return "request"
-        return "schedule" if as_of >= self.started + self._every else None
+            return self._requested
+        return "schedule" if as_of >= self._scheduled(self.started) else None
+
+    def _scheduled(self, started: datetime) -> datetime:
+        due = started + self._every
+        if self._at is None or self._every % DAY:
+            return due
+        return due.replace(hour=0, minute=0, second=0, microsecond=0) + self._at

@@ -31,6 +31,7 @@ from services.predictions.memory import Memory, Said
 from services.predictions.rows import Row, Standing, prediction
 from services.predictions.soundness import Broken, complete, unsound
 
+STALE_HORIZONS = 3  # since the newest close that was judged; 1 is as it should be
 TARGETS = (Target.DIRECTION, Target.QUANTILES, Target.VOLATILITY)
 _SERVED_BASELINE = "served.baseline.quantiles"  # kept to steer its own interval, not a member
 _RAW = "raw.direction"  # the pool before calibration, which is what the calibrator learns from
@@ -60,6 +61,8 @@ class Predictor:
         self._answered: tuple[dict[str, Floats], Standing] | None = None  # of the newest batch
         self._pools: set[Target] = set()  # that have shown enough to be served
         self._unsound: list[Broken] = []
+        self._drifting: set[Target] = set()  # whose losses rose, and who was not fitted since
+        self._judged_ms = 0  # newest close whose label is known
         self._gaps: Mapping[Instrument, Sequence[tuple[int, int]]] = {}
         self._first_ms: dict[Instrument, int] = {}
         self._firsts: tuple[tuple[Instrument, ...], Ints] = ((), np.empty(0, dtype=np.int64))
@@ -144,6 +147,9 @@ class Predictor:
         """Weigh members, calibrate and move the intervals by what has come true."""
         if labels.horizon != self.horizon:
             return ()
+        self._judged_ms = max(
+            self._judged_ms, int(labels.as_of_ms[labels.known_ms > 0].max(initial=0))
+        )
         for said, positions in self._memory.judged_by(labels):
             judged = labels.take(positions)
             scale = said["ewma.volatility"]
@@ -162,6 +168,14 @@ class Predictor:
             else:
                 self._pools.add(skill.target)
         return ()
+
+    def on_drift(self, target: Target) -> None:
+        """The losses of a target's pool have risen: rows say so until it is fitted again."""
+        self._drifting.add(target)
+
+    def on_fitted(self) -> None:
+        """What served has been fitted again."""
+        self._drifting.clear()
 
     def _ask(self, names: Sequence[str], batch: FeatureBatch) -> dict[str, Floats]:
         """Forecasts of those who sit there; who gives none loses its place at once.
@@ -253,8 +267,15 @@ class Predictor:
             made_at=max(self._clock.now(), batch.known_at),  # no sooner than its candles
             bars=bars,
             no_skill=tuple(f"no_skill.{t}" for t in TARGETS if not self._serves(t)),
+            stale=self._is_stale(as_of_ms),
+            drifts=bool(self._drifting),
             broken=self._broken(batch) if self._gaps else None,
         )
+
+    def _is_stale(self, as_of_ms: int) -> bool:
+        """Whether nothing has come true for so long that nobody learns any more."""
+        limit_ms = STALE_HORIZONS * self.horizon * self.timeframe.ms
+        return bool(self._judged_ms) and as_of_ms - self._judged_ms > limit_ms
 
     def _broken(self, batch: FeatureBatch) -> Bools:
         """Whose features lack candles that may still come."""
@@ -297,6 +318,8 @@ class Predictor:
                 "memory": self._memory.state(),
                 "first_ms": {str(i): ms for i, ms in self._first_ms.items()},
                 "serving": sorted(self._pools),
+                "drifting": sorted(self._drifting),
+                "judged_ms": self._judged_ms,
             }
         )
 
@@ -312,3 +335,5 @@ class Predictor:
         self._firsts = ((), np.empty(0, dtype=np.int64))
         # Snapshots of earlier builds do not say it: baselines serve until a block closes.
         self._pools = {Target(text) for text in document.get("serving", ())}
+        self._drifting = {Target(text) for text in document.get("drifting", ())}
+        self._judged_ms = document.get("judged_ms", 0)

@@ -54,6 +54,7 @@ class Standing:
     bars: Ints  # (n,) candles since each instrument's first
     no_skill: tuple[str, ...] = field(default_factory=tuple)
     stale: bool = False
+    drifts: bool = False
     broken: Bools | None = None  # (n,) candles of its window are missing and may still come
 
 
@@ -120,6 +121,7 @@ def _codes(batch: FeatureBatch, origin: Origin, standing: Standing) -> tuple[str
     shared = [
         *(["late"] if origin is Origin.LATE else []),
         *(["stale"] if standing.stale else []),
+        *(["drift"] if standing.drifts else []),
         *standing.no_skill,
     ]
     return tuple(
