@@ -16,11 +16,14 @@ AlphaPulseError
 from __future__ import annotations
 
 import difflib
+import heapq
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final
 
 LISTED: Final = 12  # names in a message where none is near
+COMPARED: Final = 16  # names that are compared letter by letter
+LONGEST: Final = 64  # letters of a name that are compared and repeated
 
 
 class AlphaPulseError(Exception):
@@ -39,9 +42,37 @@ class UnknownNameError(UsageError):
     def __init__(self, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
         self.name = name
-        self.suggestions = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        self.suggestions = nearest(name, names)
         hint = f"nearest: {', '.join(self.suggestions)}" if self.suggestions else _all(names)
-        super().__init__(f"unknown {self.noun} {name!r}; {hint}")
+        super().__init__(f"unknown {self.noun} {shortened(name)!r}; {hint}")
+
+
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """Up to three names that `name` may have meant, the likeliest first; case is no matter.
+
+    Names are compared letter by letter only where they share most pairs of letters with it:
+    whoever asks wrongly may ask for anything, and is answered in no time that others wait for.
+
+    >>> nearest("dogs", ["XRP", "DOGE"])
+    ['DOGE']
+    """
+    name = name[:LONGEST].casefold()
+    pairs, spelled = _pairs(name), {one.casefold(): one for one in known}
+    likely = heapq.nlargest(COMPARED, spelled, key=lambda one: len(pairs & _pairs(one)))
+    return [spelled[one] for one in difflib.get_close_matches(name, likely, n=3, cutoff=0.5)]
+
+
+def _pairs(name: str) -> set[str]:
+    return {name[place : place + 2] for place in range(len(name) - 1)}
+
+
+def shortened(name: str) -> str:
+    """`name` as it is repeated to who said it.
+
+    >>> shortened("x" * 70_000)[-3:]
+    'xx…'
+    """
+    return name if len(name) <= LONGEST else f"{name[:LONGEST]}…"
 
 
 def _all(names: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -68,7 +69,8 @@ async def answer_page(
     watermark = page.watermark
     if watermark is not None and shelf is CANDLES:
         watermark = min(_closes(span, span.last) for span in page.spans)
-    return envelope(
+    return await asyncio.to_thread(
+        envelope,
         page.data,
         as_of=moment(state, selection.as_of),
         watermark=watermark,

@@ -15,12 +15,14 @@ class _Request(BaseModel):
     id: RequestId = None
 
 
+Pattern = Annotated[str, Field(min_length=1, max_length=200)]
+MOST_PATTERNS = 5_000
+
+
 class SubscribeParams(BaseModel):
     """Streams by name; `*` stands for any segment."""
 
-    streams: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field(
-        min_length=1, max_length=5_000
-    )
+    streams: list[Pattern] = Field(min_length=1, max_length=MOST_PATTERNS)
     snapshot: bool = True
 
 
@@ -34,7 +36,7 @@ class Subscribe(_Request):
 class UnsubscribeParams(BaseModel):
     """Streams by name or pattern, or all that are held."""
 
-    streams: list[str] = []
+    streams: list[Pattern] = Field([], max_length=MOST_PATTERNS)
     all: bool = False
 
 
@@ -112,13 +114,26 @@ class Problem(BaseModel):
     errors: list[dict[str, str]] = []
 
 
+class StreamProblem(BaseModel):
+    """What is wrong with one stream, the first few with the nearest names."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    code: str
+    status: int
+    title: str
+    detail: str
+    temporary: bool
+    suggestions: list[str] = []
+
+
 class Rejected(BaseModel):
     """A stream that was not granted, and why."""
 
     model_config = ConfigDict(extra="forbid")
 
     stream: str
-    error: Problem
+    error: StreamProblem
 
 
 class StreamList(BaseModel):

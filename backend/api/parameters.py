@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from domain.errors import shortened
 from domain.events import Role, Target
 from domain.market import EPOCH, Timeframe
 
@@ -39,10 +40,11 @@ def parse_time(text: object) -> datetime:
         moment = _from_epoch(spelled) if _NUMBER.fullmatch(spelled) else _from_iso(spelled)
     except (ValueError, OverflowError):
         raise ValueError(
-            f"{text!r} is no time; use ISO 8601 (2026-01-01T00:00:00Z) or epoch s, ms or µs"
+            f"{shortened(str(text))!r} is no time;"
+            " use ISO 8601 (2026-01-01T00:00:00Z) or epoch s, ms or µs"
         ) from None
     if not EARLIEST <= moment <= LATEST:
-        raise ValueError(f"{text!r} lies outside 1970-01-01 to 2100-01-01")
+        raise ValueError(f"{shortened(str(text))!r} lies outside 1970-01-01 to 2100-01-01")
     return moment
 
 
@@ -81,7 +83,8 @@ def _one_of(noun: str, known: tuple[str, ...]) -> AfterValidator:
     def checked(values: list[str]) -> list[str]:
         for value in values:
             if value not in known:
-                raise ValueError(f"unknown {noun} {value!r}; known: {', '.join(known)}")
+                said = f"unknown {noun} {shortened(value)!r}; known: {', '.join(known)}"
+                raise ValueError(said)
         return values
 
     return AfterValidator(checked)

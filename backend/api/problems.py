@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,11 +23,13 @@ from domain.errors import (
     UnknownSymbolError,
     UnknownTimeframeError,
     UsageError,
+    nearest,
 )
 
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE: Final = "application/problem+json"
+MOST_MISTAKES: Final = 10  # of one request that are named
 ALLOWED: Final = "GET, HEAD"  # of every path but those of `ORDERS`
 ORDERS: Final = {"/v1/instruments": "GET, HEAD, POST, DELETE"}
 
@@ -168,7 +169,7 @@ def _on_usage(_request: Request, error: Exception) -> Response:
 
 def _on_validation(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type only
-    errors = [_parameter(item) for item in error.errors()]
+    errors = [_parameter(item) for item in error.errors()[:MOST_MISTAKES]]
     detail = "; ".join(f"{item['parameter']}: {item['detail']}" for item in errors)
     return answer(ProblemError("bad_request", detail, errors=errors))
 
@@ -177,7 +178,7 @@ def _parameter(item: Mapping[str, Any]) -> dict[str, str]:
     name = ".".join(str(part) for part in item["loc"][1:]) or "query"
     detail = str(item["msg"]).removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(name, PARAMETERS, n=3, cutoff=0.5)
+        close = nearest(name, PARAMETERS)
         detail = "unknown parameter" + (f"; did you mean {', '.join(close)}?" if close else "")
         if name in PARAMETERS:
             detail = "no parameter of this list"

@@ -7,6 +7,7 @@ nothing.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,14 +55,15 @@ async def instrument_ids(
         UnknownExchangeError, UnknownSymbolError: a name that has no row, with the closest.
     """
     listed = await connection.fetch("SELECT instrument_id, exchange, symbol FROM instruments")
-    for exchange in exchanges:
-        if exchange not in (known := {row["exchange"] for row in listed}):
-            raise UnknownExchangeError(exchange, known)
-    offered = [row for row in listed if not exchanges or row["exchange"] in exchanges]
-    for symbol in symbols:
-        if symbol not in (known := {row["symbol"] for row in offered}):
-            raise UnknownSymbolError(symbol, known)
-    return [row["instrument_id"] for row in offered if not symbols or row["symbol"] in symbols]
+    chosen, named = set(exchanges), set(symbols)
+    known = {row["exchange"] for row in listed}
+    if strange := chosen - known:
+        raise UnknownExchangeError(min(strange), known)
+    offered = [row for row in listed if not chosen or row["exchange"] in chosen]
+    known = {row["symbol"] for row in offered}
+    if strange := named - known:
+        raise UnknownSymbolError(min(strange), known)
+    return [row["instrument_id"] for row in offered if not named or row["symbol"] in named]
 
 
 async def read_page(
@@ -89,7 +91,8 @@ async def read_page(
     kept = found[: selection.limit]
     key = [kept[-1][f"k{n}"] for n in range(len(shelf.key) + 1)] if more else None
     return Page(
-        data=[shelf.spell(_public(row), selection.as_of) for row in kept],
+        # In a thread: thousands of rows take longer than a tick or a heartbeat may wait.
+        data=await asyncio.to_thread(_spelled, shelf, kept, selection.as_of),
         cursor=cursors.encode(key, fingerprint) if key else None,
         watermark=min((span.last for span in spans), default=None),
         spans=spans,
@@ -215,6 +218,12 @@ async def _read(
         """  # noqa: S608 - names are ours, values are parameters
     rows: list[asyncpg.Record] = await connection.fetch(statement, *values)
     return rows
+
+
+def _spelled(
+    shelf: Shelf, found: list[asyncpg.Record], as_of: datetime | None
+) -> list[dict[str, Any]]:
+    return [shelf.spell(_public(row), as_of) for row in found]
 
 
 def _public(row: asyncpg.Record) -> dict[str, Any]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 import orjson
 from pydantic import ValidationError
 
 from backend.api import messages
-from backend.api.problems import ProblemError
+from backend.api.problems import MOST_MISTAKES, ProblemError
+from domain.errors import nearest, shortened
 
 
 def parse(text: str | None, *, limit: int) -> dict[str, Any]:
@@ -42,14 +42,15 @@ def validate(request: dict[str, Any]) -> Any:  # noqa: ANN401 - one of several m
     if method not in messages.METHODS:
         raise ProblemError(
             "unknown_method",
-            f"unknown method {method!r}; known: {', '.join(messages.METHODS)}",
-            suggestions=difflib.get_close_matches(method, messages.METHODS),
+            f"unknown method {shortened(method)!r}; known: {', '.join(messages.METHODS)}",
+            suggestions=nearest(method, messages.METHODS),
         )
     try:
         return messages.CLIENT.validate_python(request)
     except ValidationError as error:
         errors = [
-            {"pointer": _pointer(item["loc"]), "detail": item["msg"]} for item in error.errors()
+            {"pointer": _pointer(item["loc"]), "detail": item["msg"]}
+            for item in error.errors()[:MOST_MISTAKES]
         ]
         raise ProblemError("bad_request", "the request is malformed", errors=errors) from None
 

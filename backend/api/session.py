@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import zip_longest
 from typing import Any, Final
 
 import orjson
 
-from backend.api import messages, requests, streams
+from backend.api import messages, requests
 from backend.api.answers import reading, starting
 from backend.api.connection import ABUSE, CloseReason, Connection, Head
 from backend.api.limits import RequestBudget
+from backend.api.messages import StreamProblem
 from backend.api.problems import ProblemError
 from backend.api.snapshots import known_heads, newest_rows
 from backend.api.state import ApiState
+from backend.api.streams import KnownStreams
 from backend.store.database import CONNECTION_ERRORS
+from domain.errors import shortened
 from domain.market import rfc3339
 
 log = logging.getLogger(__name__)
 
+HINTED: Final = 3  # unknown streams of a request that are answered with the nearest names
+UNKNOWN: Final = {
+    name: value
+    for name, value in ProblemError("unknown_stream", "no stream of this name").body().items()
+    if name in StreamProblem.model_fields
+}
 PATIENCE: Final = 200  # refused requests without one accepted in between: abuse
 
 
@@ -109,12 +119,8 @@ class Session:
     def _unsubscribe(self, request: messages.Unsubscribe) -> None:
         held = self._connection.subscriptions
         leaving = set(held) if request.params.all else set()
-        rejected = []
-        for pattern in request.params.streams:
-            matched = streams.expand(pattern, held)
-            leaving.update(matched)
-            if not matched:
-                rejected.append(_rejection(pattern, held))
+        matched, rejected = _sorted_out(request.params.streams, KnownStreams(held))
+        leaving.update(matched)
         gone = self._held(sorted(leaving))
         for stream in leaving:
             self._state.hub.leave(stream, self._connection)
@@ -125,10 +131,11 @@ class Session:
             raise starting(self._state)
         ts_in = self._ts()
         async with reading(self._state) as database:
-            known = {*self._state.status.streams(), *await known_heads(database)}
-        granted, rejected = self._grant(request.params.streams, known)
+            known = KnownStreams([*self._state.status.streams(), *await known_heads(database)])
+        granted, rejected = _sorted_out(request.params.streams, known)
         if not granted:
             raise _nothing(rejected)
+        self._refuse_more_than_it_may_hold(granted)
         fresh = [each for each in granted if each not in self._connection.subscriptions]
         for stream in fresh:
             self._state.hub.join(stream, self._connection)
@@ -149,20 +156,10 @@ class Session:
                 self._snapshot(stream, head, rows.get(stream, []))
             self._connection.go_live(stream, head)
 
-    def _grant(
-        self, patterns: Sequence[str], known: set[str]
-    ) -> tuple[list[str], list[dict[str, Any]]]:
-        granted: dict[str, None] = {}
-        rejected = []
-        for pattern in dict.fromkeys(patterns):
-            matched = streams.expand(pattern, known)
-            granted.update(dict.fromkeys(matched))
-            if not matched:
-                rejected.append(_rejection(pattern, known))
+    def _refuse_more_than_it_may_hold(self, granted: Iterable[str]) -> None:
         limit = self._state.hub.limits.subscriptions
         if len({*granted, *self._connection.subscriptions}) > limit:
             raise ProblemError("too_many_subscriptions", f"a connection may hold {limit} streams")
-        return list(granted), rejected
 
     def _snapshot(self, stream: str, head: Head, payloads: Sequence[bytes]) -> None:
         envelope = {
@@ -209,18 +206,29 @@ def _heads(places: dict[str, Head]) -> list[dict[str, Any]]:
     ]
 
 
+def _sorted_out(
+    patterns: Iterable[str], known: KnownStreams
+) -> tuple[list[str], list[dict[str, Any]]]:
+    """The streams that are meant, each once, and what is said of patterns that name none."""
+    matched: dict[str, None] = {}
+    strange = []
+    for pattern in dict.fromkeys(patterns):
+        streams = known.expand(pattern)
+        matched.update(dict.fromkeys(streams))
+        if not streams:
+            strange.append(pattern)
+    # Nearest names are for who mistyped a few, and cost too much to be looked up for thousands.
+    near = [known.closest(pattern) for pattern in strange[:HINTED]]
+    return list(matched), [
+        {"stream": pattern, "error": {**UNKNOWN, "suggestions": hints} if hints else UNKNOWN}
+        for pattern, hints in zip_longest(strange, near)
+    ]
+
+
 def _nothing(rejected: Sequence[dict[str, Any]]) -> ProblemError:
     """The answer to a subscription that is left with no stream; it names every one."""
     detail = f"none of the {len(rejected)} streams asked for exists; GET /v1/streams lists them"
     if len(rejected) == 1:
-        detail = rejected[0]["error"]["detail"]
+        name = shortened(rejected[0]["stream"])
+        detail = f"no stream matches {name!r}; GET /v1/streams lists them"
     return ProblemError("unknown_stream", detail, rejected=rejected)
-
-
-def _rejection(pattern: str, known: Any) -> dict[str, Any]:  # noqa: ANN401 - any collection
-    problem = ProblemError(
-        "unknown_stream",
-        f"no stream matches {pattern!r}; GET /v1/streams lists them",
-        suggestions=streams.closest(pattern, known),
-    )
-    return {"stream": pattern, "error": problem.body()}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Final
 
+from domain.errors import nearest
 from domain.market import Instrument, Timeframe
 
 CHANNELS = ("candles", "predictions", "signals")
+SEGMENTS: Final = 4  # channel, timeframe, exchange, symbol; only the symbol may hold a dot
+SYMBOL: Final = 3
 
 
 def names(instruments: Iterable[Instrument], timeframes: Iterable[Timeframe]) -> list[str]:
@@ -25,28 +29,51 @@ def names(instruments: Iterable[Instrument], timeframes: Iterable[Timeframe]) ->
     ]
 
 
-def expand(pattern: str, known: Collection[str]) -> list[str]:
-    """The known streams that `pattern` names, sorted; `*` stands for one whole segment.
+class KnownStreams:
+    """The streams that exist. Asking for thousands costs little, whatever they are called."""
 
-    The symbol comes last and may hold `/`, `:` and `.`. `*` alone is every stream.
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = frozenset(names)
 
-    >>> expand("signals.*.kraken.*", ["signals.1h.kraken.BTC/USD", "candles.1h.kraken.BTC/USD"])
-    ['signals.1h.kraken.BTC/USD']
-    """
-    if "*" not in pattern:
-        return [pattern] if pattern in known else []
-    wanted = pattern.split(".", 3)
-    return sorted(
-        stream for stream in known if pattern == "*" or _matches(wanted, stream.split(".", 3))
-    )
+    def expand(self, pattern: str) -> list[str]:
+        """The streams that `pattern` names, sorted; `*` stands for one whole segment.
 
+        The symbol comes last and may hold `/`, `:` and `.`. `*` alone is every stream.
 
-def _matches(wanted: list[str], segments: list[str]) -> bool:
-    return len(wanted) == len(segments) and all(
-        want in ("*", segment) for want, segment in zip(wanted, segments, strict=True)
-    )
+        >>> known = KnownStreams(["signals.1h.kraken.BTC/USD", "candles.1h.kraken.BTC/USD"])
+        >>> known.expand("signals.*.kraken.*")
+        ['signals.1h.kraken.BTC/USD']
+        """
+        if pattern in self._names:
+            return [pattern]
+        if pattern == "*":
+            return sorted(self._names)
+        if "*" not in pattern:
+            return []
+        segments = pattern.split(".", SYMBOL)
+        if len(segments) != SEGMENTS:
+            return []
+        having = [self._having.get(place, frozenset()) for place in enumerate(segments)]
+        few, *more = sorted(having, key=len)
+        return sorted(few.intersection(*more))
 
+    def closest(self, pattern: str) -> list[str]:
+        """Up to three streams that `pattern` may have meant: those of symbols like its own."""
+        symbol = pattern.split(".", SYMBOL)[-1]
+        symbols = {one for place, one in self._having if place == SYMBOL} - {"*"}
+        alike = [self._having[SYMBOL, one] for one in nearest(symbol, sorted(symbols))]
+        return nearest(pattern, sorted(set().union(*alike)))
 
-def closest(pattern: str, known: Collection[str]) -> list[str]:
-    """Up to three known streams that `pattern` may have meant."""
-    return difflib.get_close_matches(pattern, known, n=3, cutoff=0.5)
+    @cached_property
+    def _having(self) -> dict[tuple[int, str], frozenset[str]]:
+        """The streams that have a segment at a place; `*` is had by all of four segments."""
+        having: dict[tuple[int, str], set[str]] = {}
+        for name in self._names:
+            segments = name.split(".", SYMBOL)
+            places = {(SYMBOL, segments[-1])}  # a name of one word is found by it too
+            if len(segments) == SEGMENTS:
+                places.update(enumerate(segments))
+                places.update((place, "*") for place in range(SEGMENTS))
+            for place in places:
+                having.setdefault(place, set()).add(name)
+        return {place: frozenset(found) for place, found in having.items()}

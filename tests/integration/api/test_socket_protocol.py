@@ -161,6 +161,32 @@ async def test_a_subscription_of_which_nothing_exists_is_an_error_that_names_eac
     assert held["result"]["streams"] == []
 
 
+async def test_thousands_of_unknown_streams_are_each_named_and_answered_briefly(
+    client: Client,
+) -> None:
+    wanted = [f"candles.1h.simulated.S{number}/USDT" for number in range(1_500)]
+    wanted += [f"*.1h.simulated.T{number}/USDT" for number in range(100)]
+
+    asked = orjson.dumps({"method": "subscribe", "params": {"streams": wanted}})
+    await client.socket.send(asked.decode())
+    answer = await client.next()
+
+    rejected = answer["error"]["rejected"]
+    assert [each["stream"] for each in rejected] == wanted
+    assert [place for place, each in enumerate(rejected) if "suggestions" in each["error"]] == [
+        0, 1, 2,
+    ]  # fmt: skip
+    assert len(orjson.dumps(answer)) < 6 * len(asked)
+
+
+async def test_a_request_with_thousands_of_mistakes_is_told_the_first(client: Client) -> None:
+    answer = await client.ask("subscribe", streams=[0] * 5_000)
+    unknown = await client.ask("x" * 60_000)
+
+    assert len(answer["error"]["errors"]) == 10
+    assert len(unknown["error"]["detail"]) < 200
+
+
 async def test_every_frame_counts_and_every_offset_follows(
     market: ServedMarket, client: Client
 ) -> None:
