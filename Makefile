@@ -39,7 +39,7 @@ long: .venv/dev  ## Systems under faults, canaries turned red: what CI runs besi
 canaries: .venv/dev  ## Ten seeds of each canary, promotion rates, three full replays
 	$(BIN)/pytest -m canaries $(ARGS)
 
-soak: .venv/dev  ## Forty kills at any moment, ends by signals
+soak: .venv/dev  ## Forty kills at any moment, ends by signals, two days of faults
 	$(BIN)/pytest -m soak $(ARGS)
 
 bench: .venv/dev  ## Benchmarks: a table for people, bench.json for machines

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 
 from collectors.doubts import Doubts
 from collectors.gaps import Cause, Gap, GapState, Range, floor_ms, missing_ranges, pages
+from collectors.holes import PAGE, Hole, newest_pages
 from collectors.versions import rank, same_values
 from domain.events import Candle, Source
 from domain.market import Instrument, Timeframe
@@ -19,18 +20,6 @@ OVERLAP = 2  # candles asked for again before a hole, to see whether they were r
 REMEMBERED = 16  # newest released candles whose revision is recognised
 LONGEST_PATIENCE = 64  # candles
 ATTEMPTS = 4  # answers of the exchange without a candle before it is called absent
-PAGE = 1000  # candles of a hole that are asked for at once
-AT_ONCE = 4  # holes asked for before what came is let go
-
-
-@dataclass(slots=True)
-class _Hole:
-    span: Range
-    cause: Cause
-    absent: set[int]  # open times
-    expected: bool = False  # closed just now, and still to be asked for: no gap yet
-    asked: bool = False
-    answers: int = 0
 
 
 class Series:
@@ -65,7 +54,7 @@ class Series:
         self._released: dict[int, Candle] = {}
         self._held: dict[int, Candle] | None = None
         self._past: dict[int, Candle] = {}  # of old holes: nothing waits for them
-        self._holes: list[_Hole] = []
+        self._holes: list[Hole] = []
         self._absent: set[int] = set()  # open times that the exchange does not have
 
     @property
@@ -149,7 +138,7 @@ class Series:
     def spans(self, now_ms: int) -> list[Range]:
         """What is asked of the exchange now: the newest holes, else the newest candles again."""
         back = OVERLAP * self._step
-        groups = self._next_holes()
+        groups = newest_pages(self._holes, self._step)
         for hole in chain.from_iterable(groups):
             hole.asked = True
         if groups:
@@ -160,7 +149,7 @@ class Series:
 
     def asking(self) -> list[Event]:
         """That the exchange is asked for the newest holes now."""
-        holes = chain.from_iterable(self._next_holes())
+        holes = chain.from_iterable(newest_pages(self._holes, self._step))
         return [self._notice(hole, GapState.ASKED) for hole in holes if not hole.expected]
 
     def on_message(self, candle: Candle) -> list[Event]:
@@ -286,7 +275,7 @@ class Series:
         held = self._held = {} if self._held is None else self._held
         for candle in candles:
             other = held.get(candle.open_ms)
-            if other is None or rank(candle) > rank(other):
+            if other is None or self._holds(candle, other):
                 held[candle.open_ms] = candle
 
     def _emit(self, candle: Candle) -> list[Event]:
@@ -294,7 +283,7 @@ class Series:
         open_ms = candle.open_ms
         before = self._released.get(open_ms)
         if before is not None:
-            if rank(candle) <= rank(before):
+            if not self._holds(candle, before):
                 return []
             self._released[open_ms] = candle
             return [] if same_values(candle, before) else [candle]
@@ -304,6 +293,12 @@ class Series:
             return []  # released so long ago that it is not remembered
         self._remember(candle)
         return [*events, candle]
+
+    def _holds(self, candle: Candle, before: Candle) -> bool:
+        """Whether it takes the place of `before`; against REST's word, REST is to speak again."""
+        if before.confirmed and not candle.confirmed and not same_values(candle, before):
+            self._doubts.add([candle.open_ms])
+        return rank(candle) > rank(before)
 
     def _remember(self, candle: Candle) -> None:
         self._released[candle.open_ms] = candle
@@ -327,7 +322,7 @@ class Series:
             return []
         return self._miss(Range(self._last + self._step, open_ms), Cause.JUMP)
 
-    def _own_up(self, hole: _Hole) -> list[Event]:
+    def _own_up(self, hole: Hole) -> list[Event]:
         """What was expected and asked for, and did not come, is a gap."""
         self._holes.remove(hole)
         came = set(range(*hole.span, self._step)) - hole.absent
@@ -347,7 +342,7 @@ class Series:
         ):
             for page in pages(part, self.timeframe, size=PAGE):
                 absent = set(range(page.from_ms, page.to_ms, self._step))
-                hole = _Hole(page, cause, absent, expected, asked=self._is_past(page))
+                hole = Hole(page, cause, absent, expected, asked=self._is_past(page))
                 self._holes.append(hole)
                 found.append(self._notice(hole, GapState.FOUND))
         return found
@@ -355,20 +350,6 @@ class Series:
     def _is_past(self, span: Range) -> bool:
         """Whether later candles were released: nothing is to wait for these."""
         return self._last is not None and span.to_ms <= self._last
-
-    def _next_holes(self) -> list[list[_Hole]]:
-        """Those to be asked for next, by page: what others wait for first, then the newest."""
-        fewest = min((hole.answers for hole in self._holes), default=0)
-        due = [hole for hole in self._holes if hole.answers == fewest or not hole.asked]
-        due.sort(key=lambda hole: (hole.asked, -hole.span.from_ms))
-        groups: list[list[_Hole]] = []
-        for hole in due:
-            last = groups[-1] if groups else None
-            if last and 0 <= last[0].span.to_ms - hole.span.from_ms <= PAGE * self._step:
-                last.append(hole)
-            else:
-                groups.append([hole])
-        return groups[:AT_ONCE]
 
     def _newest(self) -> int | None:
         """The newest open time that is released, held or already known to be missing."""
@@ -378,7 +359,7 @@ class Series:
         known += self._absent
         return max(known, default=None)
 
-    def _outcome(self, hole: _Hole) -> list[Event]:
+    def _outcome(self, hole: Hole) -> list[Event]:
         """Which of its candles came, and which the exchange does not have."""
         came = set(range(hole.span.from_ms, hole.span.to_ms, self._step)) - hole.absent
         return [
@@ -389,7 +370,7 @@ class Series:
             )
         ]
 
-    def _notice(self, hole: _Hole, state: GapState) -> Gap:
+    def _notice(self, hole: Hole, state: GapState) -> Gap:
         return Gap(
             instrument=self.instrument,
             timeframe=self.timeframe,

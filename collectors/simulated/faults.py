@@ -16,22 +16,32 @@ class FaultKind(StrEnum):
     REVISE = "revise"  # it is sent, and answered by REST, wrong at first and mended later
     MISTELL = "mistell"  # it is sent wrong and never mended, REST alone answers right
     STALL = "stall"  # the stream says nothing for a candle, the connection lives
+    GIBBERISH = "gibberish"  # half of a closed frame is sent in its place
     DISCONNECT = "disconnect"  # connections are cut when a candle closes
+    CLOSE = "close"  # they are closed in good order, as Binance does after 24 hours
+    REFUSE = "refuse"  # a new connection is answered with 503
     STATUS_418 = "status_418"
     STATUS_429 = "status_429"
     STATUS_503 = "status_503"
+    GARBLE = "garble"  # a request is answered with a page of HTML, and status 200
     SKEW = "skew"  # the exchange's own clock is told wrong by `ms` for a candle
     HOLE = "hole"  # maintenance: the candle never exists, on REST neither
+    LAG = "lag"  # it is not sent, and REST has it only once the next one closes
     LOSE_TRADE = "lose_trade"  # a trade is not sent
 
 
-_STATUSES = {FaultKind.STATUS_418: 418, FaultKind.STATUS_429: 429, FaultKind.STATUS_503: 503}
-_NOT_OF_CANDLES = {*_STATUSES, FaultKind.LOSE_TRADE}
+_STATUSES = {
+    FaultKind.STATUS_418: 418,
+    FaultKind.STATUS_429: 429,
+    FaultKind.STATUS_503: 503,
+    FaultKind.GARBLE: 200,
+}
+_NOT_OF_CANDLES = {*_STATUSES, FaultKind.LOSE_TRADE, FaultKind.REFUSE}
 
 
 @dataclass(slots=True, kw_only=True)
 class Fault:
-    """One command: after `after` candles (or requests, or trades) the next `count` go wrong."""
+    """One command: after `after` candles (requests, connections, trades) `count` go wrong."""
 
     kind: FaultKind
     instrument: str | None = None  # Binance id; None: every one, each counted for itself
@@ -104,6 +114,13 @@ class Faults:
             if status is not None and fault.concerns(symbol_id) and fault.next("requests"):
                 return status
         return None
+
+    def of_connection(self) -> bool:
+        """Count a connection that is asked for; whether it is refused."""
+        refused = [
+            fault.next("connections") for fault in self.commands if fault.kind is FaultKind.REFUSE
+        ]
+        return any(refused)
 
     def of_trade(self, symbol_id: str) -> bool:
         """Count a trade that is to be sent; whether it is lost."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 
 from collectors.simulated.book import Book, Key
 from collectors.simulated.dialect import kline_event, trade_event
@@ -38,8 +39,9 @@ class Feed:
         }
         self._prepared: dict[Moment, list[bytes]] = {}
         self._late: dict[tuple[Timeframe, int], list[tuple[Key, bytes]]] = {}
+        self._lagging: dict[tuple[Timeframe, int], Key] = {}
         self._trades = _Trades(book, subscribers, sent)
-        self._cut = False
+        self._end: Callable[[], None] | None = None  # of all connections, once a moment is told
 
     async def run(self) -> None:
         """Send until cancelled."""
@@ -59,9 +61,9 @@ class Feed:
             elif self._book.clock.now_ms() < self._schedule.following(moment).at_ms:
                 self._publish_forming(moment)
         self._subscribers.flush()
-        if self._cut:
-            self._cut = False
-            self._subscribers.cut_all()
+        if self._end is not None:
+            self._end()
+            self._end = None
         self._book.unpublished_ms = self._schedule.next.at_ms
         following = self._schedule.next
         if following.closes and self._listened(following.timeframe):
@@ -102,24 +104,41 @@ class Feed:
             if math.isnan(row[3]):
                 continue
             kinds = self._book.faults.of_candle(self._book.ids[column], timeframe)
-            key = (column, timeframe, moment.open_ms)
-            self._cut |= FaultKind.DISCONNECT in kinds
+            self._end_connections(kinds)
             late = self._late.pop((timeframe, column), [])
-            if FaultKind.HOLE in kinds:
-                self._book.missing.add(key)
-            elif FaultKind.MISTELL in kinds:
-                self._send_closed(key, self._frame(moment, column, _wrong(row), x=True), 1)
-            elif FaultKind.REVISE in kinds:
-                self._send_wrong(moment, key, row)
-            elif self._subscribers.wants(self._streams[timeframe][column]):
-                self._send_right(moment, key, row, kinds)
+            if (timeframe, column) in self._lagging:
+                self._book.missing.discard(self._lagging.pop((timeframe, column)))
+            self._publish_one(moment, (column, timeframe, moment.open_ms), row, kinds)
             for late_key, frame in late:
                 self._mend(late_key, frame)
+
+    def _publish_one(
+        self, moment: Moment, key: Key, row: list[float], kinds: frozenset[FaultKind]
+    ) -> None:
+        if FaultKind.HOLE in kinds:
+            self._book.missing.add(key)
+        elif FaultKind.LAG in kinds:
+            self._book.missing.add(key)
+            self._lagging[moment.timeframe, key[0]] = key
+        elif FaultKind.MISTELL in kinds:
+            self._send_closed(key, self._frame(moment, key[0], _wrong(row), x=True), 1)
+        elif FaultKind.REVISE in kinds:
+            self._send_wrong(moment, key, row)
+        elif self._subscribers.wants(self._streams[moment.timeframe][key[0]]):
+            self._send_right(moment, key, row, kinds)
+
+    def _end_connections(self, kinds: frozenset[FaultKind]) -> None:
+        if FaultKind.DISCONNECT in kinds:
+            self._end = self._subscribers.cut_all
+        elif FaultKind.CLOSE in kinds:
+            self._end = self._subscribers.close_all
 
     def _send_right(
         self, moment: Moment, key: Key, row: list[float], kinds: frozenset[FaultKind]
     ) -> None:
         frame = self._frame(moment, key[0], row, x=True)
+        if FaultKind.GIBBERISH in kinds:
+            frame = frame[: len(frame) // 2]
         if FaultKind.REORDER in kinds:
             self._late.setdefault((moment.timeframe, key[0]), []).append((key, frame))
         times = 0 if kinds & (_UNTOLD | {FaultKind.REORDER}) else 1

@@ -18,7 +18,12 @@ MAX_TRADES = 1000
 _DEFAULT_KLINES = 500
 _DEFAULT_TRADES = 500
 _RETRY_AFTER_S = {418: 2, 429: 1}
-_BODIES = {418: dialect.TOO_MANY, 429: dialect.TOO_MANY, 503: dialect.UNAVAILABLE}
+_BODIES = {
+    200: "<html><body>Just a moment</body></html>",
+    418: dialect.TOO_MANY,
+    429: dialect.TOO_MANY,
+    503: dialect.UNAVAILABLE,
+}
 _FOREVER = 2**53  # ms; later than any candle
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -115,9 +120,7 @@ class Rest:
             return await handler(request)
         status = self._book.faults.of_request(request.query.get("symbol"))
         if status is not None:
-            wait = _RETRY_AFTER_S.get(status)
-            headers = {} if wait is None else {"Retry-After": str(wait)}
-            return answer(_BODIES[status], status=status, headers=headers)
+            return _spoilt(status)
         try:
             return await handler(request)
         except Refusal as refusal:
@@ -133,6 +136,14 @@ def answer(
     return web.Response(
         body=orjson.dumps(body), status=status, headers=headers, content_type="application/json"
     )
+
+
+def _spoilt(status: int) -> web.Response:
+    """What a request is answered with that a fault befell."""
+    body, wait = _BODIES[status], _RETRY_AFTER_S.get(status)
+    if isinstance(body, str):
+        return web.Response(text=body, status=status, content_type="text/html")
+    return answer(body, status=status, headers=None if wait is None else {"Retry-After": str(wait)})
 
 
 def _integer(request: web.Request, name: str, default: int) -> int:

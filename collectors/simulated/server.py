@@ -70,7 +70,7 @@ class SimulatedExchange:
         book = Book(tape, self.clock, self.faults)
         self._feed = Feed(book, self._subscribers, self.sent, updates=play.updates)
         rest = Rest(book)
-        sockets = Sockets(self._subscribers)
+        sockets = Sockets(self._subscribers, self.faults)
         application = web.Application(middlewares=[rest.refusals])
         application.add_routes(rest.routes())
         application.add_routes(Control(book, self.sent, self._subscribers).routes())

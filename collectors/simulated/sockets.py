@@ -8,6 +8,7 @@ from typing import Any, cast
 import orjson
 from aiohttp import WSMsgType, web
 
+from collectors.simulated.faults import Faults
 from collectors.simulated.subscribers import Subscriber, Subscribers
 
 PING_EVERY_S = 20.0
@@ -18,10 +19,13 @@ _METHODS = {"SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS"}
 class Sockets:
     """Handler of every WebSocket path; `/stream` without more sends combined events."""
 
-    def __init__(self, subscribers: Subscribers) -> None:
+    def __init__(self, subscribers: Subscribers, faults: Faults) -> None:
         self._subscribers = subscribers
+        self._faults = faults
 
-    async def handle(self, request: web.Request) -> web.WebSocketResponse:
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        if self._faults.of_connection():
+            return web.Response(status=503)
         socket = web.WebSocketResponse(
             heartbeat=PING_EVERY_S, compress=False, max_msg_size=MAX_MESSAGE
         )

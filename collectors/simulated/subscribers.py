@@ -38,6 +38,11 @@ class Subscriber:
         """End the connection without a closing handshake, as a lost network does."""
         self._transport.abort()
 
+    def close(self) -> None:
+        """End the connection as the protocol has it: status 1001, going away."""
+        self._transport.write(b"\x88\x02\x03\xe9")
+        self._transport.close()
+
 
 class Subscribers:
     """All connections by the streams that they asked for."""
@@ -83,6 +88,10 @@ class Subscribers:
     def cut_all(self) -> None:
         for subscriber in list(self._all):
             subscriber.cut()
+
+    def close_all(self) -> None:
+        for subscriber in list(self._all):
+            subscriber.close()
 
     def __len__(self) -> int:
         return len(self._all)

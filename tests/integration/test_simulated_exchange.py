@@ -343,15 +343,70 @@ async def test_a_candle_told_wrong_for_good_is_right_on_rest() -> None:
     assert float(answered[0][5]) == truth[4]
 
 
-async def test_a_disconnect_cuts_the_connection_without_a_farewell() -> None:
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("disconnect", aiohttp.WSCloseCode.ABNORMAL_CLOSURE),
+        ("close", aiohttp.WSCloseCode.GOING_AWAY),
+    ],
+)
+async def test_a_connection_is_cut_without_a_farewell_or_closed_with_one(
+    kind: str, code: int
+) -> None:
     async with serving() as client, client.subscribed("btcusdt@kline_1h") as frames:
-        await client.post("/_control/faults", kind="disconnect")
+        await client.post("/_control/faults", kind=kind)
         await client.post("/_control/clock", held=False)
-        while (message := await frames.socket.receive(timeout=20)).type == aiohttp.WSMsgType.TEXT:
+        while (await frames.socket.receive(timeout=20)).type == aiohttp.WSMsgType.TEXT:
             pass
 
-    assert message.type in {aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR}
-    assert frames.socket.close_code == aiohttp.WSCloseCode.ABNORMAL_CLOSURE
+    assert frames.socket.close_code == code
+
+
+async def test_a_connection_is_refused_as_often_as_it_was_told() -> None:
+    async with serving() as client:
+        await client.post("/_control/faults", kind="refuse", count=2)
+        for _ in range(2):
+            with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+                await client.session.ws_connect("/ws/1")
+            assert refused.value.status == 503
+        async with client.subscribed("btcusdt@kline_1h"):
+            pass
+
+
+async def test_half_of_a_closed_frame_is_sent() -> None:
+    async with serving(updates=0) as client, client.subscribed("btcusdt@kline_1h") as frames:
+        await client.post("/_control/faults", kind="gibberish")
+        await client.post("/_control/clock", held=False)
+        with pytest.raises(json.JSONDecodeError):
+            await frames.next()
+        after = await frames.next()
+
+    assert after["k"]["t"] == client.market.start_ms + 31 * HOUR
+
+
+async def test_a_candle_that_lags_is_on_rest_once_the_next_has_closed() -> None:
+    async with serving(updates=1) as client, client.subscribed("btcusdt@kline_1h") as frames:
+        await client.post("/_control/faults", kind="lag", instrument="BTCUSDT")
+        await client.post("/_control/clock", held=False)
+        first = client.market.start_ms + 30 * HOUR
+        while (await frames.next())["k"]["t"] == first:
+            pass
+        await client.post("/_control/clock", held=True)
+        before = [row[0] for row in await client.klines(startTime=first, limit=2)]
+        await client.post("/_control/clock", held=False)
+        while (told := await frames.next())["k"]["t"] < first + HOUR or not told["k"]["x"]:
+            pass
+        after = [row[0] for row in await client.klines(startTime=first, limit=2)]
+
+    assert before == [first + HOUR]
+    assert after == [first, first + HOUR]
+
+
+async def test_a_garbled_answer_is_a_page_with_status_200() -> None:
+    async with serving() as client:
+        await client.post("/_control/faults", kind="garble")
+        async with client.session.get("/api/v3/ping") as response:
+            assert (response.status, response.content_type) == (200, "text/html")
 
 
 @pytest.mark.parametrize(

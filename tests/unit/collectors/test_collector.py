@@ -228,6 +228,24 @@ async def test_a_revision_before_the_connection_was_lost_is_seen_after_it() -> N
         assert [one.volume for one in run.candles()] == [HISTORY[BTC][10].volume, 77.0]
 
 
+async def test_rest_is_asked_again_where_the_socket_contradicts_what_it_confirmed() -> None:
+    async with running() as run:
+        await run.until(11)
+        right = HISTORY[BTC][10]
+        run.exchange.record([replace(right, volume=right.volume / 2)])
+        run.exchange.send(forming(right), forming(HISTORY[BTC][11]))
+        await run.until(11, 5)
+        run.exchange.record([right])
+        run.exchange.send(replace(right, event_ms=right.close_ms + 1))
+        await run.until(11, 10)
+
+        assert [one.volume for one in run.candles()] == [
+            right.volume,
+            right.volume / 2,
+            right.volume,
+        ]
+
+
 async def test_a_candle_from_far_ahead_is_refused_and_makes_no_gap() -> None:
     async with running() as run:
         await run.until(11)
