@@ -117,16 +117,21 @@ CROSS JOIN LATERAL (
         AND timeframe = $2 AND horizon = $3 AND role = 'champion' ORDER BY as_of DESC LIMIT 1
 ) AS newest
 """
-# The index: candles_pkey, from the end of each series.
+# The indexes: candles_pkey, from the end of each series; stream_blocks_pkey.
 _REACHED: Final = """
-SELECT max(greatest(last.close_time, last.known_at)) FROM instruments
-CROSS JOIN unnest($2::text[]) AS wanted (timeframe)
-CROSS JOIN LATERAL (
-    SELECT close_time, known_at FROM candles
-    WHERE instrument_id = instruments.instrument_id AND timeframe = wanted.timeframe
-    ORDER BY open_time DESC LIMIT 1
-) AS last
-WHERE exchange = $1
+SELECT greatest((
+    SELECT max(greatest(last.close_time, last.known_at)) FROM instruments
+    CROSS JOIN unnest($2::text[]) AS wanted (timeframe)
+    CROSS JOIN LATERAL (
+        SELECT close_time, known_at FROM candles
+        WHERE instrument_id = instruments.instrument_id AND timeframe = wanted.timeframe
+        ORDER BY open_time DESC LIMIT 1
+    ) AS last
+    WHERE exchange = $1
+), (
+    SELECT max(published_at) FROM stream_heads JOIN stream_blocks USING (log, block)
+    WHERE split_part(log, '.', 3) = $1
+))
 """
 _OPEN_SIGNALS: Final = """
 SELECT s.*, symbol FROM trading_signals AS s JOIN instruments USING (instrument_id)
@@ -301,7 +306,7 @@ class History:
         return {instrument: found[number] for instrument, number in named if number in found}
 
     async def reached(self, exchange: str) -> datetime | None:
-        """When the newest candle of an exchange was stored; None where none is."""
+        """When its newest candle was stored, or something of it published; None: there is none."""
         found: datetime | None = await self._pool.fetchval(
             _REACHED, exchange, [timeframe.value for timeframe in Timeframe]
         )

@@ -8,7 +8,8 @@ by a line feed —
 
 where payload is the exact bytes of the row's JSON (`data` on the socket). Offsets of a
 stream count from 1 without a hole; its head repeats the last offset and hash. An edited,
-missing or back-dated event therefore breaks the chain at its offset.
+missing or back-dated event therefore breaks the chain at its offset. `published_at` never
+goes back in a log: where the clock does, it is that of the event before.
 
 Streams are kept by log: `signals.1h.binance` has those of all its instruments. The events
 that a batch makes are one row of `stream_blocks`, and a log's heads one row of
@@ -29,7 +30,7 @@ import numpy as np
 
 from backend.store.copy import Rows, message
 from backend.store.tables import stream_blocks
-from domain.market import from_ms, rfc3339, to_ms
+from domain.market import EPOCH, from_ms, rfc3339, to_ms
 
 FIRST_HASH: Final = bytes(32)
 HASH_BYTES: Final = 32
@@ -41,7 +42,10 @@ UPDATE stream_heads SET streams = streams || $2::text[],
     hashes = hashes || decode(repeat('00', 32 * $3::int), 'hex')
 WHERE log = $1
 """
-_HEAD: Final = "SELECT epoch, block, streams, offsets, hashes FROM stream_heads WHERE log = $1"
+_HEAD: Final = """
+SELECT epoch, block, streams, head.offsets, head.hashes, published_at
+FROM stream_heads AS head LEFT JOIN stream_blocks USING (log, block) WHERE log = $1
+"""
 # The offsets travel as text: that costs the driver less than an array.
 _MOVE: Final = """
 UPDATE stream_heads SET block = $3, offsets = $4::text::bigint[], hashes = $5
@@ -93,6 +97,7 @@ class Heads:
     places: dict[str, int]  # stream → its index in the lists
     offsets: list[int]
     hashes: list[bytes]
+    published_at: datetime = EPOCH  # of the last
 
     def copy(self) -> Heads:
         """One that can be moved apart from this."""
@@ -102,6 +107,7 @@ class Heads:
             places=self.places,
             offsets=self.offsets.copy(),
             hashes=self.hashes.copy(),
+            published_at=self.published_at,
         )
 
 
@@ -159,13 +165,14 @@ async def _enter(connection: asyncpg.Connection, log: str, streams: Iterable[str
 
 async def read_heads(connection: asyncpg.Connection, log: str) -> Heads:
     """The heads of an existing log, as they are committed."""
-    epoch, block, streams, offsets, hashes = await connection.fetchrow(_HEAD, log)
+    epoch, block, streams, offsets, hashes, last = await connection.fetchrow(_HEAD, log)
     return Heads(
         epoch=epoch,
         block=block,
         places={stream: place for place, stream in enumerate(streams)},
         offsets=offsets,
         hashes=split_hashes(hashes),
+        published_at=last or EPOCH,
     )
 
 
@@ -192,6 +199,7 @@ class Extension:
         heads = self.heads.get(log) or self._before[log].copy()
         self.heads[log] = heads
         heads.block += 1
+        heads.published_at = max(heads.published_at, self._published_at)
         added = self._chain(drafts, heads)
         self.events += added
         places, offsets, ends = (
@@ -204,7 +212,7 @@ class Extension:
             "block": np.array([heads.block]),
             "event": drafts.event,
             "as_of": drafts.as_of,
-            "published_at": self._published_at,
+            "published_at": heads.published_at,
             "places": [places],
             "offsets": [offsets],
             "ends": [ends],
@@ -214,7 +222,7 @@ class Extension:
         self._blocks.append(Rows(stream_blocks, 1, block).encode())
 
     def _chain(self, drafts: Drafts, heads: Heads) -> list[StreamEvent]:
-        event, as_of, moment, epoch = drafts.event, drafts.as_of, self._published_at, heads.epoch
+        event, as_of, moment, epoch = drafts.event, drafts.as_of, heads.published_at, heads.epoch
         suffix = f"\n{event}\n{rfc3339(as_of)}\n{rfc3339(moment)}\n"
         places, offsets, hashes = heads.places, heads.offsets, heads.hashes
         added = []

@@ -215,6 +215,17 @@ async def test_open_signals_come_back_as_they_stand(store: Store) -> None:
     assert await store.history.open_signals("binance", H1) == [open_one]
 
 
+async def test_a_market_was_reached_when_something_of_it_was_stored_or_published(
+    store: Store,
+) -> None:
+    assert await store.history.reached("binance") is None
+    await store.recorder.commit_tick([candles(1)], published_at=at(1))
+    assert await store.history.reached("binance") == candles(1).known_at
+    await store.recorder.commit_tick([predictions(1)], published_at=at(1) + timedelta(minutes=1))
+    assert await store.history.reached("binance") == at(1) + timedelta(minutes=1)
+    assert await store.history.reached("kraken") is None
+
+
 async def test_a_feature_set_has_a_view_and_keeps_its_columns(store: Store) -> None:
     await store.recorder.commit_tick([features(1)], published_at=at(1))
     await register_feature_set(store.pool, FEATURES, spec={}, code_sha="cd")

@@ -84,6 +84,25 @@ async def test_an_edited_head_is_named(
     await _names(connection, offset)
 
 
+async def test_a_log_is_never_told_earlier_than_before(database_url: str) -> None:
+    pool = await database.connect_pool(database_url, size=1)
+    recorder, again = (Recorder(pool, Instruments(pool), feature_set="ohlcv@1") for _ in range(2))
+    told = [
+        await one.commit_tick([candles(number)], published_at=at(hour))
+        for number, (one, hour) in enumerate(
+            [(recorder, 5), (recorder, 3), (again, 4), (again, 6)], start=1
+        )
+    ]
+
+    moments = [{event.published_at for event in events} for events in told]
+    stored = await pool.fetch("SELECT published_at FROM stream_blocks ORDER BY block")
+    assert moments == [{at(5)}, {at(5)}, {at(5)}, {at(6)}]
+    assert [{row["published_at"]} for row in stored] == moments
+    async with pool.acquire() as connection:
+        assert await verify(connection) is None
+    await pool.close()
+
+
 async def _names(connection: asyncpg.Connection, offset: int | None) -> None:
     found, mine = await verify(connection), await verify(connection, BTC)
     assert (found and found.offset) == offset
