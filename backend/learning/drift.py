@@ -27,13 +27,17 @@ RETRAIN, REPORT, COOLS = "retrain", "report", "cool_down"
 
 @dataclass(slots=True, kw_only=True)
 class Drifts:
-    """Once a day, at 01:00 UTC of candle time, each horizon that was fitted is examined."""
+    """Once a day, at 01:00 UTC of candle time, each horizon that was fitted is examined.
+
+    An alarm is acted on when it begins, and again only after an examination without it.
+    """
 
     seats: Seats
     trainings: Trainings
     executor: Executor
     plan: LearningPlan
     _examined: dict[int, datetime] = field(default_factory=dict)
+    _standing: dict[int, set[tuple[str, str]]] = field(default_factory=dict)  # kind and target
 
     def due(self, as_of: datetime) -> tuple[Examination, ...]:
         """What the tick at `as_of` makes due; each is told once."""
@@ -70,7 +74,10 @@ class Drifts:
             place = self._place(one.horizon, Target.DIRECTION)
             self.seats.tell("drift", place, "", one.as_of, f"not examined: {error}")
             return
-        await self._act(one, order.horizon, findings)
+        before = self._standing.get(one.horizon, set())
+        self._standing[one.horizon] = {(finding.kind, finding.target) for finding in findings}
+        begun = [finding for finding in findings if (finding.kind, finding.target) not in before]
+        await self._act(one, order.horizon, begun)
 
     async def _act(self, one: Examination, horizon: Horizon, findings: Sequence[Finding]) -> None:
         actions = [self._action(finding, one) for finding in findings]

@@ -223,10 +223,22 @@ async def test_a_day_is_examined_once_and_only_what_was_fitted(examined: Examine
     assert examined.drifts.due(NOW + timedelta(days=3)) == ()
 
 
+async def test_an_alarm_that_stands_is_told_once(examined: Examined) -> None:
+    share = 0.5 + 0.05 * np.random.default_rng(9).normal(size=24 * DAYS)
+    await examined.lose("pool.quantiles", share, loss="covered")
+    await examined.day()
+
+    (tomorrow,) = examined.drifts.due(NOW + timedelta(days=1))
+    await examined.drifts.examine(tomorrow)
+
+    assert await examined.events() == [("coverage", "quantiles", "retrain")]
+
+
 async def test_the_same_close_leaves_one_event(examined: Examined) -> None:
     await examined.lose("pool.direction", walk(0.6), loss="log_loss")
     await examined.day()
     (again,) = examined.drifts.due(NOW + timedelta(days=1))
+    examined.drifts._standing.clear()  # as a start does
     await examined.drifts.examine(replace(again, as_of=NOW, since=NOW - timedelta(days=1)))
 
     assert len(await examined.events()) == 1
