@@ -16,6 +16,7 @@ from backend.api.hub import Hub
 from backend.api.server import listen, serve
 from backend.api.state import ApiState
 from backend.api.status import Status
+from backend.cadence import FOLDED_DAYS, Cadence
 from backend.executor import ProcessExecutor
 from backend.feed import Feed
 from backend.following import Following
@@ -35,9 +36,6 @@ from backend.wiring import Store, database_of, make_bus, open_store
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.1  # wall seconds, whether all is predicted
-DASHBOARD_EVERY_S = 5.0  # wall seconds between two looks at what changed
-FOLDED_DAYS = 10  # of scores at a look: each takes some 0.1 s, and commits wait for one
-DASHBOARD_REST = 20.0  # times as long as a panel took it rests: a long record is read rarely
 
 
 async def run_system(plan: SystemPlan, settings: Settings) -> None:
@@ -206,21 +204,23 @@ class System:
     async def _refresh_dashboard(self) -> None:
         """Keep the cache near the tables: each panel as often as it is cheap."""
         now = asyncio.get_running_loop().time
-        rested = dict.fromkeys(panels.PANELS, 0.0)
+        cadence = Cadence(panels.PANELS, folded=panels.SCORES)
         while True:
-            await asyncio.sleep(DASHBOARD_EVERY_S)
-            await self._fold()
-            for name in [each for each in panels.PANELS if rested[each] <= now()]:
+            await asyncio.sleep(cadence.pause_s)
+            cadence.folded(await self._fold())
+            for name in cadence.due(now()):
                 began = now()
                 await self._refresh(name)
-                rested[name] = now() + DASHBOARD_REST * (now() - began)
+                cadence.computed(name, began=began, ended=now())
 
-    async def _fold(self) -> None:
+    async def _fold(self) -> int:
+        """How many days were folded."""
         try:
             async with self.store.writers.acquire() as connection:
-                await score_days.fold(connection, days=FOLDED_DAYS)
+                return await score_days.fold(connection, days=FOLDED_DAYS)
         except CONNECTION_ERRORS as error:
             log.warning("days are folded later", extra={"reason": str(error)})
+            return 0
 
     async def _refresh(self, name: str) -> None:
         try:

@@ -20,6 +20,7 @@ from domain.market import Timeframe, rfc3339
 Panel = Callable[[asyncpg.Connection, datetime], Awaitable[Any]]
 
 SCOPE: Final = "all"
+SCORES: Final = "model_scores"  # the panel that is slow to read while days wait to be folded
 RECORD_DAYS: Final = 60  # of candle time in the scores panel
 STRIP_BARS: Final = 96  # candles that the strip of a series shows
 LATENCY_TICKS: Final = 500  # of each timeframe in the latency panel
@@ -107,7 +108,7 @@ async def sentiment(connection: asyncpg.Connection, at: datetime) -> Any:  # noq
 PANELS: Final[Mapping[str, Panel]] = {
     "latest_predictions": latest_predictions,
     "active_signals": active_signals,
-    "model_scores": model_scores,
+    SCORES: model_scores,
     "coverage": coverage,
     "freshness": freshness,
     "latency": latency,
