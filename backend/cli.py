@@ -234,7 +234,7 @@ def doctor(*, state: State = None) -> None:
 def verify(*, state: State = None) -> None:
     """Recompute every stream's hash chain, and compare predictions and signals with it.
 
-    Names the first offset that fails, else the first row that is not as it was published.
+    Names of each log the first offset that fails, and the first 20 rows that are not as published.
     """
     from backend.upkeep import verify_streams  # noqa: PLC0415 - imports what it needs
 

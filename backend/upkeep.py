@@ -46,17 +46,17 @@ async def migrate_store(settings: Settings) -> None:
 
 
 async def verify_streams(settings: Settings) -> int:
-    """Recompute every chain and compare rows with it; 1 when one is not as published."""
+    """Recompute every chain and compare rows with it; 1 when any is not as published."""
     async with store_of(settings) as store, store.readers.acquire() as connection:
-        fault = await chain.verify(connection) or await published.compare(connection)
+        faults = [*await chain.breaks(connection), *await published.compare(connection)]
         streams, events = await chain.size(connection)
-    if fault is None:
+    if not faults:
         sys.stdout.write(
             f"{events} events of {streams} streams are intact, "
             f"and predictions and signals are as published\n"
         )
         return 0
-    sys.stdout.write(f"{fault}\n")
+    sys.stdout.writelines(f"{fault}\n" for fault in faults)
     return 1
 
 

@@ -43,18 +43,21 @@ class Break:
 
 
 async def verify(connection: asyncpg.Connection, stream: str | None = None) -> Break | None:
+    """The first of `breaks`; None when everything is whole."""
+    return next(iter(await breaks(connection, stream)), None)
+
+
+async def breaks(connection: asyncpg.Connection, stream: str | None = None) -> list[Break]:
     """Recompute the chain of one stream, or of all, log by log in the order of their names.
 
     Returns:
-        The first event of a log, in the order of publication, that is edited, missing,
-        back-dated or beyond the head; None when everything is whole.
+        Of each log the first event, in the order of publication, that is edited, missing,
+        back-dated or beyond the head: those after it cannot be judged.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        for row in await connection.fetch(_LOGS, None if stream is None else log_of(stream)):
-            found = await _verify_log(connection, row["log"], stream)
-            if found is not None:
-                return found
-    return None
+        logs = await connection.fetch(_LOGS, None if stream is None else log_of(stream))
+        found = [await _verify_log(connection, row["log"], stream) for row in logs]
+    return [one for one in found if one is not None]
 
 
 async def size(connection: asyncpg.Connection) -> tuple[int, int]:

@@ -95,32 +95,30 @@ _CHANNELS: Final = {
 }
 
 
-async def compare(connection: asyncpg.Connection) -> Difference | None:
-    """The first row that is not as its last event says, or has no event; None: all are.
+async def compare(connection: asyncpg.Connection, *, most: int = 20) -> list[Difference]:
+    """Rows that are not as their last event says, or have no event: the first of each log.
 
     Log by log in the order of their names, within a log in that of publication.
     """
+    found: list[Difference] = []
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         told: dict[str, int] = {}
         for row in await connection.fetch(_LOGS):
             log = row["log"]
             channel = _CHANNELS.get(log.partition(".")[0])
-            if channel is None:
-                continue
-            told[log], found = await _compare_log(connection, log, channel)
-            if found is not None:
-                return found
+            if channel is not None:
+                told[log], differences = await _compare_log(connection, log, channel, most)
+                found += differences[:most]
         for name, channel in _CHANNELS.items():
-            found = await _never_published(connection, name, channel, told)
-            if found is not None:
-                return found
-    return None
+            found += await _never_published(connection, name, channel, told, most)
+    return found
 
 
 async def _compare_log(
-    connection: asyncpg.Connection, log: str, channel: _Channel
-) -> tuple[int, Difference | None]:
-    """How many rows were published, and the first that is another now."""
+    connection: asyncpg.Connection, log: str, channel: _Channel, most: int
+) -> tuple[int, list[Difference]]:
+    """How many rows were published, and of those that are others now the first."""
+    found: list[Difference] = []
     open_yet: dict[tuple[Any, ...], bytes] = {}
     block = count = 0
     while page := await connection.fetch(_BLOCKS, log, block, _PAGE):
@@ -130,10 +128,9 @@ async def _compare_log(
             payloads = list(_split(row))
             count += len(payloads) if row["event"] == channel.first else 0
             final += _final(row["event"], payloads, open_yet)
-        found = await _differing(connection, channel, final)
-        if found is not None:
-            return count, found
-    return count, await _differing(connection, channel, list(open_yet.values()))
+        if len(found) < most:
+            found += await _differing(connection, channel, final, most)
+    return count, found + await _differing(connection, channel, list(open_yet.values()), most)
 
 
 def _split(block: asyncpg.Record) -> Iterator[bytes]:
@@ -161,29 +158,34 @@ def _final(
 
 
 async def _differing(
-    connection: asyncpg.Connection, channel: _Channel, payloads: list[bytes]
-) -> Difference | None:
+    connection: asyncpg.Connection, channel: _Channel, payloads: list[bytes], most: int
+) -> list[Difference]:
     text = (b"[" + b",".join(payloads) + b"]").decode()
-    row = await connection.fetchrow(_difference(channel), text)
-    if row is None:
-        return None
+    rows = await connection.fetch(_difference(channel), text, most)
+    return [Difference(table=channel.table, row=_named(row), reason=_why(row)) for row in rows]
+
+
+def _why(row: asyncpg.Record) -> str:
     said, kept = orjson.loads(row["said"]), orjson.loads(row["kept"] or "null")
     if kept is None:
-        reason = "was published and is missing"
-    else:
-        name = next(name for name in said if said[name] != kept[name])
-        reason = f"{name} is {_spell(kept[name])}, published was {_spell(said[name])}"
-    return Difference(table=channel.table, row=_named(row), reason=reason)
+        return "was published and is missing"
+    name = next(name for name in said if said[name] != kept[name])
+    return f"{name} is {_spell(kept[name])}, published was {_spell(said[name])}"
 
 
 async def _never_published(
-    connection: asyncpg.Connection, name: str, channel: _Channel, told: Mapping[str, int]
-) -> Difference | None:
+    connection: asyncpg.Connection,
+    name: str,
+    channel: _Channel,
+    told: Mapping[str, int],
+    most: int,
+) -> list[Difference]:
+    rows: list[asyncpg.Record] = []
     for kept in await connection.fetch(_kept(channel), name):
         if kept["count"] > told.get(kept["log"], 0):
-            row = await connection.fetchrow(_unknown(channel), kept["log"], channel.first)
-            return Difference(table=channel.table, row=_named(row), reason="was never published")
-    return None
+            rows += await connection.fetch(_unknown(channel), kept["log"], channel.first, most)
+    reason = "was never published"
+    return [Difference(table=channel.table, row=_named(row), reason=reason) for row in rows]
 
 
 def _named(row: asyncpg.Record) -> str:
@@ -212,7 +214,7 @@ def _difference(channel: _Channel) -> str:
         WHERE i.exchange = said.exchange AND i.symbol = said.symbol AND {key} AND {channel.own}
     ) AS kept ON true
     WHERE said IS DISTINCT FROM kept
-    ORDER BY said.as_of, said.symbol LIMIT 1
+    ORDER BY said.as_of, said.symbol LIMIT $2
     """  # noqa: S608 - names are ours
 
 
@@ -238,5 +240,5 @@ def _unknown(channel: _Channel) -> str:
         SELECT convert_from(payload, 'utf8')::json AS said FROM stream_events
         WHERE log = $1 AND event = $2
     ) AS events
-    ORDER BY as_of, symbol LIMIT 1
+    ORDER BY as_of, symbol LIMIT $3
     """  # noqa: S608 - names are ours

@@ -53,7 +53,7 @@ async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def test_rows_that_nobody_touched_are_as_published(connection: asyncpg.Connection) -> None:
-    assert await compare(connection) is None
+    assert await compare(connection) == []
 
 
 @pytest.mark.parametrize(
@@ -82,16 +82,16 @@ async def test_an_edited_row_is_named_with_its_field(
     champion = "AND role = 'champion'" if table == "ml_predictions" else ""
     await connection.execute(f"UPDATE {table} SET {edit} {OF_THIRD} {champion}")  # noqa: S608 - constants above
 
-    assert str(await compare(connection)) == f"{table}: {THIRD}: {reason}"
+    assert await said(connection) == [f"{table}: {THIRD}: {reason}"]
 
 
 @pytest.mark.parametrize("rows", [SERVED, SIGNAL])
 async def test_a_deleted_row_is_named(connection: asyncpg.Connection, rows: str) -> None:
     await connection.execute(f"DELETE FROM {rows}")  # noqa: S608 - constants above
 
-    found = str(await compare(connection))
+    found = await said(connection)
 
-    assert found == f"{rows.split(maxsplit=1)[0]}: {THIRD}: was published and is missing"
+    assert found == [f"{rows.split(maxsplit=1)[0]}: {THIRD}: was published and is missing"]
 
 
 @pytest.mark.parametrize("rows", [SERVED, SIGNAL])
@@ -103,22 +103,38 @@ async def test_a_row_that_was_added_later_is_named(
     await connection.execute("UPDATE copied SET as_of = as_of - interval '1 day'")
     await connection.execute(f"INSERT INTO {table} SELECT * FROM copied")  # noqa: S608
 
-    found = str(await compare(connection))
+    found = await said(connection)
 
-    assert found == f"{table}: {THIRD.replace('30T21', '29T21')}: was never published"
+    assert found == [f"{table}: {THIRD.replace('30T21', '29T21')}: was never published"]
 
 
 async def test_rows_are_named_whose_whole_log_was_deleted(connection: asyncpg.Connection) -> None:
     for table in ("stream_blocks", "stream_heads"):
         await connection.execute(f"DELETE FROM {table} WHERE log LIKE 'signals.%'")  # noqa: S608
 
-    found = str(await compare(connection))
+    found = await said(connection)
 
-    assert found.startswith("trading_signals: simulated:BTC/USDT 1hx4")
-    assert found.endswith("was never published")
+    assert found[0].startswith("trading_signals: simulated:BTC/USDT 1hx4")
+    assert all(one.endswith("was never published") for one in found)
+    assert len(found) == await connection.fetchval("SELECT count(*) FROM trading_signals")
 
 
-async def test_verify_exits_with_1_and_one_line(
+async def test_of_many_differing_rows_of_a_log_the_first_are_named(
+    connection: asyncpg.Connection,
+) -> None:
+    await connection.execute("UPDATE trading_signals SET strength = 0.75")
+
+    every = await compare(connection)
+
+    assert len(every) == await connection.fetchval("SELECT count(*) FROM trading_signals")
+    assert await compare(connection, most=2) == every[:2]
+
+
+async def said(connection: asyncpg.Connection) -> list[str]:
+    return [str(one) for one in await compare(connection)]
+
+
+async def test_verify_exits_with_1_and_names_all_that_is_not_as_published(
     connection: asyncpg.Connection,
     database_url: str,
     tmp_path: Path,
@@ -129,6 +145,11 @@ async def test_verify_exits_with_1_and_one_line(
     assert re.match(r"[1-9]\d* events of [1-9]\d* streams are intact", capsys.readouterr().out)
 
     await connection.execute(f"UPDATE ml_predictions SET q10 = -1 {OF_THIRD} AND role = 'champion'")  # noqa: S608
+    await connection.execute(f"UPDATE trading_signals SET strength = 0.75 {OF_THIRD}")  # noqa: S608
+    await connection.execute("DELETE FROM stream_blocks WHERE log LIKE 'candles.%' AND block = 2")
 
     assert await verify_streams(settings) == 1
-    assert THIRD in capsys.readouterr().out
+    broken, forecast, signal = capsys.readouterr().out.splitlines()
+    assert re.match(r"stream candles\.1h\..*: missing", broken)
+    assert forecast.startswith(f"ml_predictions: {THIRD}")
+    assert signal.startswith(f"trading_signals: {THIRD}")
