@@ -26,9 +26,9 @@ class Doubts:
         self._due: dict[int, int] = {}  # by open time: when to ask
         self._told = 0  # newest open time that REST told
 
-    def add(self, open_times: Iterable[int]) -> None:
-        """REST is to tell these."""
-        self._due |= {ms: ms + self._step for ms in open_times}
+    def add(self, open_times: Iterable[int], *, after: int = 0) -> None:
+        """REST is to tell these, at the latest when `after` more candles have closed."""
+        self._due |= {ms: ms + (1 + after) * self._step for ms in open_times}
 
     def give_up(self, open_times: Iterable[int]) -> None:
         """REST was asked for these often: it lacks them, unless it is late."""
@@ -44,9 +44,8 @@ class Doubts:
 
     def ask(self, now_ms: int) -> None:
         """REST is asked for all of them now."""
-        for open_ms in self._due:
-            close_ms = open_ms + self._step
-            self._due[open_ms] = max(close_ms, 2 * now_ms - close_ms)
+        for open_ms, due_ms in self._due.items():
+            self._due[open_ms] = max(due_ms, 2 * now_ms - (open_ms + self._step))
 
     def answer(self, told: Sequence[Candle], asked: Range) -> None:
         """What it told of `asked`."""

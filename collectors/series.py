@@ -17,6 +17,7 @@ from domain.trades import MadeOf
 Event = Candle | Gap
 
 OVERLAP = 2  # candles asked for again before a hole, to see whether they were revised
+CONFIRMED_WITHIN = 8  # candles after one of the socket: REST is asked for all at once
 REMEMBERED = 16  # newest released candles whose revision is recognised
 LONGEST_PATIENCE = 64  # candles
 ATTEMPTS = 4  # answers of the exchange without a candle before it is called absent
@@ -27,9 +28,10 @@ class Series:
 
     A candle is released once it is closed: by the exchange's flag, by the first candle of
     the next interval, or by time; the latter two are then compared with REST, and so are those
-    that were put together. Candles are released in order of open time, except that one whose
-    repair failed or came late follows when it comes. A version is released again only when it
-    outranks the released one and its values differ. No candle is made up.
+    that were put together; the others a few at a time. Candles are released in order of open
+    time, except that one whose repair failed or came late follows when it comes. A version is
+    released again only when it outranks the released one and its values differ. No candle is
+    made up.
     While a repair is under way later candles are held; `release` ends that.
 
     Args:
@@ -254,12 +256,14 @@ class Series:
 
     def _close_unflagged(self, forming: Candle) -> list[Event]:
         """Its interval is over; whether this is its last version REST has to say."""
+        events = self._close(replace(forming, closed=True))
         self._doubts.add([forming.open_ms])
-        return self._close(replace(forming, closed=True))
+        return events
 
     def _close(self, candle: Candle) -> list[Event]:
-        if candle.made_of is not MadeOf.EXCHANGE and not candle.confirmed:
-            self._doubts.add([candle.open_ms])
+        if not candle.confirmed:
+            said = candle.made_of is MadeOf.EXCHANGE
+            self._doubts.add([candle.open_ms], after=CONFIRMED_WITHIN if said else 0)
         if self._forming is not None and self._forming.open_ms <= candle.open_ms:
             self._forming = None
         if self._held is None:

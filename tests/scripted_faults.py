@@ -180,9 +180,8 @@ class Script:
             self._exchange.send(_wrong(told))
             right = replace(told, event_ms=told.event_ms + 1)
             self._later(soon, lambda: self._exchange.send(right))
-        elif fault is FaultKind.MISTELL:  # seen when the end is confirmed after a reconnect
+        elif fault is FaultKind.MISTELL:
             self._exchange.send(_wrong(told))
-            self._later(soon, self._exchange.disconnect)
         elif fault is More.POISON:
             future = replace(told, open_ms=told.open_ms + 10 * Timeframe.D1.ms)
             self._exchange.send(replace(told, high=told.low / 2), future)

@@ -19,7 +19,7 @@ OF_CANDLES = (  # each of another instrument
     FaultKind.DUPLICATE,
     FaultKind.REORDER,
     FaultKind.REVISE,
-    FaultKind.MISTELL,  # seen at the next connection
+    FaultKind.MISTELL,
     FaultKind.STALL,
     FaultKind.GIBBERISH,
     FaultKind.LAG,

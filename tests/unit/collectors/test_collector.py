@@ -368,6 +368,22 @@ async def test_a_candle_that_rest_never_tells_is_asked_for_more_and_more_rarely(
         assert len(run.exchange.requests) < 20
 
 
+async def test_what_the_socket_said_is_compared_with_rest_nine_candles_at_a_time() -> None:
+    async with running() as run:
+        await run.until(11)
+        run.exchange.requests.clear()
+        for closed in HISTORY[BTC][10:38]:
+            await run.until(number(closed) + 1)
+            wrong = number(closed) in {12, 20}
+            run.exchange.send(replace(closed, close=closed.open) if wrong else closed)
+        await run.pass_time(5 * SECOND)
+
+        assert len(run.exchange.requests) == 3
+        assert {number(one): one.close for one in run.candles() if one.confirmed} == {
+            number(one): one.close for one in HISTORY[BTC] if number(one) in {12, 20}
+        }
+
+
 async def test_a_forming_candle_is_closed_by_time_after_the_grace() -> None:
     async with running() as run:
         run.exchange.send(forming(HISTORY[BTC][10]))
