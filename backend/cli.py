@@ -14,6 +14,7 @@ import typer
 
 from backend import settings, subcommands
 from backend.durations import duration, names, span, steps
+from backend.exported import KINDS
 from backend.flags import (
     Data,
     Exchanges,
@@ -176,7 +177,7 @@ def import_(*, data: Annotated[Path, typer.Option()], state: State = None) -> No
 
 @app.command(epilog="Example: alphapulse export predictions --out predictions.parquet")
 def export(
-    kind: Annotated[str, typer.Argument(help="candles, features, labels, predictions, …")],
+    kind: Annotated[str, typer.Argument(help=", ".join(KINDS))],
     *,
     out: Annotated[Path, typer.Option(help="A .parquet or .csv file.")],
     from_: Annotated[Optional[str], typer.Option("--from")] = None,  # noqa: UP045
@@ -288,7 +289,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except asyncio.CancelledError:
         code = 143  # by SIGTERM
     except typer.TyperException as error:
-        typer.echo(f"alphapulse: {error.format_message()}", err=True)
+        said = error.format_message()  # of a group without a command: its help
+        typer.echo(said if said.startswith("Usage:") else f"alphapulse: {said}", err=True)
         code = 2
     except (AlphaPulseError, BaseExceptionGroup) as error:
         cause = _cause(error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import resource
 import signal
 import sys
@@ -22,6 +21,7 @@ from backend import VERSION
 from backend.added import added, as_told, fitted_losses
 from backend.clock import VirtualClock
 from backend.executor import ProcessExecutor
+from backend.exported import REPLAYED
 from backend.learning.learning import Learning
 from backend.learning.plan import Due, LearningPlan
 from backend.panel import Panel, PanelKey
@@ -31,7 +31,7 @@ from backend.report import Losses, ReportContext, build_report
 from backend.settings import Settings
 from backend.store.columns import CandlePanel, CandleSeries
 from backend.ticks import labels_once, ticks
-from backend.transfer import REPLAYED, write_replay_tables
+from backend.transfer import make_room, write_replay_tables
 from backend.wiring import Store, policy_of
 from collectors.recorded import Recording, Selection, choose, read_folder
 from collectors.recorded_sources import read_sources
@@ -74,8 +74,15 @@ async def run_replay(plan: ReplayPlan, settings: Settings) -> dict[str, Any]:
     series = [_series(one, plan.until) for one in selection.recordings.values()]
     if not any(len(one) for one in series):
         raise UsageError(f"{plan.data}: no candle before {plan.until}")
+    _, last, _ = _extent(series, timeframe)
+    if plan.since is not None and plan.since > last:
+        raise UsageError(
+            f"{plan.data}: nothing to predict from {rfc3339(plan.since)} on:"
+            f" the last candle closes at {rfc3339(last)}"
+        )
     recorded = read_sources(plan.sentiment) if plan.sentiment else None
-    _make_room(plan)
+    tables = [plan.out / f"{kind}.parquet" for kind in REPLAYED] if plan.out else []
+    make_room([plan.report, *tables])  # what takes an hour is not to be lost
     sys.stderr.writelines(f"{line}\n" for line in selection.notes())
     with _ended_by_sigterm():
         without = await _without(plan, settings, timeframe, series) if recorded else None
@@ -104,26 +111,6 @@ async def _without(
         replay = Replay(plan, settings, store, timeframe)
         await replay.run(series)
         return await replay.losses(series)
-
-
-def _make_room(plan: ReplayPlan) -> None:
-    """See that the report and the rows can be written: what takes an hour is not to be lost."""
-    folders, files = [plan.report.parent], [plan.report]
-    if plan.out is not None:
-        folders.append(plan.out)
-        files += [plan.out / f"{kind}.parquet" for kind in REPLAYED]
-    try:
-        for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
-        taken = [file for file in files if file.is_dir()]
-        places = [file if file.exists() else file.parent for file in files]
-    except OSError as error:
-        raise UsageError(f"{error.filename}: cannot be made: {error.strerror}") from error
-    if taken:
-        raise UsageError(f"{taken[0]} is a folder; a file is to be written there")
-    closed = [place for place in places if not os.access(place, os.W_OK)]
-    if closed:
-        raise UsageError(f"{closed[0]}: no permission to write")
 
 
 async def _selected(plan: ReplayPlan, timeframe: Timeframe) -> Selection:

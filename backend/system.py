@@ -43,13 +43,14 @@ async def run_system(plan: SystemPlan, settings: Settings) -> None:
 
     Raises:
         StateFolderError: another system runs on the state folder.
-        UsageError: the port is in use, or what is asked for does not exist.
+        PortTakenError, UsageError: it cannot be served there, or does not exist.
         ExchangeUnavailableError, StoreUnavailableError: at the start.
         NotReadyError: no prediction of all instruments of any exchange in time.
     """
     folder = StateFolder(settings.state)
+    folder.refuse_second()  # before a port of the first is found to be in use
+    listener = listen(settings.host, settings.port, allow_no_keys=plan.allow_no_keys)
     with folder.owned(), until_signalled():
-        listener = listen(settings.host, settings.port, allow_no_keys=plan.allow_no_keys)
         host, port = listener.getsockname()[:2]
         status = Status(market=plan.market, speed=plan.speed, horizons=plan.horizons)
         api = ApiState(clock=plan.clock, hub=Hub(plan.clock), status=status)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
+import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,79 +17,17 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from backend.exported import KINDS, REPLAYED
 from backend.progress import Progress
 from backend.settings import Settings
 from backend.store.candles import store_candles
 from backend.store.state import StateFolder
 from backend.wiring import Store, database_of, open_store
 from collectors.recorded import Recording, read_folder
-from domain.errors import DataFolderError, UnknownNameError, UsageError
+from domain.errors import DataFolderError, UnknownNameError, UnknownSymbolError, UsageError
 from domain.events import Candle, Source
 from domain.market import from_ms
 
-_INSTRUMENT: Final = "JOIN instruments i USING (instrument_id)"
-
-# kind → (columns, tables, column of time)
-KINDS: Final[Mapping[str, tuple[str, str, str]]] = {
-    "candles": (
-        "exchange, symbol, timeframe, open_time, close_time, open, high, low, close, volume, "
-        "revision, source, confirmed, known_at",
-        f"candles t {_INSTRUMENT}",
-        "close_time",
-    ),
-    "features": (
-        "exchange, symbol, timeframe, feature_set, as_of, revision, known_at, candle_revision, "
-        "coverage, columns, values",
-        f"ml_features_ohlcv t {_INSTRUMENT} JOIN feature_sets USING (feature_set)",
-        "as_of",
-    ),
-    "sentiment": (
-        "exchange, symbol, timeframe, feature_set, as_of, revision, known_at, source_status, "
-        "columns, values",
-        f"ml_features_sentiment t {_INSTRUMENT} JOIN feature_sets USING (feature_set)",
-        "as_of",
-    ),
-    "labels": (
-        "exchange, symbol, timeframe, horizon, as_of, revision, direction_known_at, known_at, "
-        "outcome, log_return, realized_volatility",
-        f"ml_labels t {_INSTRUMENT}",
-        "as_of",
-    ),
-    "predictions": (
-        "exchange, symbol, timeframe, horizon, as_of, revision, made_at, origin, role, target, "
-        "model, version, members, p_down, p_flat, p_up, q10, q50, q90, volatility, degraded",
-        f"ml_predictions t {_INSTRUMENT}",
-        "as_of",
-    ),
-    "outcomes": (
-        "exchange, symbol, timeframe, horizon, as_of, revision, role, model, version, origin, "
-        "scored_at, log_loss, brier, pinball, qlike, covered",
-        f"ml_prediction_outcomes t {_INSTRUMENT}",
-        "as_of",
-    ),
-    "signals": (
-        "exchange, symbol, timeframe, horizon, as_of, revision, side, strength, gate, "
-        "size_fraction, entry_price, stop, take, expires_at, status, closed_at, exit_price, "
-        "realized_return, model, version",
-        f"trading_signals t {_INSTRUMENT}",
-        "as_of",
-    ),
-    "models": (
-        "exchange, '' AS symbol, timeframe, horizon, target, name, version, kind, status, "
-        "trained_from, trained_until, effective_from, n_train, n_effective, n_trials, seed, "
-        "artifact_sha256, train_seconds, created_at",
-        "ml_models_metadata t",
-        "created_at",
-    ),
-    "decisions": (
-        "exchange, '' AS symbol, timeframe, horizon, target, name, "
-        "champion_version AS seated_version, challenger_version AS judged_version, "
-        'verdict, "trigger", decided_at, evidence',
-        "promotion_decisions t",
-        "decided_at",
-    ),
-}
-REPLAYED: Final = ("predictions", "labels", "signals")  # the kinds of `replay --out`
 _ROWS_PER_PAGE: Final = 50_000
 
 
@@ -169,24 +107,51 @@ async def export_table(plan: ExportPlan, settings: Settings) -> None:
     """Write one table.
 
     Raises:
-        UnknownKindError: with what there is.
+        UnknownKindError, UnknownSymbolError: with what there is.
         StateFolderError: no system has run on the state folder.
-        UsageError: the file's ending is neither .parquet nor .csv.
+        UsageError: the file's ending is neither .parquet nor .csv, or it cannot be written.
     """
     if plan.kind not in KINDS:
         raise UnknownKindError(plan.kind, KINDS)
+    if plan.out.suffix not in (".parquet", ".csv"):
+        raise UsageError(f"{plan.out}: write to a .parquet or a .csv file")
     if settings.database_url is None:
         StateFolder(settings.state).exists()
+    make_room([plan.out])
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(database_of(settings))
         store = await stack.enter_async_context(open_store(url, settings.state / "artifacts"))
+        known = {
+            row["symbol"] for row in await store.readers.fetch("SELECT symbol FROM instruments")
+        }
+        if strange := sorted(set(plan.symbols or ()) - known):
+            raise UnknownSymbolError(strange[0], known)
         rows = await write_table(store, plan)
     sys.stdout.write(f"{plan.out}: {rows} rows\n")
 
 
+def make_room(files: Sequence[Path]) -> None:
+    """See that files can be written, before what is to be in them is made; folders are made.
+
+    Raises:
+        UsageError: one cannot.
+    """
+    try:
+        for file in files:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        taken = [file for file in files if file.is_dir()]
+        places = [file if file.exists() else file.parent for file in files]
+    except OSError as error:
+        raise UsageError(f"{error.filename}: cannot be made: {error.strerror}") from error
+    if taken:
+        raise UsageError(f"{taken[0]} is a folder; a file is to be written there")
+    closed = [place for place in places if not os.access(place, os.W_OK)]
+    if closed:
+        raise UsageError(f"{closed[0]}: no permission to write")
+
+
 async def write_replay_tables(store: Store, folder: Path) -> None:
     """The Parquet files of `replay --out`."""
-    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     for kind in REPLAYED:
         await write_table(
             store,
@@ -230,8 +195,6 @@ class _Sink:
     """A Parquet or CSV file, by its ending."""
 
     def __init__(self, path: Path, names: Sequence[str]) -> None:
-        if path.suffix not in (".parquet", ".csv"):
-            raise UsageError(f"{path}: write to a .parquet or a .csv file")
         self._path, self._names = path, names
         self._writer: Any = None
         self._schema = pa.schema([])

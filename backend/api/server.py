@@ -16,11 +16,15 @@ from fastapi import FastAPI
 from backend.api.frames import BatchingProtocol
 from backend.api.hosts import LoopbackHosts, is_loopback
 from backend.api.state import ApiState
-from domain.errors import UsageError
+from domain.errors import AlphaPulseError, UsageError
 
 BACKLOG: Final = 2_048
 LARGEST_FRAME: Final = 1_048_576  # beyond it the connection ends; up to it there is an answer
 GRACE_S: Final = 3  # for requests in progress when the server stops
+
+
+class PortTakenError(AlphaPulseError):
+    """Another program listens there, or it needs more rights."""
 
 
 class _Server(uvicorn.Server):
@@ -35,8 +39,9 @@ def listen(host: str, port: int, *, allow_no_keys: bool = False) -> socket.socke
     """The bound socket; port 0 picks a free one.
 
     Raises:
-        UsageError: the address is not loopback and keys are not waived, is none of this
-            machine's, or its port is in use.
+        UsageError: the address is not loopback and keys are not waived, or is none of this
+            machine's.
+        PortTakenError: it cannot be had.
     """
     if not (allow_no_keys or is_loopback(host)):
         raise UsageError(
@@ -51,21 +56,21 @@ def listen(host: str, port: int, *, allow_no_keys: bool = False) -> socket.socke
         listener.listen(BACKLOG)
     except (OSError, OverflowError) as error:
         listener.close()
-        raise UsageError(_reason(error, host, port)) from error
+        raise _refused(error, host, port) from error
     listener.settimeout(0)
     return listener
 
 
-def _reason(error: Exception, host: str, port: int) -> str:
+def _refused(error: Exception, host: str, port: int) -> AlphaPulseError:
     match getattr(error, "errno", None):
         case errno.EADDRINUSE:
-            return f"port {port} on {host} is in use; pass another --port"
+            return PortTakenError(f"port {port} on {host} is in use; pass another --port")
         case errno.EACCES:
-            return f"port {port} on {host} needs more rights; pass a --port above 1023"
+            return PortTakenError(f"port {port} on {host} needs more rights; pass one above 1023")
         case errno.EADDRNOTAVAIL:
-            return f"{host} is no address of this machine"
+            return UsageError(f"{host} is no address of this machine")
         case _:
-            return f"cannot listen on {host}:{port}: {error}"
+            return UsageError(f"cannot listen on {host}:{port}: {error}")
 
 
 async def serve(app: FastAPI, listener: socket.socket) -> None:

@@ -91,6 +91,15 @@ class StateFolder:
             finally:
                 (self.path / "runtime.json").unlink(missing_ok=True)
 
+    def refuse_second(self) -> None:
+        """See that no system runs on the folder; nothing is made.
+
+        Raises:
+            StateFolderError: one does; the message names its process.
+        """
+        if (owner := self.owner()) is not None:
+            raise _in_use(self.path, owner)
+
     def publish(self, runtime: Runtime) -> None:
         """Tell the commands beside this system where it is; only its user can read it."""
         write_secret(self.path / "runtime.json", json.dumps(asdict(runtime), indent=2) + "\n")
@@ -150,10 +159,7 @@ def _acquire(descriptor: int, folder: Path) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if attempt == LOCK_ATTEMPTS - 1:
-                raise StateFolderError(
-                    f"the state folder {folder} is in use by process {_holder(descriptor)}; "
-                    f"stop it, or pass another --state"
-                ) from None
+                raise _in_use(folder, _holder(descriptor)) from None
             time.sleep(LOCK_PAUSE_S)
         except OSError as error:
             raise StateFolderError(
@@ -161,6 +167,12 @@ def _acquire(descriptor: int, folder: Path) -> None:
             ) from error
         else:
             return
+
+
+def _in_use(folder: Path, owner: int) -> StateFolderError:
+    return StateFolderError(
+        f"the state folder {folder} is in use by process {owner}; stop it, or pass another --state"
+    )
 
 
 def _holder(descriptor: int) -> int:

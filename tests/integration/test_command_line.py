@@ -14,6 +14,7 @@ import orjson
 import pandas as pd
 import pytest
 
+from backend.exported import KINDS
 from tests.processes import alphapulse, command, environment, one_line, until
 
 REPLAY = ("replay", "--data", "data", "--timeframe", "1h", "--horizon", "4", "--report", "r.json")
@@ -116,11 +117,18 @@ def test_init_asks_at_a_terminal_and_asks_again_where_an_answer_cannot_be(tmp_pa
     assert "horizons = [4, 8]" in written
 
 
-def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+def test_a_port_in_use_is_named_and_leaves_no_state_folder(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        said = one_line(alphapulse(tmp_path, "demo", "--port", port), 2)
+        said = one_line(alphapulse(tmp_path, "demo", "--port", port), 1)
     assert f"port {port}" in said
+    assert not (tmp_path / ".alphapulse").exists()
+
+
+def test_help_lists_what_can_be_exported_and_is_no_error_message(tmp_path: Path) -> None:
+    words = " ".join(alphapulse(tmp_path, "export", "--help").stdout.split())
+    assert ", ".join(KINDS) in words
+    assert alphapulse(tmp_path, "models").stderr.startswith("Usage: alphapulse models")
 
 
 def test_a_state_folder_of_another_version_is_refused(tmp_path: Path) -> None:
@@ -221,6 +229,26 @@ def test_import_uses_the_good_rows_and_names_the_others(tmp_path: Path, database
 UNUSED = "4 rows of 1 files were not used; 2 files were not used at all"
 
 
+def test_export_refuses_what_it_cannot_give_and_makes_the_folder_of_what_it_can(
+    tmp_path: Path, database_url: str
+) -> None:
+    spoiled(tmp_path / "data")
+    ours = {"ALPHAPULSE_DATABASE_URL": database_url}
+    (tmp_path / "file").touch()
+    assert alphapulse(tmp_path, "import", "--data", "data", **ours).returncode == 0
+    for out, *flags, code, expected in (
+        ("c.csv", "--symbols", "AAA/USD", 2, "unknown symbol 'AAA/USD'; nearest: AAA/USDT"),
+        ("file/c.csv", 2, "file: cannot be made"),
+        ("new/c.csv", "--symbols", "AAA/USDT", 0, ""),
+    ):
+        done = alphapulse(
+            tmp_path, "export", "candles", "--out", str(out), *map(str, flags), **ours
+        )
+        assert (done.returncode, str(expected) in done.stderr) == (code, True), done.stderr
+    assert len(pd.read_csv(tmp_path / "new" / "c.csv")) == 27
+    assert not (tmp_path / "c.csv").exists()
+
+
 def test_replay_names_what_it_does_not_use_and_counts_it(tmp_path: Path, database_url: str) -> None:
     spoiled(tmp_path / "data")
     done = alphapulse(tmp_path, *REPLAY, ALPHAPULSE_DATABASE_URL=database_url)
@@ -279,6 +307,7 @@ def test_the_demo_names_what_it_does_not_use_and_its_page_counts_it(
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
+        (("--from", "2030-01-01"), "the last candle closes at 2023-11-"),
         (("--report", "file/r.json"), "file: cannot be made"),
         (("--report", "data"), "data is a folder"),
         (("--out", "file"), "file: cannot be made"),
@@ -287,7 +316,7 @@ def test_the_demo_names_what_it_does_not_use_and_its_page_counts_it(
         (("--out", "r" * 300), "File name too long"),
     ],
 )
-def test_what_cannot_be_written_is_said_before_a_replay_starts(
+def test_what_cannot_be_written_or_predicted_is_said_before_a_replay_starts(
     tmp_path: Path, flags: tuple[str, ...], expected: str
 ) -> None:
     spoiled(tmp_path / "data")

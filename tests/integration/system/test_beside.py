@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from pydantic import SecretStr
 
+from backend.exported import KINDS
 from backend.settings import Settings
-from backend.transfer import KINDS, ExportPlan, export_table
+from backend.transfer import ExportPlan, export_table
 from tests.integration.system.conftest import QUIET
 from tests.processes import Exchange, System, alphapulse, one_line
 
