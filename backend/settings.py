@@ -190,7 +190,11 @@ class TrainingSettings(Group):
         description="models that are fitted, beside the baselines and River",
     )
 
-    examine_days: int = Field(1, gt=0, description="days between two looks for drift")
+    examine_days: int | None = Field(
+        None,
+        gt=0,
+        description="days between two looks for drift; where not set 1, in a replay 7",
+    )
     triggers: tuple[Literal["error", "coverage", "feature", "prediction", "calibration"], ...] = (
         Field(("error", "coverage"), description="kinds of drift that make a fit due, not a report")
     )

@@ -48,7 +48,8 @@ class LearningPlan:
             timeframe: of the panel.
             seed: of every fit.
             every: between fits, whatever the settings say.
-            live: where they say nothing, a fit a day, at 01:00 UTC; else one in 30 days.
+            live: where they say nothing, a fit a day, at 01:00 UTC, and a look for drift; else
+                one in 30 days, and in 7.
         """
         named = {f"{kind}.{target}": recipe for (target, kind), recipe in RECIPES.items()}
         chosen = [recipe for name, recipe in named.items() if name in settings.kinds]
@@ -60,7 +61,7 @@ class LearningPlan:
             minimum_rows=settings.minimum_rows,
             newest_rows=settings.maximum_rows,
             triggers=frozenset(settings.triggers),
-            examine_every=timedelta(days=settings.examine_days),
+            examine_every=timedelta(days=settings.examine_days or (1 if live else 7)),
             seed=seed,
         )
 
