@@ -180,6 +180,10 @@ class CcxtExchange:
     def streams(self, timeframe: Timeframe) -> bool:
         return is_streamed(self._client, timeframe)
 
+    @property
+    def flags_closes(self) -> bool:
+        return self._klines
+
     async def fetch_trades(
         self, instrument: Instrument, *, since: datetime, until: datetime
     ) -> TradesTold:

@@ -176,8 +176,10 @@ class Collector:
         keys = [(instrument, timeframe) for timeframe in timeframes for instrument in self._watched]
         fresh = {key for key in keys if key not in self._series}
         streamed = {one: self._exchange.streams(one) for one in timeframes}
+        flagged = self._exchange.flags_closes
         self._series = {
-            key: self._series.get(key) or Series(*key, streamed=streamed[key[1]]) for key in keys
+            key: self._series.get(key) or Series(*key, streamed=streamed[key[1]], flagged=flagged)
+            for key in keys
         }
         self._repairs = self._new_repairs()
         for series in self._series.values():

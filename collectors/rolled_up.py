@@ -63,6 +63,10 @@ class RolledUp:
     def streams(self, timeframe: Timeframe) -> bool:
         return self._exchange.streams(self._child.get(timeframe, timeframe))
 
+    @property
+    def flags_closes(self) -> bool:
+        return self._exchange.flags_closes
+
     async def listings(self, symbols: Sequence[str]) -> list[Listing]:
         return await self._exchange.listings(symbols)
 
@@ -97,7 +101,9 @@ class RolledUp:
         rolling: dict[Key, list[Rolling]] = {}
         for parent in parents:
             for one in instruments:
-                rolling.setdefault((one, self._child[parent]), []).append(Rolling(parent))
+                rolling.setdefault((one, self._child[parent]), []).append(
+                    Rolling(parent, flagged=self.flags_closes)
+                )
         watching = self._exchange.watch_candles(instruments, streamed)
         async with aclosing(cast(AsyncGenerator[Candle, None], watching)) as told:
             async for candle in told:

@@ -69,12 +69,14 @@ def child_of(timeframe: Timeframe, known: Iterable[Timeframe]) -> Timeframe:
 class Rolling:
     """One instrument's candles of a longer timeframe as those of a shorter one close.
 
-    A child is over by the exchange's flag or once a later one has begun. One that is corrected
-    afterwards is not added again: what is rolled up is compared with REST.
+    A child is over by the exchange's flag, or where its stream has none once a later one has
+    begun. One that is corrected afterwards is not added again: what is rolled up is compared
+    with REST.
     """
 
-    def __init__(self, timeframe: Timeframe) -> None:
+    def __init__(self, timeframe: Timeframe, *, flagged: bool = False) -> None:
         self._timeframe = timeframe
+        self._flagged = flagged
         self._whole: list[Candle] = []  # the children that are over, from the first on
         self._open: Candle | None = None  # the newest that is not over
         self._over_ms = -1  # open time of the newest that is
@@ -85,7 +87,7 @@ class Rolling:
             return []
         made = []
         if self._open is not None and child.open_ms > self._open.open_ms:
-            made = self._end(self._open)
+            made = [] if self._flagged else self._end(self._open)
             self._open = None
         if child.closed:
             self._open = None

@@ -38,14 +38,22 @@ class Series:
         instrument, timeframe: Of its candles.
         streamed: Else each candle is asked for once its time has passed, and is a gap only if
             that does not bring it.
+        flagged: The stream says which candles are closed. One that it left open was cut short
+            on its way to us, and is missing.
     """
 
     def __init__(
-        self, instrument: Instrument, timeframe: Timeframe, *, streamed: bool = True
+        self,
+        instrument: Instrument,
+        timeframe: Timeframe,
+        *,
+        streamed: bool = True,
+        flagged: bool = False,
     ) -> None:
         self.instrument = instrument
         self.timeframe = timeframe
         self.streamed = streamed
+        self._flagged = flagged
         self._silent_from: int | None = None  # the first candle that the stream did not tell
         self._listening_ms = 0
         self._doubts = Doubts(timeframe, remembered=REMEMBERED)
@@ -256,6 +264,9 @@ class Series:
 
     def _close_unflagged(self, forming: Candle) -> list[Event]:
         """Its interval is over; whether this is its last version REST has to say."""
+        if self._flagged:
+            self._forming = None
+            return []
         events = self._close(replace(forming, closed=True))
         self._doubts.add([forming.open_ms])
         return events

@@ -43,6 +43,10 @@ class TradeBuilt:
         del timeframe
         return True
 
+    @property
+    def flags_closes(self) -> bool:
+        return self._exchange.flags_closes
+
     async def listings(self, symbols: Sequence[str]) -> list[Listing]:
         return await self._exchange.listings(symbols)
 

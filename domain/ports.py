@@ -61,6 +61,11 @@ class Exchange(Protocol):
         """Whether `watch_candles` tells candles of `timeframe`; others have to be asked for."""
         ...
 
+    @property
+    def flags_closes(self) -> bool:
+        """Whether `watch_candles` says of each candle when it is closed."""
+        ...
+
     def watch_candles(
         self, instruments: Sequence[Instrument], timeframes: Sequence[Timeframe]
     ) -> AsyncIterator[Candle]:

@@ -37,6 +37,7 @@ class ScriptedExchange:
         self._refusals: list[Exception] = []
         self.connections = 0
         self.polled: set[Timeframe] = set()
+        self.flags_closes = False
         self.requests: list[tuple[Instrument, Timeframe, datetime, datetime]] = []
 
     @property

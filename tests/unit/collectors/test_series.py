@@ -121,3 +121,43 @@ def test_of_what_was_expected_only_what_did_not_come_is_a_gap() -> None:
     assert told(released) == [10, 12, GapState.FOUND]
     assert series.holes == [Range(11 * MINUTE, 12 * MINUTE)]
     assert not series.stalled([candle(11)])
+
+
+def forming(minute: int) -> Candle:
+    return replace(candle(minute), closed=False, event_ms=minute * MINUTE + 20_000)
+
+
+def test_what_a_stream_with_flags_left_open_is_missing_not_closed() -> None:
+    """As after a stall of ours: the last we heard of it is of the middle of its time."""
+    series = Series(BTC, Timeframe.M1, flagged=True)
+    series.recall([candle(9)])
+
+    assert series.on_message(forming(10)) == []
+    assert series.on_message(forming(12)) == []
+
+    assert told(series.on_time(12 * MINUTE)) == [GapState.FOUND]
+    assert series.holes == [Range(10 * MINUTE, 12 * MINUTE)]
+    (asked,) = series.spans(12 * MINUTE)
+    series.absorb([candle(10), candle(11)], asked)
+    assert told(series.release()) == [10, 11, GapState.FILLED]
+
+
+def test_time_closes_nothing_that_a_stream_with_flags_left_open() -> None:
+    series = Series(BTC, Timeframe.M1, flagged=True)
+    series.recall([candle(9)])
+    series.on_message(forming(10))
+
+    assert told(series.on_time(11 * MINUTE)) == [GapState.FOUND]
+
+    assert series.on_message(candle(10)) == []  # held, until REST has answered
+    (asked,) = series.spans(11 * MINUTE)
+    series.absorb([candle(10)], asked)
+    assert told(series.release()) == [10, GapState.FILLED]
+
+
+def test_where_streams_have_no_flags_the_next_candle_closes() -> None:
+    series = Series(BTC, Timeframe.M1)
+    series.recall([candle(9)])
+    series.on_message(forming(10))
+
+    assert told(series.on_message(forming(11))) == [10]
