@@ -16,6 +16,7 @@ from backend.executor import ProcessExecutor
 from backend.feed import Feed, LiveEdge
 from backend.learning.learning import Learning
 from backend.learning.plan import LearningPlan
+from backend.leaving import staying_away, why_away, withdraw_signals
 from backend.observer import Observer
 from backend.panel import Panel, PanelKey
 from backend.revisions import Revisions
@@ -130,7 +131,7 @@ class Following:
             await self.feed.hold(False)  # noqa: FBT003 - the shape of Hold
 
     async def _begin(self) -> Membership:
-        """Enter what is watched from now on: what was asked, and what was added before."""
+        """Enter what is watched from now on: what was asked and not removed, and what was added."""
         book, exchange, now = self.store.instruments, self.feed.exchange, self.plan.clock.now()
         before = await book.membership(exchange.id)
         for instrument in before.added:
@@ -144,11 +145,19 @@ class Following:
                 self.listings[instrument] = listing
                 if self.waited_for:
                     self.api.status.instruments += (instrument,)
+        self._leave_out(staying_away(self.listings, before.removed))
         for instrument in before.watched:
             if instrument not in self.listings:
                 await book.unwatch(instrument, until=now)
         await book.watch(self.listings.values(), since=now)
         return await book.membership(exchange.id)
+
+    def _leave_out(self, away: Sequence[Instrument]) -> None:
+        status = self.api.status
+        for instrument in away:
+            del self.listings[instrument]
+            status.notes.append(why_away(instrument))
+        status.instruments = tuple(one for one in status.instruments if one not in away)
 
     async def backfill(
         self,
@@ -271,6 +280,7 @@ class Following:
             turn=revisions.turn,
             lane=self.lane,
         )
+        await withdraw_signals(runner, self.store, self.listings)
         self.watches.append((runner, observer))
         return runner, observer
 

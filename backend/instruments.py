@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, Final
@@ -26,7 +26,7 @@ PATIENCE: Final = timedelta(minutes=10)  # a slow exchange's history
 MISTAKES: Final = range(400, 500)
 
 _EVER: Final = """
-SELECT exchange, symbol, watched_from, watched_until, added FROM instruments
+SELECT exchange, symbol, watched_from, watched_until, added, removed FROM instruments
 WHERE watched_from IS NOT NULL ORDER BY exchange, symbol
 """
 
@@ -46,8 +46,16 @@ async def list_instruments(settings: Settings) -> None:
         span = f"since {rfc3339(row['watched_from'])}" + (
             f" until {rfc3339(until)}" if until else ""
         )
-        how = "left" if until else "added" if row["added"] else "watched"
-        sys.stdout.write(f"{row['exchange']}:{row['symbol']:<16} {how:<8} {span}\n")
+        name = f"{row['exchange']}:{row['symbol']:<16}"
+        sys.stdout.write(f"{name} {_how(row):<8} {span}\n")
+
+
+def _how(row: Mapping[str, Any]) -> str:
+    if row["removed"]:
+        return "removed"
+    if row["watched_until"]:
+        return "left"
+    return "added" if row["added"] else "watched"
 
 
 async def add_instrument(text: str, settings: Settings) -> None:

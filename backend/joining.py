@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from backend.following import Following
-from backend.runner import Runner
-from backend.store.database import CONNECTION_ERRORS, patiently
+from backend.leaving import why_away, withdraw_signals
+from backend.store.database import CONNECTION_ERRORS
 from backend.symbols import nowhere
 from domain.errors import AlphaPulseError, UnknownExchangeError, UnknownSymbolError, UsageError
 from domain.market import Instrument, Listing
@@ -61,6 +61,15 @@ class Orders:
             return [self._joinings[exchange]]
         except KeyError:
             raise UnknownExchangeError(exchange, self._joinings) from None
+
+
+def not_watched(
+    instrument: Instrument, watched: Iterable[Instrument], ever: Collection[Instrument]
+) -> UsageError:
+    """Why there is nothing to remove."""
+    if instrument in ever:
+        return UsageError(f"{instrument} is not watched: it has left already")
+    return UnknownSymbolError(instrument.symbol, [one.symbol for one in watched])
 
 
 async def from_those_that_know(
@@ -116,15 +125,16 @@ class Joining:
         """Follow an instrument no more; its history stays, its open signals are closed.
 
         Raises:
-            UnknownSymbolError: it is not watched.
-            UsageError: it is the last one, or has not joined yet.
+            UnknownSymbolError: it was never watched.
+            UsageError: it is the last one, has not joined yet, or has left.
         """
         following = self.following
         instrument = Instrument(following.feed.exchange.id, symbol)
         if instrument in self.under_way:
             raise UsageError(f"{instrument} is joining; remove it when it has")
         if instrument not in following.listings:
-            raise UnknownSymbolError(symbol, [one.symbol for one in following.listings])
+            ever = await following.store.instruments.membership(instrument.exchange)
+            raise not_watched(instrument, following.listings, ever.joined)
         if len(following.listings) == 1:
             raise UsageError(f"{instrument} is the last instrument of {instrument.exchange}")
         async with self._turn:
@@ -135,9 +145,10 @@ class Joining:
             status.instruments = tuple(one for one in status.instruments if one != instrument)
             for timeframe in status.timeframes:
                 status.newest.pop((instrument, timeframe), None)
-            await following.store.instruments.unwatch(instrument, until=following.plan.clock.now())
+            now = following.plan.clock.now()
+            await following.store.instruments.unwatch(instrument, until=now, removed=True)
             for runner, _ in following.panels:
-                await self._close_signals(instrument, runner)
+                await withdraw_signals(runner, following.store, following.listings)
         log.info("%s left", instrument)
         return instrument
 
@@ -151,6 +162,7 @@ class Joining:
             status.notes.append(f"{instrument} could not join: {error}")
         else:
             log.info("%s joined", instrument)
+            status.notes = [note for note in status.notes if note != why_away(instrument)]
         finally:
             del self.under_way[instrument]
 
@@ -185,22 +197,3 @@ class Joining:
         status, wall = self.following.api.status, self.following.feed.pace.wall
         while any((instrument, each) not in status.newest for each in status.timeframes):
             await wall.sleep(LOOK_EVERY)
-
-    async def _close_signals(self, instrument: Instrument, runner: Runner) -> None:
-        store, timeframe = self.following.store, runner.panel.key.timeframe
-        async with runner.turn:
-            last = await store.collected.newest(instrument, timeframe, count=1)
-            closed = [
-                batch
-                for rooms in runner.panel.rooms.values()
-                for candle in last
-                for batch in rooms.book.leave(candle)
-            ]
-            if closed:
-                now = self.following.plan.clock.now()
-                runner.publish(
-                    await patiently(
-                        lambda: store.recorder.commit_tick(closed, published_at=now),
-                        runner.wall,
-                    )
-                )

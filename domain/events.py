@@ -367,7 +367,7 @@ class Signal:
     model: str
     version: str
     made_ms: int
-    status: str  # pending, active, take_profit, stop_loss, expired; `flat` for flat ones
+    status: str  # pending, active, take_profit, stop_loss, expired, withdrawn; `flat` for flat ones
     sigma: float | None = None  # of the log return over the horizon, for the barriers
     entry_price: float | None = None
     stop: float | None = None

@@ -18,7 +18,9 @@ _EPOCH_UNITS: Final = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6))  # below: per seco
 _NUMBER: Final = re.compile(r"-?\d+(\.\d+)?")
 ROLES: Final = tuple(role.value for role in Role)
 SIDES: Final = ("long", "short", "flat")
-STATUSES: Final = ("pending", "active", "take_profit", "stop_loss", "expired", "flat")
+STATUSES: Final = (
+    "pending", "active", "take_profit", "stop_loss", "expired", "withdrawn", "flat",
+)  # fmt: skip
 GAP_STATES: Final = ("open", "repairing", "filled", "unfillable")
 TARGETS: Final = (Target.DIRECTION.value, Target.QUANTILES.value, Target.VOLATILITY.value)
 EARLIEST: Final = EPOCH

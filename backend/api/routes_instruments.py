@@ -21,7 +21,7 @@ router = APIRouter(prefix="/v1/instruments", tags=["instruments"])
 
 _EVER: Final = """
 SELECT exchange, symbol, kind, base, quote, tick_size, lot_size, min_notional, watched_from,
-       watched_until, joined_at, added
+       watched_until, joined_at, added, removed
 FROM instruments WHERE watched_from IS NOT NULL ORDER BY exchange, symbol
 """
 
@@ -41,7 +41,8 @@ class Named(BaseModel):
 async def instruments(request: Request) -> Response:
     """Every instrument that is or was watched, with the `as_of` of its newest predictions.
 
-    `state`: `joining` (its history is on its way), `watched`, or `left`.
+    `state`: `joining` (its history is on its way), `watched`, or `left`; `removed` tells of one
+    that left by an order, and stays away though a setting names it.
     """
     state = state_of(request)
     async with reading(state) as connection:
@@ -66,7 +67,7 @@ async def add(request: Request, named: Named) -> Response:
 
 @router.delete("")
 async def remove(request: Request, named: Annotated[Named, Query()]) -> Response:
-    """Watch it no more; its history stays, and its open signals are closed at the last close."""
+    """Watch it no more; its history stays, and its open signals are withdrawn at the last close."""
     state = state_of(request)
     removed = await _members(request).remove(named.exchange, named.symbol)
     return _answer(state, removed, 200)

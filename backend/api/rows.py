@@ -62,9 +62,10 @@ def signal_as_known(row: Row, at: datetime) -> dict[str, Any]:
     """
     known = dict(row)
     closed_at = known["closed_at"]
-    if closed_at is not None and closed_at > at:
-        known.update(status="active", closed_at=None, exit_price=None, realized_return=None)
+    if known["side"] == "flat" or (closed_at is not None and closed_at <= at):
+        return known
+    known.update(status="active", closed_at=None, exit_price=None, realized_return=None)
     filled_at = known["as_of"] + Timeframe.parse(known["timeframe"]).duration
-    if known["side"] != "flat" and at < filled_at:
+    if known["entry_price"] is None or at < filled_at:
         known.update(status="pending", entry_price=None, stop=None, take=None)
     return known

@@ -119,19 +119,14 @@ CROSS JOIN LATERAL (
 """
 # The indexes: candles_pkey, from the end of each series; stream_blocks_pkey.
 _REACHED: Final = """
-SELECT greatest((
-    SELECT max(greatest(last.close_time, last.known_at)) FROM instruments
-    CROSS JOIN unnest($2::text[]) AS wanted (timeframe)
-    CROSS JOIN LATERAL (
-        SELECT close_time, known_at FROM candles
-        WHERE instrument_id = instruments.instrument_id AND timeframe = wanted.timeframe
-        ORDER BY open_time DESC LIMIT 1
-    ) AS last
-    WHERE exchange = $1
-), (
+SELECT greatest(max(last.close_time), max(last.known_at), (
     SELECT max(published_at) FROM stream_heads JOIN stream_blocks USING (log, block)
     WHERE split_part(log, '.', 3) = $1
-))
+)) FROM instruments CROSS JOIN unnest($2::text[]) AS wanted (timeframe) CROSS JOIN LATERAL (
+    SELECT close_time, known_at FROM candles
+    WHERE instrument_id = instruments.instrument_id AND timeframe = wanted.timeframe
+    ORDER BY open_time DESC LIMIT 1
+) AS last WHERE exchange = $1
 """
 _OPEN_SIGNALS: Final = """
 SELECT s.*, symbol FROM trading_signals AS s JOIN instruments USING (instrument_id)

@@ -35,6 +35,7 @@ ON CONFLICT (exchange, symbol) DO UPDATE SET
         THEN coalesce(i.watched_from, EXCLUDED.watched_from) ELSE EXCLUDED.watched_from END,
     joined_at = CASE WHEN i.watched_from IS NULL THEN EXCLUDED.joined_at ELSE i.joined_at END,
     added = i.added OR EXCLUDED.added,
+    removed = false,
     watched_until = NULL
 """
 _JOIN: Final = """
@@ -42,11 +43,11 @@ UPDATE instruments SET joined_at = $3
 WHERE exchange = $1 AND symbol = $2 AND joined_at < $3
 """
 _UNWATCH: Final = """
-UPDATE instruments SET watched_until = $3, added = false
+UPDATE instruments SET watched_until = $3, added = false, removed = $4
 WHERE exchange = $1 AND symbol = $2 AND watched_from IS NOT NULL AND watched_until IS NULL
 """
 _EVER: Final = """
-SELECT symbol, joined_at, added, watched_until IS NULL AS watched FROM instruments
+SELECT symbol, joined_at, added, removed, watched_until IS NULL AS watched FROM instruments
 WHERE exchange = $1 AND watched_from IS NOT NULL ORDER BY symbol
 """
 _WATCHED: Final = """
@@ -63,6 +64,7 @@ class Membership:
     joined: dict[Instrument, datetime | None]  # of cross-sections after then; None: of all
     watched: tuple[Instrument, ...]  # now
     added: tuple[Instrument, ...]  # of them, those that no setting names
+    removed: frozenset[Instrument]  # by an order, so that no setting brings them back
 
 
 class Instruments:
@@ -128,11 +130,22 @@ class Instruments:
             joined={name: row["joined_at"] for name, row in pairs},
             watched=tuple(name for name, row in pairs if row["watched"]),
             added=tuple(name for name, row in pairs if row["watched"] and row["added"]),
+            removed=frozenset(name for name, row in pairs if row["removed"]),
         )
 
-    async def unwatch(self, instrument: Instrument, *, until: datetime) -> bool:
-        """Watch it until `until`; False when it was not watched."""
-        status = await self._pool.execute(_UNWATCH, instrument.exchange, instrument.symbol, until)
+    async def unwatch(
+        self, instrument: Instrument, *, until: datetime, removed: bool = False
+    ) -> bool:
+        """Watch it no more; False when it was not watched.
+
+        Args:
+            instrument: which.
+            until: when it was watched last.
+            removed: it stays so though a setting names it, until it is watched again.
+        """
+        status = await self._pool.execute(
+            _UNWATCH, instrument.exchange, instrument.symbol, until, removed
+        )
         return bool(status == "UPDATE 1")
 
     async def watched(self, at: datetime) -> list[Listing]:

@@ -129,6 +129,7 @@ instruments = Table(
     _time("watched_until", nullable=True),
     _time("joined_at", nullable=True),  # of no cross-section up to then; NULL: of all
     Column("added", Boolean, nullable=False, server_default=text("false")),
+    Column("removed", Boolean, nullable=False, server_default=text("false")),
     UniqueConstraint("exchange", "symbol"),
     _check("sizes", _finite("tick_size", "lot_size", "min_notional")),
 )
@@ -385,7 +386,8 @@ trading_signals = Table(
     _check("side", "side IN ('long', 'short', 'flat')"),
     _check(
         "status",
-        "status IN ('pending', 'active', 'take_profit', 'stop_loss', 'expired', 'flat')",
+        "status IN ('pending', 'active', 'take_profit', 'stop_loss', 'expired', 'withdrawn',"
+        " 'flat')",
     ),
     _check("flat", "(side = 'flat') = (status = 'flat') AND (side = 'flat') = (gate <> '')"),
     _check("amounts", _finite("strength", "size_fraction", "sigma")),

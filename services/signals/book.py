@@ -1,4 +1,4 @@
-"""The life of a signal: entered at the next open, closed at a barrier or when it expires."""
+"""The life of a signal: entered at the next open, until a barrier, its expiry, or a withdrawal."""
 
 from __future__ import annotations
 
@@ -78,13 +78,23 @@ class SignalBook:
             if signals:
                 yield _batch(batch, event, signals)
 
-    def leave(self, last: Candle) -> Iterable[SignalBatch]:
-        """Close what is open of an instrument that is followed no more, at its last close."""
+    @property
+    def instruments(self) -> set[Instrument]:
+        """Whose signals are open."""
+        return {instrument for instrument, _ in self._open}
+
+    def leave(self, last: Candle, *, at: datetime) -> Iterable[SignalBatch]:
+        """Withdraw what is open of an instrument that is followed no more.
+
+        Args:
+            last: its newest candle; what was entered is left at its close.
+            at: when it left.
+        """
         left = [one for one in self._open.values() if one.instrument == last.instrument]
         closed = []
         for signal in left:
             del self._open[signal.instrument, signal.as_of_ms]
-            ended = replace(signal, status="expired", closed_ms=last.close_ms)
+            ended = replace(signal, status="withdrawn", closed_ms=to_ms(at))
             closed.append(ended if signal.entry_price is None else self._out(ended, last.close))
         if closed:
             yield SignalBatch(

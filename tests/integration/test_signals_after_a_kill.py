@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
+from backend.leaving import withdraw_signals
 from backend.panel import Panel, PanelKey
 from backend.revisions import Revisions
 from backend.runner import Runner
@@ -287,4 +288,31 @@ async def test_a_tick_that_is_made_again_says_of_its_signals_what_was_said(store
     assert set((await killed.told()).values()) == {1}
     async with store.readers.acquire() as connection:
         assert await verify(connection) is None
-        assert await compare(connection) == []
+        assert not await compare(connection)
+
+
+async def test_signals_of_an_instrument_that_left_are_withdrawn_also_at_the_next_start(
+    store: Store,
+) -> None:
+    life = Life(store, "smaller")
+    *followed, gone = life.instruments
+    await life.begin()
+    await life.live(HISTORY, KILLED)
+    life.clock.advance(H1.duration / 2)
+    before = {row[:2]: row for row in await life.fetch(SIGNALS)}
+    await life.start()  # the order was followed so far when the process died
+
+    await withdraw_signals(life.runner, store, followed)
+    await withdraw_signals(life.runner, store, followed)
+
+    changed = [row for row in await life.fetch(SIGNALS) if row != before[row[:2]]]
+    was_open = [row for row in before.values() if row[0] == gone.symbol and row[3] is None]
+    assert {row[:2] for row in changed} == {row[:2] for row in was_open}
+    assert {row[2:4] for row in changed} == {("withdrawn", life.clock.now())}
+    # The newest was not entered yet; what was has left at the last close.
+    entered = {row[1]: (row[5] is None, row[8] is None, row[9] is None) for row in changed}
+    assert entered.pop(close(KILLED)) == (True, True, True)
+    assert set(entered.values()) == {(False, False, False)}
+    assert {count for (event, *_), count in (await life.told()).items() if event == "closed"} == {1}
+    async with store.readers.acquire() as connection:
+        assert not await compare(connection)

@@ -272,10 +272,15 @@ async def test_what_is_watched_later_than_others_joins_then(store: Store) -> Non
     assert set(found.watched) == {first, second, third}
     assert found.added == (second,)
 
-    await store.instruments.unwatch(second, until=at(5))
+    await store.instruments.unwatch(second, until=at(5), removed=True)
+    await store.instruments.unwatch(second, until=at(5))  # which it was not
     left = await store.instruments.membership(first.exchange)
     assert set(left.watched) == {first, third}
     assert left.added == ()
+    assert left.removed == {second}
+    assert not found.removed
+    await store.instruments.watch([Listing(instrument=second)], since=at(6))
+    assert not (await store.instruments.membership(first.exchange)).removed
     assert left.joined == found.joined
 
 

@@ -77,7 +77,10 @@ async def test_a_filter_that_no_row_can_match_is_refused_with_what_is_known(
     for path, known in (
         ("signals?side=up", "long, short, flat"),
         ("signals?side=long,up", "long, short, flat"),
-        ("signals?status=open", "pending, active, take_profit, stop_loss, expired, flat"),
+        (
+            "signals?status=open",
+            "pending, active, take_profit, stop_loss, expired, withdrawn, flat",
+        ),
         ("models?target=served", "direction, quantiles, volatility"),
         ("scores?role=king", "champion, member, challenger"),
         ("gaps?state=closed", "open, repairing, filled, unfillable"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -33,6 +34,13 @@ def candles_of(system: System, symbol: str) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: str(row["open_time"]))
 
 
+def newest_of(system: System, symbol: str) -> datetime:
+    """The close that its newest served prediction is of."""
+    answer = httpx.get(f"{system.url}/v1/predictions/latest", params={"symbol": symbol})
+    (row,) = answer.raise_for_status().json()["data"]
+    return datetime.fromisoformat(row["as_of"])
+
+
 def texts_of(system: System, until_time: datetime | None = None) -> list[dict[str, Any]]:
     """What its sources told it, oldest first."""
     asked = {"limit": "500", "order": "asc"}
@@ -49,10 +57,15 @@ def instruments_of(system: System) -> dict[str, str]:
     return {row["symbol"]: row["state"] for row in rows}
 
 
+def status_of(system: System) -> dict[str, Any]:
+    """What it says of itself."""
+    (status,) = httpx.get(f"{system.url}/v1/status").raise_for_status().json()["data"]
+    return dict(status)
+
+
 def states_of(system: System) -> set[str]:
     """How its sources are doing."""
-    (status,) = httpx.get(f"{system.url}/v1/status").raise_for_status().json()["data"]
-    return {str(one["state"]) for one in status["sources"]}
+    return {str(one["state"]) for one in status_of(system)["sources"]}
 
 
 @pytest.mark.long
@@ -63,18 +76,25 @@ def test_candles_and_predictions_go_on_where_the_demo_was_stopped(tmp_path: Path
         until(lambda: first.newest() >= start + 2 * HOUR, "predictions of the first run")
         told_before, first_texts = texts_of(first, until_time=start), texts_of(first)
         joined = alphapulse(tmp_path, "instruments", "add", f"simulated:{ADDED}", *STATE)
-        left = alphapulse(tmp_path, "instruments", "remove", f"simulated:{SYMBOLS[1]}", *STATE)
+        orders = ("instruments", "remove", f"simulated:{SYMBOLS[1]}", *STATE)
+        left, left_again = (alphapulse(tmp_path, *orders) for _ in range(2))
         listed = instruments_of(first)
         reached = first.newest()
         assert first.stop() == 0
     with demo(tmp_path) as second:
         second.wait_until_ready()
-        start = second.newest()
-        until(lambda: second.newest() >= start + 2 * HOUR, "predictions of the second run")
+        start = newest_of(second, SYMBOLS[0])
+        until(
+            lambda: newest_of(second, SYMBOLS[0]) >= start + 2 * HOUR,
+            "predictions of the second run",
+        )
         code, answer = second.ready()
         assert (code, answer["prediction_age_seconds"] > -5) == (httpx.codes.OK, True)
         rows = candles_of(second, SYMBOLS[0])
-        listed_again = instruments_of(second)
+        listed_again, notes = instruments_of(second), status_of(second)["notes"]
+        listing = alphapulse(tmp_path, "instruments", "list", *STATE)
+        back = alphapulse(tmp_path, "instruments", "add", SYMBOLS[1], *STATE)
+        notes_then = status_of(second)["notes"]
         added = candles_of(second, ADDED)
         until(lambda: states_of(second) == {"ok"}, "all sources answer")
         second_texts = texts_of(second)
@@ -84,7 +104,13 @@ def test_candles_and_predictions_go_on_where_the_demo_was_stopped(tmp_path: Path
     assert "is watched and predicted after" in joined.stdout
     watched = dict.fromkeys(SYMBOLS, "watched")
     assert listed == {**watched, SYMBOLS[1]: "left", ADDED: "watched"}
-    assert listed_again == {**watched, ADDED: "watched"}  # one stays added, one is named again
+    assert listed_again == listed  # one stays added, one away though a flag names it
+    assert "it has left already" in one_line(left_again, 2)
+    assert re.search(rf"{SYMBOLS[1]} +removed ", listing.stdout)
+    (note,) = (each for each in notes if "was removed" in each)
+    assert f"`alphapulse instruments add simulated:{SYMBOLS[1]}` brings it back" in note
+    assert (back.returncode, "is watched and predicted" in back.stdout) == (0, True), back.stderr
+    assert note not in notes_then
     opened = [to_ms(datetime.fromisoformat(row["open_time"])) for row in added]
     assert opened == [opened[0] + number * Timeframe.H1.ms for number in range(len(added))]
     assert len(told_before) >= 200 // 3  # from the first candle on

@@ -188,48 +188,43 @@ def test_the_stop_is_rounded_away_from_the_price() -> None:
     assert filled.signals[0].take == 102.0
 
 
+LAST = Candle(
+    instrument=SPOT,
+    timeframe=Timeframe.H1,
+    open_ms=to_ms(NOON),
+    open=100.0,
+    high=101.0,
+    low=99.5,
+    close=100.5,
+    volume=1.0,
+)
+
+
 def test_an_instrument_that_leaves_takes_its_signals_out_at_its_last_close() -> None:
     book, opened = open_book()
     list(book.on_candles(candle(NOON + HOUR, (100.0, 101.0, 99.5, 100.5))))
-    last = Candle(
-        instrument=SPOT,
-        timeframe=Timeframe.H1,
-        open_ms=to_ms(NOON),
-        open=100.0,
-        high=101.0,
-        low=99.5,
-        close=100.5,
-        volume=1.0,
-    )
+    left_at = NOON + 1.5 * HOUR
 
-    (closed,) = book.leave(last)
+    (closed,) = book.leave(LAST, at=left_at)
 
     signal = closed.signals[0]
-    assert (closed.event, signal.status, signal.exit_price) == ("closed", "expired", 100.5)
-    assert signal.closed_ms == to_ms(NOON + HOUR) < opened.expires_ms
+    assert (closed.event, signal.status, signal.exit_price) == ("closed", "withdrawn", 100.5)
+    assert signal.closed_ms == to_ms(left_at) < opened.expires_ms
     expected = math.log(1.005) - PolicySettings().round_trip
     assert signal.realized_return == pytest.approx(expected)
-    assert not list(book.leave(last))
+    assert not list(book.leave(LAST, at=left_at))
 
 
-def test_a_signal_that_was_never_entered_leaves_without_a_return() -> None:
-    book, _ = open_book()
-    last = Candle(
-        instrument=SPOT,
-        timeframe=Timeframe.H1,
-        open_ms=to_ms(NOON - HOUR),
-        open=100.0,
-        high=101.0,
-        low=99.5,
-        close=100.5,
-        volume=1.0,
-    )
+def test_a_signal_that_was_never_entered_is_withdrawn_when_its_instrument_leaves() -> None:
+    book, opened = open_book()
+    decided_on = replace(LAST, open_ms=to_ms(NOON - HOUR))
 
-    (closed,) = book.leave(last)
+    (closed,) = book.leave(decided_on, at=NOON + HOUR / 2)
 
-    assert closed.signals[0].status == "expired"
-    assert closed.signals[0].realized_return is None
-    assert not list(book.leave(replace(last, instrument=SWAP)))
+    signal = closed.signals[0]
+    assert (signal.status, signal.entry_price, signal.realized_return) == ("withdrawn", None, None)
+    assert opened.as_of_ms < to_ms(NOON + HOUR / 2) == signal.closed_ms
+    assert not list(book.leave(replace(LAST, instrument=SWAP), at=NOON + HOUR))
 
 
 def test_a_book_goes_on_from_the_record_and_hears_nothing_of_what_it_has_answered() -> None:
