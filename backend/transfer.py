@@ -27,6 +27,7 @@ from collectors.recorded import Recording, read_folder
 from domain.errors import DataFolderError, UnknownNameError, UnknownSymbolError, UsageError
 from domain.events import Candle, Source
 from domain.market import from_ms
+from domain.sources import MARKET
 
 _ROWS_PER_PAGE: Final = 50_000
 
@@ -121,11 +122,12 @@ async def export_table(plan: ExportPlan, settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(database_of(settings))
         store = await stack.enter_async_context(open_store(url, settings.state / "artifacts"))
-        known = {
-            row["symbol"] for row in await store.readers.fetch("SELECT symbol FROM instruments")
-        }
-        if strange := sorted(set(plan.symbols or ()) - known):
-            raise UnknownSymbolError(strange[0], known)
+        entered = await store.readers.fetch(
+            "SELECT symbol FROM instruments WHERE exchange <> $1", MARKET.exchange
+        )
+        known = {row["symbol"] for row in entered}
+        if strange := set(plan.symbols or ()) - known:
+            raise UnknownSymbolError(min(strange), known)
         rows = await write_table(store, plan)
     sys.stdout.write(f"{plan.out}: {rows} rows\n")
 

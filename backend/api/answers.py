@@ -14,6 +14,7 @@ from fastapi import Request, Response
 
 from backend.api import rows
 from backend.api.coverage import read_coverage
+from backend.api.known import refuse_unmatched
 from backend.api.parameters import Selection
 from backend.api.problems import ProblemError
 from backend.api.reads import Page, Span, read_page
@@ -63,6 +64,7 @@ async def answer_page(
 ) -> Response:
     """One page of a shelf with its coverage."""
     async with reading(state) as connection:
+        await refuse_unmatched(connection, state, filters)
         page = await read_page(connection, shelf, selection, filters)
         coverage = await _coverage(connection, shelf, page)
     revisions = [row["revision"] for row in page.data]

@@ -29,6 +29,7 @@ from backend.api.socket import Socket
 from backend.api.state import ApiState
 
 PAGE: Final = Path(__file__).parent.parent / "dashboard"
+LARGEST_BODY: Final = 65_536  # bytes, as of a frame
 # Nothing but this server is asked for anything; inline styles are the chart library's.
 _POLICY: Final = (
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
@@ -47,6 +48,24 @@ class HeadAsGet:
         await self._app(asked, receive, send)
 
 
+class ShortBodies:
+    """Refuses a body that is long, or does not say how long it is, before it is read."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope.get("headers", ()))
+        length = headers.get(b"content-length", b"0")
+        chunked = scope["type"] == "http" and b"transfer-encoding" in headers
+        if chunked or not length.isdigit() or int(length) > LARGEST_BODY:
+            detail = f"a body may have {LARGEST_BODY} bytes, and says how many by Content-Length"
+            problem = problems.ProblemError("body_too_large", detail)
+            await problems.answer(problem)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
 def create_app(state: ApiState) -> FastAPI:
     """The served API over `state`, which wiring fills while the system starts."""
     app = FastAPI(
@@ -59,6 +78,7 @@ def create_app(state: ApiState) -> FastAPI:
     app.state.alphapulse = state
     app.state.registry = health.gauges(state)
     app.add_middleware(HeadAsGet)
+    app.add_middleware(ShortBodies)
     problems.install(app)
     for router in (
         health.router,

@@ -19,8 +19,10 @@ class Limits:
     write_timeout_ms: int = 5_000  # a peer that takes nothing for so long is gone
 
     def public(self) -> dict[str, int]:
-        """The part a client can keep to."""
-        names = ("subscriptions", "requests_per_s", "burst", "frame_bytes", "queue_bytes")
+        """What a client is told: what it can keep to, and how many there may be."""
+        names = (
+            "connections", "subscriptions", "requests_per_s", "burst", "frame_bytes", "queue_bytes",
+        )  # fmt: skip
         values = asdict(self)
         return {name: values[name] for name in names}
 

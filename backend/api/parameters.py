@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from backend.store.panels import PANELS
 from domain.errors import shortened
 from domain.events import Role, Target
 from domain.market import EPOCH, Timeframe
@@ -100,6 +101,7 @@ _Roles = Annotated[_Words, _one_of("role", ROLES)]
 _Sides = Annotated[_Words, _one_of("side", SIDES)]
 _Statuses = Annotated[_Words, _one_of("status", STATUSES)]
 _GapStates = Annotated[_Words, _one_of("state", GAP_STATES)]
+_Panels = Annotated[_Words, _one_of("panel", tuple(PANELS))]
 _Targets = Annotated[_Words, _one_of("target", TARGETS)]
 
 
@@ -233,7 +235,7 @@ class DashboardSelection(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    panel: _Words = Field([], description="panel names; all of them by default")
+    panel: _Panels = Field([], description="panel names; all of them by default")
 
 
 PARAMETERS: Final = sorted(

@@ -24,6 +24,7 @@ from domain.errors import (
     UnknownTimeframeError,
     UsageError,
     nearest,
+    shortened,
 )
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "too_many_subscriptions": Kind(409, "Too many subscriptions"),
     "too_many_connections": Kind(409, "Too many connections"),
     "misdirected": Kind(421, "Addressed to another host"),
+    "body_too_large": Kind(413, "Body too large"),
     "frame_too_large": Kind(413, "Frame too large"),
     "answer_too_large": Kind(413, "Answer too large"),
     "upgrade_required": Kind(426, "Upgrade required"),
@@ -169,30 +171,41 @@ def _on_usage(_request: Request, error: Exception) -> Response:
 
 def _on_validation(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type only
-    errors = [_parameter(item) for item in error.errors()[:MOST_MISTAKES]]
+    items = error.errors()[:MOST_MISTAKES]
+    for item in items:
+        if item["type"] == "json_invalid":
+            detail = f"the body is not JSON: {item['ctx']['error']} at character {item['loc'][1]}"
+            return answer(ProblemError("bad_json", detail))
+    errors = [_parameter(item) for item in items]
     detail = "; ".join(f"{item['parameter']}: {item['detail']}" for item in errors)
     return answer(ProblemError("bad_request", detail, errors=errors))
 
 
 def _parameter(item: Mapping[str, Any]) -> dict[str, str]:
-    name = ".".join(str(part) for part in item["loc"][1:]) or "query"
+    where, *path = item["loc"]
+    name = ".".join(part for part in path if isinstance(part, str)) or where
     detail = str(item["msg"]).removeprefix("Value error, ")
-    if item["type"] == "extra_forbidden":
+    if name == "body":
+        detail = "a JSON object is required, sent as application/json"
+    elif path and isinstance(path[-1], int):  # one of several values
+        detail += f", not {shortened(str(item['input']))!r}"
+    elif item["type"] == "extra_forbidden":
         close = nearest(name, PARAMETERS)
         detail = "unknown parameter" + (f"; did you mean {', '.join(close)}?" if close else "")
         if name in PARAMETERS:
             detail = "no parameter of this list"
-    return {"parameter": name, "detail": detail}
+    return {"parameter": shortened(name), "detail": detail}
 
 
 def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type only
     path = request.url.path
     if error.status_code == KINDS["method_not_allowed"].status:
-        detail = f"{path} does not answer {request.method}"
+        detail = f"{shortened(path)} does not answer {shortened(request.method)}"
         problem = ProblemError("method_not_allowed", detail, allow=ORDERS.get(path, ALLOWED))
     elif error.status_code == KINDS["not_found"].status:
-        problem = ProblemError("not_found", f"there is nothing at {path}; /docs lists what is")
+        detail = f"there is nothing at {shortened(path)}; /docs lists what is"
+        problem = ProblemError("not_found", detail)
     else:
         problem = ProblemError("bad_request", str(error.detail))
     return answer(problem)

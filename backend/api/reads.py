@@ -21,6 +21,7 @@ from backend.api.parameters import Selection
 from backend.api.shelves import Filters, Shelf
 from domain.errors import UnknownExchangeError, UnknownSymbolError
 from domain.market import EPOCH, Timeframe, from_ms
+from domain.sources import MARKET
 
 WIDEN: Final = 8  # each further window reaches this many times as far
 
@@ -54,7 +55,10 @@ async def instrument_ids(
     Raises:
         UnknownExchangeError, UnknownSymbolError: a name that has no row, with the closest.
     """
-    listed = await connection.fetch("SELECT instrument_id, exchange, symbol FROM instruments")
+    listed = await connection.fetch(
+        "SELECT instrument_id, exchange, symbol FROM instruments WHERE exchange <> $1",
+        MARKET.exchange,
+    )
     chosen, named = set(exchanges), set(symbols)
     known = {row["exchange"] for row in listed}
     if strange := chosen - known:
@@ -131,7 +135,7 @@ def series_scan(shelf: Shelf, wanted: Filters) -> tuple[str, list[Any]]:
     qualified = ", ".join(f"t.{name}" for name in shelf.series)
     places = ", ".join(f"every.{name}" for name in shelf.series)
     names = [name for name in shelf.series if name in wanted]
-    chosen = " AND ".join(f"{name} = ANY(${n})" for n, name in enumerate(names, 1))
+    chosen = " AND ".join(f"{name} = ANY(${n})" for n, name in enumerate(names, 1)) or "true"
     statement = f"""
         WITH RECURSIVE every AS (
             (SELECT {columns} FROM {shelf.table} ORDER BY {columns} LIMIT 1)

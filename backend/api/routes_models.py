@@ -9,8 +9,10 @@ from fastapi import APIRouter, Query, Request, Response
 
 from backend.api import rows
 from backend.api.answers import envelope, moment, reading, state_of
+from backend.api.known import refuse_unmatched
 from backend.api.parameters import DashboardSelection, ModelSelection, ScoreSelection
 from backend.api.reads import instrument_ids
+from backend.api.shelves import Filters
 from backend.store.registry import role_of
 from backend.store.score_days import Scope
 from backend.store.track_record import read_record
@@ -27,7 +29,9 @@ async def models(request: Request, selection: Annotated[ModelSelection, Query()]
     goes back to), or null.
     """
     state = state_of(request)
+    asked: Filters = {"horizon": list(selection.horizon), "model": selection.model}
     async with reading(state) as connection:
+        await refuse_unmatched(connection, state, asked)
         found = await connection.fetch(
             _MODELS, selection.exchange or None, selection.timeframe or None,
             list(selection.horizon) or None, selection.model or None, selection.target or None,
@@ -57,6 +61,8 @@ async def scores(request: Request, selection: Annotated[ScoreSelection, Query()]
     )
     async with reading(state) as connection:
         await instrument_ids(connection, selection.exchange, selection.wanted_symbols)
+        asked: Filters = {"horizon": list(selection.horizon), "model": selection.model}
+        await refuse_unmatched(connection, state, asked)
         record = await read_record(connection, scope)
         verdicts = await connection.fetch(_VERDICTS, selection.as_of)
     newest = {(v["exchange"], v["timeframe"], v["horizon"], v["target"]): v for v in verdicts}

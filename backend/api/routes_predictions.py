@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from backend.api.answers import answer_page, envelope, moment, reading, state_of
 from backend.api.coverage import read_coverage
+from backend.api.known import refuse_unmatched
 from backend.api.parameters import LatestSelection, PredictionSelection, SignalSelection
 from backend.api.problems import ProblemError
 from backend.api.reads import instrument_ids, read_spans, series_scan
@@ -44,6 +45,8 @@ async def latest(request: Request, selection: Annotated[LatestSelection, Query()
             wanted["timeframe"] = selection.timeframe
         if selection.horizon:
             wanted["horizon"] = list(selection.horizon)
+        asked: Filters = {"horizon": list(selection.horizon), "model": selection.model}
+        await refuse_unmatched(connection, state, asked)
         scan, values = series_scan(PREDICTIONS, wanted)
         first = len(values) + 1
         found = await connection.fetch(

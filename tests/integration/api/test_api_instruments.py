@@ -121,6 +121,12 @@ async def test_what_cannot_be_is_a_problem(rest: httpx.AsyncClient, book: Book) 
     assert code(away) == (502, "unreachable")
     for body in ({}, {**NEW, "more": 1}, {**NEW, "symbol": ""}, [NEW]):
         assert code(await rest.post(PATH, json=body)) == (422, "bad_request")
+    json = {"Content-Type": "application/json"}
+    broken = await rest.post(PATH, content=b'{"symbol": }', headers=json)
+    none = await rest.post(PATH)
+    assert code(broken) == (400, "bad_json")
+    assert "at character 11" in broken.json()["detail"]
+    assert none.json()["detail"] == "body: a JSON object is required, sent as application/json"
     assert code(await rest.put(PATH, json=NEW)) == (405, "method_not_allowed")
     assert (await rest.put(PATH)).headers["allow"] == "GET, HEAD, POST, DELETE"
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import orjson
 
+from backend.store.instruments import Instruments
+from domain.sources import MARKET
 from tests.served_market import ServedMarket
 
 MEMBERS = {"type", "title", "status", "detail", "code", "temporary", "errors"}
@@ -39,8 +42,8 @@ MALFORMED = [
     ("as_of=9999-12-31T23:59:59Z", "as_of"),
     ("as_of=0001-01-01", "as_of"),
     ("as_of=-62135596800", "as_of"),
-    ("horizon=0", "horizon.0"),
-    ("horizon=four", "horizon.0"),
+    ("horizon=0", "horizon"),
+    ("horizon=four", "horizon"),
     ("role=king", "role"),
     ("order=sideways", "order"),
     ("symbol=", "symbol"),
@@ -84,10 +87,48 @@ async def test_a_filter_that_no_row_can_match_is_refused_with_what_is_known(
         ("models?target=served", "direction, quantiles, volatility"),
         ("scores?role=king", "champion, member, challenger"),
         ("gaps?state=closed", "open, repairing, filled, unfillable"),
+        ("predictions?horizon=99", "4"),
+        ("predictions/latest?horizon=4,99", "4"),
+        ("scores?horizon=99", "4"),
+        ("models?horizon=99", "4"),
+        ("features?feature_set=zz@9", "few@1"),
     ):
         found = await problem(rest, f"/v1/{path}", 422, "bad_request")
 
         assert found["detail"].endswith(f"; known: {known}"), path
+
+
+async def test_a_model_or_panel_that_never_was_is_refused_and_one_that_said_nothing_is_not(
+    rest: httpx.AsyncClient,
+) -> None:
+    for path in ("predictions", "predictions/latest", "signals", "scores", "models"):
+        found = await problem(rest, f"/v1/{path}?model=lightgbm.directoin", 422, "bad_request")
+
+        assert "nearest: lightgbm.direction" in found["detail"]
+        assert (await rest.get(f"/v1/{path}?model=lightgbm.direction")).status_code == 200
+    panel = await problem(rest, "/v1/dashboard?panel=zz", 422, "bad_request")
+    assert "known: latest_predictions" in panel["detail"]
+
+
+async def test_thousands_of_mistakes_are_told_as_ten_and_briefly(rest: httpx.AsyncClient) -> None:
+    query = "&".join(f"x{number}=1" for number in range(3_000))
+    found = await problem(rest, f"/v1/candles?{query}", 422, "bad_request")
+    long = await problem(rest, f"/v1/candles?symbol={'x' * 50_000}", 404, "unknown_symbol")
+
+    assert len(found["errors"]) == 10
+    assert len(long["detail"]) < 200
+
+
+async def test_a_body_that_is_long_or_of_no_known_length_is_not_read(
+    rest: httpx.AsyncClient,
+) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"{}"
+
+    for content in (b" " * 70_000, pieces()):
+        answer = await rest.post("/v1/instruments", content=content)
+
+        assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
 
 
 async def test_a_list_refuses_parameters_that_it_would_ignore(rest: httpx.AsyncClient) -> None:
@@ -111,13 +152,16 @@ async def test_a_misspelt_parameter_gets_a_suggestion(rest: httpx.AsyncClient) -
     assert "did you mean symbol" in found["detail"]
 
 
-async def test_unknown_names_get_suggestions(rest: httpx.AsyncClient) -> None:
+async def test_unknown_names_get_suggestions(market: ServedMarket, rest: httpx.AsyncClient) -> None:
+    await Instruments(market.pool).ids([MARKET])  # it is in the store, and no exchange
     symbol = await problem(rest, "/v1/candles?symbol=BTC/USD", 404, "unknown_symbol")
     exchange = await problem(rest, "/v1/scores?exchange=simulatd", 404, "unknown_exchange")
+    strange = await problem(rest, "/v1/scores?exchange=qqq", 404, "unknown_exchange")
     timeframe = await problem(rest, "/v1/signals?timeframe=2h", 422, "unknown_timeframe")
 
     assert symbol["suggestions"][0] == "BTC/USDT"
     assert exchange["suggestions"] == ["simulated"]
+    assert strange["detail"].endswith("known: simulated")
     assert set(timeframe["suggestions"]) <= {"1h", "4h"}
 
 

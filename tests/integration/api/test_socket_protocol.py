@@ -353,6 +353,20 @@ async def test_a_slow_consumer_loses_its_connection_and_nobody_else_waits(
     assert (code, reason) == (4508, {"code": "slow_consumer", "retry_ms": 1_000})
 
 
+async def test_beyond_the_connections_that_a_client_is_told_of_the_next_is_refused(
+    market_url: str, manual_clock: ManualClock
+) -> None:
+    async with (
+        serving(market_url, manual_clock, limits=Limits(connections=1)) as market,
+        market.connect() as first,
+        market.connect() as second,
+    ):
+        welcome = await Client(first).next()
+
+        assert welcome["limits"]["connections"] == 1
+        assert await ending(second) == (4409, {"code": "too_many_connections", "retry_ms": 5_000})
+
+
 async def test_the_sub_protocol_is_agreed_on_or_refused(market: ServedMarket) -> None:
     async with market.connect(subprotocols=["alphapulse.v1.json"]) as socket:
         assert socket.subprotocol == "alphapulse.v1.json"
