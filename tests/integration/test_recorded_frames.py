@@ -18,7 +18,7 @@ from collectors.ccxt_import import exchange_ids
 from collectors.ccxt_played import TURNS, Frame, PlayedExchange
 from collectors.trades import missing_numbers
 from domain.events import Candle
-from domain.market import Instrument, Timeframe
+from domain.market import Instrument, Timeframe, from_ms
 from domain.trades import Trade
 from tests.served_payloads import Answer, served
 
@@ -40,6 +40,13 @@ OTHERS = {
     "kraken_ws_49": ("kraken", 60, 0),
     "kraken_ws_50": ("kraken", 4321, 0),
     "okx_ws_1": ("okx", 410, 0),
+}
+
+
+# Of the captured answers, which are order books, how many, and rows in them of another kind.
+BOOKS = {
+    "binance": ("binance", "exchangeInfo", 4, 12),
+    "binance_futures": ("binanceusdm", "exchangeInfo", 4, 20),
 }
 
 
@@ -203,6 +210,27 @@ async def test_a_capture_of_another_exchange_passes_with_its_count(
     await exchange.close()
 
     assert (len(sent), exchange.unread.count) == (count, unreadable)
+
+
+@pytest.mark.parametrize("stem", sorted(BOOKS))
+async def test_an_order_book_in_answer_to_a_request_for_candles_is_set_aside(
+    stem: str, shared_data: Path
+) -> None:
+    exchange_id, setup, count, unreadable = BOOKS[stem]
+    known = await markets(shared_data, exchange_id, stem, setup)
+    books = [line["raw"] for line in lines(shared_data, f"{stem}_http_0")]
+    name = Instrument(exchange_id, known[0]["symbol"])
+    answers = {"time": Answer({"serverTime": 2 * M1.ms})}
+    told: list[Candle] = []
+    async with served(answers) as server:
+        exchange = CcxtExchange(exchange_id, rest_url=server.rest_url, rate_limited=False)
+        exchange._client.set_markets(known)
+        for book in books:
+            answers["klines"] = Answer(book)
+            told += await exchange.fetch_candles(name, M1, since=from_ms(0), until=from_ms(M1.ms))
+        await exchange.close()
+
+    assert (len(books), len(told), exchange.unread.count) == (count, 0, unreadable)
 
 
 async def test_frames_of_markets_that_are_not_known_are_set_aside(shared_data: Path) -> None:
