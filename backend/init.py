@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import tomllib
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -49,11 +49,13 @@ class Chosen:
         settings: with what was chosen.
         allowances: by exchange.
         instruments: how many are watched on each.
+        silent: those that did not answer.
     """
 
     settings: Settings
     allowances: Mapping[str, Allowance]
     instruments: Mapping[str, int]
+    silent: Collection[str] = ()
 
 
 async def write_settings(given: Given, *, force: bool) -> None:
@@ -90,14 +92,16 @@ async def _chosen(given: Given, settings: Settings) -> Chosen:
         for one in names:
             await allowance(str(one), SYMBOLS[0])
 
-    async def there(names: Sequence[object]) -> dict[str, int]:
+    async def there(names: Sequence[object]) -> tuple[dict[str, int], set[str]]:
         return await _listed([str(one) for one in exchanges], [str(one) for one in names], settings)
 
     async def ahead(names: Sequence[object]) -> None:
         in_force.load({"watch": {"horizons": list(names)}})
 
     exchanges, _ = await _answer("exchanges", given, watch.exchanges or EXCHANGES, known)
-    symbols, instruments = await _answer("symbols", given, watch.symbols or SYMBOLS, there)
+    symbols, (instruments, silent) = await _answer(
+        "symbols", given, watch.symbols or SYMBOLS, there
+    )
     lengths, allowances = await _answer("timeframes", given, watch.timeframes, timeframes)
     horizons, _ = await _answer("horizons", given, watch.horizons, ahead)
     answers = {
@@ -107,7 +111,10 @@ async def _chosen(given: Given, settings: Settings) -> Chosen:
         "horizons": list(horizons),
     }
     return Chosen(
-        settings=in_force.load({"watch": answers}), allowances=allowances, instruments=instruments
+        settings=in_force.load({"watch": answers}),
+        allowances=allowances,
+        instruments=instruments,
+        silent=silent,
     )
 
 
@@ -137,8 +144,8 @@ async def _answer(
 
 async def _listed(
     exchange_ids: Sequence[str], names: Sequence[str], settings: Settings
-) -> dict[str, int]:
-    """How many of the symbols each exchange lists; all, where it does not answer, which is said.
+) -> tuple[dict[str, int], set[str]]:
+    """How many of the symbols each exchange lists; all, where it is silent; and who is.
 
     Raises:
         UsageError: nobody lists one of them, or one exchange none.
@@ -146,6 +153,7 @@ async def _listed(
     refuse_strangers(names, exchange_ids)
     lacking: dict[str, dict[str, UnknownSymbolError]] = {}
     counts: dict[str, int] = {}
+    silent = set()
     for one in exchange_ids:
         asked = asked_of(one, names)
         exchange = opened(one, settings, budget=None)
@@ -154,6 +162,7 @@ async def _listed(
         except ExchangeError as error:
             typer.echo(f"{one} cannot be asked for its symbols: {error}", err=True)
             counts[one], lacking[one] = len(asked), {}
+            silent.add(one)
         else:
             counts[one] = len(found)
         finally:
@@ -162,7 +171,7 @@ async def _listed(
     for one, count in counts.items():
         if not count:
             raise UsageError(f"{one} lists none of {', '.join(names)}")
-    return counts
+    return counts, silent
 
 
 def prospects(chosen: Chosen, now: datetime) -> Iterator[str]:
@@ -195,6 +204,8 @@ def prospects(chosen: Chosen, now: datetime) -> Iterator[str]:
                     instruments=chosen.instruments[exchange_id],
                     training=settings.training,
                 )
+                if exchange_id in chosen.silent:
+                    about = f"{about}; later by as long as it does not answer"
                 yield f"{exchange_id} {about}"
     yield WHY
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,6 +60,7 @@ def translated(client: Any, *, frame: bool = False) -> Iterator[None]:  # noqa: 
 
 def _ours(error: Exception, client: Any, errors: Any) -> ExchangeError:  # noqa: ANN401 - as above
     line = " ".join(str(error).split())[:_LONGEST] or type(error).__name__
+    line += _of_the_network(error.__cause__)
     found = _STATUS.match(line)
     status = int(found[1]) if found else 0
     if _COUNTRY.search(str(error)):
@@ -77,6 +79,17 @@ def _ours(error: Exception, client: Any, errors: Any) -> ExchangeError:  # noqa:
         )
     refused = isinstance(error, errors.ExchangeError) and type(error) is not errors.ExchangeError
     return ExchangeError(line) if refused else ExchangeUnavailableError(line)
+
+
+def _of_the_network(cause: BaseException | None) -> str:
+    """What ccxt leaves out of its errors: no such name, refused, no answer in time."""
+    if isinstance(cause, TimeoutError):
+        return ": no answer in time"
+    failure = getattr(cause, "os_error", cause)  # aiohttp keeps that of the system
+    if not isinstance(failure, OSError):
+        return ""
+    number = failure.errno or 0  # negative where a name was looked up
+    return f": {os.strerror(number) if number > 0 else failure.strerror or failure}"
 
 
 def _retry_after(client: Any, status: int) -> timedelta:  # noqa: ANN401 - as above

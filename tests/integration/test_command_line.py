@@ -59,6 +59,7 @@ def test_init_writes_what_flags_say_and_never_over_a_file_unasked(tmp_path: Path
     assert done.returncode == 0, done.stderr
     assert "kraken cannot be asked for its symbols" in done.stderr
     assert "kraken serves the newest 720 candles" in done.stdout
+    assert "without a fitted model; later by as long as it does not answer\n" in done.stdout
     written = (tmp_path / "alphapulse.toml").read_text()
     assert 'exchanges = ["kraken"]' in written
     shown = alphapulse(tmp_path, "settings").stdout
@@ -162,7 +163,9 @@ def test_an_exchange_that_cannot_be_reached_ends_the_start_with_one_line(tmp_pat
         *("run", "--exchange", "binance", "--symbols", "BTC/USDT", "--port", "0"),
         ALPHAPULSE_EXCHANGE__BINANCE__REST_URL="http://127.0.0.1:1",
     )
-    assert "no exchange can be reached" in one_line(done, 1)
+    said = one_line(done, 1)
+    assert "no exchange can be reached: binance GET http://127.0.0.1:1" in said
+    assert said.endswith(": Connection refused\n")
 
 
 def test_where_several_exchanges_cannot_be_reached_each_has_its_line(tmp_path: Path) -> None:
