@@ -111,10 +111,19 @@ async def following(
         pace=pace,
         settings=CollectorSettings(close_grace=GRACE),
     )
-    running = asyncio.create_task(collector.run(names, [M1]))
+
+    async def set_aside() -> None:
+        while True:
+            await exchange.unread.take()
+
+    running = [
+        asyncio.create_task(collector.run(names, [M1])),
+        asyncio.create_task(set_aside()),
+    ]
     try:
         yield Followed(exchange, account)
     finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
         await exchange.close()
