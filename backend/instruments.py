@@ -5,25 +5,20 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
 
-import aiohttp
-
+from backend.orders import OrderRefusedError, orders_to
 from backend.settings import Settings
-from backend.store.state import Runtime, StateFolder
 from backend.symbols import named
 from backend.upkeep import store_of
-from domain.errors import AlphaPulseError, StateFolderError, UsageError
+from domain.errors import UsageError
 from domain.market import rfc3339
 
 PATH: Final = "/v1/instruments"
-ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where a server may listen
 LOOK_EVERY_S: Final = 0.2
 PATIENCE: Final = timedelta(minutes=10)  # a slow exchange's history
-MISTAKES: Final = range(400, 500)
 
 _EVER: Final = """
 SELECT exchange, symbol, watched_from, watched_until, added, removed FROM instruments
@@ -31,10 +26,6 @@ WHERE watched_from IS NOT NULL ORDER BY exchange, symbol
 """
 
 Row = dict[str, Any]  # of the answers
-
-
-class OrderRefusedError(AlphaPulseError):
-    """The running system cannot do what was asked."""
 
 
 async def list_instruments(settings: Settings) -> None:
@@ -71,7 +62,7 @@ async def add_instrument(text: str, settings: Settings) -> None:
         OrderRefusedError: the system cannot.
     """
     began = time.monotonic()
-    async with _system(settings) as ask:
+    async with orders_to(settings, PATH) as ask:
         rows = await ask("POST", json=_order(text))
         for row in rows:
             joins = "is watched already" if row["state"] == "watched" else "joins: history first"
@@ -102,7 +93,7 @@ async def remove_instrument(text: str, settings: Settings) -> None:
     Raises:
         StateFolderError, UsageError, OrderRefusedError: as `add_instrument`.
     """
-    async with _system(settings) as ask:
+    async with orders_to(settings, PATH) as ask:
         for row in await ask("DELETE", params=_order(text)):
             _say(f"{_name(row)} left; its history stays")
 
@@ -121,29 +112,3 @@ def _name(row: Row) -> str:
 def _say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
-
-
-@asynccontextmanager
-async def _system(settings: Settings) -> AsyncIterator[Any]:
-    runtime = StateFolder(settings.state).attach()
-    if runtime is None:
-        raise StateFolderError(f"no system runs on the state folder {settings.state}")
-    async with aiohttp.ClientSession() as session:
-
-        async def ask(method: str, **more: Any) -> Any:  # noqa: ANN401 - JSON
-            try:
-                async with session.request(method, _address(runtime), **more) as response:
-                    answer = await response.json(content_type=None)
-            except (aiohttp.ClientError, TimeoutError) as error:
-                raise OrderRefusedError(f"the system does not answer: {error}") from error
-            if response.ok:
-                return answer["data"]
-            mistake = response.status in MISTAKES
-            raise (UsageError if mistake else OrderRefusedError)(answer["detail"])
-
-        yield ask
-
-
-def _address(runtime: Runtime) -> str:
-    host = ANYWHERE.get(runtime.api_host, runtime.api_host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{runtime.api_port}{PATH}"

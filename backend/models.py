@@ -11,6 +11,7 @@ import orjson
 
 from backend.executor import ProcessExecutor
 from backend.learning.fits import ExamplesOrder, FitOrder, fit_from_store
+from backend.orders import orders_to
 from backend.panel import WITH_SENTIMENT
 from backend.settings import Settings, UnknownModelError
 from backend.store.registry import Seat, role_of
@@ -122,6 +123,31 @@ async def _fitted_again(order: FitOrder) -> FitResult:
         return await asyncio.wrap_future(executor.submit(fit_from_store, order))
     finally:
         executor.close()
+
+
+async def roll_back_model(wanted: Wanted, settings: Settings) -> None:
+    """Have the running system take a model's version from its place.
+
+    Raises:
+        StateFolderError: no system runs.
+        UsageError: no version of it has a place, or versions have several; or one was named.
+        OrderRefusedError: the system cannot.
+    """
+    if wanted.version is not None:
+        raise UsageError(f"name the model alone, {wanted.name}: its newest version leaves")
+    place = {
+        "model": wanted.name,
+        "exchange": wanted.exchange,
+        "timeframe": wanted.timeframe and wanted.timeframe.value,
+        "horizon": wanted.horizon,
+    }
+    order = {name: value for name, value in place.items() if value is not None}
+    async with orders_to(settings, "/v1/models/rollback") as ask:
+        (row,) = await ask("POST", json=order)
+    after = "nobody has its place now"
+    if row["previous"] is not None:
+        after = f"version {row['previous']} speaks from the next close on"
+    sys.stdout.write(f"{_place(row)} {row['model']}@{row['version']} rolled back; {after}\n")
 
 
 def _differences(row: dict[str, Any], result: FitResult) -> list[str]:

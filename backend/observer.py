@@ -120,6 +120,15 @@ class Observer:
             log.warning("a training failed; what serves goes on", extra={"reason": str(error)})
         finally:
             training.cancel()
+        await self._tell()
+
+    async def roll_back(self, horizon: int, name: str) -> int | None:
+        """By hand: as `Learning.roll_back`, and told."""
+        before = await self.learning.roll_back(horizon, name)
+        await self._tell()
+        return before
+
+    async def _tell(self) -> None:
         events, self.told[:] = list(self.told), []
         committed = await patiently(
             lambda: self.store.recorder.commit_learning(events, published_at=self.clock.now()),

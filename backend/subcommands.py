@@ -62,6 +62,22 @@ def models_reproduce(
     raise typer.Exit(asyncio.run(reproduce_model(wanted, settings_of(state=state))))
 
 
+@models_app.command("rollback", epilog="Example: alphapulse models rollback lightgbm.direction")
+def models_rollback(
+    *,
+    model: Annotated[str, typer.Argument(help="NAME, as `models list` spells it.")],
+    exchange: Text = None,
+    timeframe: Text = None,
+    horizon: Horizon = None,
+    state: State = None,
+) -> None:
+    """Take a model's version from its place; the one before it comes back."""
+    from backend.models import Wanted, roll_back_model  # noqa: PLC0415 - imports what it needs
+
+    wanted = Wanted.parse(model, exchange, timeframe, horizon)
+    asyncio.run(roll_back_model(wanted, settings_of(state=state)))
+
+
 @models_app.command("train", epilog="Example: alphapulse models train")
 def models_train(*, state: State = None) -> None:
     """Let the running system fit its models now, not at the next time of its schedule."""

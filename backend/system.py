@@ -25,6 +25,7 @@ from backend.joining import Orders
 from backend.observer import Observer
 from backend.readiness import Start
 from backend.runner import Lane, Runner
+from backend.seating import Seating
 from backend.settings import Settings
 from backend.sources import Collection
 from backend.store import panels, score_days
@@ -136,6 +137,7 @@ class System:
                     live.append(tasks.create_task(self._take_in_later(follow)))
                     collection.told.settle()
                     self.api.members = self._orders
+                    self.api.seats = Seating(self._watches)
                     await self._until_done()
                 finally:
                     for task in live:

@@ -22,6 +22,7 @@ from backend.api import (
     routes_instruments,
     routes_market,
     routes_models,
+    routes_orders,
     routes_predictions,
     rows,
 )
@@ -86,6 +87,7 @@ def create_app(state: ApiState) -> FastAPI:
         routes_market.router,
         routes_predictions.router,
         routes_models.router,
+        routes_orders.router,
     ):
         app.include_router(router)
     _serve_socket(app, state)

@@ -41,13 +41,46 @@ class Members(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolledBack:
+    """A version that lost its place, and the one that has it now."""
+
+    exchange: str
+    timeframe: str
+    horizon: int
+    model: str
+    version: int
+    previous: int | None  # None: nobody is left
+
+
+class Seats(Protocol):
+    """The models of a running system, and orders about them."""
+
+    async def roll_back(
+        self,
+        model: str,
+        *,
+        exchange: str | None = None,
+        timeframe: str | None = None,
+        horizon: int | None = None,
+    ) -> RolledBack:
+        """Take a model's version from its place; the one before it comes back.
+
+        Raises:
+            UnknownModelError: no version of it has a place there.
+            UsageError: versions of it have places in several panels.
+        """
+        ...
+
+
 @dataclass(slots=True, kw_only=True)
 class ApiState:
-    """The parts the API stands on. `reader` and `members` are None until there is a store."""
+    """The parts the API stands on. All that may be None is so until there is a store."""
 
     clock: Clock
     hub: Hub
     status: Status
     reader: asyncpg.Pool | None = None
     members: Members | None = None
+    seats: Seats | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)  # shown on the page, no secrets

@@ -113,6 +113,10 @@ class Learning:
             if due.takes_time:
                 self._busy = False
 
+    def placed(self, horizon: int) -> dict[str, int]:
+        """The fitted models that have a place, members or on trial, with their versions."""
+        return self._seats.placed(horizon)
+
     async def roll_back(self, horizon: int, name: str) -> int | None:
         """By hand, as `Rollbacks.by_hand`."""
         async with self._turn:

@@ -102,6 +102,14 @@ class Seats:
         sitting = self._sittings.get((horizon, name))
         return sitting.version if sitting and sitting.role is Role.MEMBER else None
 
+    def placed(self, horizon: int) -> dict[str, int]:
+        """The fitted kinds that have a role at a horizon, with their versions."""
+        return {
+            name: sitting.version
+            for (steps, name), sitting in self._sittings.items()
+            if steps == horizon and name != RIVER
+        }
+
     def sitting(self, horizon: int, name: str) -> Sitting | None:
         """Which version of a kind has which role; None where it has none."""
         return self._sittings.get((horizon, name))

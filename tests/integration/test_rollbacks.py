@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend.executor import ProcessExecutor
 from backend.learning.learning import Learning
 from backend.learning.plan import LearningPlan
 from backend.learning.rollbacks import EVERY_BLOCKS
@@ -28,6 +27,7 @@ from tests.doubles import ManualClock
 from tests.integration.store_samples import INSTRUMENTS, at
 from tests.integration.test_altered_artifacts import NAME, SEAT, Fitted
 from tests.integration.test_challenges import outcome
+from tests.integration.test_drift_of_a_record import Threads
 
 H1 = Timeframe.H1
 PRIOR = "class_prior.direction"
@@ -63,17 +63,16 @@ class Running:
             clock=self.clock,
             policy=PolicySettings(),
         )
-        executor = ProcessExecutor()
+        self.threads = Threads()
         self.learning = Learning(
             panel=self.panel,
             store=self.store,
-            executor=executor,
+            executor=self.threads,
             clock=self.clock,
             plan=LearningPlan.of(TrainingSettings(), H1, seed=7),
             emit=self._hear,
         )
         await self.learning.restore()
-        executor.close()  # nothing is fitted here
 
     def _hear(self, event: object) -> None:
         assert isinstance(event, ModelEvent)
@@ -133,6 +132,7 @@ async def running(
         system = Running(store, manual_clock)
         await system.start()
         yield system
+        system.threads.close()
 
 
 async def test_who_gives_no_forecast_is_gone_and_the_version_before_it_speaks_next(

@@ -60,6 +60,8 @@ def test_a_symbol_that_the_exchange_does_not_list_is_refused_with_what_is_near(
         (("export", "prediction", "--out", "p.csv"), "predictions"),
         (("export", "predictions", "--out", "p.xlsx"), ".parquet or a .csv"),
         (("import", "--data", "."), "no "),
+        (("models", "rollback", "lightgbm.direction"), "unknown model 'lightgbm.direction'"),
+        (("models", "show", "lightgbm.direction"), "unknown model 'lightgbm.direction'"),
     ],
 )
 def test_a_mistake_beside_a_running_system_is_one_line(

@@ -1,0 +1,57 @@
+"""Orders of an operator to the system that runs on a state folder, by its own API."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import aiohttp
+
+from backend.settings import Settings
+from backend.store.state import Runtime, StateFolder
+from domain.errors import AlphaPulseError, StateFolderError, UsageError
+
+ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where a server may listen
+MISTAKES: Final = range(400, 500)
+
+
+class OrderRefusedError(AlphaPulseError):
+    """The running system cannot do what was asked."""
+
+
+@asynccontextmanager
+async def orders_to(settings: Settings, path: str) -> AsyncIterator[Any]:
+    """A function that sends a request to `path` and gives the `data` of the answer.
+
+    Args:
+        settings: name the state folder of the system.
+        path: of the API, like `/v1/instruments`.
+
+    Raises:
+        StateFolderError: no system runs.
+        UsageError: the system says that the order is a mistake.
+        OrderRefusedError: it cannot do it, or does not answer.
+    """
+    runtime = StateFolder(settings.state).attach()
+    if runtime is None:
+        raise StateFolderError(f"no system runs on the state folder {settings.state}")
+    async with aiohttp.ClientSession() as session:
+
+        async def ask(method: str, **more: Any) -> Any:  # noqa: ANN401 - JSON
+            try:
+                async with session.request(method, _address(runtime, path), **more) as response:
+                    answer = await response.json(content_type=None)
+            except (aiohttp.ClientError, TimeoutError) as error:
+                raise OrderRefusedError(f"the system does not answer: {error}") from error
+            if response.ok:
+                return answer["data"]
+            mistake = response.status in MISTAKES
+            raise (UsageError if mistake else OrderRefusedError)(answer["detail"])
+
+        yield ask
+
+
+def _address(runtime: Runtime, path: str) -> str:
+    host = ANYWHERE.get(runtime.api_host, runtime.api_host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{runtime.api_port}{path}"
