@@ -26,12 +26,12 @@ ATTEMPTS = 4  # answers of the exchange without a candle before it is called abs
 class Series:
     """Turns versions as they come into released candles and notices of gaps; does no I/O.
 
-    A candle is released once it is closed: by the exchange's flag, by the first candle of
-    the next interval, or by time; the latter two are then compared with REST, and so are those
-    that were put together; the others a few at a time. Candles are released in order of open
-    time, except that one whose repair failed or came late follows when it comes. A version is
-    released again only when it outranks the released one and its values differ. No candle is
-    made up.
+    A candle is released once it is closed: by the exchange's flag, or where its stream has none
+    by the first candle of the next interval or by time; the latter two are then compared with
+    REST, and so are those that were put together; the others a few at a time. Candles are
+    released in order of open time, except that one whose repair failed or came late follows when
+    it comes. A version is released again only when it outranks the released one and its values
+    differ. No candle is made up.
     While a repair is under way later candles are held; `release` ends that.
 
     Args:
