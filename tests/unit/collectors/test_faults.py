@@ -30,7 +30,8 @@ NAMES = [Instrument("simulated", f"{base}/USDT") for base in ("BAD", "GOOD")]
 STRUCK, MINUTES = 3, 16
 START_MS = to_ms(START)
 ROWS = table("docs/faults.md", "## What goes wrong, and what is told of it")
-TOLD = {fault: told for fault, _, told, _ in ROWS}
+TOLD = {fault: told for fault, _, *told, _ in ROWS}  # without a flag, and with one
+DIFFERENT = [fault for fault in FAULTS if len(set(TOLD[fault])) > 1]
 
 
 class Noted(Account):
@@ -56,7 +57,7 @@ class Noted(Account):
             yield "refused"
 
 
-async def strike(fault: Fault) -> str:
+async def strike(fault: Fault, *, flagged: bool) -> str:
     """`fault` befalls one candle of one instrument; all is right in the end."""
     history = {
         name: candles(MINUTES, seed=seed, instrument=name, timeframe=M1)
@@ -64,6 +65,7 @@ async def strike(fault: Fault) -> str:
     }
     ours, theirs = LoopClock(), LoopClock()
     exchange, account = ScriptedExchange(theirs), Noted()
+    exchange.flags_closes = flagged
     pace = Pace(clock=ours, wall=LoopClock(), random=np.random.default_rng(1))
     collector = Collector(exchange, stored=account, out=account.take, check=reason, pace=pace)
     script = Script(
@@ -89,14 +91,17 @@ async def strike(fault: Fault) -> str:
     return ", ".join(account.words)
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_of_a_struck_candle_is_told_what_the_table_says(fault: Fault) -> None:
-    assert virtual_time.run(strike(fault)) == TOLD[fault]
+@pytest.mark.parametrize(
+    ("fault", "flagged"),
+    [*((fault, False) for fault in FAULTS), *((fault, True) for fault in DIFFERENT)],
+)
+def test_of_a_struck_candle_is_told_what_the_table_says(fault: Fault, flagged: bool) -> None:  # noqa: FBT001
+    assert virtual_time.run(strike(fault, flagged=flagged)) == TOLD[fault][flagged]
 
 
 def test_the_table_has_every_fault_and_its_tests_exist() -> None:
     assert list(TOLD) == [*FaultKind, *More]
-    for _, _, _, tests in ROWS:
+    for *_, tests in ROWS:
         for name in tests.split(", "):
             path, _, function = name.partition("::")
             assert f"def {function}(" in (ROOT / "tests" / path).read_text(), name
