@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import asyncpg
 
-from backend.report import Losses, interval, losses_of, number
+from backend.figures import interval, number
+from backend.report import Losses, losses_of
 from collectors.recorded_sources import RecordedSources
 from domain.events import Target
 from domain.losses import LOSS_OF

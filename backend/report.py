@@ -11,6 +11,8 @@ import asyncpg
 import numpy as np
 import orjson
 
+from backend.figures import CLASSES, PRIORS, interval, number, parts_of_direction, sureness
+from backend.remarks import of_direction, of_signals
 from backend.store.registry import role_of
 from domain.events import QUANTILE_LEVELS, Floats, Ints, Target
 from domain.losses import BASELINES, LOSS_OF
@@ -31,14 +33,21 @@ ORDER BY o.as_of, o.instrument_id
 _FORECASTS: Final = """
 SELECT p.instrument_id, (extract(epoch FROM p.as_of) * 1000)::bigint AS as_of_ms,
        p.p_down, p.p_flat, p.p_up, p.q10, p.volatility, p.degraded,
+       b.p_down AS prior_down, b.p_flat AS prior_flat, b.p_up AS prior_up,
        l.outcome, l.uniqueness
 FROM ml_predictions p
+LEFT JOIN ml_predictions b ON b.instrument_id = p.instrument_id AND b.timeframe = p.timeframe
+     AND b.horizon = p.horizon AND b.as_of = p.as_of AND b.revision = p.revision
+     AND b.role = 'member' AND b.model = $2
 LEFT JOIN ml_labels l ON l.instrument_id = p.instrument_id AND l.timeframe = p.timeframe
      AND l.horizon = p.horizon AND l.as_of = p.as_of AND l.known_at IS NOT NULL AND NOT l.void
 WHERE p.horizon = $1 AND p.origin = 'live' AND p.role = 'champion'
 ORDER BY p.as_of, p.instrument_id
 """
-_SIGNALS: Final = "SELECT side, gate, realized_return FROM trading_signals WHERE horizon = $1"
+_SIGNALS: Final = """
+SELECT side, gate, realized_return, (extract(epoch FROM as_of) * 1000)::bigint AS as_of_ms
+FROM trading_signals WHERE horizon = $1
+"""
 _MODELS: Final = """
 SELECT m.target, m.name, m.version, m.kind, m.trained_until, m.effective_from,
        a.alias, o.loss
@@ -101,26 +110,35 @@ async def build_report(
     """The report of interface.md; what cannot be computed is None."""
     names = [SERVED, *(name for target in BASELINES for name in BASELINES[target])]
     losses = await losses_of(connection, horizon, names)
-    rows = await connection.fetch(_FORECASTS, horizon)
-    forecasts = _columns(
-        rows, ["p_down", "p_flat", "p_up", "q10", "volatility", "outcome", "uniqueness"]
-    )
+    rows = await connection.fetch(_FORECASTS, horizon, *BASELINES[Target.DIRECTION])
+    forecasts = _columns(rows, [*CLASSES, *PRIORS, "q10", "volatility", "outcome", "uniqueness"])
     span = Horizon(timeframe, horizon)
     compared = {target: _compare(losses, target, span, context.seed) for target in BASELINES}
+    direction = {
+        **_direction(losses, compared[Target.DIRECTION], rows, forecasts),
+        **parts_of_direction(rows, forecasts, span, context.seed),
+    }
+    found = await connection.fetch(_SIGNALS, horizon)
+    days = np.unique([row["as_of_ms"] // DAY_MS for row in rows])
+    signals = {
+        **_signals(found, context.cost_bps),
+        **sureness(found, days, span, context.seed),
+    }
     return {
         "run": dict(context.run),
         "data": dict(context.data),
         "predictions": _predictions(rows, forecasts, losses),
-        "direction": _direction(losses, compared[Target.DIRECTION], rows, forecasts),
+        "direction": direction,
         "quantiles": _quantiles(losses, compared[Target.QUANTILES]),
         "volatility": _volatility(losses, compared[Target.VOLATILITY]),
         "per_instrument": _per_instrument(losses, compared, instruments),
-        "signals": _signals(await connection.fetch(_SIGNALS, horizon), context.cost_bps),
+        "signals": signals,
         "models": [
             _model(row, context.weights) for row in await connection.fetch(_MODELS, horizon)
         ],
         "events": [_event(row["payload"]) for row in await connection.fetch(_EVENTS)],
         "sentiment": {"with": None, "without": None},
+        "remarks": [*of_direction(direction), *of_signals(signals)],
         "cost": dict(context.cost),
     }
 
@@ -184,17 +202,6 @@ def _baseline_loss(rows: ScoredRows) -> float:
     return float(days.mean(axis=0)[1]) if len(days) else float("nan")
 
 
-def number(value: float) -> float | None:
-    """None where it is not finite."""
-    return value if np.isfinite(value) else None
-
-
-def interval(estimate: SkillEstimate) -> list[float] | None:
-    """Its two ends."""
-    known = np.isfinite(estimate.low) and np.isfinite(estimate.high)
-    return [estimate.low, estimate.high] if known else None
-
-
 def _predictions(
     rows: Sequence[asyncpg.Record], forecasts: Mapping[str, Floats], losses: Mapping[str, Losses]
 ) -> dict[str, Any]:
@@ -219,7 +226,7 @@ def _direction(
     rows: Sequence[asyncpg.Record],
     forecasts: Mapping[str, Floats],
 ) -> dict[str, Any]:
-    probabilities = np.stack([forecasts[name] for name in ("p_down", "p_flat", "p_up")], axis=1)
+    probabilities = np.stack([forecasts[name] for name in CLASSES], axis=1)
     outcome = forecasts["outcome"]
     as_of_ms = np.array([row["as_of_ms"] for row in rows], dtype=np.int64)
     prior = np.array([PRIOR_SERVES in row["degraded"].split(",") for row in rows], dtype=np.bool_)

@@ -58,8 +58,7 @@ def pooled_skill(rows: ScoredRows, horizon: Horizon, seed: int = 0) -> SkillEsti
     """
     rows = rows.known()
     days = daily_means(rows)
-    block = max(SHORTEST_BLOCK, math.ceil(2 * horizon.steps * horizon.timeframe.ms / DAY_MS))
-    low, high = _interval(days, block, np.random.default_rng(seed))
+    low, high = _skill_interval(days, drawn_days(len(days), horizon, seed))
     loss, baseline = days.mean(axis=0).tolist() if len(days) else (math.nan, math.nan)
     return SkillEstimate(
         loss=loss,
@@ -108,15 +107,28 @@ def daily_means(rows: ScoredRows) -> Floats:
     return np.stack(sums, axis=1) / counts[:, None]
 
 
-def _interval(days: Floats, block: int, rng: np.random.Generator) -> tuple[float, float]:
-    n = len(days)
+def drawn_days(n: int, horizon: Horizon, seed: int = 0) -> Ints:
+    """Positions of days, shape (draws, n): `n` days drawn anew in circular blocks.
+
+    Without draws where there are fewer than two blocks.
+    """
+    block = max(SHORTEST_BLOCK, math.ceil(2 * horizon.steps * horizon.timeframe.ms / DAY_MS))
     if n < 2 * block:
+        return np.empty((0, n), dtype=np.int64)
+    starts = np.random.default_rng(seed).integers(0, n, size=(DRAWS, math.ceil(n / block)))
+    return (starts[:, :, None] + np.arange(block)).reshape(DRAWS, -1)[:, :n] % n
+
+
+def interval_of(values: Floats) -> tuple[float, float]:
+    """The middle 95 % of what draws gave; NaN where one gave nothing, or there was none."""
+    if not len(values) or not np.isfinite(values).all():
         return math.nan, math.nan
-    starts = rng.integers(0, n, size=(DRAWS, math.ceil(n / block)))
-    drawn = (starts[:, :, None] + np.arange(block)).reshape(DRAWS, -1)[:, :n] % n
-    loss, baseline = days[drawn].mean(axis=1).T
-    if not (baseline > 0.0).all():
-        return math.nan, math.nan
-    tails = [(1.0 - CONFIDENCE) / 2.0, (1.0 + CONFIDENCE) / 2.0]
-    low, high = np.quantile(1.0 - loss / baseline, tails).tolist()
+    low, high = np.quantile(values, [(1.0 - CONFIDENCE) / 2.0, (1.0 + CONFIDENCE) / 2.0]).tolist()
     return low, high
+
+
+def _skill_interval(days: Floats, drawn: Ints) -> tuple[float, float]:
+    if not len(drawn):
+        return math.nan, math.nan
+    loss, baseline = days[drawn].mean(axis=1).T
+    return interval_of(1.0 - loss / baseline) if (baseline > 0.0).all() else (math.nan, math.nan)

@@ -93,6 +93,23 @@ def test_the_area_under_the_curve_leaves_out_rows_that_serve_the_prior(
     assert 0 < proven["direction"]["auc"] < 1
 
 
+def test_the_skill_of_direction_is_taken_apart_on_the_same_rows(
+    reports: tuple[Report, Report],
+) -> None:
+    report, _ = reports
+    direction, scored = report["direction"], report["predictions"]["n_scored"]
+    flat, side = direction["flat"], direction["side"]
+
+    assert flat["count"] == scored - report["predictions"]["abstained"] > side["count"] > 0
+    assert flat["skill"] == side["skill"] == 0.0  # without a fit the prior is served
+    assert report["remarks"] == [
+        "No skill of direction is shown: 0.0000, 95 % interval [0.0000, 0.0000].",
+        "No signal with a side has ended: nothing can be said of a return.",
+    ]
+    assert report["signals"]["closed"] == 0
+    assert report["signals"]["net_return_interval95"] is None
+
+
 def test_a_report_says_what_it_is_of(reports: tuple[Report, Report]) -> None:
     report, _ = reports
     released = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
