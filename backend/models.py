@@ -10,9 +10,9 @@ from typing import Any, Final
 import orjson
 
 from backend.executor import ProcessExecutor
+from backend.feature_sets import WITH_SENTIMENT
 from backend.learning.fits import ExamplesOrder, FitOrder, fit_from_store
 from backend.orders import orders_to
-from backend.panel import WITH_SENTIMENT
 from backend.settings import Settings, UnknownModelError
 from backend.store.registry import Seat, role_of
 from backend.upkeep import store_of

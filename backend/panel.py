@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from backend.feature_sets import WITH_SENTIMENT
 from domain.codec import pack, unpack
 from domain.events import (
     CandleBatch,
@@ -39,14 +40,12 @@ from services.predictions.predictor import TARGETS, Predictor
 from services.predictions.said_before import SaidBefore
 from services.scores.gate import Gate
 from services.scores.scorekeeper import Scorekeeper
-from services.sentiment.feature_set import with_sentiment
 from services.sentiment.features import SentimentFeatures
 from services.signals.book import SignalBook
 from services.signals.policy import PolicySettings, SignalPolicy
 from services.stage import Chain, Stage, Step
 
 ROOM = "panel"  # of its snapshots
-WITH_SENTIMENT = with_sentiment(OHLCV)
 
 # River learns a label in time proportional to its columns; these say most of what the rest do.
 ONLINE_COLUMNS = (

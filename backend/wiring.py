@@ -12,7 +12,7 @@ from pathlib import Path
 import asyncpg
 
 from backend.bus.memory import MemoryBus
-from backend.panel import WITH_SENTIMENT
+from backend.feature_sets import WITH_SENTIMENT
 from backend.settings import Settings
 from backend.store import database, migrate
 from backend.store.collected import CollectedCandles

@@ -8,7 +8,8 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from backend.panel import WITH_SENTIMENT, Panel, PanelKey
+from backend.feature_sets import WITH_SENTIMENT
+from backend.panel import Panel, PanelKey
 from backend.revised_rows import Renewal
 from backend.store.rows import feature_hashes
 from backend.store.standing import ToldRow
