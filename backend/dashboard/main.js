@@ -10,6 +10,7 @@ const STATUS_MS = 2_000;
 const STARTING_MS = 500;
 const PANELS_MS = 5_000;
 const FEED_KEPT = 300;
+const NOTES_SHOWN = 160; // characters
 
 const market = {
   instruments: [],
@@ -172,8 +173,7 @@ function header(now) {
     simulated: "Every price here is made up by a seeded generator with a planted signal; nothing is traded and nothing is quoted.",
     recorded: "These candles were recorded earlier and are played again; nothing here happens now.",
   }[now.market];
-  $("about").textContent = [origin, now.notes.join("; ")].filter(Boolean).join(" ");
-  $("about").hidden = !$("about").textContent;
+  about(origin, now.notes);
   const oldest = Math.max(0, ...now.freshness.map((each) => each.age_seconds));
   const [text, tone] = !now.ready ? ["starting", "wait"] : now.fresh ? [`fresh, ${span(oldest)}`, "good"] : [`stale, ${span(oldest)}`, "bad"];
   Object.assign($("freshness"), { textContent: text, className: `badge ${tone}`,
@@ -181,12 +181,25 @@ function header(now) {
   loading(now);
 }
 
+// Long notes are folded behind their beginning; what somebody opened stays open.
+function about(origin, notes) {
+  const said = notes.join("; ");
+  if ($("about").dataset.said === `${origin} ${said}`) return;
+  $("about").dataset.said = `${origin} ${said}`;
+  $("about").hidden = !origin && !said;
+  const open = Boolean($("about").querySelector("details[open]"));
+  show("about", [origin, said.length > NOTES_SHOWN ? "" : said].filter(Boolean).join(" "),
+    ...(said.length > NOTES_SHOWN ? [el("details", { open: open ? "" : null },
+      el("summary", {}, `${said.slice(0, NOTES_SHOWN)}…`), el("ul", {}, ...notes.map((note) => el("li", {}, note))))] : []));
+}
+
+// What loads before the system is ready has bars; what it does afterwards moves nothing on the page.
 function loading(now) {
-  const pending = now.progress.filter((each) => !now.ready || each.done < each.total);
-  $("loading").hidden = !pending.length;
-  show("loading", ...pending.map((each) => el("label", {},
-    each.total ? `${each.name}: ${each.done.toLocaleString("en-US")} of ${each.total.toLocaleString("en-US")}` : each.name,
+  const amount = (each) => (each.total ? `${each.name}: ${each.done.toLocaleString("en-US")} of ${each.total.toLocaleString("en-US")}` : each.name);
+  $("loading").hidden = now.ready || !now.progress.length;
+  show("loading", ...now.progress.map((each) => el("label", {}, amount(each),
     el("progress", each.total ? { max: each.total, value: each.done } : {}))));
+  $("working").textContent = now.ready ? now.progress.filter((each) => each.done < each.total).map(amount).join(" · ") : "";
 }
 
 function watch(now) {

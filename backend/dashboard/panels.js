@@ -46,7 +46,7 @@ export function predictions(market, selected) {
     ["Instrument", "Down", "Flat", "Up", "Odds", "10 %", "Median", "90 %", "Volatility", "Signal", "Degraded"],
     rows.map(({ instrument, prediction: row, signal }) => ({
       kind: nameOf(instrument) === selected ? "selected" : "",
-      cells: [el("span", { title: `as of ${row.as_of}` }, instrument.symbol), percent(row.p_down, 1), percent(row.p_flat, 1), percent(row.p_up, 1), odds(row),
+      cells: [el("span", { title: `as of ${row.as_of}` }, instrument.symbol, el("span", { class: "narrow" }, odds(row))), percent(row.p_down, 1), percent(row.p_flat, 1), percent(row.p_up, 1), odds(row),
         signed(row.q10), signed(row.q50), signed(row.q90), percent(row.volatility), advice(signal, row), el("span", {}, ...[behind(row, newest)].filter(Boolean), ...codes(row))],
     })), { 1: "minor", 2: "minor", 3: "minor", 4: "text minor", 6: "minor", 8: "minor", 9: "text", 10: "text marks" }));
   const all = [...new Set(rows.flatMap(({ prediction }) => prediction.degraded))].sort();

@@ -110,6 +110,10 @@ async def test_what_is_made_up_and_what_is_degraded_is_said_in_words(
 
     await expect(page.locator("#about")).to_contain_text("made up by a seeded generator")
     await expect(page.locator("#about")).to_contain_text("Left out: binance 4h.")
+    market.state.status.notes += [f"binance {number}m: another timeframe" for number in range(20)]
+    await expect(page.locator("#about li").last).to_be_hidden()
+    await page.locator("#about summary").click()
+    await expect(page.locator("#about li").last).to_have_text("binance 19m: another timeframe")
     legend = page.locator("#degraded-legend")
     await expect(legend.locator("dt")).to_have_text(
         ["gap in the candles", "no proven direction skill"]
@@ -201,6 +205,8 @@ async def test_nothing_is_cut_off_on_any_screen(market: ServedMarket, screen: Sc
         assert await page.evaluate(_CUT_OFF) == [], width
         assert len(set(heights)) == 1, width  # the chart does not push the box that it fills
         assert await page.evaluate("document.documentElement.scrollWidth") <= width
+        odds = page.locator("#predictions tbody tr").first.locator(".odds:visible")
+        assert await odds.count() == 1, width
 
 
 async def test_an_instrument_is_chosen_from_the_keyboard(
@@ -236,6 +242,9 @@ async def test_while_it_starts_the_page_says_how_far_it_is(
     market.state.status.report("candles", 1_200, 1_200)
     await expect(page.locator("#loading")).to_be_hidden()
     await expect(page.locator("#predictions tbody tr")).to_have_count(3)
+    market.state.status.report("training 1h", 2, 6)
+    await expect(page.locator("#working")).to_have_text("training 1h: 2 of 6")
+    await expect(page.locator("#loading")).to_be_hidden()
     assert screen.complaints == []
 
 
