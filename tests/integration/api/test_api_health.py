@@ -7,7 +7,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from backend.api.server import listen
+from backend.api.server import PortTakenError, listen
 from domain.errors import UsageError
 from tests.served_market import MEMBERS, TICKS, ServedMarket
 
@@ -96,7 +96,7 @@ async def test_the_documents_describe_what_is_served(rest: httpx.AsyncClient) ->
 async def test_a_port_in_use_is_one_clear_line(market: ServedMarket) -> None:
     port = int(market.url.rpartition(":")[2])
 
-    with pytest.raises(UsageError, match=f"port {port} on 127.0.0.1 is in use"):
+    with pytest.raises(PortTakenError, match=f"port {port} on 127.0.0.1 is in use"):
         listen("127.0.0.1", port)
 
 
