@@ -8,6 +8,8 @@ from collectors.gaps import Range
 from domain.events import Candle
 from domain.market import Timeframe
 
+MOST = 64  # of a series: an hour of minutes that REST may be away
+
 
 class Doubts:
     """Open times of one series whose candles REST is to tell once they have closed.
@@ -17,18 +19,21 @@ class Doubts:
 
     Args:
         timeframe: Of the series.
-        remembered: Candles from the newest on that a late answer may be about.
     """
 
-    def __init__(self, timeframe: Timeframe, *, remembered: int) -> None:
+    def __init__(self, timeframe: Timeframe) -> None:
         self._step = timeframe.ms
-        self._remembered = remembered
         self._due: dict[int, int] = {}  # by open time: when to ask
         self._told = 0  # newest open time that REST told
 
     def add(self, open_times: Iterable[int], *, after: int = 0) -> None:
         """REST is to tell these, at the latest when `after` more candles have closed."""
         self._due |= {ms: ms + (1 + after) * self._step for ms in open_times}
+        for oldest in sorted(self._due)[:-MOST]:
+            del self._due[oldest]
+
+    def __contains__(self, open_ms: int) -> bool:
+        return open_ms in self._due
 
     def give_up(self, open_times: Iterable[int]) -> None:
         """REST was asked for these often: it lacks them, unless it is late."""
@@ -51,7 +56,4 @@ class Doubts:
         """What it told of `asked`."""
         self._told = max([self._told, *(candle.open_ms for candle in told)])
         settled = range(asked.from_ms, min(asked.to_ms, self._told + 1))
-        forgotten = asked.to_ms - self._remembered * self._step
-        self._due = {
-            ms: due for ms, due in self._due.items() if ms >= forgotten and ms not in settled
-        }
+        self._due = {ms: due for ms, due in self._due.items() if ms not in settled}

@@ -18,7 +18,7 @@ Event = Candle | Gap
 
 OVERLAP = 2  # candles asked for again before a hole, to see whether they were revised
 CONFIRMED_WITHIN = 8  # candles after one of the socket: REST is asked for all at once
-REMEMBERED = 16  # newest released candles whose revision is recognised
+REMEMBERED = 16  # newest released candles whose revision is recognised, beside those in doubt
 LONGEST_PATIENCE = 64  # candles
 ATTEMPTS = 4  # answers of the exchange without a candle before it is called absent
 
@@ -56,7 +56,7 @@ class Series:
         self._flagged = flagged
         self._silent_from: int | None = None  # the first candle that the stream did not tell
         self._listening_ms = 0
-        self._doubts = Doubts(timeframe, remembered=REMEMBERED)
+        self._doubts = Doubts(timeframe)
         self._patience = 1  # silent candles before the stream counts as stalled
         self._step = timeframe.ms
         self._last: int | None = None  # newest open time released
@@ -318,8 +318,9 @@ class Series:
     def _remember(self, candle: Candle) -> None:
         self._released[candle.open_ms] = candle
         self._last = candle.open_ms if self._last is None else max(self._last, candle.open_ms)
-        if len(self._released) > REMEMBERED:
-            del self._released[min(self._released)]
+        for oldest in sorted(self._released)[:-REMEMBERED]:
+            if oldest not in self._doubts:
+                del self._released[oldest]
 
     def _fill(self, open_ms: int) -> bool:
         """Whether the candle was missing."""

@@ -368,6 +368,22 @@ async def test_a_candle_that_rest_never_tells_is_asked_for_more_and_more_rarely(
         assert len(run.exchange.requests) < 20
 
 
+async def test_what_the_socket_told_wrong_is_corrected_after_an_outage_of_rest() -> None:
+    async with running() as run:
+        run.exchange.fail(*[ExchangeUnavailableError("down")] * 10_000)
+        for closed in HISTORY[BTC][10:50]:
+            await run.until(number(closed) + 1)
+            wrong = number(closed) == 10
+            run.exchange.send(replace(closed, close=closed.open) if wrong else closed)
+        run.exchange.recover()
+        await run.until(52)
+
+        assert [one.close for one in run.candles() if number(one) == 10] == [
+            HISTORY[BTC][10].open,
+            HISTORY[BTC][10].close,
+        ]
+
+
 async def test_what_the_socket_said_is_compared_with_rest_nine_candles_at_a_time() -> None:
     async with running() as run:
         await run.until(11)
