@@ -26,6 +26,7 @@ from backend.api import (
     routes_predictions,
     rows,
 )
+from backend.api.messages import Problem
 from backend.api.socket import Socket
 from backend.api.state import ApiState
 
@@ -75,6 +76,12 @@ def create_app(state: ApiState) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         lifespan=_beating,
+        responses={
+            422: {
+                "description": "a problem object, as all errors are",
+                "content": {problems.MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
+            }
+        },
     )
     app.state.alphapulse = state
     app.state.registry = health.gauges(state)

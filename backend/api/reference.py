@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 from typing import Any, Final
 
 from backend.api import messages
 from backend.api.problems import KINDS
 
+Fields = dict[str, Any]
+_CODE: Final = re.compile("`([^`]+)`")
 _STYLE: Final = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;"
     "color-scheme:light dark}code{font-family:ui-monospace,monospace}table{border-collapse:"
@@ -19,12 +22,12 @@ _STYLE: Final = (
 def page(openapi: dict[str, Any]) -> str:
     """HTML that lists the routes with their parameters, the socket's messages and the errors."""
     routes = "".join(
-        _route(path, method, operation)
+        _route(path, method, operation, openapi["components"]["schemas"])
         for path, methods in openapi["paths"].items()
         for method, operation in methods.items()
     )
     frames = "".join(
-        f"<tr><td><code>{model.__name__}</code><td>{escape(_first_line(model.__doc__))}"
+        f"<tr><td><code>{model.__name__}</code><td>{_marked(_first_line(model.__doc__))}"
         for model in (*messages.CLIENT_MESSAGES, *messages.SERVER_MESSAGES)
     )
     kinds = "".join(
@@ -34,7 +37,8 @@ def page(openapi: dict[str, Any]) -> str:
     )
     return (
         "<!doctype html><html lang=en><meta charset=utf-8>"
-        "<meta name=viewport content='width=device-width'><title>AlphaPulse API</title>"
+        "<meta name=viewport content='width=device-width'>"
+        "<link rel=icon href=/static/icon.svg type=image/svg+xml><title>AlphaPulse API</title>"
         f"<style>{_STYLE}</style><h1>AlphaPulse API</h1>"
         "<p>Machine-readable: <a href=/openapi.json>OpenAPI</a> · "
         "<a href=/asyncapi.json>AsyncAPI</a> · <a href=/metrics>metrics</a> · "
@@ -42,19 +46,53 @@ def page(openapi: dict[str, Any]) -> str:
         "<p>Lists answer <code>{data, meta: {as_of, watermark, coverage, revision}, next}</code>; "
         "ask again with <code>cursor=next</code> until it is null.</p>"
         f"<h2>REST</h2>{routes}<h2>Socket</h2><p><code>/ws</code>, pinned as <code>/ws/v1</code>, "
-        f"sub-protocol <code>alphapulse.v1.json</code>.</p><table>{frames}</table>"
+        "sub-protocol <code>alphapulse.v1.json</code>. Members that are not described here are "
+        f"ignored, on both sides.</p><table>{frames}</table>"
         f"<h2>Errors</h2><table>{kinds}</table></html>"
     )
 
 
-def _route(path: str, method: str, operation: dict[str, Any]) -> str:
-    rows = "".join(
-        f"<tr><td><code>{escape(each['name'])}</code>"
-        f"<td>{escape(each.get('description') or each['schema'].get('description', ''))}"
-        for each in operation.get("parameters", [])
-    )
+def _route(path: str, method: str, operation: Fields, schemas: Fields) -> str:
     title = f"<h3><code>{method.upper()} {escape(path)}</code></h3>"
-    return f"{title}<p>{escape(operation.get('description', ''))}</p><table>{rows}</table>"
+    asked = {each["name"]: {**each["schema"], **each} for each in operation.get("parameters", [])}
+    body = _fields(operation.get("requestBody", {}), schemas)
+    answers = [each for code, each in operation["responses"].items() if code.startswith("2")]
+    answered = _rows_of(answers[0], schemas)
+    return (
+        f"{title}<p>{_marked(operation.get('description', ''))}</p>{_table('', asked)}"
+        f"{_table('Body (JSON)', body)}{_table('Each of <code>data</code>', answered)}"
+    )
+
+
+def _fields(content: Fields, schemas: Fields) -> Fields:
+    """The members of the object that a request or an answer carries; empty: not described."""
+    schema = content.get("content", {}).get("application/json", {}).get("schema", {})
+    found: Fields = _resolved(schema, schemas).get("properties", {})
+    return found
+
+
+def _rows_of(answer: Fields, schemas: Fields) -> Fields:
+    data = _fields(answer, schemas).get("data", {})
+    found: Fields = _resolved(data.get("items", {}), schemas).get("properties", {})
+    return found
+
+
+def _resolved(schema: Fields, schemas: Fields) -> Fields:
+    found: Fields = schemas.get(schema.get("$ref", "").rpartition("/")[2], schema)
+    return found
+
+
+def _table(title: str, fields: Fields) -> str:
+    rows = "".join(
+        f"<tr><td><code>{escape(name)}</code><td>{_marked(each.get('description', ''))}"
+        for name, each in fields.items()
+    )
+    return f"{f'<p>{title}</p>' if title else ''}<table>{rows}</table>" if rows else ""
+
+
+def _marked(text: str) -> str:
+    """Escaped, with what stands between backticks as code."""
+    return _CODE.sub(r"<code>\1</code>", escape(text))
 
 
 def _first_line(text: str | None) -> str:

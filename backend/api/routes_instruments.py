@@ -13,6 +13,7 @@ from backend.api import rows
 from backend.api.answers import envelope, reading, starting, state_of
 from backend.api.hosts import may_order
 from backend.api.problems import ProblemError
+from backend.api.schemas import InstrumentRow, OrderRow, answering
 from backend.api.state import ApiState, Members
 from domain.errors import ExchangeError
 from domain.market import Instrument
@@ -37,7 +38,7 @@ class Named(BaseModel):
     symbol: str = Field(description="in ccxt's spelling, `BTC/USDT`", min_length=1, max_length=64)
 
 
-@router.get("")
+@router.get("", responses=answering(InstrumentRow))
 async def instruments(request: Request) -> Response:
     """Every instrument that is or was watched, with the `as_of` of its newest predictions.
 
@@ -50,7 +51,7 @@ async def instruments(request: Request) -> Response:
     return envelope([_row(state, row) for row in found], as_of=state.clock.now())
 
 
-@router.post("", status_code=202)
+@router.post("", status_code=202, responses=answering(OrderRow, 202))
 async def add(request: Request, named: Named) -> Response:
     """Watch one more: its history is fetched, its rows are made, then it is predicted.
 
@@ -65,7 +66,7 @@ async def add(request: Request, named: Named) -> Response:
     return _answer(state, added, 202 if members.under_way().keys() & set(added) else 200)
 
 
-@router.delete("")
+@router.delete("", responses=answering(OrderRow))
 async def remove(request: Request, named: Annotated[Named, Query()]) -> Response:
     """Watch it no more; its history stays, and its open signals are withdrawn at the last close."""
     state = state_of(request)

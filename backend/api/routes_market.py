@@ -6,9 +6,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
+from backend.api import schemas
 from backend.api.answers import answer_page, envelope, moment, reading, state_of
 from backend.api.gap_pages import read_gaps
 from backend.api.parameters import FeatureSelection, GapSelection, Selection, TextSelection
+from backend.api.schemas import answering
 from backend.api.shelves import CANDLES, FEATURES, Filters
 from backend.api.snapshots import HEADS
 from backend.api.text_pages import read_states, read_texts
@@ -16,13 +18,13 @@ from backend.api.text_pages import read_states, read_texts
 router = APIRouter(prefix="/v1", tags=["market"])
 
 
-@router.get("/candles")
+@router.get("/candles", responses=answering(schemas.CandleRow))
 async def candles(request: Request, selection: Annotated[Selection, Query()]) -> Response:
     """Closed candles; a candle is named by its open time."""
     return await answer_page(state_of(request), CANDLES, selection, {})
 
 
-@router.get("/features")
+@router.get("/features", responses=answering(schemas.FeatureRow))
 async def features(request: Request, selection: Annotated[FeatureSelection, Query()]) -> Response:
     """Feature rows; null is a value that was not known yet."""
     filters: Filters = {"feature_set": selection.feature_set} if selection.feature_set else {}
@@ -40,7 +42,7 @@ async def sentiment(request: Request, selection: Annotated[TextSelection, Query(
     return envelope(found, as_of=at, coverage={"sources": sources}, following=following)
 
 
-@router.get("/gaps")
+@router.get("/gaps", responses=answering(schemas.GapRow))
 async def gaps(request: Request, selection: Annotated[GapSelection, Query()]) -> Response:
     """Stretches of missing candles, newest first, and what became of them."""
     state = state_of(request)
@@ -49,7 +51,7 @@ async def gaps(request: Request, selection: Annotated[GapSelection, Query()]) ->
     return envelope(found, as_of=moment(state, selection.as_of), following=following)
 
 
-@router.get("/streams")
+@router.get("/streams", responses=answering(schemas.StreamRow))
 async def streams(request: Request) -> Response:
     """Every stream of the log with its head; watched ones without an event yet at offset 0."""
     state = state_of(request)

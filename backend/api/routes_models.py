@@ -12,6 +12,7 @@ from backend.api.answers import envelope, moment, reading, state_of
 from backend.api.known import refuse_unmatched
 from backend.api.parameters import DashboardSelection, ModelSelection, ScoreSelection
 from backend.api.reads import instrument_ids
+from backend.api.schemas import ScoreRow, answering
 from backend.api.shelves import Filters
 from backend.store.registry import role_of
 from backend.store.score_days import Scope
@@ -44,7 +45,7 @@ async def models(request: Request, selection: Annotated[ModelSelection, Query()]
     return envelope(data, as_of=moment(state, selection.as_of))
 
 
-@router.get("/scores")
+@router.get("/scores", responses=answering(ScoreRow))
 async def scores(request: Request, selection: Annotated[ScoreSelection, Query()]) -> Response:
     """The track record of every forecaster that was scored; all roles unless one is named."""
     state = state_of(request)

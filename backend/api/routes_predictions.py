@@ -6,19 +6,21 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
+from backend.api import schemas
 from backend.api.answers import answer_page, envelope, moment, reading, state_of
 from backend.api.coverage import read_coverage
 from backend.api.known import refuse_unmatched
 from backend.api.parameters import LatestSelection, PredictionSelection, SignalSelection
 from backend.api.problems import ProblemError
 from backend.api.reads import instrument_ids, read_spans, series_scan
+from backend.api.schemas import answering
 from backend.api.shelves import PREDICTIONS, SIGNALS, Filters
 
 router = APIRouter(prefix="/v1", tags=["predictions"])
 LATEST_LIMIT = 10_000
 
 
-@router.get("/predictions")
+@router.get("/predictions", responses=answering(schemas.PredictionRow))
 async def predictions(
     request: Request, selection: Annotated[PredictionSelection, Query()]
 ) -> Response:
@@ -31,7 +33,7 @@ async def predictions(
     return await answer_page(state_of(request), PREDICTIONS, selection, filters)
 
 
-@router.get("/predictions/latest")
+@router.get("/predictions/latest", responses=answering(schemas.PredictionRow))
 async def latest(request: Request, selection: Annotated[LatestSelection, Query()]) -> Response:
     """The newest row of each (instrument, timeframe, horizon), and model, in one answer."""
     state = state_of(request)
@@ -69,7 +71,7 @@ async def latest(request: Request, selection: Annotated[LatestSelection, Query()
     )
 
 
-@router.get("/signals")
+@router.get("/signals", responses=answering(schemas.SignalRow))
 async def signals(request: Request, selection: Annotated[SignalSelection, Query()]) -> Response:
     """Signals; a flat one names the gate that made it so."""
     if selection.status and selection.as_of:

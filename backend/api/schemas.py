@@ -1,0 +1,188 @@
+"""What is answered, as models: they describe it in OpenAPI, and a test holds the answers to them.
+
+Rows are served as the database spells them; nothing is checked on the way out.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+T = TypeVar("T")
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class _OfInstrument(_Row):
+    exchange: str = Field(description="exchange id; `simulated` where nothing is quoted")
+    symbol: str = Field(description="in ccxt's spelling")
+    timeframe: str
+
+
+class _OfClose(_OfInstrument):
+    as_of: datetime = Field(description="close of the last candle that was used")
+    revision: int = Field(description="1, or higher where a candle was corrected afterwards")
+
+
+class _Ahead(_OfClose):
+    horizon: int = Field(description="candles ahead")
+    model: str
+    version: str
+
+
+class CandleRow(_OfInstrument):
+    """A closed candle."""
+
+    open_time: datetime
+    close_time: datetime
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    revision: int
+    source: str = Field(description="how it came: `live`, `backfill`, `built`, …")
+    known_at: datetime = Field(description="when it could first be used")
+
+
+class FeatureRow(_OfClose):
+    """The features of a close."""
+
+    feature_set: str = Field(description="`name@version`")
+    known_at: datetime
+    candle_revision: int
+    coverage: float = Field(description="share of the candles it needs that were there")
+    values: dict[str, float | None] = Field(description="by name; null = not known")
+
+
+class PredictionRow(_Ahead):
+    """A prediction; all numbers of a target are null where its forecaster abstained."""
+
+    made_at: datetime
+    origin: Literal["live", "late", "backtest"] = Field(description="when it was said")
+    role: Literal["champion", "member", "challenger"] = Field(description="champion: served")
+    target: str
+    members: dict[str, Any] | None = Field(description="models behind it, with their versions")
+    p_down: float | None = Field(description="chance that the lower barrier is touched first")
+    p_flat: float | None
+    p_up: float | None
+    q10: float | None = Field(description="quantile of the log return at the horizon's end")
+    q50: float | None
+    q90: float | None
+    volatility: float | None = Field(description="standard deviation of the log return")
+    degraded: list[str] = Field(description="what is wrong with the row; empty: nothing")
+
+
+class SignalRow(_Ahead):
+    """A signal, in its newest state."""
+
+    side: Literal["long", "short", "flat"]
+    strength: float
+    gate: str = Field(description="what held a flat one back; else empty")
+    size_fraction: float
+    entry_price: float | None
+    stop: float | None
+    take: float | None
+    expires_at: datetime
+    status: str = Field(description="`pending`, `active`, or how it ended")
+    closed_at: datetime | None
+    exit_price: float | None
+    realized_return: float | None = Field(description="after costs")
+
+
+class ScoreRow(_Row):
+    """The record of a forecaster for one target, beside its baseline's on the same rows."""
+
+    exchange: str
+    timeframe: str
+    horizon: int
+    role: str
+    model: str
+    origin: str
+    target: str
+    loss_name: str
+    count: int
+    effective_count: float | None = Field(description="allowing for labels that overlap")
+    loss: float | None = Field(description="mean of daily means")
+    baseline: str
+    baseline_loss: float | None
+    skill: float | None = Field(description="1 − loss / baseline loss; null of a baseline")
+    skill_interval95: tuple[float, float] | None
+    first_as_of: datetime
+    last_as_of: datetime
+    gate: dict[str, Any] | None = Field(description="newest verdict on what is served")
+
+
+class InstrumentRow(_Row):
+    """An instrument that is or was watched."""
+
+    exchange: str
+    symbol: str
+    kind: str
+    base: str
+    quote: str
+    tick_size: float | None
+    lot_size: float | None
+    min_notional: float | None
+    watched_from: datetime
+    watched_until: datetime | None
+    joined_at: datetime | None
+    added: bool = Field(description="by an order, and not by a setting")
+    removed: bool = Field(description="by an order: it stays away though a setting names it")
+    state: Literal["joining", "watched", "left"]
+    predicted: dict[str, datetime] = Field(description="timeframe → `as_of` of its newest")
+
+
+class OrderRow(_Row):
+    """What became of an order."""
+
+    exchange: str
+    symbol: str
+    state: Literal["joining", "watched", "left"]
+
+
+class GapRow(_OfInstrument):
+    """A stretch of missing candles."""
+
+    begin: datetime = Field(alias="from", description="open time of the first that is missing")
+    to: datetime
+    cause: str
+    state: Literal["open", "repairing", "filled", "unfillable"]
+    detected_at: datetime
+    filled_at: datetime | None
+    attempts: int
+
+
+class StreamRow(_Row):
+    """A stream and where its log stands."""
+
+    stream: str
+    epoch: str | None = Field(description="null before its first event")
+    offset: int
+    hash: str | None
+
+
+class Meta(_Row):
+    """Of what moment an answer is, and how complete."""
+
+    as_of: datetime
+    watermark: datetime | None = Field(description="every selected series reaches at least to here")
+    coverage: dict[str, Any] | None = Field(description="candles expected, present, and gaps")
+    revision: int | None
+
+
+class Answer(_Row, Generic[T]):
+    """The one shape of every list."""
+
+    data: list[T]
+    meta: Meta
+    next: str | None = Field(description="ask again with `cursor=` this, until it is null")
+
+
+def answering(row: type[BaseModel], status: int = 200) -> dict[int | str, dict[str, Any]]:
+    """The answer of a route with such rows, as FastAPI's `responses` takes it."""
+    return {status: {"model": Answer[row], "description": (row.__doc__ or "").strip()}}  # type: ignore[valid-type]
