@@ -211,7 +211,9 @@ def spoiled(folder: Path) -> Path:
     return folder
 
 
-def test_import_uses_the_good_rows_and_names_the_others(tmp_path: Path, database_url: str) -> None:
+def test_import_uses_the_good_rows_names_the_others_and_export_gives_them(
+    tmp_path: Path, database_url: str
+) -> None:
     spoiled(tmp_path / "data").joinpath("notes.csv").write_text("")
     done = alphapulse(tmp_path, "import", "--data", "data", ALPHAPULSE_DATABASE_URL=database_url)
     assert done.returncode == 0, done.stderr
@@ -222,34 +224,22 @@ def test_import_uses_the_good_rows_and_names_the_others(tmp_path: Path, database
         "4 files: 1 used, 2 without a usable candle, 1 left out by their names, "
         "4 rows refused in the used ones; 27 candles new or changed"
     )
-    out = alphapulse(
-        tmp_path, "export", "candles", "--out", "c.csv", ALPHAPULSE_DATABASE_URL=database_url
-    )
-    assert out.returncode == 0, out.stderr
-    assert len(pd.read_csv(tmp_path / "c.csv")) == 27
+    (tmp_path / "file").touch()
+    for out, symbol, code, expected in (
+        ("c.csv", "AAA/USD", 2, "unknown symbol 'AAA/USD'; nearest: AAA/USDT"),
+        ("file/c.csv", "AAA/USDT", 2, "file: cannot be made"),
+        ("new/c.csv", "AAA/USDT", 0, ""),
+    ):
+        flags = ("--out", out, "--symbols", symbol)
+        told = alphapulse(
+            tmp_path, "export", "candles", *flags, ALPHAPULSE_DATABASE_URL=database_url
+        )
+        assert (told.returncode, expected in told.stderr) == (code, True), told.stderr
+    assert not (tmp_path / "c.csv").exists()
+    assert len(pd.read_csv(tmp_path / "new" / "c.csv")) == 27
 
 
 UNUSED = "4 rows of 1 files were not used; 2 files were not used at all"
-
-
-def test_export_refuses_what_it_cannot_give_and_makes_the_folder_of_what_it_can(
-    tmp_path: Path, database_url: str
-) -> None:
-    spoiled(tmp_path / "data")
-    ours = {"ALPHAPULSE_DATABASE_URL": database_url}
-    (tmp_path / "file").touch()
-    assert alphapulse(tmp_path, "import", "--data", "data", **ours).returncode == 0
-    for out, *flags, code, expected in (
-        ("c.csv", "--symbols", "AAA/USD", 2, "unknown symbol 'AAA/USD'; nearest: AAA/USDT"),
-        ("file/c.csv", 2, "file: cannot be made"),
-        ("new/c.csv", "--symbols", "AAA/USDT", 0, ""),
-    ):
-        done = alphapulse(
-            tmp_path, "export", "candles", "--out", str(out), *map(str, flags), **ours
-        )
-        assert (done.returncode, str(expected) in done.stderr) == (code, True), done.stderr
-    assert len(pd.read_csv(tmp_path / "new" / "c.csv")) == 27
-    assert not (tmp_path / "c.csv").exists()
 
 
 def test_replay_names_what_it_does_not_use_and_counts_it(tmp_path: Path, database_url: str) -> None:
