@@ -68,7 +68,7 @@ async def coverage(connection: asyncpg.Connection, at: datetime) -> Any:  # noqa
     for row in await connection.fetch(_HOLES, *series, begins, ends, at):
         span = {name: row[name] for name in ("from", "to", "state")}
         holes.setdefault(row["number"] - 1, []).append(span)
-    counted = await connection.fetch(_NEWEST_PRESENT, *series, begins, at)
+    counted = await connection.fetch(_NEWEST_PRESENT, *series, begins, ends, at)
     return [
         {
             **{name: value for name, value in row.items() if name != "instrument_id"},
@@ -232,11 +232,11 @@ _NEWEST_PRESENT: Final = """
     SELECT (
         SELECT count(*)::int FROM candles c
         WHERE c.instrument_id = s.instrument_id AND c.timeframe = s.timeframe
-          AND c.open_time >= s.begins AND c.close_time <= $4
-          AND CASE WHEN c.source = 'backfill' THEN c.close_time ELSE c.known_at END <= $4
+          AND c.open_time >= s.begins AND c.close_time <= s.ends
+          AND CASE WHEN c.source = 'backfill' THEN c.close_time ELSE c.known_at END <= $5
     ) AS present
-    FROM unnest($1::int[], $2::text[], $3::timestamptz[])
-        WITH ORDINALITY AS s (instrument_id, timeframe, begins, number)
+    FROM unnest($1::int[], $2::text[], $3::timestamptz[], $4::timestamptz[])
+        WITH ORDINALITY AS s (instrument_id, timeframe, begins, ends, number)
     ORDER BY s.number
     """
 

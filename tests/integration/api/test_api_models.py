@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
@@ -105,6 +107,31 @@ async def test_panels_say_what_the_tables_say(
     assert [row["stage"] for row in found["latency"]] == ["features", "predictions"]
     assert found["latency"][0]["p50_us"] == 114.0
     assert found["freshness"][0]["prediction_as_of"] == "2024-01-01T00:00:00.000Z"
+
+
+class Overtaken:
+    """A connection on which a tick is committed between two statements."""
+
+    def __init__(self, connection: asyncpg.Connection, market: ServedMarket) -> None:
+        self.connection, self.market = connection, market
+        self.ticks = [TICKS]
+
+    async def fetch(self, *asked: Any) -> list[asyncpg.Record]:
+        found: list[asyncpg.Record] = await self.connection.fetch(*asked)
+        while self.ticks:
+            await self.market.commit(self.ticks.pop())
+        return found
+
+
+async def test_no_more_candles_are_present_than_expected_while_more_come(
+    market: ServedMarket,
+) -> None:
+    async with market.pool.acquire() as connection:
+        overtaken = Overtaken(connection, market)
+        rows = await panels.coverage(overtaken, START + timedelta(hours=2))
+
+    assert [row["newest"]["present"] for row in rows] == [TICKS] * 3
+    assert [row["newest"]["expected"] for row in rows] == [TICKS] * 3
 
 
 _MODEL = """
