@@ -22,6 +22,7 @@ from domain.events import Examples  # noqa: E402
 from domain.ports import Model  # noqa: E402
 from tests.benchmarks import (  # noqa: E402
     arrivals,
+    collecting,
     fanout,
     latency,
     market,
@@ -83,6 +84,9 @@ class Bench:
     async def store(self) -> list[Row]:
         return await store.writer(*self.place)
 
+    async def collectors(self) -> list[Row]:
+        return await collecting.all_of_it(*self.place)
+
     async def fanout(self) -> list[Row]:
         return await fanout.fan_out(*self.place)
 
@@ -93,7 +97,7 @@ class Bench:
     def all(self) -> dict[str, Callable[[], Coroutine[Any, Any, list[Row]]]]:
         names = (
             "features", "sentiment", "latency", "arrivals", "timeframes", "growth", "interference",
-            "retrain", "wide", "store", "fanout", "replay", "memory",
+            "retrain", "wide", "store", "collectors", "fanout", "replay", "memory",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
