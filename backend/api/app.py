@@ -133,7 +133,8 @@ def _serve_documents(app: FastAPI, state: ApiState) -> None:
 
     @app.get("/docs", include_in_schema=False)
     async def documentation() -> HTMLResponse:
-        return HTMLResponse(reference.page(app.openapi()))
+        # In a thread: the first time the document is made from all models.
+        return HTMLResponse(await asyncio.to_thread(lambda: reference.page(app.openapi())))
 
 
 def _serve_page(app: FastAPI) -> None:
