@@ -166,12 +166,11 @@ class CcxtExchange:
                     await buffer.wait()
         finally:
             self._client.kline_put = None
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await self._client.close_ws_clients()
-            self._client.ohlcvs.clear()  # a row that ccxt cannot sort would stay in it
-            self._watching = False
+            try:
+                await self._leave(tasks)
+            finally:  # whoever listened may be cancelled while it ends
+                self._client.ohlcvs.clear()  # a row that ccxt cannot sort would stay in it
+                self._watching = False
 
     def fetches(self, timeframe: Timeframe) -> bool:
         known = timeframe.value in (self._client.timeframes or {})
@@ -209,12 +208,17 @@ class CcxtExchange:
                     await buffer.wait()
         finally:
             self._client.trade_put = None
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await self._client.close_ws_clients()
-            self._client.trades.clear()
-            self._hearing = False
+            try:
+                await self._leave(tasks)
+            finally:
+                self._client.trades.clear()
+                self._hearing = False
+
+    async def _leave(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._client.close_ws_clients()
 
     async def fetch_time(self) -> datetime:
         with translated(self._client):

@@ -54,11 +54,14 @@ class Followed:
 
     exchange: CcxtExchange
     account: Account
+    collecting: asyncio.Task[None]
 
     async def until(self, minutes: int) -> None:
         """All tell of candles so much newer than their first."""
         while True:
             await asyncio.sleep(0.05)
+            if self.collecting.done():
+                await self.collecting
             if min(len(self.account.rows(name)) for name in self.account.ledgers) >= minutes:
                 return
 
@@ -68,6 +71,8 @@ class Followed:
         since_ms = max(min(self.account.rows(name)) for name in names)
         until_ms = min(max(self.account.rows(name)) for name in names)
         wrong = ["not looked at"]
+        if self.collecting.done():  # it follows for ever, whatever happens
+            await self.collecting
         deadline = asyncio.get_running_loop().time() + PATIENCE_S
         while wrong and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.2)
@@ -121,7 +126,7 @@ async def following(
         asyncio.create_task(set_aside()),
     ]
     try:
-        yield Followed(exchange, account)
+        yield Followed(exchange, account, running[0])
     finally:
         for task in running:
             task.cancel()

@@ -155,6 +155,26 @@ async def test_no_task_is_left_when_a_watch_ends() -> None:
         assert {task for task in asyncio.all_tasks() - before if "ccxt" in repr(task)} == set()
 
 
+async def test_a_watch_whose_end_is_cut_short_can_begin_again() -> None:
+    async with connected() as (_, exchange):
+
+        async def listen() -> None:
+            async with aclosing(exchange.watch_candles([BTC], [H1])) as stream:
+                async for _ in stream:
+                    heard.set()
+
+        for _ in range(3):
+            heard = asyncio.Event()
+            listening = asyncio.create_task(listen())
+            spoken = asyncio.create_task(heard.wait())
+            await asyncio.wait({spoken, listening}, return_when=asyncio.FIRST_COMPLETED)
+            assert spoken.done()
+            listening.cancel()
+            await asyncio.sleep(0)  # it ends, and waits for its tasks
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+
+
 def test_one_exchange_is_imported_without_the_others() -> None:
     program = (
         "import sys; from collectors.ccxt_import import exchange_class, exchange_ids;"

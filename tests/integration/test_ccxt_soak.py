@@ -82,6 +82,6 @@ async def test_a_day_of_faults_in_ten_minutes(capsys: pytest.CaptureFixture[str]
 
     with capsys.disabled():
         sys.stdout.write(f"\n{followed.account.counts}\n{before}\n{after}\n")
-    assert after.tasks <= before.tasks + SPARE
+    assert before.tasks - SPARE <= after.tasks <= before.tasks + SPARE
     assert after.futures <= before.futures + 2 * SPARE
     assert after.blocks < before.blocks + BLOCKS
