@@ -24,7 +24,7 @@ SPEED = 144
 KINDS = [one for one in FaultKind if one is not FaultKind.LOSE_TRADE]
 OF_ALL = 0.2  # of the faults befall all instruments
 SPARE = 3  # tasks and futures of a request that is under way
-BLOCKS = 20_000  # of memory
+BLOCKS = 40_000  # of memory, of 410 000; some 20 000 were seen to come, with faults, not with time
 
 
 @asynccontextmanager
