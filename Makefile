@@ -38,10 +38,10 @@ long: .venv/dev  ## Systems under faults, canaries turned red: what CI runs besi
 	$(BIN)/pytest -m long --numprocesses $(WORKERS) $(ARGS)
 
 canaries: .venv/dev  ## Ten seeds of each canary, promotion rates, three full replays
-	$(BIN)/pytest -m canaries $(ARGS)
+	$(BIN)/pytest -m canaries --timeout 0 $(ARGS)
 
 soak: .venv/dev  ## Forty kills at any moment, ends by signals, two days of faults
-	$(BIN)/pytest -m soak $(ARGS)
+	$(BIN)/pytest -m soak --timeout 0 $(ARGS)
 
 bench: .venv/dev  ## Benchmarks: a table for people, bench.json for machines
 	$(BIN)/python -m tests.benchmarks $(ARGS)
