@@ -1,4 +1,4 @@
-"""How far the clock of an exchange is ahead of ours."""
+"""How far the clock of an exchange is ahead of ours, at least."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ LARGE_MS = 500  # of wall time; said, since candles that close by time depend on
 
 
 class Offset:
-    """Measured as the exchange's time less the middle of the request that told it.
+    """Measured as the exchange's time less ours when its answer was here.
+
+    It told its time before that, so it is ahead by so much or more, however long the request
+    was on its way: what has closed by this measure has closed there.
 
     Args:
         exchange: Whose.
@@ -50,7 +53,6 @@ class Offset:
             await self._measure()
 
     async def _measure(self) -> None:
-        before = to_ms(self._pace.clock.now())
         try:
             theirs = to_ms(await self._exchange.fetch_time())
         except RateLimitedError as error:
@@ -59,7 +61,7 @@ class Offset:
         except ExchangeError as error:
             log.warning("the time of %s is not known: %s", self._exchange.id, error)
             return
-        self._measured.append(theirs - (before + to_ms(self._pace.clock.now())) // 2)
+        self._measured.append(theirs - to_ms(self._pace.clock.now()))
         self.ms = median_low(self._measured)
         self._warn()
 

@@ -28,7 +28,7 @@ from domain.trades import MadeOf, Trade
 
 M5 = Timeframe.M5
 DAY = timedelta(days=1)
-SPEED = 1_200  # four candles of five minutes a second
+SPEED = 300  # a candle of five minutes a second
 NAMES = [Instrument("simulated", symbol) for symbol in default_symbols(2)]
 BTC, ETH = NAMES
 
@@ -105,14 +105,14 @@ async def test_trades_come_in_turn_and_rest_has_the_same() -> None:
         async with aclosing(exchange.watch_trades(NAMES)) as stream:
             async for trade in stream:
                 told[trade.instrument].append(trade)
-                if min(map(len, told.values())) > 40:
+                if min(map(len, told.values())) > 20:
                     break
         answered = await exchange.fetch_trades(
-            BTC, since=from_ms(told[BTC][0].time_ms), until=from_ms(told[BTC][40].time_ms)
+            BTC, since=from_ms(told[BTC][0].time_ms), until=from_ms(told[BTC][20].time_ms)
         )
 
     assert [missing_numbers(trades) for trades in told.values()] == [[], []]
-    assert list(answered.trades) == told[BTC][:40]
+    assert list(answered.trades) == told[BTC][:20]
 
 
 async def test_rest_tells_more_trades_than_one_page_has() -> None:
@@ -141,11 +141,11 @@ async def test_lost_trades_are_a_gap_that_rest_fills_and_no_candle_is_wrong(
             gaps.append(event)
             return
         candles[event.instrument, event.open_ms] = event
-        if len(candles) >= 16:
+        if len(candles) >= 10:
             enough.set()
 
     async with connected(WithoutCandles) as (server, exchange):
-        server.faults.add(Fault(kind=FaultKind.LOSE_TRADE, instrument="BTCUSDT", after=90))
+        server.faults.add(Fault(kind=FaultKind.LOSE_TRADE, instrument="BTCUSDT", after=30))
         collector = Collector(
             TradeBuilt(exchange),
             stored=Nothing(),
@@ -160,10 +160,12 @@ async def test_lost_trades_are_a_gap_that_rest_fills_and_no_candle_is_wrong(
             settings=CollectorSettings(close_grace=timedelta(milliseconds=300)),
         )
         task = asyncio.create_task(collector.run(NAMES, [M5]))
-        async with asyncio.timeout(30):
-            await enough.wait()
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        try:
+            async with asyncio.timeout(60):
+                await enough.wait()
+        finally:  # it would connect for ever, and the exchange wait for it to go
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
         since = from_ms(min(open_ms for _, open_ms in candles))
         truth = {
             (name, one.open_ms): values(one)

@@ -82,6 +82,23 @@ async def test_one_wrong_answer_moves_nothing() -> None:
         assert exchange.asked == 7
 
 
+async def test_a_request_that_is_long_on_its_way_makes_nothing_close_too_soon() -> None:
+    class Slow(TellsTime):
+        """Both clocks run on, before the answer is given and after it."""
+
+        async def fetch_time(self) -> datetime:
+            ours.advance(there)
+            told = await super().fetch_time()
+            ours.advance(back)
+            return told
+
+    for seconds in ((5, 0), (0, 5), (3, 2)):
+        there, back = (timedelta(seconds=one) for one in seconds)
+        ours = ManualClock()
+        async with measuring(ours, Slow(ours)) as offset:
+            assert offset.ms == -back // timedelta(milliseconds=1)
+
+
 async def test_nobody_asks_for_the_time_during_a_pause() -> None:
     class Busy(TellsTime):
         async def fetch_time(self) -> datetime:
