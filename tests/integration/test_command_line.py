@@ -255,6 +255,7 @@ def test_replay_names_what_it_does_not_use_and_counts_it(tmp_path: Path, databas
     assert (data["candles"], data["rejected"]) == (27, {"rows": 4, "files": 2})
 
 
+@pytest.mark.long
 def test_the_demo_names_what_it_does_not_use_and_its_page_counts_it(
     tmp_path: Path, database_url: str
 ) -> None:

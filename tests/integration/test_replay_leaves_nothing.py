@@ -102,6 +102,7 @@ def test_a_replay_needs_no_running_system_and_ends_the_server_that_it_started(ho
     assert servers(home) == []
 
 
+@pytest.mark.long
 def test_a_replay_that_fails_takes_what_it_made_with_it(home: Path, server_url: str) -> None:
     out = home / "out"
     with replaying(home, server_url, "--to", SOON, "--out", "out") as failed:

@@ -264,6 +264,7 @@ async def test_open_signals_end_after_a_kill_as_they_do_without_one(store: Store
     assert await killed.fetch(NOT_ONCE) == []
 
 
+@pytest.mark.long
 async def test_a_tick_that_is_made_again_says_of_its_signals_what_was_said(store: Store) -> None:
     whole, killed = Life(store, "whole"), Life(store, "killed")
     for life in (whole, killed):

@@ -70,6 +70,7 @@ def test_what_the_demo_says_live_is_what_a_replay_says(compare: Compare) -> None
     assert all(count >= len(SYMBOLS) * LEAST for _, count in found.values())
 
 
+@pytest.mark.long
 def test_a_cross_section_of_other_members_turns_the_comparison_red(compare: Compare) -> None:
     more = planted(HISTORY + LIVE, symbols=(*SYMBOLS, "XRP/USDT"))
     found = compare("with_another_member", recorded(more))
@@ -77,6 +78,7 @@ def test_a_cross_section_of_other_members_turns_the_comparison_red(compare: Comp
     assert found["features"][0] > 0
 
 
+@pytest.mark.long
 def test_a_single_other_candle_turns_the_comparison_red(compare: Compare) -> None:
     volume = SERIES[0].volume.copy()
     volume[HISTORY] *= 1.001  # the first live candle of the first instrument

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.account import complaints
 from tests.integration.system.conftest import QUIET
 from tests.processes import Exchange, System, until
 
 
+@pytest.mark.long
 def test_a_stall_turns_readiness_red_and_what_was_missed_is_made_up_for(
     stalled: System, exchange: Exchange
 ) -> None:

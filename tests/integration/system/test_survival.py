@@ -34,6 +34,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
 
 
+@pytest.mark.long
 def test_a_killed_system_goes_on_where_it_was(home: Path, exchange: Exchange) -> None:
     with running_run(home, exchange) as system:
         system.wait_until_ready()

@@ -89,6 +89,7 @@ def prove(soaked: Soaked) -> None:
     assert soaked.after.blocks < soaked.before.blocks + BLOCKS
 
 
+@pytest.mark.long
 def test_an_hour_of_faults() -> None:
     prove(virtual_time.run(soak(60, 10, seed=1)))
 

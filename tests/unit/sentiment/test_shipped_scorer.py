@@ -94,6 +94,7 @@ def comments(shared_data: Path) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_training_again_makes_the_scorer_that_is_shipped(comments: Path) -> None:
     read = read_comments(comments)
 
@@ -104,6 +105,7 @@ def test_training_again_makes_the_scorer_that_is_shipped(comments: Path) -> None
         assert blend.score(normalise(text)) == pytest.approx((polarity, confidence), abs=0.002)
 
 
+@pytest.mark.long
 def test_comments_that_no_fit_saw_are_ranked_as_people_rank_them(comments: Path) -> None:
     measured = cross_validate(read_comments(comments), repeats=1)
 
