@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from itertools import groupby
-from operator import attrgetter
-from typing import Any, Final
+from typing import Any
 
 import asyncpg
 
@@ -17,18 +15,11 @@ from domain.events import Target
 from domain.losses import LOSS_OF
 from domain.market import EPOCH, MILLISECOND, Horizon, Instrument, from_ms, rfc3339
 from domain.sources import SourceState, SourceStatus
-from services.models.recipes import RECIPES
+from services.models.catalogue import Catalogue
 from services.scores.skill import pooled_skill
 from services.sentiment.blend import shipped
 from services.sentiment.features import SentimentFeatures
 from services.sentiment.reader import Reader
-
-MODELS: Final[Mapping[Target, tuple[str, ...]]] = {
-    target: (f"pool.{target}", *(f"{one.kind}.{target}" for one in found))
-    for target, found in groupby(
-        sorted(RECIPES.values(), key=attrgetter("target", "kind")), key=attrgetter("target")
-    )
-}
 
 
 def as_told(recorded: RecordedSources, assets: Iterable[str]) -> SentimentFeatures:
@@ -50,13 +41,28 @@ def as_told(recorded: RecordedSources, assets: Iterable[str]) -> SentimentFeatur
     return told
 
 
+def forecasters(catalogue: Catalogue) -> dict[str, Target]:
+    """Pools and fitted models with their targets, in the order in which a report has them."""
+    recipes = catalogue.recipes.items()
+    return {
+        name: target
+        for target in sorted(LOSS_OF)
+        for name in (
+            f"pool.{target}",
+            *sorted(name for name, one in recipes if one.target is target),
+        )
+    }
+
+
 async def fitted_losses(
-    connection: asyncpg.Connection, horizon: int, instruments: Mapping[int, Instrument]
+    connection: asyncpg.Connection,
+    horizon: int,
+    instruments: Mapping[int, Instrument],
+    names: Sequence[str],
 ) -> dict[str, Losses]:
     """The scored live rows of pools and fitted models; instruments are numbered by name."""
     order = {name: place for place, name in enumerate(sorted(instruments.values()))}
     places = {numbered: order[one] for numbered, one in instruments.items()}
-    names = [name for found in MODELS.values() for name in found]
     return await losses_of(connection, horizon, names, places)
 
 
@@ -65,6 +71,7 @@ def added(
     without: Mapping[str, Losses],
     recorded: RecordedSources,
     *,
+    targets: Mapping[str, Target],
     span: Horizon,
     seed: int,
 ) -> dict[str, Any]:
@@ -74,19 +81,18 @@ def added(
     means; the interval is that of a skill.
     """
     section: dict[str, Any] = {"with": {}, "without": {}, "added": {}}
-    for target, names in MODELS.items():
-        for name in names:
-            rows = with_it[name].beside(without[name], LOSS_OF[target])
-            if not len(rows.loss):
-                continue
-            estimate = pooled_skill(rows, span, seed)
-            section["with"][name] = number(estimate.loss)
-            section["without"][name] = number(estimate.baseline_loss)
-            section["added"][name] = {
-                "share": number(estimate.skill),
-                "interval95": interval(estimate),
-                "n": estimate.count,
-            }
+    for name, target in targets.items():
+        rows = with_it[name].beside(without[name], LOSS_OF[target])
+        if not len(rows.loss):
+            continue
+        estimate = pooled_skill(rows, span, seed)
+        section["with"][name] = number(estimate.loss)
+        section["without"][name] = number(estimate.baseline_loss)
+        section["added"][name] = {
+            "share": number(estimate.skill),
+            "interval95": interval(estimate),
+            "n": estimate.count,
+        }
     section["sources"] = {
         source: {"from": rfc3339(from_ms(first)), "to": rfc3339(from_ms(last))}
         for source, (first, last) in recorded.spans().items()

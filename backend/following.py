@@ -29,7 +29,7 @@ from backend.store.quarantine import refuse_candle, refuse_unreadable
 from backend.system_plan import SystemPlan
 from backend.unserved import lines, notices
 from backend.warmup import catch_up
-from backend.wiring import Store, policy_of
+from backend.wiring import Store, online_of, policy_of
 from collectors.backfill import Backfill, History, Rejected, Unserved
 from collectors.budget import Budget
 from collectors.checks import reason
@@ -221,6 +221,7 @@ class Following:
             clock=plan.clock,
             policy=policy_of(settings),
             sentiment=self.sentiment,
+            online=online_of(settings),
         )
         panel.enlist(self.listings.values())
         told: list[object] = []
@@ -230,7 +231,12 @@ class Following:
             executor=self.executor,
             clock=plan.clock,
             plan=LearningPlan.of(
-                settings.training, timeframe, seed=plan.seed, every=plan.training_every, live=True
+                settings.training,
+                timeframe,
+                seed=plan.seed,
+                plugins=settings.plugins,
+                every=plan.training_every,
+                live=True,
             ),
             emit=told.append,
         )

@@ -13,6 +13,7 @@ from backend.executor import ProcessExecutor
 from backend.feature_sets import WITH_SENTIMENT
 from backend.learning.fits import ExamplesOrder, FitOrder, fit_from_store
 from backend.orders import orders_to
+from backend.plugins import SwitchedOn
 from backend.settings import Settings, UnknownModelError
 from backend.store.registry import Seat, role_of
 from backend.upkeep import store_of
@@ -103,7 +104,7 @@ async def reproduce_model(wanted: Wanted, settings: Settings) -> int:
     """
     async with store_of(settings) as store:
         row = await _found(store, wanted)
-        result = await _fitted_again(_order(row, store.url))
+        result = await _fitted_again(_order(row, store.url, settings.plugins))
     name = f"{row['name']}@{row['version']}"
     if result.sha256 == row["artifact_sha256"]:
         sys.stdout.write(
@@ -164,7 +165,7 @@ def _differences(row: dict[str, Any], result: FitResult) -> list[str]:
     return found
 
 
-def _order(row: dict[str, Any], url: str) -> FitOrder:
+def _order(row: dict[str, Any], url: str, plugins: SwitchedOn) -> FitOrder:
     params = dict(row["params"])
     try:
         split, newest_rows = SplitKind(params.pop("split")), int(params.pop("newest_rows"))
@@ -181,9 +182,10 @@ def _order(row: dict[str, Any], url: str) -> FitOrder:
             until=row["created_at"],
             newest_rows=newest_rows,
         ),
-        recipe=Recipe(**{**params, "target": Target(params["target"])}),
+        recipe=Recipe.read(params),
         split=split,
         seed=row["seed"],
+        plugins=plugins,
     )
 
 

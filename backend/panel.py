@@ -33,9 +33,10 @@ from services.features.engine import FeatureEngine
 from services.features.feature_set import OHLCV
 from services.labels.labeller import Labeller
 from services.models.baseline import ClassPrior, EmpiricalQuantiles, Ewma
+from services.models.catalogue import BUILT_IN
 from services.models.examples import ExampleJoiner
 from services.models.har import Har
-from services.models.online import RiverSoftmax
+from services.models.kinds import OnlineKind
 from services.predictions.predictor import TARGETS, Predictor
 from services.predictions.said_before import SaidBefore
 from services.scores.gate import Gate
@@ -46,26 +47,6 @@ from services.signals.policy import PolicySettings, SignalPolicy
 from services.stage import Chain, Stage, Step
 
 ROOM = "panel"  # of its snapshots
-
-# River learns a label in time proportional to its columns; these say most of what the rest do.
-ONLINE_COLUMNS = (
-    "log_return_1",
-    "log_return_4",
-    "log_return_24",
-    "realized_volatility_24",
-    "volatility_ratio_24_168",
-    "rsi_14",
-    "adx_14",
-    "macd_histogram_ratio",
-    "bollinger_position",
-    "position_in_range_24",
-    "mfi_14",
-    "volume_z_24",
-    "market_return_1",
-    "return_rank_1",
-    "return_rank_24",
-    "volatility_rank",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +72,13 @@ class HorizonRooms:
     """The rooms that exist once per horizon."""
 
     def __init__(
-        self, key: PanelKey, horizon: int, *, clock: Clock, policy: PolicySettings
+        self,
+        key: PanelKey,
+        horizon: int,
+        *,
+        clock: Clock,
+        policy: PolicySettings,
+        online: Iterable[OnlineKind],
     ) -> None:
         place = (key.exchange, key.timeframe, horizon)
         named: dict[str, Any] = dict(zip(("exchange", "timeframe", "horizon"), place, strict=True))
@@ -104,18 +91,20 @@ class HorizonRooms:
         self.gates = {target: Gate(*place, target) for target in TARGETS}
         self.policy = SignalPolicy(horizon=horizon, settings=policy)
         self.book = SignalBook(horizon=horizon, settings=policy)
-        self.learners: tuple[Learner, ...] = (
+        baselines: tuple[Learner, ...] = (
             ClassPrior(horizon=horizon),
             Ewma(horizon=horizon),
             Har(horizon=horizon),
             EmpiricalQuantiles(horizon=horizon),
-            RiverSoftmax(ONLINE_COLUMNS, horizon=horizon),
         )
+        on_trial = tuple(kind.begin(kind.columns, horizon) for kind in online)
+        self.learners = (*baselines, *on_trial)
         self.matured = 0
         self._said = SaidBefore()
-        for learner in self.learners:
-            river = learner.name.startswith("river.")
-            self.predictor.seat(learner, Role.CHALLENGER if river else Role.MEMBER)
+        for learner in baselines:
+            self.predictor.seat(learner, Role.MEMBER)
+        for learner in on_trial:
+            self.predictor.seat(learner, Role.CHALLENGER)
 
     def label(self, candles: CandleBatch) -> Iterable[LabelBatch]:
         """What this tick's candles make known."""
@@ -211,12 +200,17 @@ class Panel:
         clock: Clock,
         policy: PolicySettings,
         sentiment: SentimentFeatures | None = None,
+        online: Mapping[str, OnlineKind] = BUILT_IN.learners,
     ) -> None:
         self.key = key
+        self.online = online
         self.sentiment = sentiment or SentimentFeatures(since=EPOCH)  # which nobody tells anything
         self.policy = policy
         self.engine = FeatureEngine(OHLCV, key.exchange, key.timeframe)
-        self.rooms = {h: HorizonRooms(key, h, clock=clock, policy=policy) for h in horizons}
+        self.rooms = {
+            h: HorizonRooms(key, h, clock=clock, policy=policy, online=online.values())
+            for h in horizons
+        }
         self._changes: list[SeatChange] = []
         self.hot = Chain(hot_stages(self), time.perf_counter)
         self.cold = Chain(cold_stages(self), time.perf_counter)
@@ -282,7 +276,9 @@ class Panel:
         self.engine.restore(bytes.fromhex(state["engine"]))
         for horizon, rooms in self.rooms.items():
             for name, room in rooms.stateful().items():
-                room.restore(bytes.fromhex(state[f"{horizon}/{name}"]))
+                place = f"{horizon}/{name}"
+                if place in state or name not in self.online:  # who was switched on since begins
+                    room.restore(bytes.fromhex(state[place]))
             rooms.matured = state[f"{horizon}/matured"]
 
 

@@ -18,13 +18,14 @@ import numpy as np
 import orjson
 
 from backend import VERSION
-from backend.added import added, as_told, fitted_losses
+from backend.added import added, as_told, fitted_losses, forecasters
 from backend.clock import VirtualClock
 from backend.executor import ProcessExecutor
 from backend.exported import REPLAYED
 from backend.learning.learning import Learning
 from backend.learning.plan import Due, LearningPlan
 from backend.panel import Panel, PanelKey
+from backend.plugin_checks import admit
 from backend.progress import Progress
 from backend.replay_store import store_of_its_own
 from backend.report import Losses, ReportContext, build_report
@@ -32,7 +33,7 @@ from backend.settings import Settings
 from backend.store.columns import CandlePanel, CandleSeries
 from backend.ticks import labels_once, ticks
 from backend.transfer import make_room, write_replay_tables
-from backend.wiring import Store, policy_of
+from backend.wiring import Store, online_of, policy_of
 from collectors.recorded import Recording, Selection, choose, read_folder
 from collectors.recorded_sources import read_sources
 from domain.errors import UsageError
@@ -68,6 +69,7 @@ async def run_replay(plan: ReplayPlan, settings: Settings) -> dict[str, Any]:
     Raises:
         UsageError: the folder, or what was asked of it, holds nothing to replay, or nothing can be
             written where the plan says.
+        UnknownPluginError, PluginError: one that is switched on is not there, or not fit to serve.
     """
     timeframe = Timeframe.parse(plan.timeframe)
     selection = await _selected(plan, timeframe)
@@ -85,6 +87,7 @@ async def run_replay(plan: ReplayPlan, settings: Settings) -> dict[str, Any]:
     make_room([plan.report, *tables])  # what takes an hour is not to be lost
     sys.stderr.writelines(f"{line}\n" for line in selection.notes())
     with _ended_by_sigterm():
+        await admit(settings)
         without = await _without(plan, settings, timeframe, series) if recorded else None
         async with store_of_its_own(settings) as store:
             replay = Replay(plan, settings, store, timeframe)
@@ -94,7 +97,10 @@ async def run_replay(plan: ReplayPlan, settings: Settings) -> dict[str, Any]:
             if recorded is not None and without is not None:
                 losses = await replay.losses(series)
                 span = Horizon(timeframe, plan.horizon)
-                report["sentiment"] = added(losses, without, recorded, span=span, seed=plan.seed)
+                targets = forecasters(store.artifacts.catalogue)
+                report["sentiment"] = added(
+                    losses, without, recorded, targets=targets, span=span, seed=plan.seed
+                )
             if plan.out is not None:
                 await write_replay_tables(store, plan.out)
     unused = selection.unused
@@ -160,7 +166,12 @@ class Replay:
             store=self._store,
             executor=executor,
             clock=self._clock,
-            plan=LearningPlan.of(self._settings.training, self._timeframe, seed=self._plan.seed),
+            plan=LearningPlan.of(
+                self._settings.training,
+                self._timeframe,
+                seed=self._plan.seed,
+                plugins=self._settings.plugins,
+            ),
             emit=self._events.append,
         )
         batches = list(ticks(CandlePanel.of(series, self._timeframe), exchange=exchange))
@@ -181,6 +192,7 @@ class Replay:
             clock=self._clock,
             policy=policy,
             sentiment=self.sentiment,
+            online=online_of(self._settings),
         )
 
     async def losses(self, series: list[CandleSeries]) -> dict[str, Losses]:
@@ -188,7 +200,8 @@ class Replay:
         numbers = await self._store.instruments.ids([one.instrument for one in series])
         named = dict(zip(numbers.tolist(), [one.instrument for one in series], strict=True))
         async with self._store.readers.acquire() as connection:
-            return await fitted_losses(connection, self._plan.horizon, named)
+            names = [*forecasters(self._store.artifacts.catalogue)]
+            return await fitted_losses(connection, self._plan.horizon, named, names)
 
     def open_executor(self) -> Executor:
         """Where the fits run; closed at the end of the pass."""

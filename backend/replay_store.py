@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from backend.plugins import catalogue_of
 from backend.settings import Settings
 from backend.store import database
 from backend.store.embedded import EmbeddedPostgres
@@ -36,6 +37,7 @@ async def store_of_its_own(settings: Settings) -> AsyncIterator[Store]:
     folder.open()
     room = folder.path / "replay"
     room.mkdir(exist_ok=True)
+    kinds = catalogue_of(settings.plugins)
     named = settings.database_url.get_secret_value() if settings.database_url else None
     async with AsyncExitStack() as stack:
         await _remove_leftovers(named, room)
@@ -47,7 +49,7 @@ async def store_of_its_own(settings: Settings) -> AsyncIterator[Store]:
         else:
             url = await database.create_database(named, name)
         yield await stack.enter_async_context(
-            open_store(url, room / name / "artifacts", durable=False)
+            open_store(url, room / name / "artifacts", kinds, durable=False)
         )
 
 

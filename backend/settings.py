@@ -6,7 +6,7 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -16,7 +16,6 @@ from pydantic import (
     PositiveInt,
     SecretStr,
     ValidationError,
-    field_validator,
     model_validator,
 )
 from pydantic_settings import (
@@ -31,6 +30,9 @@ from backend.durations import names
 from collectors.sources.feeds import FEEDS
 from domain.errors import UnknownNameError, UsageError
 from domain.market import Timeframe
+
+if TYPE_CHECKING:
+    from backend.plugins import SwitchedOn
 
 SETTINGS_FILE = Path("alphapulse.toml")
 PREFIX = "ALPHAPULSE_"
@@ -187,9 +189,14 @@ class TrainingSettings(Group):
             "lightgbm.volatility",
             "lightgbm.quantiles",
         ),
-        description="models that are fitted, beside the baselines and River",
+        description="models that are fitted, of this release or of plug-ins, beside the baselines",
     )
-
+    online: tuple[str, ...] = Field(
+        ("river.direction",), description="models that learn with each label"
+    )
+    features: tuple[str, ...] = Field(
+        (), description="feature sets of plug-ins that fitted models read beside the others"
+    )
     examine_days: int | None = Field(
         None,
         gt=0,
@@ -198,17 +205,6 @@ class TrainingSettings(Group):
     triggers: tuple[Literal["error", "coverage", "feature", "prediction", "calibration"], ...] = (
         Field(("error", "coverage"), description="kinds of drift that make a fit due, not a report")
     )
-
-    @field_validator("kinds")
-    @classmethod
-    def _can_be_fitted(cls, kinds: tuple[str, ...]) -> tuple[str, ...]:
-        from services.models.recipes import RECIPES  # noqa: PLC0415 - only where they are named
-
-        known = [f"{kind}.{target}" for target, kind in RECIPES]
-        for name in kinds:
-            if name not in known:
-                raise UnknownModelError(name, known)
-        return kinds
 
 
 class Settings(BaseSettings):
@@ -240,6 +236,32 @@ class Settings(BaseSettings):
     sources: SourceSettings = SourceSettings()
     signals: SignalSettings = SignalSettings()
     training: TrainingSettings = TrainingSettings()
+
+    @property
+    def plugins(self) -> SwitchedOn:
+        """The plug-ins that the names of models switch on."""
+        from backend.plugins import SwitchedOn  # noqa: PLC0415 - only where it is asked
+
+        about = self.training
+        return SwitchedOn.by((*about.kinds, *about.online), about.features, self.state)
+
+    @model_validator(mode="after")
+    def _models_exist(self) -> Self:
+        """Of the release, or of a plug-in that is there; its targets are known once it is loaded.
+
+        Raises:
+            UnknownModelError: neither.
+            UnknownPluginError: a feature set is of nobody.
+        """
+        if self.training.model_fields_set & {"kinds", "online", "features"}:
+            from backend.plugins import known_models, refuse_unknown  # noqa: PLC0415 - only where they are named
+
+            known = known_models(self.state)
+            for name in (*self.training.kinds, *self.training.online):
+                if name not in known and name.partition(".")[0] not in known:
+                    raise UnknownModelError(name, known)
+            refuse_unknown(self.training.features, self.state)
+        return self
 
     @classmethod
     def settings_customise_sources(

@@ -1,4 +1,4 @@
-"""Commands in groups: what an operator asks of models, instruments, the dashboard, sentiment."""
+"""Commands in groups: of models, instruments, the dashboard, sentiment, plug-ins."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ models_app = typer.Typer(help="The models that serve and those on trial.", no_ar
 instruments_app = typer.Typer(help="What is watched.", no_args_is_help=True)
 dashboard_app = typer.Typer(help="The dashboard's cache.", no_args_is_help=True)
 sentiment_app = typer.Typer(help="The scorer of texts.", no_args_is_help=True)
+plugins_app = typer.Typer(help="Models and features that others wrote.", no_args_is_help=True)
 GROUPS: Final = {
     "instruments": instruments_app,
     "models": models_app,
     "dashboard": dashboard_app,
     "sentiment": sentiment_app,
+    "plugins": plugins_app,
 }
 
 
@@ -136,3 +138,23 @@ def sentiment_train(
     from backend.text_scorer import train_text_scorer  # noqa: PLC0415 - imports what it needs
 
     train_text_scorer(comments, out)
+
+
+@plugins_app.command("list", epilog="Example: alphapulse plugins list")
+def plugins_list(*, state: State = None) -> None:
+    """What is installed or lies in the state folder's `plugins/`, and what is switched on."""
+    from backend.plugin_checks import list_plugins  # noqa: PLC0415 - imports what it needs
+
+    list_plugins(settings_of(state=state))
+
+
+@plugins_app.command("check", epilog="Example: alphapulse plugins check forest")
+def plugins_check(
+    *,
+    name: Annotated[str, typer.Argument(help="NAME, as `plugins list` spells it.")],
+    state: State = None,
+) -> None:
+    """Put a plug-in through the contract suite; exit 1 when a check fails."""
+    from backend.plugin_checks import check_plugin  # noqa: PLC0415 - imports what it needs
+
+    raise typer.Exit(asyncio.run(check_plugin(name, settings_of(state=state))))

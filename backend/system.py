@@ -23,6 +23,8 @@ from backend.following import Following
 from backend.garbage import settle
 from backend.joining import Orders
 from backend.observer import Observer
+from backend.plugin_checks import admit
+from backend.plugins import catalogue_of
 from backend.readiness import Start
 from backend.runner import Lane, Runner
 from backend.seating import Seating
@@ -46,10 +48,12 @@ async def run_system(plan: SystemPlan, settings: Settings) -> None:
         StateFolderError: another system runs on the state folder.
         PortTakenError, UsageError: it cannot be served there, or does not exist.
         ExchangeUnavailableError, StoreUnavailableError: at the start.
+        UnknownPluginError, PluginError: one that is switched on is not there, or not fit to serve.
         NotReadyError: no prediction of all instruments of any exchange in time.
     """
     folder = StateFolder(settings.state)
     folder.refuse_second()  # before a port of the first is found to be in use
+    await admit(settings)
     listener = listen(settings.host, settings.port, allow_no_keys=plan.allow_no_keys)
     with folder.owned(), until_signalled():
         host, port = listener.getsockname()[:2]
@@ -62,8 +66,11 @@ async def run_system(plan: SystemPlan, settings: Settings) -> None:
             status.report("database", 0, 1)
             watch = await stack.enter_async_context(asyncio.TaskGroup())
             url = await stack.enter_async_context(database_of(settings, watch))
-            store = await stack.enter_async_context(open_store(url, folder.path / "artifacts"))
-            api.reader = store.readers
+            kinds = catalogue_of(settings.plugins)
+            store = await stack.enter_async_context(
+                open_store(url, folder.path / "artifacts", kinds)
+            )
+            api.reader, api.models = store.readers, kinds.names
             status.report("database", 1, 1)
             system = System(plan=plan, settings=settings, store=store, api=api)
             asyncio.get_running_loop().add_signal_handler(TRAIN, system.train)

@@ -13,7 +13,8 @@ import asyncpg
 
 from backend.bus.memory import MemoryBus
 from backend.feature_sets import WITH_SENTIMENT
-from backend.settings import Settings
+from backend.plugins import catalogue_of
+from backend.settings import Settings, UnknownModelError
 from backend.store import database, migrate
 from backend.store.collected import CollectedCandles
 from backend.store.embedded import EmbeddedPostgres
@@ -31,6 +32,8 @@ from services.features import feature_set as candle_features
 from services.features.feature_set import COLUMNS as CANDLE_COLUMNS
 from services.features.feature_set import OHLCV
 from services.models.artifacts import ArtifactStore
+from services.models.catalogue import BUILT_IN, Catalogue
+from services.models.kinds import OnlineKind
 from services.sentiment import feature_set as sentiment_features
 from services.sentiment.feature_set import COLUMNS as SENTIMENT_COLUMNS
 from services.sentiment.feature_set import SENTIMENT
@@ -57,12 +60,15 @@ class Store:
 
 
 @asynccontextmanager
-async def open_store(url: str, artifacts: Path, *, durable: bool = True) -> AsyncIterator[Store]:
+async def open_store(
+    url: str, artifacts: Path, catalogue: Catalogue = BUILT_IN, *, durable: bool = True
+) -> AsyncIterator[Store]:
     """Bring the database to the newest schema and connect to it.
 
     Args:
         url: of the database.
         artifacts: folder of the models' files.
+        catalogue: the kinds of model that may be opened from them.
         durable: whether a commit waits for the disk; only a replay may say no.
 
     Raises:
@@ -89,7 +95,7 @@ async def open_store(url: str, artifacts: Path, *, durable: bool = True) -> Asyn
             registry=Registry(writers),
             ledger=GapLedger(writers, instruments),
             sources=SourceStore(writers, instruments),
-            artifacts=ArtifactStore(artifacts),
+            artifacts=ArtifactStore(artifacts, catalogue),
         )
 
 
@@ -162,6 +168,19 @@ def sources_sha256(folder: Path) -> str:
     for source in sorted(folder.glob("*.py")):
         digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
     return digest.hexdigest()
+
+
+def online_of(settings: Settings) -> dict[str, OnlineKind]:
+    """The kinds that learn with each label, by the names of their models.
+
+    Raises:
+        UnknownModelError: a plug-in is there, and has no such model.
+    """
+    learners = catalogue_of(settings.plugins).learners
+    for name in settings.training.online:
+        if name not in learners:
+            raise UnknownModelError(name, learners)
+    return {name: learners[name] for name in settings.training.online}
 
 
 def policy_of(settings: Settings) -> PolicySettings:

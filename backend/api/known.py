@@ -12,15 +12,10 @@ from backend.api.reads import series_scan
 from backend.api.shelves import PREDICTIONS, Filters
 from backend.api.state import ApiState
 from domain.errors import nearest, shortened
-from domain.losses import BASELINE_NAMES
-from services.models.recipes import RECIPES
+from domain.losses import BASELINE_NAMES, BASELINES
 
-# Who may have said something: what is served, baselines, River, pools, and what is fitted.
-MODELS: Final = BASELINE_NAMES.union(
-    ("served", "river.direction"),
-    (f"{kind}.{target}" for target, kind in RECIPES),
-    (f"pool.{target}" for target, _ in RECIPES),
-)
+# Who says something whatever is fitted: what is served, baselines and pools.
+ALWAYS: Final = BASELINE_NAMES.union(("served",), (f"pool.{target}" for target in BASELINES))
 
 
 async def refuse_unmatched(connection: asyncpg.Connection, state: ApiState, asked: Filters) -> None:
@@ -36,9 +31,10 @@ async def refuse_unmatched(connection: asyncpg.Connection, state: ApiState, aske
             f"{scan} SELECT DISTINCT horizon FROM wanted_series"  # noqa: S608 - names are ours
         )
         _refuse("horizon", asked, horizons.union(row["horizon"] for row in found))
-    if set(asked.get("model", ())) - MODELS:
+    models = ALWAYS.union(state.models)
+    if set(asked.get("model", ())) - models:
         found = await connection.fetch("SELECT DISTINCT name FROM ml_models_metadata")
-        _refuse("model", asked, MODELS.union(row["name"] for row in found))
+        _refuse("model", asked, models.union(row["name"] for row in found))
     if "feature_set" in asked:
         found = await connection.fetch("SELECT feature_set FROM feature_sets")
         _refuse("feature_set", asked, {row["feature_set"] for row in found})

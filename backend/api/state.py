@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ from backend.api.hub import Hub
 from backend.api.status import Status
 from domain.market import Instrument
 from domain.ports import Clock
+from services.models.catalogue import BUILT_IN
 
 
 class Members(Protocol):
@@ -81,6 +82,7 @@ class ApiState:
     hub: Hub
     status: Status
     reader: asyncpg.Pool | None = None
+    models: Collection[str] = BUILT_IN.names  # of the kinds that there are
     members: Members | None = None
     seats: Seats | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)  # shown on the page, no secrets

@@ -10,14 +10,13 @@ from backend.learning.attempts import COLD_START, REFIT, REFRESH, next_cold_star
 from backend.learning.challenges import Challenges
 from backend.learning.evidence import beside_seat, cold_start_evidence, dates_of, failed_guardrails
 from backend.learning.plan import Training
-from backend.learning.seats import RIVER, Seats
+from backend.learning.seats import Seats
 from backend.panel import SeatChange
 from backend.store.registry import Decision as DecisionRow
 from domain.events import Role, Target
 from domain.losses import deciding_loss
 from domain.market import Horizon
 from domain.ports import Model
-from services.models.artifacts import open_model
 from services.models.fitting import FitResult
 from services.predictions.rehearsal import rehearse
 from services.scores.blocks import block_means
@@ -109,12 +108,13 @@ class Admission:
         pool = self.seats.place(due.horizon, target, pool_name(target))
         attempt = next_cold_start(await self.seats.store.registry.record(pool))
         trial = self.seats.trial(due.horizon, target)
+        beside = [name for name in self.seats.learners if name.endswith(f".{target}")]
         dates, names = await cold_start_evidence(
             self.seats.store.readers,
             results,
             trial,
             since=due.request.as_of - RECORD,
-            beside=[RIVER] if target is Target.DIRECTION else [],
+            beside=beside,
         )
         failed = {name: failed_guardrails(result) for name, result in results.items()}
         decision = judge_cold_start(dates, trial.horizon, names, attempt, failed)
@@ -128,18 +128,20 @@ class Admission:
             self._seat(due, result, versions[name], roles[name], weights)
             kind = "promoted" if roles[name] is Role.MEMBER else "rejected"
             self._tell(due, kind, target, name, str(versions[name]), decision.words)
-        if RIVER in decision.models:
-            await self._seat_river(due, decision)
+        for name in decision.models:
+            if name in beside:
+                await self._seat_learner(due, name, decision)
 
-    async def _seat_river(self, due: Training, decision: Decision) -> None:
+    async def _seat_learner(self, due: Training, name: str, decision: Decision) -> None:
         """Its decision is all that keeps its seat: it has no version in the registry."""
-        river = self.seats.river(due.horizon)
-        row = self._row(due, Target.DIRECTION, decision, RIVER, int(river.version), COLD_START)
+        learner = self.seats.learner(due.horizon, name)
+        target, version = learner.target, learner.version
+        row = self._row(due, target, decision, name, int(version), COLD_START)
         await self.seats.store.registry.conclude(
             [row], promoted=None, effective_from=due.request.effective_from
         )
-        self._schedule(due, river, Role.MEMBER)
-        self._tell(due, "promoted", Target.DIRECTION, RIVER, river.version, decision.words)
+        self._schedule(due, learner, Role.MEMBER)
+        self._tell(due, "promoted", target, name, version, decision.words)
 
     def _rehearse(
         self, due: Training, target: Target, lifted: Sequence[FitResult]
@@ -170,7 +172,8 @@ class Admission:
         role: Role,
         weights: Mapping[str, float] | None = None,
     ) -> None:
-        self._schedule(due, open_model(result.artifact, str(version)), role, weights)
+        model = self.seats.store.artifacts.open(result.artifact, str(version))
+        self._schedule(due, model, role, weights)
 
     def _schedule(
         self,

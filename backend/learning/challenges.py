@@ -15,7 +15,7 @@ from typing import Any
 from backend.learning.attempts import CHALLENGE, begun_at, next_challenge
 from backend.learning.evidence import in_the_shadow
 from backend.learning.plan import Look
-from backend.learning.seats import RIVER, Seats
+from backend.learning.seats import Seats
 from backend.panel import SeatChange
 from backend.store.registry import Decision as DecisionRow
 from domain.events import Role, Target
@@ -113,8 +113,8 @@ class Challenges:
         looked = {**decision.evidence, **_fixed(challenge), "words": decision.words}
         rows = [self._row(look.horizon, challenge, decision.verdict, look.as_of, looked)]
         lifted = [self._lifted(look, name, looked) for name in decision.models]
-        stored = [row for row in lifted if row.seat.name != RIVER]
-        rows += [row for row in lifted if row.seat.name == RIVER]
+        stored = [row for row in lifted if row.seat.name not in self.seats.learners]
+        rows += [row for row in lifted if row.seat.name in self.seats.learners]
         following = challenge.after(decision)
         if following is None:
             following = await self._next(look, decision, effective_from)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 
+from backend.plugins import SwitchedOn, catalogue_of
 from backend.store.database import connect_pool
 from backend.store.history import History
 from backend.store.instruments import Instruments
@@ -40,6 +41,7 @@ class FitOrder:
     recipe: Recipe
     split: SplitKind
     seed: int
+    plugins: SwitchedOn
 
 
 def fit_from_store(order: FitOrder) -> FitResult:
@@ -48,7 +50,7 @@ def fit_from_store(order: FitOrder) -> FitResult:
     Raises:
         ValueError: too few rows.
     """
-    return fit(read_task(order))
+    return fit(read_task(order), catalogue_of(order.plugins))
 
 
 def read_task(order: FitOrder) -> FitTask:

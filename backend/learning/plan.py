@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from backend.panel import training_interval
-from backend.settings import TrainingSettings
+from backend.plugins import NO_PLUGINS, SwitchedOn, catalogue_of, feature_sets
+from backend.settings import TrainingSettings, UnknownModelError
 from domain.events import Target
 from domain.market import Timeframe
-from services.models.recipes import RECIPES, Recipe
+from services.models.recipes import Recipe
 from services.models.trainer import TrainingRequest
 from services.predictions.soundness import Broken
 
@@ -30,6 +31,7 @@ class LearningPlan:
     triggers: frozenset[str]  # kinds of drift that make a training due; the others report
     examine_every: timedelta
     seed: int
+    plugins: SwitchedOn
 
     @classmethod
     def of(
@@ -38,6 +40,7 @@ class LearningPlan:
         timeframe: Timeframe,
         *,
         seed: int,
+        plugins: SwitchedOn = NO_PLUGINS,
         every: timedelta | None = None,
         live: bool = False,
     ) -> LearningPlan:
@@ -47,14 +50,23 @@ class LearningPlan:
             settings: of the training.
             timeframe: of the panel.
             seed: of every fit.
+            plugins: which add kinds to those of the release.
             every: between fits, whatever the settings say.
             live: where they say nothing, a fit a day, at 01:00 UTC, and a look for drift; else
                 one in 30 days, and in 7.
+
+        Raises:
+            UnknownModelError: a plug-in is there, and has no such model.
+            PluginError: one is there, and is no feature set.
         """
-        named = {f"{kind}.{target}": recipe for (target, kind), recipe in RECIPES.items()}
-        chosen = [recipe for name, recipe in named.items() if name in settings.kinds]
+        catalogue = catalogue_of(plugins)
+        recipes, sets = catalogue.recipes, feature_sets(catalogue, settings.features)
+        for name in settings.kinds:
+            if name not in recipes:
+                raise UnknownModelError(name, recipes)
+        chosen = [one for name, one in recipes.items() if name in settings.kinds]
         return cls(
-            recipes=tuple(_sized(recipe, settings.trees) for recipe in chosen),
+            recipes=tuple(_sized(replace(one, features=sets), settings.trees) for one in chosen),
             every=every or training_interval(timeframe, settings.every_bars, live=live),
             at=SCHEDULED_AT if live else None,
             delay=timeframe.duration * settings.delay_bars,
@@ -63,11 +75,12 @@ class LearningPlan:
             triggers=frozenset(settings.triggers),
             examine_every=timedelta(days=settings.examine_days or (1 if live else 7)),
             seed=seed,
+            plugins=plugins,
         )
 
 
 def _sized(recipe: Recipe, trees: int | None) -> Recipe:
-    return recipe if trees is None or recipe.kind == "logistic" else replace(recipe, trees=trees)
+    return recipe if trees is None else recipe.changed(trees=trees)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from backend.learning.evidence import beside_baseline
 from backend.learning.plan import Review, Withdrawal
-from backend.learning.seats import RIVER, Seats, Sitting
+from backend.learning.seats import Seats, Sitting
 from backend.panel import SeatChange
 from backend.store.registry import Decision as DecisionRow
 from backend.store.registry import Seat
@@ -64,7 +64,7 @@ class Rollbacks:
             UsageError: the kind has no place, or no versions.
         """
         gone = self.seats.sitting(horizon, name)
-        if gone is None or name == RIVER:
+        if gone is None or name in self.seats.learners:
             raise UsageError(f"{name} has no version at horizon {horizon} to roll back")
         words = f"{name}@{gone.version} rolled back by hand"
         target = Target(name.rpartition(".")[2])
@@ -89,7 +89,7 @@ class Rollbacks:
             return None
         seat = seats.place(horizon, target, name)
         before: Model | None = None
-        if name == RIVER:
+        if name in seats.learners:
             row = _row(seat, gone, trigger, at, {"words": words})
             await seats.store.registry.conclude([row], promoted=None, effective_from=at)
         else:
@@ -114,7 +114,7 @@ class Rollbacks:
             return
         evidence = {**decision.evidence, "words": decision.words}
         row = _row(seat, gone, LOSSES, at, evidence)
-        if name == RIVER:
+        if name in seats.learners:
             await seats.store.registry.conclude([row], promoted=None, effective_from=at)
         else:
             await seats.store.registry.demote(row)

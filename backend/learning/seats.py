@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -22,7 +22,6 @@ from services.scores.promotion import Verdict
 
 log = logging.getLogger(__name__)
 
-RIVER: Final = "river.direction"  # on trial from the start; it has no artifact
 ARTIFACT: Final = "artifact"  # of decisions: it is not what it was
 ALIASES: Final = {"champion": Role.MEMBER, "challenger": Role.CHALLENGER}
 Emit = Callable[[object], None]
@@ -55,9 +54,14 @@ class Seats:
 
     def __post_init__(self) -> None:
         for horizon in self.panel.rooms:
-            self._sittings[horizon, RIVER] = Sitting(
-                int(self.river(horizon).version), Role.CHALLENGER
-            )
+            for name in self.learners:  # on trial from the start
+                version = int(self.learner(horizon, name).version)
+                self._sittings[horizon, name] = Sitting(version, Role.CHALLENGER)
+
+    @property
+    def learners(self) -> Collection[str]:
+        """Who learns with each label, by name: they have no artifacts, and no versions."""
+        return self.panel.online
 
     async def restore(self) -> dict[int, datetime]:
         """Take the seats as the registry has them; when each horizon was last trained."""
@@ -74,7 +78,8 @@ class Seats:
                 if alias in row["aliases"]:
                     await self._reseat(row, role)
         for horizon in self.panel.rooms:
-            await self._reseat_river(horizon)
+            for name in self.learners:
+                await self._reseat_learner(horizon, name)
         return trained
 
     def trained(self, horizon: int) -> tuple[datetime, datetime] | None:
@@ -107,7 +112,7 @@ class Seats:
         return {
             name: sitting.version
             for (steps, name), sitting in self._sittings.items()
-            if steps == horizon and name != RIVER
+            if steps == horizon and name not in self.learners
         }
 
     def sitting(self, horizon: int, name: str) -> Sitting | None:
@@ -119,10 +124,10 @@ class Seats:
         seats = self.panel.rooms[horizon].predictor.seats().values()
         return next((seat.model for seat in seats if seat.model.name == name), None)
 
-    def river(self, horizon: int) -> Model:
-        """The model that learns with each label."""
+    def learner(self, horizon: int, name: str) -> Model:
+        """One of `learners`."""
         learners = self.panel.rooms[horizon].learners
-        return next(learner for learner in learners if learner.name == RIVER)
+        return next(learner for learner in learners if learner.name == name)
 
     def enter(self, horizon: int, name: str, role: Role) -> None:
         """The registry gives the version of a kind another role."""
@@ -251,12 +256,13 @@ class Seats:
         self.panel.rooms[horizon].predictor.seat(model, role)
         self._sittings[horizon, model.name] = Sitting(int(model.version), role)
 
-    async def _reseat_river(self, horizon: int) -> None:
-        decisions = await self.store.registry.decisions(
-            self.place(horizon, Target.DIRECTION, RIVER)
-        )
+    async def _reseat_learner(self, horizon: int, name: str) -> None:
+        """Its decisions are all that keeps its seat."""
+        learner = self.learner(horizon, name)
+        seat = self.place(horizon, learner.target, name)
+        decisions = await self.store.registry.decisions(seat)
         if decisions and decisions[-1]["verdict"] in {Verdict.COLD_START, Verdict.PROMOTE}:
-            self._take(horizon, self.river(horizon), Role.MEMBER)
+            self._take(horizon, learner, Role.MEMBER)
 
     def _refuse(self, row: Mapping[str, Any], error: ArtifactError) -> None:
         log.error("model refused", extra={"model": row["name"], "reason": str(error)})

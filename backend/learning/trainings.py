@@ -125,11 +125,12 @@ class Trainings:
             recipe=recipe,
             split=due.request.split,
             seed=self.plan.seed,
+            plugins=self.plan.plugins,
         )
         try:
             return await asyncio.wrap_future(self.executor.submit(fit_from_store, order))
         except (ValueError, BrokenProcessPool, StoreUnavailableError) as error:
-            seat = self.seats.place(due.horizon, recipe.target, f"{recipe.kind}.{recipe.target}")
+            seat = self.seats.place(due.horizon, recipe.target, recipe.name)
             self.seats.tell("rejected", seat, "", due.request.as_of, f"not fitted: {error}")
             return None
 

@@ -5,47 +5,51 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from domain.errors import ArtifactError
-from domain.events import Target
-from services.models.boosted import BoostedDirection, BoostedQuantiles, BoostedVolatility
 from services.models.bundle import read_bundle
-from services.models.engines import ENGINES
+from services.models.catalogue import BUILT_IN, Catalogue
+from services.models.derived import Deriving
 from services.models.forecaster import Forecaster
-from services.models.logistic import Logistic
-
-BOOSTED: Mapping[Target, Callable[..., Forecaster]] = {
-    Target.DIRECTION: BoostedDirection,
-    Target.VOLATILITY: BoostedVolatility,
-    Target.QUANTILES: BoostedQuantiles,
-}
 
 
-def open_model(artifact: bytes, version: str) -> Forecaster:
+def open_model(artifact: bytes, version: str, catalogue: Catalogue = BUILT_IN) -> Forecaster:
     """The model that `artifact` describes.
 
     Raises:
-        ArtifactError: it is no bundle, of an unknown kind, or the library cannot read it.
+        ArtifactError: it is no bundle, of a kind that is not in the catalogue, or the kind
+            cannot read it.
     """
     description, files = read_bundle(artifact)
-    kind = description.get("kind")
+    name = description.get("kind")
+    kind = catalogue.kinds.get(str(name))
+    if kind is None:
+        raise ArtifactError(f"unknown kind of model: {name!r}; a plug-in may be switched off")
     try:
-        if kind == "logistic":
-            return Logistic(description, version)
-        if kind in ENGINES:
-            return BOOSTED[Target(description["target"])](description, files, version)
+        sets = catalogue.sets(description.get("features", ()))
+    except KeyError as error:
+        raise ArtifactError(
+            f"unknown feature set {error}; a plug-in may be switched off"
+        ) from error
+    try:
+        model = kind.open(description, files, version)
     except (KeyError, ValueError) as error:
-        raise ArtifactError(f"the description of a {kind} model is incomplete") from error
-    raise ArtifactError(f"unknown kind of model: {kind!r}")
+        raise ArtifactError(f"the description of a {name} model is incomplete") from error
+    return Deriving(model, sets) if sets else model
 
 
 class ArtifactStore:
-    """A folder of files `<sha256>`; writing the same content twice changes nothing."""
+    """A folder of files `<sha256>`; writing the same content twice changes nothing.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: made at the first `save`.
+        catalogue: the kinds that may be opened.
+    """
+
+    def __init__(self, folder: Path, catalogue: Catalogue = BUILT_IN) -> None:
         self._folder = folder
+        self.catalogue = catalogue
 
     def save(self, artifact: bytes) -> str:
         """Write durably under the SHA-256 of the content, and return it."""
@@ -79,7 +83,11 @@ class ArtifactStore:
         Raises:
             ArtifactError: missing, altered, unreadable, or the file of another model.
         """
-        model = open_model(self.read(sha256), version)
+        model = self.open(self.read(sha256), version)
         if model.name != name:
             raise ArtifactError(f"artifact {sha256} holds {model.name}, not {name}")
         return model
+
+    def open(self, artifact: bytes, version: str) -> Forecaster:
+        """See `open_model`."""
+        return open_model(artifact, version, self.catalogue)

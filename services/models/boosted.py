@@ -4,37 +4,31 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from domain.errors import ArtifactError
-from domain.events import QUANTILE_LEVELS, Examples, Floats, Target
-from services.models.bundle import write_bundle
-from services.models.engines import ENGINES, Raw, Task
+from domain.events import QUANTILE_LEVELS, Bools, Examples, Floats, Target
+from services.models.engines import ENGINES, Engine, Raw, Task, TreeParameters
 from services.models.forecaster import Forecaster, Table
 from services.models.har import FLOOR, har_regressors, solve
+from services.models.kinds import Fitted
 from services.models.recipes import Recipe
 from services.models.sample import Sample, medians, sample_weights, softmax
 
 
-def _bundle(
-    recipe: Recipe,
-    horizon: int,
-    columns: tuple[str, ...],
-    payloads: Mapping[str, bytes],
-    **fitted: Any,  # noqa: ANN401 - JSON
-) -> bytes:
-    description = {"kind": recipe.kind, "target": recipe.target, "horizon": horizon}
-    suffix = ENGINES[recipe.kind].suffix
-    files = {f"{name}.{suffix}": payload for name, payload in payloads.items()}
-    return write_bundle({**description, "columns": columns, **fitted}, files)
+def _fitted(engine: Engine, payloads: Mapping[str, bytes], **numbers: Any) -> Fitted:  # noqa: ANN401 - JSON
+    files = {f"{name}.{engine.suffix}": payload for name, payload in payloads.items()}
+    return Fitted(numbers=numbers, files=files)
 
 
 def fit_direction(
     examples: Examples, columns: tuple[str, ...], recipe: Recipe, horizon: int, seed: int
-) -> bytes:
+) -> Fitted:
     """Three classes, log loss."""
+    del horizon  # the outcome has it
     inputs = Table.of(examples).select(columns)
     sample = Sample(inputs, examples.outcome, sample_weights(examples)).usable()
     sample = sample.with_every_class(medians(sample.inputs))
@@ -43,11 +37,12 @@ def fit_direction(
         answers=sample.answers + 1,
         weights=sample.weights,
         objective="classes",
-        recipe=recipe,
+        parameters=TreeParameters(**recipe.parameters),
         seed=seed,
     )
-    (payload,) = ENGINES[recipe.kind].train(task)
-    return _bundle(recipe, horizon, columns, {"classes": payload})
+    engine = ENGINES[recipe.kind]
+    (payload,) = engine.train(task)
+    return _fitted(engine, {"classes": payload})
 
 
 def volatility_regressors(table: Table) -> Floats:
@@ -61,18 +56,33 @@ def volatility_inputs(table: Table, columns: tuple[str, ...], regressors: Floats
     return np.column_stack((table.select(columns), relative))
 
 
-def fit_volatility(
-    examples: Examples, columns: tuple[str, ...], recipe: Recipe, horizon: int, seed: int
-) -> bytes:
-    """Trees on what a log-HAR with EWMA leaves of ln rv², squared error.
+@dataclass(frozen=True, slots=True, eq=False)
+class Unexplained:
+    """What a log-HAR with EWMA leaves of ln rv², of the m rows that can be used."""
 
-    The bias factor, mean of rv² / exp(fit), is QLIKE's best scale on the training rows.
+    rows: Bools  # of all examples
+    regressors: Floats  # (m, 6)
+    coefficients: Floats  # (6,)
+    residual: Floats  # (m,)
+    weights: Floats  # (m,)
+
+    def numbers(self, fitted: Floats) -> dict[str, Any]:
+        """The coefficients, and the bias factor once `fitted` explains of the residual what it can.
+
+        The mean of rv² / exp(fit) is QLIKE's best scale on the training rows.
+        """
+        left = np.exp(self.residual - fitted)
+        bias = float(np.average(left, weights=self.weights))
+        return {"coefficients": self.coefficients.tolist(), "bias": bias}
+
+
+def explain_volatility(examples: Examples) -> Unexplained:
+    """Least squares of ln rv² on `volatility_regressors`.
 
     Raises:
         ValueError: no row can be used.
     """
-    table = Table.of(examples)
-    regressors = volatility_regressors(table)
+    regressors = volatility_regressors(Table.of(examples))
     variance = examples.realized_volatility**2
     logs = np.log(np.where(variance > FLOOR, variance, np.nan))
     weights = examples.uniqueness
@@ -82,27 +92,37 @@ def fit_volatility(
     regressors, logs, weights = regressors[rows], logs[rows], weights[rows]
     weighted = regressors * weights[:, None]
     coefficients = solve(weighted.T @ regressors, weighted.T @ logs)
-    residual = logs - regressors @ coefficients
-    inputs = volatility_inputs(Table.of(examples.take(rows)), columns, regressors)
+    return Unexplained(rows, regressors, coefficients, logs - regressors @ coefficients, weights)
+
+
+def fit_volatility(
+    examples: Examples, columns: tuple[str, ...], recipe: Recipe, horizon: int, seed: int
+) -> Fitted:
+    """Trees on what a log-HAR with EWMA leaves of ln rv², squared error.
+
+    Raises:
+        ValueError: no row can be used.
+    """
+    del horizon  # the coefficients have it
+    left = explain_volatility(examples)
+    inputs = volatility_inputs(Table.of(examples.take(left.rows)), columns, left.regressors)
     task = Task(
         inputs=inputs,
-        answers=residual,
-        weights=weights,
+        answers=left.residual,
+        weights=left.weights,
         objective="mean",
-        recipe=recipe,
+        parameters=TreeParameters(**recipe.parameters),
         seed=seed,
     )
     engine = ENGINES[recipe.kind]
     (payload,) = engine.train(task)
-    left = residual - engine.load(payload)(inputs)
-    bias = float(np.average(np.exp(left), weights=weights))
-    fitted = {"coefficients": coefficients.tolist(), "bias": bias}
-    return _bundle(recipe, horizon, columns, {"residual": payload}, **fitted)
+    numbers = left.numbers(engine.load(payload)(inputs))
+    return _fitted(engine, {"residual": payload}, **numbers)
 
 
 def fit_quantiles(
     examples: Examples, columns: tuple[str, ...], recipe: Recipe, horizon: int, seed: int
-) -> bytes:
+) -> Fitted:
     """One booster a level on log return / EWMA-σ, pinball loss."""
     table = Table.of(examples)
     ratio = examples.log_return / table.ewma_sigma(horizon)
@@ -113,12 +133,12 @@ def fit_quantiles(
         weights=sample.weights,
         objective="quantile",
         levels=QUANTILE_LEVELS,
-        recipe=recipe,
+        parameters=TreeParameters(**recipe.parameters),
         seed=seed,
     )
     names = [f"q{round(100 * level)}" for level in QUANTILE_LEVELS]
-    payloads = dict(zip(names, ENGINES[recipe.kind].train(task), strict=True))
-    return _bundle(recipe, horizon, columns, payloads)
+    engine = ENGINES[recipe.kind]
+    return _fitted(engine, dict(zip(names, engine.train(task), strict=True)))
 
 
 def nothing(target: Target) -> Floats:

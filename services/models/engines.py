@@ -13,11 +13,23 @@ import numpy as np
 from domain.errors import ArtifactError
 from domain.events import Floats
 from services.models.libraries import load_library
-from services.models.recipes import Recipe
 
 CLASSES = 3
 
 Raw = Callable[[Floats], Floats]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeParameters:
+    """What a recipe of a booster says. Labels overlap, so leaves are large."""
+
+    trees: int = 100  # boosting rounds
+    learning_rate: float = 0.05
+    depth: int = 4
+    min_child: float = 200.0  # rows in a leaf; for xgboost the sum of hessians
+    feature_fraction: float = 0.5
+    row_fraction: float = 0.7
+    l2: float = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -29,7 +41,7 @@ class Task:
     weights: Floats  # (m,)
     objective: str  # classes, mean, quantile
     levels: tuple[float, ...] = ()
-    recipe: Recipe
+    parameters: TreeParameters
     seed: int
 
 
@@ -58,15 +70,15 @@ class XGBoost:
 
     def train(self, task: Task) -> list[bytes]:
         library = load_library("xgboost")
-        recipe = task.recipe
+        wanted = task.parameters
         parameters: dict[str, Any] = {
             "tree_method": "hist",
-            "max_depth": recipe.depth,
-            "eta": recipe.learning_rate,
-            "min_child_weight": recipe.min_child,
-            "colsample_bynode": recipe.feature_fraction,
-            "subsample": recipe.row_fraction,
-            "lambda": recipe.l2,
+            "max_depth": wanted.depth,
+            "eta": wanted.learning_rate,
+            "min_child_weight": wanted.min_child,
+            "colsample_bynode": wanted.feature_fraction,
+            "subsample": wanted.row_fraction,
+            "lambda": wanted.l2,
             "seed": task.seed,
             "nthread": 1,
             "verbosity": 0,
@@ -78,7 +90,7 @@ class XGBoost:
         data = library.QuantileDMatrix(
             task.inputs, label=task.answers, weight=task.weights, nthread=1
         )
-        booster = library.train(parameters, data, num_boost_round=recipe.trees)
+        booster = library.train(parameters, data, num_boost_round=wanted.trees)
         return [bytes(booster.save_raw("ubj"))]
 
     def load(self, payload: bytes) -> Raw:
@@ -104,21 +116,21 @@ class LightGBM:
 
     def train(self, task: Task) -> list[bytes]:
         library = load_library("lightgbm")
-        recipe = task.recipe
+        wanted = task.parameters
         objectives: Mapping[str, list[dict[str, Any]]] = {
             "classes": [{"objective": "multiclass", "num_class": CLASSES}],
             "mean": [{"objective": "regression"}],
             "quantile": [{"objective": "quantile", "alpha": level} for level in task.levels],
         }
         shared: dict[str, Any] = {
-            "max_depth": recipe.depth,
-            "num_leaves": 2**recipe.depth,
-            "learning_rate": recipe.learning_rate,
-            "min_data_in_leaf": int(recipe.min_child),
-            "feature_fraction": recipe.feature_fraction,
-            "bagging_fraction": recipe.row_fraction,
+            "max_depth": wanted.depth,
+            "num_leaves": 2**wanted.depth,
+            "learning_rate": wanted.learning_rate,
+            "min_data_in_leaf": int(wanted.min_child),
+            "feature_fraction": wanted.feature_fraction,
+            "bagging_fraction": wanted.row_fraction,
             "bagging_freq": 1,
-            "lambda_l2": recipe.l2,
+            "lambda_l2": wanted.l2,
             "seed": task.seed,
             "num_threads": 1,
             "deterministic": True,
@@ -128,16 +140,18 @@ class LightGBM:
         # Sorting the inputs into bins is a third of the time, and the same for every level.
         data = library.Dataset(task.inputs, label=task.answers, weight=task.weights, params=shared)
         boosters = [
-            library.train(objective | shared, data, num_boost_round=recipe.trees)
+            library.train(objective | shared, data, num_boost_round=wanted.trees)
             for objective in objectives[task.objective]
         ]
         return [str(booster.model_to_string()).encode() for booster in boosters]
 
     def load(self, payload: bytes) -> Raw:
-        from services.models.trees import Trees  # noqa: PLC0415 - numba, which few commands need
+        from services.models.trees import (  # noqa: PLC0415 - numba, which few commands need
+            read_lightgbm,
+        )
 
         try:
-            return Trees(payload.decode()).raw
+            return read_lightgbm(payload.decode()).raw
         except UnicodeDecodeError as error:
             raise ArtifactError("LightGBM cannot read the model") from error
 
@@ -149,15 +163,15 @@ class CatBoost:
 
     def train(self, task: Task) -> list[bytes]:
         library = load_library("catboost")
-        recipe = task.recipe
+        wanted = task.parameters
         parameters: dict[str, Any] = {
-            "iterations": recipe.trees,
-            "depth": recipe.depth,
-            "learning_rate": recipe.learning_rate,
-            "l2_leaf_reg": recipe.l2,
-            "rsm": recipe.feature_fraction,
+            "iterations": wanted.trees,
+            "depth": wanted.depth,
+            "learning_rate": wanted.learning_rate,
+            "l2_leaf_reg": wanted.l2,
+            "rsm": wanted.feature_fraction,
             "bootstrap_type": "Bernoulli",
-            "subsample": recipe.row_fraction,
+            "subsample": wanted.row_fraction,
             "boosting_type": "Plain",
             "border_count": 64,
             "leaf_estimation_iterations": 1,

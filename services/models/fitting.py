@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,11 @@ from domain.losses import Answer, deciding_loss
 from domain.market import Instrument
 from services.models.artifacts import open_model
 from services.models.baseline import ClassPrior, EmpiricalQuantiles, Ewma
-from services.models.boosted import fit_direction, fit_quantiles, fit_volatility
+from services.models.bundle import write_bundle
+from services.models.catalogue import BUILT_IN, Catalogue
+from services.models.derived import columns_of, with_derived
 from services.models.forecaster import Forecaster, Table
 from services.models.har import Har
-from services.models.logistic import fit_logistic
 from services.models.recipes import Recipe
 from services.models.sample import knowledge_ms
 from services.models.walk_forward import (
@@ -85,8 +85,12 @@ class FitResult:
     train_seconds: float
 
 
-def fit(task: FitTask) -> FitResult:
+def fit(task: FitTask, catalogue: Catalogue = BUILT_IN) -> FitResult:
     """Fit, judge, and tell what was done; the same task gives the same artifact.
+
+    Args:
+        task: what to fit.
+        catalogue: has the kind of its recipe.
 
     Raises:
         ValueError: no rows remain to train on, or none to judge.
@@ -95,12 +99,12 @@ def fit(task: FitTask) -> FitResult:
     target = task.recipe.target
     examples = _newest(task.examples, target, task.newest_rows)
     splits, final = _splits(task, examples)
-    train = _fitter(task)
-    models = [_train(train, examples, split.train) for split in splits]
+    artifacts = [train(task, catalogue, examples.take(split.train)) for split in splits]
     same = len(splits) == 1 and np.array_equal(splits[0].train, final)
-    artifact = models[0] if same else _train(train, examples, final)
-    judged = _judge(target, models, splits, examples, task.horizon)
-    model = open_model(artifact, version="fitted")
+    artifact = artifacts[0] if same else train(task, catalogue, examples.take(final))
+    judges = [open_model(one, "judged", catalogue) for one in artifacts]
+    judged = _judge(target, judges, splits, examples, task.horizon)
+    model = open_model(artifact, "fitted", catalogue)
     tested = examples.take(np.concatenate([split.test for split in splits]))
     output = model.forecast(Table.of(tested))
     trained = examples.take(final)
@@ -118,11 +122,26 @@ def fit(task: FitTask) -> FitResult:
         disagreement=None if same else disagree(target, judged.forecast, output),
         data_sha256=data_sha256(trained, task.columns),
         recipe_sha256=task.recipe.sha256,
-        params=asdict(task.recipe),
+        params=task.recipe.written(),
         seed=task.seed,
-        libraries=_versions(task.recipe.kind),
+        libraries=catalogue.environment(task.recipe),
         train_seconds=time.perf_counter() - started,
     )
+
+
+def train(task: FitTask, catalogue: Catalogue, rows: Examples) -> bytes:
+    """The artifact of one fit: what its kind made of `rows`, and what it is of.
+
+    Raises:
+        ValueError: no row can be used.
+    """
+    recipe, sets = task.recipe, catalogue.sets(task.recipe.features)
+    columns = (*task.columns, *columns_of(sets))
+    kind = catalogue.kinds[recipe.kind]
+    fitted = kind.fit(with_derived(rows, sets), columns, recipe, task.horizon, task.seed)
+    shape = {"kind": recipe.kind, "target": recipe.target, "horizon": task.horizon}
+    features = {"features": recipe.features} if sets else {}
+    return write_bundle({**fitted.numbers, **shape, "columns": columns, **features}, fitted.files)
 
 
 def progressive(learner: Baseline, examples: Examples, rows: Ints) -> Floats:
@@ -211,32 +230,15 @@ def _splits(task: FitTask, examples: Examples) -> tuple[list[Split], Ints]:
     return splits, final
 
 
-def _fitter(task: FitTask) -> Callable[[Examples], bytes]:
-    recipe, columns, horizon = task.recipe, task.columns, task.horizon
-    if recipe.kind == "logistic":
-        return lambda rows: fit_logistic(rows, columns, recipe, horizon)
-    by_target = {
-        Target.DIRECTION: fit_direction,
-        Target.VOLATILITY: fit_volatility,
-        Target.QUANTILES: fit_quantiles,
-    }
-    fitted = by_target[recipe.target]
-    return lambda rows: fitted(rows, columns, recipe, horizon, task.seed)
-
-
-def _train(train: Callable[[Examples], bytes], examples: Examples, rows: Ints) -> bytes:
-    return train(examples.take(rows))
-
-
 def _judge(
-    target: Target, models: list[bytes], splits: list[Split], examples: Examples, horizon: int
+    target: Target, models: list[Forecaster], splits: list[Split], examples: Examples, horizon: int
 ) -> Judged:
     rows = np.concatenate([split.test for split in splits])
     tested = examples.take(rows)
     forecast = np.concatenate(
         [
-            _forecast(artifact, examples.take(split.test))
-            for artifact, split in zip(models, splits, strict=True)
+            model.forecast(Table.of(examples.take(split.test)))
+            for model, split in zip(models, splits, strict=True)
         ]
     )
     answer = Answer(
@@ -257,18 +259,7 @@ def _judge(
     )
 
 
-def _forecast(artifact: bytes, examples: Examples) -> Floats:
-    model: Forecaster = open_model(artifact, version="judged")
-    return model.forecast(Table.of(examples))
-
-
 def _coverage(quantiles: Floats, log_return: Floats) -> float:
     said = np.isfinite(quantiles).all(axis=1)
     inside = (log_return >= quantiles[:, 0]) & (log_return <= quantiles[:, -1])
     return float(inside[said].mean()) if said.any() else float("nan")
-
-
-def _versions(kind: str) -> dict[str, str]:
-    distributions = {"logistic": "scikit-learn", "xgboost": "xgboost-cpu"}
-    names = ("numpy", distributions.get(kind, kind))
-    return {name: importlib.metadata.version(name) for name in names}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 
 from domain.events import Examples, Floats, Target
-from services.models.bundle import write_bundle
 from services.models.forecaster import Forecaster, Table
+from services.models.kinds import Fitted
 from services.models.recipes import Recipe
 from services.models.sample import Sample, medians, sample_weights, softmax
 
@@ -18,9 +19,38 @@ CLIP = 5.0  # standard deviations
 ITERATIONS = 200
 
 
-def fit_logistic(
-    examples: Examples, columns: tuple[str, ...], recipe: Recipe, horizon: int
-) -> bytes:
+@dataclass(frozen=True, slots=True)
+class LogisticKind:
+    """The softmax regression of this release; `l2` is the precision of the weights' prior."""
+
+    name: str = "logistic"
+    recipes: tuple[Recipe, ...] = (
+        Recipe(kind="logistic", target=Target.DIRECTION, parameters={"l2": 100.0}),
+    )
+    distributions: tuple[str, ...] = ("scikit-learn",)
+
+    def fit(
+        self,
+        examples: Examples,
+        columns: tuple[str, ...],
+        recipe: Recipe,
+        horizon: int,
+        seed: int,
+    ) -> Fitted:
+        del horizon, seed  # nothing depends on them
+        return fit_logistic(examples, columns, recipe)
+
+    def open(
+        self, description: Mapping[str, Any], files: Mapping[str, bytes], version: str
+    ) -> Forecaster:
+        del files
+        return Logistic(description, version)
+
+
+LOGISTIC: Final = LogisticKind()
+
+
+def fit_logistic(examples: Examples, columns: tuple[str, ...], recipe: Recipe) -> Fitted:
     """Fit on standardised `columns`; an unknown value is the median of the training rows."""
     inputs = Table.of(examples).select(columns)
     sample = Sample(inputs, examples.outcome, sample_weights(examples)).usable()
@@ -32,21 +62,17 @@ def fit_logistic(
     scaled = Sample(((filled - mean) / scale).clip(-CLIP, CLIP), sample.answers, sample.weights)
     scaled = scaled.with_every_class(np.zeros(len(columns)))
     regression = importlib.import_module("sklearn.linear_model").LogisticRegression(
-        C=1 / recipe.l2, max_iter=ITERATIONS
+        C=1 / recipe.parameters["l2"], max_iter=ITERATIONS
     )
     regression.fit(scaled.inputs, scaled.answers, sample_weight=scaled.weights)
-    description = {
-        "kind": recipe.kind,
-        "target": Target.DIRECTION,
-        "horizon": horizon,
-        "columns": columns,
+    numbers = {
         "medians": centre.tolist(),
         "mean": mean.tolist(),
         "scale": scale.tolist(),
         "coefficients": regression.coef_.tolist(),
         "intercepts": regression.intercept_.tolist(),
     }
-    return write_bundle(description, {})
+    return Fitted(numbers=numbers)
 
 
 class Logistic(Forecaster):

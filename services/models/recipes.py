@@ -1,49 +1,57 @@
-"""The parameters of every fitted model, written once; a recipe's hash is its identity."""
+"""What one kind is fitted with for one target; a recipe's hash is its identity."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 from domain.events import Target
+
+_NAMES: Final = ("kind", "target", "features")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How one kind is fitted for one target. Labels overlap, so leaves are large."""
+    """The parameters of a fit. What they mean is the kind's to know."""
 
-    kind: str  # logistic, xgboost, lightgbm, catboost
+    kind: str
     target: Target
-    trees: int = 100  # boosting rounds
-    learning_rate: float = 0.05
-    depth: int = 4
-    min_child: float = 200.0  # rows in a leaf; for xgboost the sum of hessians
-    feature_fraction: float = 0.5
-    row_fraction: float = 0.7
-    l2: float = 10.0
+    parameters: Mapping[str, Any] = field(default_factory=dict)  # JSON numbers, words
+    features: tuple[str, ...] = ()  # sets of plug-ins that it reads: `tempo@1`
+
+    @property
+    def name(self) -> str:
+        """As settings and rows name it: `lightgbm.direction`."""
+        return f"{self.kind}.{self.target}"
 
     @property
     def sha256(self) -> str:
-        content = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        content = json.dumps(self.written(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(content.encode()).hexdigest()
 
+    def written(self) -> dict[str, Any]:
+        """As the registry keeps it; `read` is the way back."""
+        features = {"features": [*self.features]} if self.features else {}
+        return {**self.parameters, "kind": self.kind, "target": self.target, **features}
 
-def _recipes() -> tuple[Recipe, ...]:
-    direction, volatility, quantiles = Target.DIRECTION, Target.VOLATILITY, Target.QUANTILES
-    # The slowest fit first: workers that begin with the long ones end at about the same time.
-    return (
-        Recipe(kind="catboost", target=direction, trees=150, learning_rate=0.08),
-        Recipe(kind="lightgbm", target=quantiles),
-        # Three trees a round: fewer rounds keep 500 rows within 3 ms.
-        Recipe(kind="xgboost", target=direction, trees=70, learning_rate=0.08, min_child=50.0),
-        # l2 is the precision of the normal prior on standardised coefficients.
-        Recipe(kind="logistic", target=direction, l2=100.0),
-        Recipe(kind="lightgbm", target=direction, trees=70, learning_rate=0.08),
-        Recipe(kind="catboost", target=volatility, trees=150),
-        Recipe(kind="xgboost", target=volatility),
-        Recipe(kind="lightgbm", target=volatility),
-    )
+    @classmethod
+    def read(cls, written: Mapping[str, Any]) -> Recipe:
+        """From what `written` gave.
 
+        Raises:
+            KeyError, ValueError: it names no kind, or no target.
+        """
+        return cls(
+            kind=written["kind"],
+            target=Target(written["target"]),
+            parameters={name: one for name, one in written.items() if name not in _NAMES},
+            features=tuple(written.get("features", ())),
+        )
 
-RECIPES = {(recipe.target, recipe.kind): recipe for recipe in _recipes()}
+    def changed(self, **parameters: Any) -> Recipe:  # noqa: ANN401 - as in JSON
+        """The same with other values of those parameters that it has."""
+        known = {name: one for name, one in parameters.items() if name in self.parameters}
+        return replace(self, parameters={**self.parameters, **known})

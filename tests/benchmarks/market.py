@@ -17,9 +17,10 @@ from domain.market import Instrument, Timeframe, from_ms
 from domain.ports import Model
 from services.features.feature_set import OHLCV
 from services.models.artifacts import open_model
+from services.models.catalogue import BUILT_IN
 from services.models.examples import concatenate
 from services.models.fitting import FitTask, fit
-from services.models.recipes import RECIPES, Recipe
+from services.models.recipes import Recipe
 from services.models.walk_forward import SplitKind
 from services.predictions.predictor import TARGETS
 from services.signals.policy import PolicySettings
@@ -98,11 +99,8 @@ def examples(count: int, bars: int) -> Examples:
 
 def default_recipes() -> list[Recipe]:
     """What is fitted where nobody chose otherwise."""
-    return [
-        recipe
-        for recipe in RECIPES.values()
-        if f"{recipe.kind}.{recipe.target}" in TrainingSettings().kinds
-    ]
+    recipes = BUILT_IN.recipes.items()
+    return [recipe for name, recipe in recipes if name in TrainingSettings().kinds]
 
 
 def task_of(recipe: Recipe, rows: Examples, split: SplitKind = SplitKind.REFRESH) -> FitTask:

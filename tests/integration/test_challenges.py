@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from alphapulse_testing.panel import HORIZON, HOUR_MS, MODEL_COLUMNS, panel_examples
 from backend.learning.challenges import Challenges
 from backend.learning.evidence import in_the_shadow
-from backend.learning.seats import RIVER, Seats
+from backend.learning.seats import Seats
 from backend.panel import Panel, PanelKey, SeatChange
 from backend.store.registry import Decision, Seat
 from backend.wiring import Store, open_store
 from domain.events import LOSSES, ModelEvent, Origin, OutcomeBatch, Role, Target
 from domain.market import Timeframe, from_ms, rfc3339, to_ms
+from services.models.catalogue import BUILT_IN
 from services.models.fitting import FitTask, fit
-from services.models.recipes import RECIPES
 from services.models.walk_forward import SplitKind
 from services.scores.promotion import attempt_alpha
 from services.signals.policy import PolicySettings
@@ -28,10 +29,10 @@ from tests.doubles import ManualClock
 from tests.integration.store_samples import INSTRUMENTS, at
 from tests.integration.test_altered_artifacts import logistic
 from tests.integration.test_store_registry import version
-from tests.panel import HORIZON, HOUR_MS, MODEL_COLUMNS, panel_examples
 
 H1 = Timeframe.H1
 BLOCK = 8  # closes, at a horizon of four
+RIVER = "river.direction"
 POOL, SEATED, ON_TRIAL = "pool.direction", "lightgbm.direction", "logistic.direction"
 BEGUN = at(8)
 LOOK_AT = [at(8 + blocks * BLOCK + HORIZON) for blocks in (30, 60, 90)]
@@ -42,7 +43,7 @@ NEXT = 103 * BLOCK  # where the first block after the third look begins
 def booster() -> bytes:
     """A whole artifact of a kind that is not logistic."""
     task = FitTask(
-        recipe=replace(RECIPES[Target.DIRECTION, "lightgbm"], trees=2),
+        recipe=BUILT_IN.recipes["lightgbm.direction"].changed(trees=2),
         horizon=HORIZON,
         horizon_ms=HORIZON * HOUR_MS,
         columns=MODEL_COLUMNS,

@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from alphapulse_testing.panel import panel_batch
 from domain.codec import pack, unpack
 from domain.events import SentimentBatch
 from domain.market import EPOCH, Instrument, from_ms
@@ -18,7 +19,6 @@ from services.sentiment.features import SentimentFeatures
 from services.sentiment.items import ScoredItems, joined
 from services.sentiment.lexicon import Lexicon
 from services.sentiment.reader import Reader
-from tests.panel import panel_batch
 from tests.scored_items import HOUR, scored
 
 ASSETS = ("BTC", "ETH", "SOL", "DOT", "ADA")

@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from alphapulse_testing.panel import HORIZON, HOUR_MS, MODEL_COLUMNS, panel_examples
 from backend.learning.attempts import next_challenge, next_cold_start
 from backend.learning.evidence import continued, dates_of, failed_guardrails, joined
-from domain.events import Target
 from domain.market import rfc3339
+from services.models.catalogue import BUILT_IN
 from services.models.fitting import FitResult, FitTask, fit
-from services.models.recipes import RECIPES, Recipe
 from services.models.walk_forward import SplitKind
 from tests.doubles import START
-from tests.panel import HORIZON, HOUR_MS, MODEL_COLUMNS, panel_examples
 
 NAN = np.nan
 
@@ -50,10 +49,9 @@ def test_joined_comparisons_keep_each_column_on_its_own_dates() -> None:
 
 @pytest.fixture(scope="module")
 def fitted() -> FitResult:
-    recipe: Recipe = RECIPES[Target.DIRECTION, "logistic"]
     return fit(
         FitTask(
-            recipe=recipe,
+            recipe=BUILT_IN.recipes["logistic.direction"],
             horizon=HORIZON,
             horizon_ms=HORIZON * HOUR_MS,
             columns=MODEL_COLUMNS,

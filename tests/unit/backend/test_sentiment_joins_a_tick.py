@@ -8,6 +8,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
+from alphapulse_testing.panel import PANEL, panel_batch, panel_examples
 from backend.feature_sets import WITH_SENTIMENT
 from backend.panel import Panel, PanelKey
 from backend.revised_rows import Renewal
@@ -19,16 +20,15 @@ from domain.market import EPOCH, from_ms, to_ms
 from domain.sources import MARKET, Measurement, Metric, SourceState, SourceStatus
 from services.features.feature_set import OHLCV
 from services.models.artifacts import open_model
+from services.models.catalogue import BUILT_IN
 from services.models.fitting import FitTask, fit
 from services.models.forecaster import Table
-from services.models.recipes import RECIPES
 from services.models.walk_forward import SplitKind
 from services.sentiment.feature_set import SENTIMENT
 from services.sentiment.features import SentimentFeatures
 from services.signals.policy import PolicySettings
 from tests.doubles import ManualClock
 from tests.factories import BTC, ETH, candle_batches
-from tests.panel import PANEL, panel_batch, panel_examples
 
 TICKS = 60
 WALK = candle_batches([BTC, ETH], TICKS, seed=5)
@@ -134,11 +134,8 @@ def test_a_model_fitted_with_sentiment_speaks_where_nothing_is_told(kind: str) -
     examples: Examples = replace(
         plain, columns=WIDER.columns, features=np.column_stack((plain.features, index))
     )
-    recipe = next(
-        one for (target, name), one in RECIPES.items() if name == kind and "dir" in target
-    )
     task = FitTask(
-        recipe=replace(recipe, trees=5, min_child=5.0),
+        recipe=BUILT_IN.recipes[f"{kind}.direction"].changed(trees=5, min_child=5.0),
         horizon=4,
         horizon_ms=4 * 3_600_000,
         columns=WIDER.model_columns,

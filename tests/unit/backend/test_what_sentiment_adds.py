@@ -10,18 +10,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from backend.added import MODELS, added, as_told
+from alphapulse_testing.panel import panel_batch
+from backend.added import added, as_told, forecasters
 from backend.report import Losses
 from collectors.recorded_sources import RecordedSources, read_sources
 from domain.errors import DataFolderError
 from domain.events import FeatureBatch, Target
 from domain.market import Horizon, Instrument, Timeframe, from_ms
 from domain.sources import MARKET, Metric
-from tests.panel import panel_batch
+from services.models.catalogue import BUILT_IN
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
 BTC = Instrument("binance", "BTC/USDT")
+TARGETS = forecasters(BUILT_IN)
 
 
 @pytest.fixture
@@ -117,8 +119,7 @@ def losses(rng: np.random.Generator, scale: float) -> dict[str, Losses]:
     nothing = Losses(
         key=empty, as_of_ms=empty, instrument=empty, columns={name: np.empty(0) for name in columns}
     )
-    names = [name for target in MODELS for name in MODELS[target]]
-    return {name: nothing if name == "catboost.volatility" else found for name in names}
+    return {name: nothing if name == "catboost.volatility" else found for name in TARGETS}
 
 
 def test_the_report_lays_both_passes_side_by_side(folder: Path) -> None:
@@ -126,7 +127,8 @@ def test_the_report_lays_both_passes_side_by_side(folder: Path) -> None:
     without = losses(np.random.default_rng(1), 1.0)
     with_it = losses(np.random.default_rng(2), 0.9)
 
-    section = added(with_it, without, recorded, span=Horizon(Timeframe.H1, 4), seed=7)
+    span = Horizon(Timeframe.H1, 4)
+    section = added(with_it, without, recorded, targets=TARGETS, span=span, seed=7)
 
     pool = section["added"][f"pool.{Target.VOLATILITY}"]
     low, high = pool["interval95"]

@@ -9,11 +9,18 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
+from alphapulse_testing.panel import (
+    HORIZON,
+    PANEL,
+    VARIANCES,
+    panel_batch,
+    panel_examples,
+    panel_features,
+)
 from domain.events import Examples
 from services.models.baseline import ClassPrior, EmpiricalQuantiles, Ewma
 from services.models.har import Har
 from services.models.recursion import MONTH_MS, RefitSchedule
-from tests.panel import HORIZON, PANEL, VARIANCES, panel_batch, panel_examples, panel_features
 
 
 def bias_of(har: Har) -> float:

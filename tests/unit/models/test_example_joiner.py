@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from alphapulse_testing.panel import (
+    HORIZON,
+    HOUR_MS,
+    INSTRUMENTS,
+    PANEL,
+    panel_batch,
+    panel_features,
+)
 from domain.events import Examples, LabelBatch
 from domain.market import Instrument, Timeframe, to_ms
 from services.models.examples import SLACK, ExampleJoiner, concatenate
 from tests.doubles import START
-from tests.panel import HORIZON, HOUR_MS, INSTRUMENTS, PANEL, panel_batch, panel_features
 
 BTC, ETH, _ = INSTRUMENTS
 BEGIN_MS = to_ms(START)

@@ -9,15 +9,23 @@ from typing import TypeVar, cast
 import numpy as np
 import pytest
 
+from alphapulse_testing.panel import (
+    HORIZON,
+    HOUR_MS,
+    MODEL_COLUMNS,
+    PANEL,
+    VARIANCES,
+    panel_examples,
+)
 from domain.events import Target
 from domain.losses import deciding_loss
 from services.models.artifacts import open_model
 from services.models.baseline import ClassPrior, Ewma
+from services.models.catalogue import BUILT_IN
 from services.models.fitting import FitTask, data_sha256, disagree, fit, progressive
 from services.models.forecaster import Table
-from services.models.recipes import RECIPES
+from services.models.recipes import Recipe
 from services.models.walk_forward import SplitKind
-from tests.panel import HORIZON, HOUR_MS, MODEL_COLUMNS, PANEL, VARIANCES, panel_examples
 
 T = TypeVar("T")
 
@@ -29,7 +37,7 @@ def task_of(
     kind: str, target: Target = Target.DIRECTION, split: SplitKind = SplitKind.LEAN
 ) -> FitTask:
     return FitTask(
-        recipe=replace(RECIPES[target, kind], trees=30, min_child=5.0, l2=1.0),
+        recipe=BUILT_IN.recipes[f"{kind}.{target}"].changed(trees=30, min_child=5.0, l2=1.0),
         horizon=HORIZON,
         horizon_ms=HORIZON * HOUR_MS,
         columns=MODEL_COLUMNS,
@@ -237,7 +245,7 @@ def test_disagreement_by_hand() -> None:
 def test_a_fitted_volatility_starts_from_har() -> None:
     """Trees that may not split add nothing, and least squares on the logs remains."""
     task = task_of("lightgbm", Target.VOLATILITY)
-    stump = replace(task, recipe=replace(task.recipe, min_child=1e6))
+    stump = replace(task, recipe=task.recipe.changed(min_child=1e6))
     variances = [PANEL.columns.index(name) for name in (*VARIANCES, "ewma_variance")]
     logs = np.log(EXAMPLES.features[:, variances])
     regressors = np.column_stack((np.ones(len(EXAMPLES)), logs))
@@ -253,8 +261,10 @@ def test_a_fitted_volatility_starts_from_har() -> None:
 
 
 def test_a_recipe_is_known_by_its_content() -> None:
-    recipe = RECIPES[Target.DIRECTION, "xgboost"]
+    recipes = BUILT_IN.recipes
+    recipe = recipes["xgboost.direction"]
 
-    assert recipe.sha256 == replace(recipe).sha256
-    assert recipe.sha256 != replace(recipe, trees=recipe.trees + 1).sha256
-    assert len({each.sha256 for each in RECIPES.values()}) == len(RECIPES) == 8
+    assert recipe.sha256 == Recipe.read(recipe.written()).sha256
+    assert recipe.sha256 != recipe.changed(trees=recipe.parameters["trees"] + 1).sha256
+    assert recipe.changed(leaves=3) == recipe
+    assert len({each.sha256 for each in recipes.values()}) == len(recipes) == 8

@@ -8,9 +8,16 @@ import numpy as np
 import pytest
 from river import compose, linear_model, optim, preprocessing
 
+from alphapulse_testing.panel import (
+    HORIZON,
+    MODEL_COLUMNS,
+    PANEL,
+    panel_batch,
+    panel_examples,
+    panel_features,
+)
 from domain.errors import ArtifactError
 from services.models.online import CLASSES, DECAY, FIRST_STEP, RiverSoftmax, bounded
-from tests.panel import HORIZON, MODEL_COLUMNS, PANEL, panel_batch, panel_examples, panel_features
 
 EXAMPLES = panel_examples(60)
 

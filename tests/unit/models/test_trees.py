@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from domain.errors import ArtifactError
-from domain.events import Floats, Target
-from services.models.engines import ENGINES, Task
-from services.models.recipes import RECIPES
-from services.models.trees import Trees
+from domain.events import Floats
+from services.models.engines import ENGINES, Task, TreeParameters
+from services.models.trees import read_lightgbm
 
 
 def inputs(rows: int, *, unknown: float, seed: int = 0) -> Floats:
@@ -34,7 +33,7 @@ def trained(objective: str, *, unknown: float) -> bytes:
         weights=np.ones(len(table)),
         objective=objective,
         levels=(0.5,),
-        recipe=RECIPES[Target.DIRECTION, "lightgbm"],
+        parameters=TreeParameters(trees=70, learning_rate=0.08),
         seed=3,
     )
     (model,) = ENGINES["lightgbm"].train(task)
@@ -47,7 +46,7 @@ def test_scores_are_the_librarys_to_the_bit(objective: str, unknown: float) -> N
     model = trained(objective, unknown=unknown).decode()
     asked = inputs(500, unknown=0.2, seed=2)  # unknown values also where training had none
     theirs = lightgbm.Booster(model_str=model).predict(asked, raw_score=True, num_threads=1)
-    np.testing.assert_array_equal(Trees(model).raw(asked), theirs)
+    np.testing.assert_array_equal(read_lightgbm(model).raw(asked), theirs)
 
 
 def test_a_tree_of_one_leaf_is_a_constant() -> None:
@@ -55,7 +54,7 @@ def test_a_tree_of_one_leaf_is_a_constant() -> None:
     data = lightgbm.Dataset(table, label=np.full(300, 2.5), params={"verbosity": -1})
     model = lightgbm.train({"verbosity": -1}, data, num_boost_round=2).model_to_string()
     theirs = lightgbm.Booster(model_str=model).predict(table, raw_score=True)
-    np.testing.assert_array_equal(Trees(model).raw(table), theirs)
+    np.testing.assert_array_equal(read_lightgbm(model).raw(table), theirs)
 
 
 @pytest.mark.parametrize(
@@ -66,4 +65,4 @@ def test_a_damaged_text_is_refused(found: str, put: str) -> None:
     model = trained("mean", unknown=0.0).decode()
     assert found in model
     with pytest.raises(ArtifactError):
-        Trees(model.replace(found, put, 1))
+        read_lightgbm(model.replace(found, put, 1))

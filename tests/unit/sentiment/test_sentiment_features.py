@@ -8,11 +8,11 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
+from alphapulse_testing.panel import panel_batch
 from domain.events import FeatureBatch, SentimentBatch
 from domain.market import EPOCH, Instrument, from_ms
 from domain.sources import MARKET, Measurement, Metric, SourceState, SourceStatus
 from services.sentiment.features import SentimentFeatures
-from tests.panel import panel_batch
 from tests.scored_items import HOUR, rows, scored
 
 BTC, ETH = Instrument("simulated", "BTC/USDT"), Instrument("simulated", "ETH/USDT")

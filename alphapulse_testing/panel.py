@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 
 from domain.events import Examples, FeatureBatch, FeatureSet, Floats, Ints
 from domain.market import Instrument, Timeframe, from_ms, to_ms
-from tests.doubles import START
 
 VARIANCES = ("gk_variance_1", "gk_variance_4", "gk_variance_24", "gk_variance_168")
-MODEL_COLUMNS = ("ewma_variance", *VARIANCES, "log_return_1", "tilt", "noise", "hour")
+MODEL_COLUMNS = ("ewma_variance", *VARIANCES, "log_return_1", "tilt", "noise", "hour", "tilt_rank")
 PANEL = FeatureSet(
     name="panel",
     version=1,
@@ -22,11 +22,15 @@ PANEL = FeatureSet(
 )
 INSTRUMENTS = tuple(Instrument("simulated", f"{base}/USDT") for base in ("BTC", "ETH", "SOL"))
 HORIZON = 4
+START = datetime(2024, 1, 1, tzinfo=UTC)
 HOUR_MS = Timeframe.H1.ms
 
 
 def panel_features(rows: int, *, seed: int = 0) -> Floats:
-    """Rows of `PANEL.columns`; volatility moves slowly, `tilt` is standard normal."""
+    """Rows of `PANEL.columns`; volatility moves slowly, `tilt` is standard normal.
+
+    `tilt_rank` stands for a rank within a cross-section: the share of a logistic below `tilt`.
+    """
     rng = np.random.default_rng(seed)
     level = np.exp(np.cumsum(rng.normal(0, 0.1, rows)).clip(-1.5, 1.5)) * 1e-4
     variances = level[:, None] * np.exp(rng.normal(0, [0.8, 0.4, 0.2, 0.1], (rows, 4)))
@@ -34,7 +38,8 @@ def panel_features(rows: int, *, seed: int = 0) -> Floats:
     close = 100 * np.exp(rng.normal(0, 0.1, rows))
     log_return = rng.normal(0, np.sqrt(level))
     others = np.column_stack((rng.normal(size=(rows, 2)), np.arange(rows) % 24))
-    return np.column_stack((close, ewma, variances, log_return, others))
+    rank = 1 / (1 + np.exp(-1.7 * others[:, :1]))
+    return np.column_stack((close, ewma, variances, log_return, others, rank))
 
 
 def panel_examples(ticks: int, *, seed: int = 0) -> Examples:
@@ -94,3 +99,21 @@ def reordered(batch: FeatureBatch, columns: Sequence[str]) -> FeatureBatch:
     order = [PANEL.columns.index(column) for column in columns]
     feature_set = replace(PANEL, columns=tuple(columns))
     return replace(batch, feature_set=feature_set, values=batch.values[:, order])
+
+
+def new_rows(count: int = 40) -> FeatureBatch:
+    """A tick that no model was taught."""
+    return panel_batch(panel_features(count, seed=99))
+
+
+def without(batch: FeatureBatch, column: str) -> FeatureBatch:
+    """The same rows of a feature set that lacks a column."""
+    return reordered(batch, [name for name in PANEL.columns if name != column])
+
+
+def per_row(output: Floats) -> Floats:
+    """A forecast as a table, whatever its target."""
+    return output.reshape(len(output), -1)
+
+
+EXAMPLES = panel_examples(250)

@@ -1,0 +1,1 @@
+"""The contract suites: what every model must do, whoever wrote it."""

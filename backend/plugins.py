@@ -1,0 +1,199 @@
+"""Plug-ins: which there are, and those that the settings switch on, which alone are loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, Final
+
+from domain.errors import AlphaPulseError, UnknownNameError
+from services.models.catalogue import BUILT_IN, Catalogue
+from services.models.derived import set_id
+from services.models.kinds import FeatureKind, FittedKind, OnlineKind
+
+GROUPS: Final = ("alphapulse.models", "alphapulse.features")  # of entry points
+FOLDER: Final = "plugins"  # of the state folder
+OBJECT: Final = "PLUGIN"  # what a file there defines
+MODULE: Final = "alphapulse_plugins"  # its module is named this and as the file
+
+
+class PluginError(AlphaPulseError):
+    """A plug-in that cannot be used: it is not what it should be, or fails a check."""
+
+
+class UnknownPluginError(UnknownNameError):
+    """A name that neither an installed package nor a file of the state folder has."""
+
+    noun = "plug-in"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwitchedOn:
+    """Which plug-ins are loaded, and whose files they may be; worker processes are told it."""
+
+    names: tuple[str, ...] = ()
+    state: Path = Path()
+
+    @classmethod
+    def by(cls, models: Iterable[str], features: Iterable[str], state: Path) -> SwitchedOn:
+        """Feature sets, and those that models are of: `oak.direction` is of the plug-in `oak`."""
+        others = [name for name in models if name not in BUILT_IN.names]
+        wanted = dict.fromkeys((*(name.partition(".")[0] for name in others), *features))
+        return cls(names=tuple(wanted), state=state.absolute())
+
+
+NO_PLUGINS: Final = SwitchedOn()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plugin:
+    """One that can be switched on.
+
+    Args:
+        name: of the kind that it adds.
+        provider: the package or the file that it is of.
+        version: of the package; of a file its SHA-256.
+        load: imports it.
+    """
+
+    name: str
+    provider: str
+    version: str
+    load: Callable[[], Any]
+
+
+def plugins(state: Path) -> dict[str, Plugin]:
+    """All that are installed or lie in the state folder, by name; nothing of them is run.
+
+    Raises:
+        PluginError: two have the same name.
+    """
+    found: dict[str, Plugin] = {}
+    for plugin in (*_installed(), *_files(state / FOLDER)):
+        other = found.setdefault(plugin.name, plugin)
+        if other is not plugin:
+            both = f"{other.provider} and {plugin.provider}"
+            raise PluginError(f"two plug-ins are called {plugin.name}: of {both}")
+    return found
+
+
+def refuse_unknown(names: Iterable[str], state: Path) -> None:
+    """See that there are plug-ins of these names.
+
+    Raises:
+        UnknownPluginError: one is not there.
+        PluginError: two have the same name.
+    """
+    for name in names:
+        find(name, state)
+
+
+def find(name: str, state: Path) -> Plugin:
+    """The plug-in `name`.
+
+    Raises:
+        UnknownPluginError: there is none.
+        PluginError: two have the same name.
+    """
+    found = plugins(state)
+    if name not in found:
+        raise UnknownPluginError(name, found)
+    return found[name]
+
+
+def known_models(state: Path) -> tuple[str, ...]:
+    """The models of the release, and the names of plug-ins, which may add some.
+
+    Raises:
+        PluginError: two plug-ins have the same name.
+    """
+    return (*BUILT_IN.names, *plugins(state))
+
+
+@lru_cache(maxsize=8)
+def catalogue_of(switched_on: SwitchedOn) -> Catalogue:
+    """The kinds of this release, and what the plug-ins that are switched on add.
+
+    Raises:
+        UnknownPluginError: one is not there.
+        PluginError: one is no kind of anything, or of a name that is taken.
+    """
+    catalogue = BUILT_IN
+    for name in switched_on.names:
+        catalogue = _with(catalogue, find(name, switched_on.state))
+    return catalogue
+
+
+def feature_sets(catalogue: Catalogue, names: Iterable[str]) -> tuple[str, ...]:
+    """The feature sets of plug-ins, as recipes name them.
+
+    Raises:
+        PluginError: a plug-in is none.
+    """
+    known = {one.name: set_id(one) for one in catalogue.features}
+    for name in names:
+        if name not in known:
+            raise PluginError(f"plug-in {name}: it is no feature set, but a kind of model")
+    return tuple(known[name] for name in names)
+
+
+def _with(catalogue: Catalogue, plugin: Plugin) -> Catalogue:
+    kind = plugin.load()
+    if getattr(kind, "name", None) != plugin.name:
+        raise PluginError(f"plug-in {plugin.name}: it registers {kind!r}, which has another name")
+    if plugin.name in {one.name for one in catalogue.parts}:
+        raise PluginError(f"plug-in {plugin.name}: that name is taken")
+    provider = {plugin.name: {plugin.provider: plugin.version}}
+    more = replace(catalogue, providers={**catalogue.providers, **provider})
+    if isinstance(kind, FeatureKind):
+        return replace(more, features=(*catalogue.features, kind))
+    if isinstance(kind, FittedKind):
+        return replace(more, fitted=(*catalogue.fitted, kind))
+    if isinstance(kind, OnlineKind):
+        return replace(more, online=(*catalogue.online, kind))
+    raise PluginError(f"plug-in {plugin.name}: it has the methods of no kind")
+
+
+def _installed() -> Iterator[Plugin]:
+    for point in (point for group in GROUPS for point in entry_points(group=group)):
+        provider, version = _distribution(point)
+        yield Plugin(name=point.name, provider=provider, version=version, load=point.load)
+
+
+def _distribution(point: EntryPoint) -> tuple[str, str]:
+    return (point.dist.name, point.dist.version) if point.dist else (point.module, "")
+
+
+def _files(folder: Path) -> Iterator[Plugin]:
+    for path in sorted(folder.glob("*.py")):
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        yield Plugin(
+            name=path.stem,
+            provider=f"{FOLDER}/{path.name}",
+            version=f"sha256:{sha256}",
+            load=partial(_load_file, path),
+        )
+
+
+def _load_file(path: Path) -> object:
+    """What the file defines as `PLUGIN`.
+
+    Raises:
+        PluginError: nothing.
+    """
+    name = f"{MODULE}.{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise PluginError(f"plug-in {path.stem}: {path.name} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where dataclasses and pickles look for it
+    spec.loader.exec_module(module)
+    if not hasattr(module, OBJECT):
+        raise PluginError(f"plug-in {path.stem}: {path.name} defines no {OBJECT}")
+    return getattr(module, OBJECT)

@@ -1,0 +1,24 @@
+"""What AlphaPulse asks of every model and of every feature set."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from alphapulse_example.naive_bayes import KIND
+from alphapulse_example.tempo import TEMPO
+from alphapulse_testing.check import Check
+from alphapulse_testing.features import feature_checks
+from alphapulse_testing.fitted import fitted_checks
+
+
+@pytest.mark.parametrize("check", [*fitted_checks(KIND), *feature_checks(TEMPO)], ids=str)
+def test_the_contract_is_kept(check: Check) -> None:
+    check()
+
+
+def test_tempo_by_hand() -> None:
+    values = TEMPO.compute(np.array([[0.02, 0.01, -0.03, 0.01], [0.0, 0.01, 0.01, 0.0]]))
+
+    assert values[0] == pytest.approx([np.log(2), 3 / np.sqrt(24)])
+    assert np.isnan(values[1]).all()

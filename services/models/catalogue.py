@@ -1,0 +1,80 @@
+"""The kinds of model that there are: those of this release, and what plug-ins add to them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from services.models.boosters import CATBOOST, LIGHTGBM, XGBOOST
+from services.models.derived import set_id
+from services.models.kinds import FeatureKind, FittedKind, OnlineKind
+from services.models.logistic import LOGISTIC
+from services.models.recipes import Recipe
+from services.models.river_kind import RIVER
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Kinds by name; the order is that of their fits.
+
+    Args:
+        fitted: kinds with artifacts.
+        online: kinds that learn with each label.
+        features: sets that plug-ins derive from feature rows.
+        providers: kind → the package or file that a plug-in came from, and its version.
+    """
+
+    fitted: tuple[FittedKind, ...]
+    online: tuple[OnlineKind, ...]
+    features: tuple[FeatureKind, ...] = ()
+    providers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    @cached_property
+    def kinds(self) -> Mapping[str, FittedKind]:
+        """Fitted kinds by name."""
+        return {kind.name: kind for kind in self.fitted}
+
+    @cached_property
+    def recipes(self) -> Mapping[str, Recipe]:
+        """Of every fitted kind and target, by name."""
+        return {recipe.name: recipe for kind in self.fitted for recipe in kind.recipes}
+
+    @cached_property
+    def learners(self) -> Mapping[str, OnlineKind]:
+        """Online kinds by the names of their models."""
+        return {f"{kind.name}.{kind.target}": kind for kind in self.online}
+
+    @property
+    def parts(self) -> tuple[FittedKind | OnlineKind | FeatureKind, ...]:
+        """Everything that has a name here."""
+        return (*self.fitted, *self.online, *self.features)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all models of these kinds."""
+        return (*self.recipes, *self.learners)
+
+    def sets(self, wanted: Sequence[str]) -> tuple[FeatureKind, ...]:
+        """The feature sets that a recipe names.
+
+        Raises:
+            KeyError: one is not here, or in another version.
+        """
+        known = {set_id(one): one for one in self.features}
+        return tuple(known[one] for one in wanted)
+
+    def environment(self, recipe: Recipe) -> dict[str, str]:
+        """The versions that a fit by `recipe` depends on."""
+        parts: list[FittedKind | FeatureKind] = [self.kinds[recipe.kind]]
+        parts += self.sets(recipe.features)
+        distributions = ["numpy", *(name for part in parts for name in part.distributions)]
+        found = {name: importlib.metadata.version(name) for name in distributions}
+        for part in parts:
+            found |= self.providers.get(part.name, {})
+        return found
+
+
+# The slowest fits first: workers that begin with the long ones end at about the same time.
+BUILT_IN = Catalogue(fitted=(CATBOOST, LIGHTGBM, XGBOOST, LOGISTIC), online=(RIVER,))

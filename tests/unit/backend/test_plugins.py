@@ -1,0 +1,206 @@
+"""Plug-ins: found without being run, loaded where settings name them, refused in one line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from backend import settings
+from backend.learning.plan import LearningPlan
+from backend.plugin_checks import admit, check_plugin, list_plugins
+from backend.plugins import (
+    NO_PLUGINS,
+    PluginError,
+    SwitchedOn,
+    UnknownPluginError,
+    catalogue_of,
+    plugins,
+)
+from backend.settings import Settings, UnknownModelError
+from domain.market import Timeframe
+from services.models.catalogue import BUILT_IN
+
+WHOLE = """
+from services.models.forest import ForestKind
+from services.models.recipes import Recipe
+from domain.events import Target
+
+PLUGIN = ForestKind(
+    name="oak",
+    recipes=(Recipe(kind="oak", target=Target.DIRECTION, parameters={
+        "trees": 3, "depth": 2, "min_child": 5.0, "feature_fraction": 1.0, "row_fraction": 0.5,
+    }),),
+)
+"""
+HALVED = """
+import numpy as np
+from services.models.forest import Forest, ForestKind
+from services.models.recipes import Recipe
+from domain.events import Target
+
+class Halved(Forest):
+    def forecast(self, table):
+        said = super().forecast(table)
+        return said / 2
+
+class HalvedKind(ForestKind):
+    def open(self, description, files, version):
+        return Halved(description, files, version)
+
+PLUGIN = HalvedKind(name="oak", recipes=(Recipe(kind="oak", target=Target.DIRECTION, parameters={
+    "trees": 3, "depth": 2, "min_child": 5.0, "feature_fraction": 1.0, "row_fraction": 0.5,
+}),))
+"""
+
+Put = Callable[..., Path]
+
+
+@pytest.fixture
+def put(tmp_path: Path) -> Put:
+    """Write a file of the state folder's `plugins/`; the state folder."""
+
+    def write(text: str, name: str = "oak") -> Path:
+        (tmp_path / "plugins").mkdir(exist_ok=True)
+        (tmp_path / "plugins" / f"{name}.py").write_text(text)
+        return tmp_path
+
+    return write
+
+
+def switched_on(state: Path, *kinds: str, online: str | None = None) -> Settings:
+    training = {"kinds": kinds} | ({"online": (online,)} if online else {})
+    return Settings(state=state, training=training)
+
+
+def test_what_is_there_is_listed_and_nothing_of_it_is_run(
+    put: Put, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "raise RuntimeError('I was run')"
+    state = put(text)
+
+    list_plugins(Settings(state=state))
+
+    sha256 = hashlib.sha256(text.encode()).hexdigest()
+    said = capsys.readouterr().out.splitlines()
+    assert f"off oak of plugins/oak.py sha256:{sha256}" in said
+    assert any(line.startswith("off forest of alphapulse ") for line in said)
+
+
+def test_only_what_settings_name_is_loaded(put: Put) -> None:
+    put("raise RuntimeError('I was run')", "elm")
+    state = put(WHOLE)
+
+    chosen = switched_on(state, "logistic.direction", "oak.direction").plugins
+
+    assert chosen.names == ("oak",)
+    catalogue = catalogue_of(chosen)
+    assert [kind.name for kind in catalogue.fitted[len(BUILT_IN.fitted) :]] == ["oak"]
+    assert catalogue_of(NO_PLUGINS) is BUILT_IN
+    plan = LearningPlan.of(
+        switched_on(state, "oak.direction").training, Timeframe.H1, seed=1, plugins=chosen
+    )
+    assert [recipe.name for recipe in plan.recipes] == ["oak.direction"]
+
+
+def test_the_environment_of_a_fit_names_the_plugin_and_its_version(put: Put) -> None:
+    state = put(WHOLE)
+
+    catalogue = catalogue_of(SwitchedOn(names=("oak",), state=state))
+    environment = catalogue.environment(catalogue.recipes["oak.direction"])
+
+    sha256 = hashlib.sha256(WHOLE.encode()).hexdigest()
+    assert environment["plugins/oak.py"] == f"sha256:{sha256}"
+    assert {"numpy", "scikit-learn"} < environment.keys()
+    logistic = BUILT_IN.recipes["logistic.direction"]
+    assert set(BUILT_IN.environment(logistic)) == {"numpy", "scikit-learn"}
+
+
+def test_a_name_that_nobody_has_is_refused(put: Put) -> None:
+    state = put(WHOLE)
+
+    with pytest.raises(UnknownModelError, match=r"unknown model 'oka\.direction'; nearest: "):
+        switched_on(state, "oka.direction")
+    with pytest.raises(UnknownModelError, match=r"unknown model 'oak\.online'"):
+        settings.Settings(state=state / "elsewhere", training={"online": ("oak.online",)})
+    with pytest.raises(UnknownPluginError, match="unknown plug-in 'elm'"):
+        catalogue_of(SwitchedOn(names=("elm",), state=state))
+
+
+def test_a_target_that_the_plugin_does_not_forecast_is_refused(put: Put) -> None:
+    chosen = switched_on(put(WHOLE), "oak.volatility")
+
+    with pytest.raises(UnknownModelError, match=r"unknown model 'oak\.volatility'"):
+        LearningPlan.of(chosen.training, Timeframe.H1, seed=1, plugins=chosen.plugins)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "said"),
+    [
+        ("x = 1", "oak", "plug-in oak: oak.py defines no PLUGIN"),
+        ("PLUGIN = 1", "oak", "plug-in oak: it registers 1, which has another name"),
+        (WHOLE, "elm", "plug-in elm: it registers ForestKind"),
+        (WHOLE.replace("oak", "lightgbm"), "lightgbm", "that name is taken"),
+        ("class PLUGIN: name = 'oak'", "oak", "it has the methods of no kind"),
+    ],
+)
+def test_what_is_no_kind_of_model_is_refused(put: Put, text: str, name: str, said: str) -> None:
+    state = put(text, name)
+
+    with pytest.raises(PluginError, match=said):
+        catalogue_of(SwitchedOn(names=(name,), state=state))
+
+
+def test_two_of_one_name_are_refused(put: Put) -> None:
+    state = put(WHOLE, "forest")
+
+    with pytest.raises(PluginError, match="two plug-ins are called forest: of alphapulse and "):
+        plugins(state)
+
+
+async def test_one_that_breaks_a_promise_is_refused_by_name(
+    put: Put, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a process of its own, which is all that a spawned worker knows of it."""
+    state = put(HALVED)
+
+    refusal = "plug-in oak refused: oak.direction: a forecast is well formed: probabilities"
+    with pytest.raises(PluginError, match=refusal):
+        await admit(switched_on(state, "oak.direction"))
+
+    assert await check_plugin("oak", Settings(state=state)) == 1
+    said = capsys.readouterr().out
+    assert "FAIL oak.direction: a forecast is well formed: probabilities do not sum to 1" in said
+    assert "\nok   oak.direction: no rows give no forecasts\n" in said
+
+
+async def test_one_that_cannot_be_imported_is_refused_in_one_line(put: Put) -> None:
+    state = put("import nothing_of_that_name")
+
+    with pytest.raises(PluginError) as refusal:
+        await admit(switched_on(state, "oak.direction"))
+
+    assert "plug-in oak cannot be loaded: ModuleNotFoundError: No module" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+async def test_one_that_ends_its_process_is_refused(put: Put) -> None:
+    state = put("import os\nos._exit(3)")
+
+    with pytest.raises(PluginError, match="plug-in oak cannot be loaded: BrokenProcessPool"):
+        await admit(switched_on(state, "oak.direction"))
+
+
+async def test_without_plugins_nothing_is_checked() -> None:
+    await admit(Settings())
+
+
+def test_settings_that_name_a_plugin_are_shown_as_they_are(put: Put) -> None:
+    chosen = switched_on(put(WHOLE), "oak.direction")
+
+    shown = {name: value for name, value, _ in settings.in_force(chosen)}
+
+    assert json.loads(shown["training.kinds"].replace("'", '"')) == ["oak.direction"]
