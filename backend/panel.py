@@ -164,6 +164,7 @@ class HorizonRooms:
             verdict = gate.on_outcomes(outcomes)
             if verdict is not None:
                 self.predictor.on_skill(verdict)
+                self.policy.on_skill(verdict)
                 yield verdict
 
     def learn(self, labels: LabelBatch) -> Iterable[object]:
@@ -269,6 +270,7 @@ class Panel:
             for name, room in rooms.stateful().items():
                 state[f"{horizon}/{name}"] = room.snapshot().hex()
             state[f"{horizon}/matured"] = rooms.matured
+            state[f"{horizon}/proven"] = rooms.policy.proven
         return pack(state)
 
     def restore(self, data: bytes) -> None:
@@ -280,6 +282,8 @@ class Panel:
                 if place in state or name not in self.online:  # who was switched on since begins
                     room.restore(bytes.fromhex(state[place]))
             rooms.matured = state[f"{horizon}/matured"]
+            # Snapshots of earlier builds do not say it: nothing is staked until a block closes.
+            rooms.policy.proven = state.get(f"{horizon}/proven", 0.0)
 
 
 def hot_stages(panel: Panel) -> tuple[Stage, ...]:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,11 @@ from backend.progress import Progress
 from backend.replay_store import store_of_its_own
 from backend.report import Losses, ReportContext, build_report
 from backend.settings import Settings
+from backend.store import ledger
 from backend.store.columns import CandlePanel, CandleSeries
 from backend.ticks import labels_once, ticks
 from backend.transfer import make_room, write_replay_tables
-from backend.wiring import Store, online_of, policy_of
+from backend.wiring import Store, online_of, policy_of, terms_of
 from collectors.recorded import Recording, Selection, choose, read_folder
 from collectors.recorded_sources import read_sources
 from domain.errors import UsageError
@@ -43,6 +45,7 @@ from domain.ports import Executor
 from services.sentiment.features import SentimentFeatures
 
 TICKS_PER_COMMIT = 200
+FOLDED = 2_000  # closes of the paper account between two transactions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +182,7 @@ class Replay:
             await self._play(panel, learning, batches)
         finally:
             executor.close()
+        await self._fold()
         candles = sum(len(batch) for batch in batches)
         seconds = time.perf_counter() - began
         return await self._report(panel, series, candles, seconds)
@@ -244,6 +248,12 @@ class Replay:
         """The commit of all that has happened up to this call."""
         events, self._events[:] = list(self._events), []
         return self._store.recorder.commit_tick(labels_once(events), published_at=self._clock.now())
+
+    async def _fold(self) -> None:
+        """The paper account, from what was written."""
+        async with self._store.writers.acquire() as connection:
+            while await ledger.fold(connection, partial(terms_of, self._settings), closes=FOLDED):
+                pass
 
     async def _report(
         self,

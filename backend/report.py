@@ -13,6 +13,7 @@ import orjson
 
 from backend.figures import CLASSES, PRIORS, interval, number, parts_of_direction, sureness
 from backend.remarks import of_direction, of_signals
+from backend.store.accounts import read_accounts
 from backend.store.registry import role_of
 from domain.events import QUANTILE_LEVELS, Floats, Ints, Target
 from domain.losses import BASELINES, LOSS_OF
@@ -133,6 +134,7 @@ async def build_report(
         "volatility": _volatility(losses, compared[Target.VOLATILITY]),
         "per_instrument": _per_instrument(losses, compared, instruments),
         "signals": signals,
+        "ledger": next(map(_account, await read_accounts(connection)), None),
         "models": [
             _model(row, context.weights) for row in await connection.fetch(_MODELS, horizon)
         ],
@@ -330,6 +332,11 @@ def _signals(rows: Sequence[asyncpg.Record], cost_bps: float) -> dict[str, Any]:
         "hit_rate": float((returns > 0).mean()) if len(returns) else None,
         "deflated_sharpe": None,
     }
+
+
+def _account(row: Mapping[str, Any]) -> dict[str, Any]:
+    moments = ("from", "as_of", "known_at")
+    return {**row, **{name: rfc3339(row[name]) for name in moments}}
 
 
 def _model(row: asyncpg.Record, weights: Mapping[str, float]) -> dict[str, Any]:

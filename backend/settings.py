@@ -165,7 +165,21 @@ class SignalSettings(Group):
     cost_bps: float = Field(10.0, ge=0, description="basis points a side, fees and slippage")
     minimum_strength: float = Field(0.10, ge=0, le=1, description="of |p_up - p_down|")
     minimum_agreement: float = Field(0.5, ge=0, le=1, description="share of agreeing members")
+    kelly_fraction: float = Field(0.5, gt=0, le=1, description="of the growth-optimal size")
     size_cap: float = Field(0.10, gt=0, le=1, description="largest size_fraction")
+
+
+class LedgerSettings(Group):
+    """The paper account that takes the signals; a change of its terms reckons it anew."""
+
+    capital: float = Field(10_000.0, gt=0, description="at the start, at each exchange, timeframe")
+    currency: str | None = Field(
+        None, description="it counts in; where not set, the quote of most instruments"
+    )
+    fee_bps: float = Field(8.0, ge=0, description="basis points a side, where fees name no other")
+    fees: dict[str, float] = Field(default_factory=dict, description="basis points by exchange")
+    slippage_bps: float = Field(2.0, ge=0, description="basis points by which a fill is worse")
+    funding_hours: int = Field(8, ge=1, le=24, description="between two fundings of perpetuals")
 
 
 class TrainingSettings(Group):
@@ -235,6 +249,7 @@ class Settings(BaseSettings):
     capture: CaptureSettings = CaptureSettings()
     sources: SourceSettings = SourceSettings()
     signals: SignalSettings = SignalSettings()
+    ledger: LedgerSettings = LedgerSettings()
     training: TrainingSettings = TrainingSettings()
 
     @property
@@ -280,6 +295,7 @@ GROUPS: Mapping[str, type[Group]] = {
     "build": BuildSettings,
     "capture": CaptureSettings,
     "exchange": ExchangeSettings,
+    "ledger": LedgerSettings,
     "signals": SignalSettings,
     "sources": SourceSettings,
     "training": TrainingSettings,

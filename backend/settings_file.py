@@ -15,7 +15,11 @@ from pydantic_core import to_jsonable_python
 from backend.settings import Group, Settings
 
 SCHEMA_FILE: Final = Path("docs/alphapulse.schema.json")
-_EXAMPLES: Final = {"exchange": "binance"}  # names of tables that are named by their user
+_EXAMPLES: Final = {  # of what is named by its user
+    "exchange": "binance",
+    "sources.feeds": 'name = "https://…"',
+    "ledger.fees": "kraken = 25.0",
+}
 
 
 def schema() -> str:
@@ -48,7 +52,7 @@ def _table(group: type[BaseModel], chosen: Mapping[str, Any], path: str = "") ->
         yield ""
         about = group.model_fields[name].description
         yield f"# {about or within.__doc__}"
-        if within is str or get_origin(group.model_fields[name].annotation) is dict:
+        if within in (str, float) or get_origin(group.model_fields[name].annotation) is dict:
             yield from _named_tables(place, within, given or {})
         elif given is None and group.model_fields[name].default is None:
             yield from _commented(within, place)
@@ -59,9 +63,9 @@ def _table(group: type[BaseModel], chosen: Mapping[str, Any], path: str = "") ->
 
 def _named_tables(place: str, within: type, given: Mapping[str, Any]) -> Iterator[str]:
     """Tables whose names are the user's; an example where there is none."""
-    if within is str:
+    if within in (str, float):
         yield f"[{place}]" if given else f"# [{place}]"
-        yield from ([_line(*one) for one in given.items()] or ['# name = "https://…"'])
+        yield from ([_line(*one) for one in given.items()] or [f"# {_EXAMPLES[place]}"])
         return
     for name, values in given.items():
         yield f"[{place}.{name}]"

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
 
 from backend.api.app import create_app
 from backend.api.hub import Hub
@@ -30,14 +32,15 @@ from backend.runner import Lane, Runner
 from backend.seating import Seating
 from backend.settings import Settings
 from backend.sources import Collection
-from backend.store import panels, score_days
+from backend.store import ledger, panels, score_days
 from backend.store.database import CONNECTION_ERRORS
 from backend.store.state import TRAIN, Runtime, StateFolder
 from backend.system_plan import SystemPlan
-from backend.wiring import Store, database_of, make_bus, open_store
+from backend.wiring import Store, database_of, make_bus, open_store, terms_of
 
 log = logging.getLogger(__name__)
 
+FOLDED_CLOSES: Final = 200  # of a paper account at a look
 LOOK_EVERY_S = 0.1  # wall seconds, whether all is predicted
 
 
@@ -218,6 +221,7 @@ class System:
         while True:
             await asyncio.sleep(cadence.pause_s)
             cadence.folded(await self._fold())
+            await self._reckon()
             for name in cadence.due(now()):
                 began = now()
                 await self._refresh(name)
@@ -231,6 +235,15 @@ class System:
         except CONNECTION_ERRORS as error:
             log.warning("days are folded later", extra={"reason": str(error)})
             return 0
+
+    async def _reckon(self) -> None:
+        """Take the paper accounts along with what was answered."""
+        try:
+            async with self.store.writers.acquire() as connection:
+                terms = partial(terms_of, self.settings)
+                await ledger.fold(connection, terms, closes=FOLDED_CLOSES)
+        except CONNECTION_ERRORS as error:
+            log.warning("the ledger is folded later", extra={"reason": str(error)})
 
     async def _refresh(self, name: str) -> None:
         try:

@@ -26,6 +26,7 @@ from backend.store.recorder import Recorder
 from backend.store.registry import Registry
 from backend.store.sources import SourceStore
 from backend.store.state import StateFolder
+from domain.account import Terms
 from domain.errors import UsageError
 from domain.ports import EventBus
 from services.features import feature_set as candle_features
@@ -186,3 +187,10 @@ def online_of(settings: Settings) -> dict[str, OnlineKind]:
 def policy_of(settings: Settings) -> PolicySettings:
     """The signal policy that the operator set."""
     return PolicySettings(**settings.signals.model_dump())
+
+
+def terms_of(settings: Settings, exchange: str) -> Terms:
+    """The terms of the paper account at an exchange."""
+    ledger = settings.ledger
+    stated = ledger.model_dump(exclude={"fees", "fee_bps"})
+    return Terms(**stated, fee_bps=ledger.fees.get(exchange, ledger.fee_bps))

@@ -26,6 +26,10 @@ LARGEST = 1e12  # no unit-free feature comes near it; its square is still finite
 
 QUANTILE_LEVELS = (0.1, 0.5, 0.9)
 LOSSES = ("log_loss", "brier", "pinball", "qlike", "covered")  # columns of OutcomeBatch.losses
+_TRUTH = (  # arrays of a label
+    *("as_of_ms", "direction_known_ms", "known_ms", "outcome", "weight"),
+    *("log_return", "realized_volatility", "uniqueness"),
+)
 
 
 class Target(StrEnum):
@@ -204,20 +208,7 @@ class LabelBatch:
 
     def take(self, positions: Ints) -> LabelBatch:
         """The rows at `positions`."""
-        arrays = {
-            name: getattr(self, name)[positions]
-            for name in (
-                "as_of_ms",
-                "revision",
-                "direction_known_ms",
-                "known_ms",
-                "outcome",
-                "weight",
-                "log_return",
-                "realized_volatility",
-                "uniqueness",
-            )
-        }
+        arrays = {name: getattr(self, name)[positions] for name in ("revision", *_TRUTH)}
         return replace(
             self, instruments=tuple(self.instruments[int(i)] for i in positions), **arrays
         )
@@ -327,20 +318,7 @@ class Examples:
     def take(self, rows: Ints | Bools) -> Examples:
         """The examples at `rows` (positions or a mask)."""
         positions = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
-        arrays = {
-            name: getattr(self, name)[positions]
-            for name in (
-                "features",
-                "as_of_ms",
-                "direction_known_ms",
-                "known_ms",
-                "outcome",
-                "weight",
-                "log_return",
-                "realized_volatility",
-                "uniqueness",
-            )
-        }
+        arrays = {name: getattr(self, name)[positions] for name in ("features", *_TRUTH)}
         return replace(
             self, instruments=tuple(self.instruments[int(i)] for i in positions), **arrays
         )
@@ -369,6 +347,8 @@ class Signal:
     made_ms: int
     status: str  # pending, active, take_profit, stop_loss, expired, withdrawn; `flat` for flat ones
     sigma: float | None = None  # of the log return over the horizon, for the barriers
+    expected_edge_bps: float | None = None  # of the log return, net of cost; None where flat
+    votes: tuple[tuple[str, float], ...] | None = None  # model, its p_up − p_down; None where flat
     entry_price: float | None = None
     stop: float | None = None
     take: float | None = None

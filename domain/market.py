@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -138,6 +140,23 @@ class Listing:
     tick_size: float | None = None  # quote currency
     lot_size: float | None = None  # base currency
     min_notional: float | None = None  # quote currency
+
+
+def on_grid(value: float, step: float | None, how: Callable[[float], int] = round) -> float:
+    """`value` on the grid of `step`, spelt with the step's own decimals; as it is without one.
+
+    What is on the grid but for the error of a float stays there, whatever the way of rounding.
+
+    >>> on_grid(0.3, 0.1, math.floor), on_grid(1.23456e-5, 1e-8, math.ceil)
+    (0.3, 1.235e-05)
+    """
+    if not step:
+        return value
+    steps = value / step
+    near = round(steps)
+    if abs(steps - near) > 1e-12 * max(1.0, abs(steps)):
+        near = how(steps)
+    return round(near * step, max(0, 2 - math.floor(math.log10(step))))
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from domain import events
+from domain import account, events
 
 SERIES: Final = "exchange|symbol|timeframe"
 PANEL: Final = "exchange|timeframe"
@@ -38,6 +38,11 @@ SIGNALS = Topic("signals.changed", events.SignalBatch, key=SERIES, owner=PANEL)
 LABELS = Topic("labels.known", events.LabelBatch, key=SERIES, owner=SERIES)
 SCORES = Topic("predictions.scored", events.OutcomeBatch, key=SERIES, owner=PANEL)
 SKILL = Topic("skill.judged", events.Skill, key=PANEL, owner=PANEL)
+FUNDING = Topic("funding.due", account.FundingBatch, key=PANEL, owner=PANEL)
+LEDGER = Topic("account.marked", account.AccountMark, key=PANEL, owner=PANEL)
 MODELS = Topic("models.changed", events.ModelEvent, key=PANEL, owner=PANEL)
 
-TOPICS: Final = (CANDLES, FEATURES, SENTIMENT, PREDICTIONS, SIGNALS, LABELS, SCORES, SKILL, MODELS)
+TOPICS: Final = (
+    *(CANDLES, FEATURES, SENTIMENT, PREDICTIONS, SIGNALS, LABELS, SCORES, SKILL),
+    *(FUNDING, LEDGER, MODELS),
+)

@@ -100,6 +100,8 @@ def signals(candles: CandleBatch, *, event: str = "opened", **changes: Any) -> S
             version="abc123",
             made_ms=as_of_ms + 130,
             status="flat" if flat else "pending",
+            expected_edge_bps=None if flat else 31.5,
+            votes=None if flat else (("logistic.direction", 0.4),),
         )
         rows.append(row if flat else replace(row, **changes))
     return SignalBatch(

@@ -230,6 +230,16 @@ class ModelSelection(BaseModel):
     limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT)
 
 
+class LedgerSelection(BaseModel):
+    """Which paper accounts."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    exchange: _Words = Field([], description="exchange ids")
+    timeframe: _Timeframes = Field([], description="1m 3m 5m 15m 30m 1h 4h 1d")
+    as_of: _Utc | None = Field(None, description="as they were known to stand at this time")
+
+
 class DashboardSelection(BaseModel):
     """Which panels."""
 
@@ -248,6 +258,7 @@ PARAMETERS: Final = sorted(
             GapSelection,
             TextSelection,
             ModelSelection,
+            LedgerSelection,
             DashboardSelection,
         )
         for name in model.model_fields

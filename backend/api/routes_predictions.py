@@ -1,4 +1,4 @@
-"""REST: predictions and signals."""
+"""REST: predictions, signals, and what a paper account makes of them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,17 @@ from backend.api import schemas
 from backend.api.answers import answer_page, envelope, moment, reading, state_of
 from backend.api.coverage import read_coverage
 from backend.api.known import refuse_unmatched
-from backend.api.parameters import LatestSelection, PredictionSelection, SignalSelection
+from backend.api.parameters import (
+    LatestSelection,
+    LedgerSelection,
+    PredictionSelection,
+    SignalSelection,
+)
 from backend.api.problems import ProblemError
 from backend.api.reads import instrument_ids, read_spans, series_scan
 from backend.api.schemas import answering
 from backend.api.shelves import PREDICTIONS, SIGNALS, Filters
+from backend.store.accounts import read_accounts
 
 router = APIRouter(prefix="/v1", tags=["predictions"])
 LATEST_LIMIT = 10_000
@@ -81,6 +87,25 @@ async def signals(request: Request, selection: Annotated[SignalSelection, Query(
         if accepted := getattr(selection, name):
             filters[name] = list(accepted)
     return await answer_page(state_of(request), SIGNALS, selection, filters)
+
+
+@router.get("/ledger", responses=answering(schemas.AccountRow))
+async def accounts(request: Request, selection: Annotated[LedgerSelection, Query()]) -> Response:
+    """The paper account of each exchange and timeframe, beside holding everything and nothing."""
+    state = state_of(request)
+    async with reading(state) as connection:
+        await instrument_ids(connection, selection.exchange, [])
+        found = await read_accounts(
+            connection,
+            selection.as_of,
+            exchanges=selection.exchange,
+            timeframes=selection.timeframe,
+        )
+    return envelope(
+        found,
+        as_of=moment(state, selection.as_of),
+        watermark=min((row["as_of"] for row in found), default=None),
+    )
 
 
 def _latest(first: int) -> str:

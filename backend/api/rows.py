@@ -55,6 +55,12 @@ def feature(row: Row) -> dict[str, Any]:
     return {**named, "values": dict(zip(columns, values, strict=True))}
 
 
+def signal(row: Row, at: datetime | None) -> dict[str, Any]:
+    """A row of `trading_signals`, as it is or as it was known at `at`."""
+    spelt = json_columns(row, "votes")
+    return spelt if at is None else signal_as_known(spelt, at)
+
+
 def signal_as_known(row: Row, at: datetime) -> dict[str, Any]:
     """A signal without what the market answered after `at`.
 

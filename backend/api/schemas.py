@@ -92,6 +92,76 @@ class SignalRow(_Ahead):
     closed_at: datetime | None
     exit_price: float | None
     realized_return: float | None = Field(description="after costs")
+    expected_edge_bps: float | None = Field(description="net of cost; null where flat")
+    votes: dict[str, float | None] | None = Field(
+        description="p_up − p_down of each member that was asked; null where flat"
+    )
+
+
+class PositionRow(_Row):
+    """What an account holds of an instrument."""
+
+    symbol: str
+    notional: float = Field(description="at the last close; below 0: short")
+    share: float = Field(description="of the equity")
+
+
+class BenchmarkRow(_Row):
+    """What the same capital would be worth."""
+
+    equity: float
+    return_: float = Field(alias="return")
+    max_drawdown: float
+
+
+class BenchmarkRows(_Row):
+    """Beside which an account is laid."""
+
+    buy_and_hold: BenchmarkRow = Field(description="all instruments in equal parts, after costs")
+    flat: BenchmarkRow
+
+
+class RiskRow(_Row):
+    """What the open positions may lose, as shares of the equity."""
+
+    level: float
+    candles: int = Field(description="ahead")
+    method: str
+    value_at_risk: float
+    expected_shortfall: float
+    shrinkage: float = Field(description="of the correlations towards 0: 0 none, 1 whole")
+    symbols: list[str]
+    correlation: list[list[float]] = Field(description="in the order of `symbols`")
+
+
+class AccountRow(_Row):
+    """A paper account at a close: equity = capital + realized + unrealized − all costs."""
+
+    exchange: str
+    timeframe: str
+    begin: datetime = Field(alias="from", description="close of its first mark")
+    as_of: datetime = Field(description="close of its newest mark")
+    known_at: datetime
+    currency: str
+    capital: float
+    equity: float
+    return_: float = Field(alias="return")
+    drawdown: float = Field(description="from the highest equity, now")
+    max_drawdown: float
+    turnover: float = Field(description="notional bought and sold, in capitals")
+    exposure: float = Field(description="notional held, as a share of the equity")
+    mean_exposure: float
+    realized: float = Field(description="before costs")
+    unrealized: float
+    fees: float
+    slippage: float
+    funding: float = Field(description="paid; below 0: received")
+    funding_not_charged: int = Field(description="settlements without a recorded rate")
+    trades: int = Field(description="signals that were taken")
+    refused: dict[str, int] = Field(description="why → signals that were not")
+    positions: list[PositionRow]
+    benchmarks: BenchmarkRows
+    risk: RiskRow | None = Field(description="null where nothing is open, or too little known")
 
 
 class ScoreRow(_Row):

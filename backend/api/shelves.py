@@ -103,6 +103,7 @@ SIGNALS: Final = Shelf(
     newest="t.revision DESC",
     columns="i.exchange, i.symbol, t.timeframe, t.horizon, t.as_of, t.revision, t.side,"
     " t.strength, t.gate, t.size_fraction, t.entry_price, t.stop, t.take, t.expires_at, t.status,"
-    " t.closed_at, t.exit_price, t.realized_return, t.model, t.version",
-    spell=lambda row, at: rows.plain(row) if at is None else rows.signal_as_known(row, at),
+    " t.closed_at, t.exit_price, t.realized_return, t.model, t.version, t.expected_edge_bps,"
+    " t.votes",
+    spell=rows.signal,
 )

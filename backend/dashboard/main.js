@@ -1,5 +1,6 @@
 // Brings the page to life: status, the chosen instrument, the live streams, the panels.
 
+import { ledger } from "/static/account.js";
 import { MarketChart } from "/static/chart.js";
 import { $, el, show } from "/static/dom.js";
 import * as panels from "/static/panels.js";
@@ -254,6 +255,7 @@ async function pollPanels() {
   panels.scores(payload.model_scores, view);
   panels.coverage(payload.coverage);
   panels.latency(payload.latency);
+  ledger(payload.ledger, view);
   panels.sentiment(payload.sentiment, status?.market === "simulated", view.now);
   setTimeout(pollPanels, rows.length ? PANELS_MS : STARTING_MS);
 }

@@ -79,7 +79,8 @@ function detail(row, at) {
   const entry = known(row.entry_price) ? `in ${price(row.entry_price)}` : "enters at the next open";
   if (row.closed_at) return [`${moment(at)} · ${row.status.replace("_", " ")}`, `${entry}, out ${price(row.exit_price)}`];
   const ends = known(row.stop) ? [`stop ${price(row.stop)}, take ${price(row.take)}`] : [];
-  return [`${moment(row.as_of)} until ${moment(row.expires_at)}`, entry, ...ends];
+  const edge = known(row.expected_edge_bps) ? [`size ${percent(row.size_fraction, 1)}, edge ${row.expected_edge_bps.toFixed(0)} bp`] : [];
+  return [`${moment(row.as_of)} until ${moment(row.expires_at)}`, entry, ...ends, ...edge];
 }
 
 const LOSSES = { log_loss: "log loss", pinball: "pinball loss", qlike: "QLIKE" };

@@ -15,6 +15,10 @@ const SAID = {
   cost: ["gain below cost", "the move that is expected does not pay for the trade"],
   interval: ["interval too narrow", "even the favourable end of the 80 % interval does not pay for the trade"],
   agreement: ["models disagree", "too few of the models lean to the same side"],
+  "refused.cash": ["the equity does not suffice"],
+  "refused.currency": ["quoted in another currency"],
+  "refused.minimum": ["less than the least notional or lot"],
+  "refused.size": ["nothing is staked: too little is proven"],
   spot_short: ["no shorts on spot", "down is likelier, and what is not held cannot be sold"],
 };
 

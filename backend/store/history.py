@@ -310,7 +310,7 @@ class History:
     async def open_signals(self, exchange: str, timeframe: Timeframe) -> list[Signal]:
         """Signals that the market has not answered yet, oldest first."""
         rows = await self._pool.fetch(_OPEN_SIGNALS, exchange, timeframe.value)
-        return [_signal(exchange, timeframe, row) for row in rows]
+        return [signal_of(exchange, timeframe, row) for row in rows]
 
     async def _columns(self, feature_set: str) -> tuple[str, ...]:
         if not feature_set:
@@ -372,11 +372,12 @@ def _prediction_batch(
     )
 
 
-def _signal(exchange: str, timeframe: Timeframe, row: asyncpg.Record) -> Signal:
+def signal_of(exchange: str, timeframe: Timeframe, row: asyncpg.Record) -> Signal:
+    """A row of `trading_signals` with its `symbol`."""
     moments = {"as_of_ms": "as_of", "expires_ms": "expires_at", "made_ms": "made_at"}
     same = (
         "horizon revision side strength gate size_fraction model version status sigma"
-        " entry_price stop take exit_price realized_return"
+        " entry_price stop take exit_price realized_return expected_edge_bps"
     )
     times: dict[str, Any] = {name: to_ms(row[column]) for name, column in moments.items()}
     values: dict[str, Any] = {name: row[name] for name in same.split()}
@@ -384,6 +385,7 @@ def _signal(exchange: str, timeframe: Timeframe, row: asyncpg.Record) -> Signal:
         instrument=Instrument(exchange, row["symbol"]),
         timeframe=timeframe,
         closed_ms=None if row["closed_at"] is None else to_ms(row["closed_at"]),
+        votes=None if row["votes"] is None else tuple(orjson.loads(row["votes"]).items()),
         **times,
         **values,
     )

@@ -12,6 +12,7 @@ from typing import Any, Final
 import asyncpg
 import orjson
 
+from backend.store.accounts import read_accounts, read_curves
 from backend.store.score_days import Scope
 from backend.store.sources import STATES
 from backend.store.track_record import read_record
@@ -105,6 +106,13 @@ async def sentiment(connection: asyncpg.Connection, at: datetime) -> Any:  # noq
     }
 
 
+async def ledger(connection: asyncpg.Connection, at: datetime) -> Any:  # noqa: ANN401
+    """The paper accounts, each with its curve."""
+    accounts = await read_accounts(connection, at)
+    curves = await read_curves(connection, accounts)
+    return [{**one, "curve": curve} for one, curve in zip(accounts, curves, strict=True)]
+
+
 PANELS: Final[Mapping[str, Panel]] = {
     "latest_predictions": latest_predictions,
     "active_signals": active_signals,
@@ -113,6 +121,7 @@ PANELS: Final[Mapping[str, Panel]] = {
     "freshness": freshness,
     "latency": latency,
     "sentiment": sentiment,
+    "ledger": ledger,
 }
 
 

@@ -14,7 +14,7 @@ import orjson
 
 from backend.store.stream_log import Drafts
 from collectors.ledger import Entry
-from domain.events import CandleBatch, ModelEvent, PredictionBatch, SignalBatch
+from domain.events import CandleBatch, ModelEvent, PredictionBatch, Signal, SignalBatch
 from domain.market import Instrument, Timeframe, from_ms, rfc3339
 
 GAPS_STREAM = "gaps"
@@ -129,8 +129,15 @@ def signal_drafts(batch: SignalBatch, streams: Sequence[str]) -> Drafts:
         "realized_return": np.array([one.realized_return for one in signals], dtype=np.float64),
         "model": [one.model for one in signals],
         "version": [one.version for one in signals],
+        "expected_edge_bps": np.array([one.expected_edge_bps for one in signals], np.float64),
+        "votes": [spelled_votes(one) for one in signals],
     }
     return Drafts(batch.event, batch.as_of, streams, json_rows(rows, len(signals)))
+
+
+def spelled_votes(signal: Signal) -> bytes | None:
+    """The JSON object of what each member said; None where nobody's say counted."""
+    return None if signal.votes is None else orjson.dumps(dict(signal.votes))
 
 
 def model_drafts(event: ModelEvent) -> Drafts:
@@ -154,6 +161,7 @@ def json_rows(columns: Mapping[str, Any], count: int) -> list[bytes]:
 
     Args:
         columns: arrays and lists have one element a row; anything else is the same in all.
+            Bytes in a list are JSON already.
         count: how many rows.
 
     >>> json_rows({"symbol": ["A", "B"], "price": np.array([1.5, np.nan])}, 2)
@@ -175,7 +183,7 @@ def _tokens(values: Any) -> list[bytes]:  # noqa: ANN401 - an array of numbers, 
     if isinstance(values, np.ndarray):
         contiguous = np.ascontiguousarray(values)
         return orjson.dumps(contiguous, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
-    spelt = {value: orjson.dumps(value) for value in set(values)}
+    spelt = {one: one if isinstance(one, bytes) else orjson.dumps(one) for one in set(values)}
     return [spelt[value] for value in values]
 
 

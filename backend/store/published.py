@@ -63,7 +63,7 @@ class _Channel:
 _WORDS: Final = dict.fromkeys(("origin", "role", "target", "model", "version"), _WORD)
 _FORECAST: Final = ("p_down", "p_flat", "p_up", "q10", "q50", "q90", "volatility")
 _PRICES: Final = ("entry_price", "stop", "take", "exit_price", "realized_return")
-_AMOUNTS: Final = ("strength", "size_fraction", *_PRICES)
+_AMOUNTS: Final = ("strength", "size_fraction", "expected_edge_bps", *_PRICES)
 _CHANNELS: Final = {
     "predictions": _Channel(
         table="ml_predictions",
@@ -89,6 +89,7 @@ _CHANNELS: Final = {
             **dict.fromkeys(("side", "gate", "status", "model", "version"), _WORD),
             **dict.fromkeys(("expires_at", "closed_at"), "timestamptz"),
             **dict.fromkeys(_AMOUNTS, "float8"),
+            "votes": "jsonb",
         },
         spelt={},
     ),

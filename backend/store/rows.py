@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 
 from backend.store.copy import Rows
+from backend.store.payloads import spelled_votes
 from backend.store.tables import (
     LABEL_SET,
     ml_features_ohlcv,
@@ -168,6 +169,8 @@ def signal_rows(batch: SignalBatch, ids: Ints) -> Rows:
             "version": [signal.version for signal in signals],
             "made_at": _ints([signal.made_ms for signal in signals]),
             "sigma": _floats(signals, "sigma"),
+            "expected_edge_bps": _floats(signals, "expected_edge_bps"),
+            "votes": _votes(signals),
             "status": [signal.status for signal in signals],
             "entry_price": _floats(signals, "entry_price"),
             "stop": _floats(signals, "stop"),
@@ -260,6 +263,11 @@ def _ints(values: list[int]) -> Ints:
 
 def _unless(absent: int, values: Ints | list[int]) -> Any:  # noqa: ANN401 - numpy.ma has no precise type
     return np.ma.masked_equal(np.asarray(values, dtype=np.int64), absent)
+
+
+def _votes(signals: tuple[Signal, ...]) -> list[bytes | None] | None:
+    spelt = [spelled_votes(signal) for signal in signals]
+    return spelt if any(one is not None for one in spelt) else None
 
 
 def _floats(signals: tuple[Signal, ...], name: str) -> Floats:

@@ -375,6 +375,8 @@ trading_signals = Table(
     _word("version"),
     _time("made_at"),
     _float("sigma", nullable=True),
+    _float("expected_edge_bps", nullable=True),
+    _json("votes", nullable=True),
     _word("status"),
     _float("entry_price", nullable=True),
     _float("stop", nullable=True),
@@ -392,6 +394,36 @@ trading_signals = Table(
     _check("flat", "(side = 'flat') = (status = 'flat') AND (side = 'flat') = (gate <> '')"),
     _check("amounts", _finite("strength", "size_fraction", "sigma")),
     _check("prices", _finite("entry_price", "stop", "take", "exit_price", "realized_return")),
+    _check("edge", _finite("expected_edge_bps")),
+    Index(
+        "trading_signals_sides_idx",
+        "instrument_id",
+        "timeframe",
+        "as_of",
+        postgresql_where=text("side <> 'flat'"),
+    ),
+)
+
+_MARKED = (
+    *("capital", "equity", "realized", "unrealized", "fees", "slippage", "funding", "traded"),
+    *("mean_exposure", "drawdown", "max_drawdown", "hold_equity", "hold_max_drawdown"),
+)
+# Where the paper account of a panel stood at each close; made of its signals and candles.
+ledger_marks = Table(
+    "ledger_marks",
+    metadata,
+    _word("exchange"),
+    _word("timeframe"),
+    _time("at"),
+    _time("known_at"),
+    _word("currency"),
+    *(_float(name) for name in _MARKED),
+    _int("trades"),
+    _int("funding_not_charged"),
+    _json("refused"),
+    _json("positions"),
+    PrimaryKeyConstraint("exchange", "timeframe", "at"),
+    _check("finite", _finite(*_MARKED)),
 )
 
 # What has changed, as a look at the record found it. `target` is empty where it is of none.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
 from domain.events import Candle, CandleBatch, Signal, SignalBatch
-from domain.market import Instrument, Listing, from_ms, to_ms
+from domain.market import Instrument, Listing, from_ms, on_grid, to_ms
 from services.signals.policy import PolicySettings
 
 
@@ -139,10 +139,10 @@ class SignalBook:
         return replace(
             signal,
             status="active",
-            entry_price=_round(price, tick),
+            entry_price=on_grid(price, tick),
             # Away from the price, so that rounding never makes a stop tighter.
-            stop=_round(stop, tick, math.floor if side > 0 else math.ceil),
-            take=_round(take, tick),
+            stop=on_grid(stop, tick, math.floor if side > 0 else math.ceil),
+            take=on_grid(take, tick),
         )
 
 
@@ -158,14 +158,6 @@ def _exit(signal: Signal, opened: float, high: float, low: float) -> tuple[float
     if sign * (best - signal.take) >= 0:
         return (max(opened, signal.take) if long else min(opened, signal.take)), "take_profit"
     return None, signal.status
-
-
-def _round(price: float, tick: float | None, how: Callable[[float], int] = round) -> float:
-    """`price` on the grid of `tick`, spelt with the tick's own decimals."""
-    if not tick:
-        return price
-    decimals = max(0, -math.floor(math.log10(tick)) + 2)
-    return round(how(price / tick) * tick, decimals)
 
 
 def _batch(candles: CandleBatch, event: str, signals: list[Signal]) -> SignalBatch:

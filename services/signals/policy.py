@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from domain.events import (
     Role,
     Signal,
     SignalBatch,
+    Skill,
     Target,
 )
 from domain.losses import BASELINES
@@ -22,6 +25,7 @@ from domain.market import Horizon, to_ms
 
 # A row with one of these, and only these, may still carry a signal.
 _HARMLESS = frozenset({"no_skill.quantiles", "no_skill.volatility"})
+_FLAT: Final[Mapping[str, Any]] = {"size_fraction": 0.0, "status": "flat"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,12 +36,14 @@ class PolicySettings:
         cost_bps: basis points a side, fees and slippage.
         minimum_strength: of |p_up − p_down|.
         minimum_agreement: share of direction members that must lean to the same side.
+        kelly_fraction: of the growth-optimal size that is taken.
         size_cap: largest `size_fraction`.
     """
 
     cost_bps: float = 10.0
     minimum_strength: float = 0.10
     minimum_agreement: float = 0.5
+    kelly_fraction: float = 0.5
     size_cap: float = 0.10
 
     @property
@@ -47,12 +53,31 @@ class PolicySettings:
 
 
 class SignalPolicy:
-    """One (exchange, timeframe, horizon): each served row becomes a signal, flat or not."""
+    """One (exchange, timeframe, horizon): each served row becomes a signal, flat or not.
+
+    The thresholds are constants of the settings: none of them is fitted.
+
+    Attributes:
+        proven: 0–1, the share of a forecast's lean that the record has proven; 0 without one.
+    """
 
     def __init__(self, *, horizon: int, settings: PolicySettings) -> None:
         self.horizon = horizon
         self.settings = settings
+        self.proven = 0.0
         self._members: list[PredictionBatch] = []
+
+    def on_skill(self, skill: Skill) -> None:
+        """The newest verdict on direction says how much of a lean may be staked on.
+
+        The skill of a log loss is the information that a forecast has beyond its prior, which
+        is the rate at which capital grows by it (Kelly 1956). It goes with the square of the
+        lean. So a lean of which only the lower 95 % bound is certain is `sqrt(low / skill)`
+        of what is said.
+        """
+        if skill.horizon == self.horizon and skill.target is Target.DIRECTION:
+            low, shown = skill.low or 0.0, skill.skill or 0.0
+            self.proven = math.sqrt(low / shown) if 0.0 < low <= shown else 0.0
 
     def on_predictions(self, batch: PredictionBatch) -> Iterable[SignalBatch]:
         """Members' rows are votes; the served rows that follow them are decided on."""
@@ -66,7 +91,7 @@ class SignalPolicy:
             self._members.append(batch)
 
     def _decide(self, champion: PredictionBatch, members: list[PredictionBatch]) -> SignalBatch:
-        lean = champion.probabilities[:, 2] - champion.probabilities[:, 0]
+        lean = _lean(champion)
         gates = self._gates(champion, members, lean)
         as_of_ms = to_ms(champion.as_of)
         expires_ms = to_ms(Horizon(champion.timeframe, self.horizon).ends_at(champion.as_of))
@@ -76,7 +101,6 @@ class SignalPolicy:
             gates,
             _sides(lean, gates),
             np.abs(lean).tolist(),
-            champion.volatility.tolist(),
             champion.revision.tolist(),
             strict=True,
         )
@@ -90,15 +114,13 @@ class SignalPolicy:
                 side=side,
                 strength=strength,
                 gate=gate,
-                size_fraction=0.0 if side == "flat" else self._size(strength),
                 expires_ms=expires_ms,
                 model=champion.model,
                 version=champion.version,
                 made_ms=made_ms,
-                status="flat" if side == "flat" else "pending",
-                sigma=None if side == "flat" else volatility,
+                **(_FLAT if gate else self._stake(champion, members, row)),
             )
-            for instrument, gate, side, strength, volatility, revision in rows
+            for row, (instrument, gate, side, strength, revision) in enumerate(rows)
         )
         return SignalBatch(
             exchange=champion.exchange,
@@ -132,15 +154,44 @@ class SignalPolicy:
                 gates[row] = gates[row] or gate
         return gates
 
-    def _size(self, strength: float) -> float:
-        """Half the Kelly fraction of an even bet won with probability ½ + strength/2, capped."""
-        return min(strength / 2, self.settings.size_cap)
+    def _stake(
+        self, champion: PredictionBatch, members: list[PredictionBatch], row: int
+    ) -> dict[str, Any]:
+        """What is staked on row `row`, on what grounds.
+
+        A signal gains or loses the distance b of its barriers, or neither, with the
+        probabilities of the row: a mean of lean · b less the costs, a variance of
+        (p_up + p_down) · b². The size is `kelly_fraction` of mean over variance, which is
+        growth-optimal where both are small (Thorp 2006, «The Kelly criterion in blackjack,
+        sports betting and the stock market», 7), of the mean that is left when only the proven
+        share of the lean is believed; no less than 0, no more than `size_cap`.
+        """
+        settings = self.settings
+        down, _, up = champion.probabilities[row].tolist()
+        sigma = float(champion.volatility[row])
+        barrier = max(sigma, 2 * settings.round_trip)
+        proven = self.proven * abs(up - down) * barrier - settings.round_trip
+        size = settings.kelly_fraction * proven / ((up + down) * barrier**2)
+        votes = sorted((m.model, _lean(m)[row].item()) for m in members)
+        return {
+            "size_fraction": min(max(size, 0.0), settings.size_cap),
+            "status": "pending",
+            "sigma": sigma,
+            "expected_edge_bps": 1e4 * (abs(up - down) * barrier - settings.round_trip),
+            "votes": tuple(votes),
+        }
 
 
 def _votes(batch: PredictionBatch) -> bool:
     """Whether these rows have a say: a direction member's, but not the prior's."""
     member = batch.role is Role.MEMBER and batch.target is Target.DIRECTION
     return member and batch.model not in BASELINES[Target.DIRECTION]
+
+
+def _lean(batch: PredictionBatch) -> Floats:
+    """(n,) p_up − p_down."""
+    lean: Floats = batch.probabilities[:, 2] - batch.probabilities[:, 0]
+    return lean
 
 
 def _harm(degraded: str) -> str:
@@ -160,7 +211,7 @@ def _agreement(members: list[PredictionBatch], lean: Floats) -> Floats:
     """(n,) share of the members that lean the way of `lean`; 1 where none was asked."""
     if not members:
         return np.ones(len(lean))
-    leans = np.stack([m.probabilities[:, 2] - m.probabilities[:, 0] for m in members])
+    leans = np.stack([_lean(member) for member in members])
     judged = np.isfinite(leans)
     agree = (np.sign(leans) == np.sign(lean)) & judged
     return np.asarray(agree.sum(axis=0) / np.maximum(judged.sum(axis=0), 1))

@@ -8,14 +8,17 @@ from datetime import timedelta
 from pathlib import Path
 
 import asyncpg
+import orjson
 import pytest
 from pydantic import SecretStr
 
 from backend.settings import Settings
 from backend.store import database
+from backend.store.chain import verify
 from backend.store.instruments import Instruments
 from backend.store.published import compare
 from backend.store.recorder import Recorder
+from backend.store.stream_log import Drafts, StreamLog
 from backend.upkeep import verify_streams
 from tests.doubles import ManualClock
 from tests.served_market import ServedMarket, record, signals
@@ -56,6 +59,32 @@ async def test_rows_that_nobody_touched_are_as_published(connection: asyncpg.Con
     assert await compare(connection) == []
 
 
+async def test_what_earlier_builds_published_of_signals_still_verifies(
+    connection: asyncpg.Connection,
+) -> None:
+    told = await connection.fetch(
+        "SELECT stream, as_of, published_at, payload FROM stream_events WHERE event = 'opened'"
+        " AND as_of = (SELECT max(as_of) FROM stream_events)"
+    )
+    rows = [orjson.loads(row["payload"]) for row in told]
+    new = {"expected_edge_bps", "votes"}
+    payloads = [orjson.dumps({name: row[name] for name in row.keys() - new}) for row in rows]
+    await connection.execute(
+        "UPDATE trading_signals SET expected_edge_bps = NULL, votes = NULL WHERE as_of = $1",
+        told[0]["as_of"],
+    )
+    streams, log = [row["stream"] for row in told], StreamLog()
+    await log.open(connection, [streams])
+    extension = log.extend(told[0]["published_at"])
+    extension.add(Drafts("updated", told[0]["as_of"], streams, payloads))
+    async with connection.transaction():
+        await extension.write(connection)
+
+    assert {row["side"] for row in rows} == {"flat", "long"}
+    assert await compare(connection) == []
+    assert await verify(connection) is None
+
+
 @pytest.mark.parametrize(
     ("table", "edit", "reason"),
     [
@@ -67,6 +96,16 @@ async def test_rows_that_nobody_touched_are_as_published(connection: asyncpg.Con
             "ml_predictions",
             "members = '{}'",
             'members is {}, published was {"class_prior.direction":"1"}',
+        ),
+        (
+            "trading_signals",
+            "votes = '{}'",
+            'votes is {}, published was {"logistic.direction":0.4}',
+        ),
+        (
+            "trading_signals",
+            "expected_edge_bps = NULL",
+            "expected_edge_bps is null, published was 31.5",
         ),
         ("trading_signals", "strength = 0.75", "strength is 0.75, published was 0.25"),
         (

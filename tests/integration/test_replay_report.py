@@ -17,7 +17,7 @@ from backend.settings import Settings, TrainingSettings
 from backend.store import database
 from backend.store.columns import CandleSeries
 from backend.wiring import open_store
-from domain.market import from_ms
+from domain.market import from_ms, rfc3339
 from tests.scenarios.market import H1, HORIZON, planted
 
 ROOT = Path(__file__).parents[2]
@@ -123,3 +123,15 @@ def test_a_report_says_what_it_is_of(reports: tuple[Report, Report]) -> None:
         "from": BEGAN.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
         "version": released,
     }
+
+
+def test_a_report_lays_the_paper_account_beside_holding_and_nothing(
+    reports: tuple[Report, Report],
+) -> None:
+    report, _ = reports
+    account, last = report["ledger"], BTC.open_ms[-1] + H1.ms
+
+    assert (account["from"], account["as_of"]) == (rfc3339(BEGAN), rfc3339(from_ms(int(last))))
+    assert (account["trades"], account["equity"]) == (0, account["capital"])  # all signals are flat
+    assert account["benchmarks"]["flat"]["return"] == account["max_drawdown"] == 0.0
+    assert account["benchmarks"]["buy_and_hold"]["max_drawdown"] > 0

@@ -129,7 +129,7 @@ async def test_payloads_have_the_fields_of_the_interface(recorder: Recorder) -> 
     assert " ".join(orjson.loads(opened.payload)) == (
         "exchange symbol timeframe horizon as_of revision side strength gate size_fraction"
         " entry_price stop take expires_at status closed_at exit_price realized_return"
-        " model version"
+        " model version expected_edge_bps votes"
     )
     assert orjson.loads(opened.payload)["entry_price"] is None
 

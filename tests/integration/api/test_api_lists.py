@@ -41,7 +41,7 @@ async def test_signals_have_the_promised_fields_in_their_order(rest: httpx.Async
     assert " ".join(found["data"][0]) == (
         "exchange symbol timeframe horizon as_of revision side strength gate size_fraction"
         " entry_price stop take expires_at status closed_at exit_price realized_return"
-        " model version"
+        " model version expected_edge_bps votes"
     )
 
 

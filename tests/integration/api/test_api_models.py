@@ -9,7 +9,8 @@ import asyncpg
 import httpx
 import pytest
 
-from backend.store import panels
+from backend.store import ledger, panels
+from domain.account import Terms
 from tests.doubles import START
 from tests.served_market import HORIZON, TICKS, ServedMarket, outcomes
 
@@ -67,6 +68,7 @@ async def test_rebuilding_the_panels_changes_nothing(
 ) -> None:
     await score(market, 20)
     async with market.pool.acquire() as connection:
+        assert await ledger.fold(connection, lambda _: Terms(), closes=TICKS) == TICKS
         first = await panels.rebuild(connection, START + timedelta(seconds=1))
         before = (await rest.get("/v1/dashboard")).json()["data"]
 

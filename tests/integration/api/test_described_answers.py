@@ -9,11 +9,13 @@ from pydantic import BaseModel
 
 from backend.api import schemas
 from backend.api.schemas import Answer
+from backend.store import ledger
 from backend.store.instruments import Instruments
+from domain.account import Terms
 from domain.market import Listing
 from tests.doubles import START
 from tests.factories import BTC, ETH
-from tests.served_market import ServedMarket, outcomes
+from tests.served_market import ServedMarket, outcomes, signals
 
 ROWS: dict[str, type[BaseModel]] = {
     "/v1/candles": schemas.CandleRow,
@@ -21,6 +23,7 @@ ROWS: dict[str, type[BaseModel]] = {
     "/v1/predictions?role=champion,member": schemas.PredictionRow,
     "/v1/predictions/latest": schemas.PredictionRow,
     "/v1/signals": schemas.SignalRow,
+    "/v1/ledger": schemas.AccountRow,
     "/v1/scores": schemas.ScoreRow,
     "/v1/gaps": schemas.GapRow,
     "/v1/streams": schemas.StreamRow,
@@ -40,11 +43,23 @@ async def test_every_row_is_as_it_is_described(
         START,
         ETH.symbol,
     )
+    await held(market)
     for path, row in ROWS.items():
         answer = await rest.get(path)
 
         assert answer.json()["data"], path
         Answer[row].model_validate_json(answer.content)  # type: ignore[valid-type]
+
+
+async def held(market: ServedMarket) -> None:
+    """The account has an open position."""
+    batch = market.batches[20]
+    entered = {"status": "active", "entry_price": 100.0}
+    await market.recorder.commit_tick(
+        [signals(batch, event="updated", **entered)], published_at=START
+    )
+    async with market.pool.acquire() as connection:
+        await ledger.fold(connection, lambda _: Terms(), closes=100)
 
 
 async def test_openapi_and_the_page_name_the_fields_of_an_answer(rest: httpx.AsyncClient) -> None:

@@ -11,7 +11,8 @@ from datetime import timedelta
 import pytest
 from playwright.async_api import Page, async_playwright, expect
 
-from backend.store import panels
+from backend.store import ledger, panels
+from domain.account import Terms
 from tests.doubles import START
 from tests.served_market import HORIZON, TICKS, ServedMarket, outcomes, signals
 
@@ -283,3 +284,26 @@ _HEIGHTS = """async () => {
     }
     return heights;
 }"""
+
+
+async def test_the_page_shows_the_paper_account_beside_holding_and_nothing(
+    market: ServedMarket, screen: Screen
+) -> None:
+    entered = {"status": "active", "entry_price": 100.0}
+    batch = market.batches[TICKS - 4]
+    await market.recorder.commit_tick(
+        [signals(batch, event="updated", **entered)], published_at=START
+    )
+    async with market.pool.acquire() as connection:
+        await ledger.fold(connection, lambda _: Terms(), closes=1_000)
+        await panels.rebuild(connection, START)
+
+    await screen.page.goto(market.url)
+
+    account = screen.page.locator("#ledger")
+    await expect(account.locator("tbody tr")).to_have_count(4)  # three lines, and what is open
+    await expect(account).to_contain_text("ETH/USDT")
+    await expect(account).to_contain_text("1 signals taken")
+    await expect(account.get_by_role("img")).to_have_accessible_name(re.compile("^equity .* hold"))
+    await expect(screen.page.locator("#ledger-note")).to_contain_text("10,000 USDT")
+    assert screen.complaints == []

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from domain.events import Candle, CandleBatch, Origin, PredictionBatch, Role, Signal, Target
+from domain.events import Candle, CandleBatch, Origin, PredictionBatch, Role, Signal, Skill, Target
 from domain.market import Instrument, Listing, Timeframe, to_ms
 from services.signals.book import SignalBook
 from services.signals.policy import PolicySettings, SignalPolicy
@@ -44,8 +44,28 @@ def served(instrument: Instrument = SPOT, **changes: Any) -> PredictionBatch:
     return replace(batch, **changes)
 
 
-def decide(batch: PredictionBatch, *votes: PredictionBatch) -> Signal:
+def verdict(low: float | None, skill: float = 0.08, **changes: Any) -> Skill:
+    fields: dict[str, Any] = {
+        "exchange": "binance",
+        "timeframe": Timeframe.H1,
+        "horizon": 4,
+        "target": Target.DIRECTION,
+        "at": NOON,
+        "baseline": "class_prior.direction",
+        "skill": skill,
+        "low": low,
+        "high": 2 * skill,
+        "blocks": 60,
+        "count": 720,
+        "no_skill": False,
+    }
+    return Skill(**{**fields, **changes})
+
+
+def decide(batch: PredictionBatch, *votes: PredictionBatch, proven: Skill | None = None) -> Signal:
     policy = SignalPolicy(horizon=4, settings=PolicySettings())
+    if proven is not None:
+        policy.on_skill(proven)
     for vote in votes:
         list(policy.on_predictions(vote))
     (made,) = policy.on_predictions(batch)
@@ -83,7 +103,64 @@ def test_a_clear_forecast_is_a_long_signal() -> None:
 
     assert (signal.side, signal.gate, signal.status) == ("long", "", "pending")
     assert signal.strength == pytest.approx(0.45)
-    assert signal.size_fraction == pytest.approx(0.10)
+    assert signal.size_fraction == 0.0  # the record has proven nothing yet
+
+
+def test_a_signal_says_what_it_expects_and_who_voted_how() -> None:
+    votes = [
+        served(role=Role.MEMBER, target=Target.DIRECTION, model=name, probabilities=rows)
+        for name, rows in (
+            ("xgboost.direction", np.array([[0.2, 0.2, 0.6]])),
+            ("logistic.direction", np.array([[0.3, 0.2, 0.5]])),
+        )
+    ]
+
+    signal = decide(served(), *votes)
+    flat = decide(served(degraded=("stale",)), *votes)
+
+    assert signal.expected_edge_bps == pytest.approx(0.45 * 0.02 * 1e4 - 20)
+    assert dict(signal.votes or ()) == pytest.approx(
+        {"logistic.direction": 0.2, "xgboost.direction": 0.4}
+    )
+    assert (flat.expected_edge_bps, flat.votes, flat.size_fraction) == (None, None, 0.0)
+
+
+def test_the_size_is_half_of_kelly_on_the_share_of_the_lean_that_is_proven() -> None:
+    clear = served(SWAP, probabilities=np.array([[0.28, 0.3, 0.42]]))
+
+    policy = SignalPolicy(horizon=4, settings=PolicySettings(size_cap=1.0))
+    policy.on_skill(verdict(0.06))
+    ((made,),) = (batch.signals for batch in policy.on_predictions(clear))
+
+    proven = math.sqrt(0.06 / 0.08) * 0.14 * 0.02 - 0.002
+    assert made.size_fraction == pytest.approx(0.5 * proven / (0.7 * 0.02**2))
+    assert 0 < made.size_fraction < 1
+
+
+@pytest.mark.parametrize(
+    ("proven", "size"),
+    [
+        (verdict(0.07), 0.10),  # the cap
+        (verdict(0.001), 0.0),  # what is proven does not pay the costs
+        (verdict(-0.01), 0.0),
+        (verdict(None), 0.0),
+        (verdict(0.07, horizon=24), 0.0),
+        (verdict(0.07, target=Target.VOLATILITY), 0.0),
+    ],
+)
+def test_nothing_is_staked_that_is_not_proven_and_no_more_than_the_cap(
+    proven: Skill, size: float
+) -> None:
+    assert decide(served(), proven=proven).size_fraction == size
+
+
+def test_a_verdict_replaces_the_one_before() -> None:
+    policy = SignalPolicy(horizon=4, settings=PolicySettings())
+
+    for low in (0.07, -0.01):
+        policy.on_skill(verdict(low))
+
+    assert policy.proven == 0.0
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,143 @@
+"""The paper account is what the record makes it: in one go or close by close, live or replayed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.clock import VirtualClock
+from backend.panel import Panel, PanelKey
+from backend.store import ledger
+from backend.store.accounts import read_accounts
+from backend.store.published import compare
+from backend.wiring import Store, open_store
+from domain.account import Terms
+from domain.market import from_ms
+from services.signals.policy import PolicySettings
+from tests.integration.test_signals_after_a_kill import (
+    BACK,
+    END,
+    H1,
+    HISTORY,
+    HORIZON,
+    KILLED,
+    NAMES,
+    Bold,
+    Life,
+    close,
+)
+
+MARKS = "SELECT * FROM ledger_marks WHERE exchange = $1 ORDER BY at"
+TERMS = Terms(capital=5_000.0)
+
+
+@pytest.fixture
+async def store(database_url: str, tmp_path: Path) -> AsyncIterator[Store]:
+    async with open_store(database_url, tmp_path) as opened:
+        yield opened
+
+
+async def fold(store: Store, closes: int = 1_000, terms: Terms = TERMS) -> int:
+    made = 0
+    async with store.writers.acquire() as connection:
+        while more := await ledger.fold(connection, lambda _: terms, closes=closes):
+            made += more
+    return made
+
+
+async def marks(life: Life) -> list[tuple[Any, ...]]:
+    """But for the name of the exchange."""
+    return [row[1:] for row in await life.fetch(MARKS)]
+
+
+async def anew(life: Life, terms: Terms = TERMS) -> list[tuple[Any, ...]]:
+    """What the whole record makes in one go, on other terms first."""
+    await fold(life.store, terms=replace(terms, capital=terms.capital / 2))
+    await fold(life.store, terms=terms)
+    return await marks(life)
+
+
+async def replayed(store: Store, exchange: str) -> Life:
+    """The same hours as a replay writes them: no cross-sections, many ticks to a commit."""
+    life, clock = Life(store, exchange), VirtualClock(from_ms(0))
+    policy = PolicySettings(cost_bps=0.0)
+    panel = Panel(PanelKey(exchange=exchange, timeframe=H1), [HORIZON], clock=clock, policy=policy)
+    panel.rooms[HORIZON].policy = Bold(horizon=HORIZON, settings=policy)
+    events: list[object] = []
+    for batch in life.walk:
+        clock.set(max(batch.as_of, close(HISTORY)))
+        hot, _ = panel.hot.run(batch)
+        cold, _ = panel.cold.run(batch, *hot)
+        events += [batch, *hot, *cold]
+    await store.recorder.commit_tick(events, published_at=clock.now())
+    return life
+
+
+async def test_the_account_is_the_same_whole_killed_and_replayed(store: Store) -> None:
+    whole, killed = Life(store, "whole"), Life(store, "killed")
+    for life in (whole, killed):
+        await life.begin()
+    await whole.live(HISTORY, END)
+    for tick in range(HISTORY, KILLED - 1, 3):
+        await killed.live(tick, min(tick + 3, KILLED - 1))
+        await fold(store, closes=2)
+    await killed.torn(KILLED)
+    await fold(store)
+    await killed.start()
+    await killed.live(KILLED, END)
+    replay = await replayed(store, "replayed")
+    await fold(store, closes=5)
+
+    found = await marks(killed)
+    assert found == await marks(whole) == await marks(replay)
+    assert [row[1] for row in found] == [close(tick) for tick in range(HISTORY, END + 1)]
+    assert found == await anew(killed)
+    last = dict((await store.readers.fetch(MARKS, "killed"))[-1])
+    assert last["trades"] > len(NAMES) * (END - HISTORY - HORIZON)
+    assert last["fees"] > 0
+    assert last["equity"] != last["capital"] == TERMS.capital
+    gained = last["capital"] + last["realized"] + last["unrealized"]
+    costs = last["fees"] + last["slippage"] + last["funding"]
+    assert last["equity"] == pytest.approx(gained - costs, abs=1e-9)
+
+
+async def test_the_account_is_answered_as_it_was_known_whatever_came_later(store: Store) -> None:
+    life = Life(store, "asked")
+    await life.begin()
+    await life.live(HISTORY, KILLED - 1)
+    await life.torn(KILLED)
+    await fold(store)
+    then = await answered(store)
+    await life.collect(KILLED, BACK)
+    assert await fold(store) == 0  # what came while the system was down is not answered yet
+    await life.start()
+    assert await fold(store) == BACK - KILLED
+    await life.revise(KILLED - 1)
+    await life.live(BACK, BACK + 1)
+    await fold(store)
+
+    assert await answered(store, close(KILLED)) == then
+    assert await answered(store, close(KILLED) + timedelta(minutes=59)) == then
+    assert await answered(store, close(HISTORY - 1)) == []
+    (before,), (now,) = then, await answered(store)
+    assert (before["as_of"], now["as_of"]) == (close(KILLED), close(BACK + 1))
+    held = {one["symbol"]: one["share"] for one in before["positions"]}
+    assert sum(map(abs, held.values())) == pytest.approx(before["exposure"])
+    assert before["risk"]["symbols"] == list(held)
+    assert 0 < before["risk"]["value_at_risk"] < before["risk"]["expected_shortfall"] < 0.1
+    # A candle that was corrected afterwards counts as it was known at its close.
+    found = await marks(life)
+    assert [row[1] for row in found] == [close(tick) for tick in range(HISTORY, BACK + 2)]
+    assert found == await anew(life)
+    async with store.readers.acquire() as connection:
+        assert not await compare(connection)
+
+
+async def answered(store: Store, at: datetime | None = None) -> list[dict[str, Any]]:
+    async with store.readers.acquire() as connection:
+        return await read_accounts(connection, at)
