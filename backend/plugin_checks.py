@@ -11,7 +11,6 @@ from functools import lru_cache
 from typing import Final
 
 from alphapulse_testing.check import Check
-from alphapulse_testing.features import feature_checks
 from alphapulse_testing.fitted import fitted_checks
 from alphapulse_testing.learners import online_checks
 from backend.executor import ProcessExecutor
@@ -115,6 +114,10 @@ def _checks(one: SwitchedOn) -> list[Check]:
     (name,) = one.names
     part = next(part for part in catalogue_of(one).parts if part.name == name)
     if isinstance(part, FeatureKind):
+        from alphapulse_testing.features import (  # noqa: PLC0415 - numba, which only this needs
+            feature_checks,
+        )
+
         return feature_checks(part)
     return fitted_checks(part) if isinstance(part, FittedKind) else online_checks(part)
 

@@ -49,3 +49,10 @@ class RiverKind:
 
 
 RIVER: Final = RiverKind(name="river", module="services.models.online", learner="RiverSoftmax")
+# Plug-ins of the release. A label costs the tree about half a millisecond, the forest four.
+HOEFFDING_TREE: Final = RiverKind(
+    name="hoeffding_tree", module="services.models.river_trees", learner="HoeffdingTree"
+)
+ADAPTIVE_FOREST: Final = RiverKind(
+    name="adaptive_forest", module="services.models.river_trees", learner="AdaptiveForest"
+)

@@ -81,6 +81,23 @@ def test_it_is_found_and_passes_its_check(installed: Installed, tmp_path: Path, 
     assert f"{name} of alphapulse-example 0.1.0: " in checked.stdout.splitlines()[-1]
 
 
+def test_what_fails_is_named_among_what_passes(tmp_path: Path) -> None:
+    (tmp_path / "plugins").mkdir()
+    text = (EXAMPLE / "alphapulse_example/naive_bayes.py").read_text()
+    halved = text.replace(
+        "where(known.any(axis=1, keepdims=True), chances,", "where(True, chances / 2,"
+    )
+    (tmp_path / "plugins/naive_bayes.py").write_text(f"{halved}\nPLUGIN = KIND\n")
+
+    checked = run(tmp_path, "backend", "plugins", "check", "naive_bayes", "--state", ".")
+
+    assert checked.returncode == 1
+    first, *_, last = checked.stdout.splitlines()
+    assert first == f"FAIL {MODEL}: a forecast is well formed: probabilities do not sum to 1"
+    assert f"ok   {MODEL}: no rows give no forecasts" in checked.stdout
+    assert last.endswith(" of 20 checks failed")
+
+
 @dataclass(frozen=True)
 class Replayed:
     """Where a replay with the template's files as plug-ins has left its rows."""

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from alphapulse_testing.panel import panel_examples
 from backend import settings
 from backend.learning.plan import LearningPlan
-from backend.plugin_checks import admit, check_plugin, list_plugins
+from backend.panel import Panel, PanelKey
+from backend.plugin_checks import admit, list_plugins
 from backend.plugins import (
     NO_PLUGINS,
     PluginError,
@@ -21,40 +25,25 @@ from backend.plugins import (
     plugins,
 )
 from backend.settings import Settings, UnknownModelError
+from domain.events import Role
 from domain.market import Timeframe
+from services.features.feature_set import OHLCV
 from services.models.catalogue import BUILT_IN
+from services.models.kinds import OnlineKind
+from services.models.online import RiverSoftmax
+from services.models.river_kind import RiverKind
+from services.signals.policy import PolicySettings
+from tests.doubles import ManualClock
 
-WHOLE = """
-from services.models.forest import ForestKind
-from services.models.recipes import Recipe
-from domain.events import Target
-
-PLUGIN = ForestKind(
-    name="oak",
-    recipes=(Recipe(kind="oak", target=Target.DIRECTION, parameters={
-        "trees": 3, "depth": 2, "min_child": 5.0, "feature_fraction": 1.0, "row_fraction": 0.5,
-    }),),
+EXAMPLE = Path(__file__).parents[3] / "examples/plugin/alphapulse_example/naive_bayes.py"
+NAMED = """
+OAK = Recipe(kind="oak", target=Target.DIRECTION, parameters={"share": 0.1})
+PLUGIN = NaiveBayesKind(name="oak", recipes=(OAK,))
+"""
+WHOLE = EXAMPLE.read_text() + NAMED
+HALVED = WHOLE.replace(
+    "where(known.any(axis=1, keepdims=True), chances,", "where(True, chances / 2,"
 )
-"""
-HALVED = """
-import numpy as np
-from services.models.forest import Forest, ForestKind
-from services.models.recipes import Recipe
-from domain.events import Target
-
-class Halved(Forest):
-    def forecast(self, table):
-        said = super().forecast(table)
-        return said / 2
-
-class HalvedKind(ForestKind):
-    def open(self, description, files, version):
-        return Halved(description, files, version)
-
-PLUGIN = HalvedKind(name="oak", recipes=(Recipe(kind="oak", target=Target.DIRECTION, parameters={
-    "trees": 3, "depth": 2, "min_child": 5.0, "feature_fraction": 1.0, "row_fraction": 0.5,
-}),))
-"""
 
 Put = Callable[..., Path]
 
@@ -114,7 +103,7 @@ def test_the_environment_of_a_fit_names_the_plugin_and_its_version(put: Put) -> 
 
     sha256 = hashlib.sha256(WHOLE.encode()).hexdigest()
     assert environment["plugins/oak.py"] == f"sha256:{sha256}"
-    assert {"numpy", "scikit-learn"} < environment.keys()
+    assert environment.keys() == {"numpy", "plugins/oak.py"}
     logistic = BUILT_IN.recipes["logistic.direction"]
     assert set(BUILT_IN.environment(logistic)) == {"numpy", "scikit-learn"}
 
@@ -142,7 +131,7 @@ def test_a_target_that_the_plugin_does_not_forecast_is_refused(put: Put) -> None
     [
         ("x = 1", "oak", "plug-in oak: oak.py defines no PLUGIN"),
         ("PLUGIN = 1", "oak", "plug-in oak: it registers 1, which has another name"),
-        (WHOLE, "elm", "plug-in elm: it registers ForestKind"),
+        (WHOLE, "elm", "plug-in elm: it registers NaiveBayesKind"),
         (WHOLE.replace("oak", "lightgbm"), "lightgbm", "that name is taken"),
         ("class PLUGIN: name = 'oak'", "oak", "it has the methods of no kind"),
     ],
@@ -161,20 +150,13 @@ def test_two_of_one_name_are_refused(put: Put) -> None:
         plugins(state)
 
 
-async def test_one_that_breaks_a_promise_is_refused_by_name(
-    put: Put, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_one_that_breaks_a_promise_is_refused_by_name(put: Put) -> None:
     """In a process of its own, which is all that a spawned worker knows of it."""
     state = put(HALVED)
 
     refusal = "plug-in oak refused: oak.direction: a forecast is well formed: probabilities"
     with pytest.raises(PluginError, match=refusal):
         await admit(switched_on(state, "oak.direction"))
-
-    assert await check_plugin("oak", Settings(state=state)) == 1
-    said = capsys.readouterr().out
-    assert "FAIL oak.direction: a forecast is well formed: probabilities do not sum to 1" in said
-    assert "\nok   oak.direction: no rows give no forecasts\n" in said
 
 
 async def test_one_that_cannot_be_imported_is_refused_in_one_line(put: Put) -> None:
@@ -204,3 +186,43 @@ def test_settings_that_name_a_plugin_are_shown_as_they_are(put: Put) -> None:
     shown = {name: value for name, value, _ in settings.in_force(chosen)}
 
     assert json.loads(shown["training.kinds"].replace("'", '"')) == ["oak.direction"]
+
+
+class Other(RiverSoftmax):
+    """Another name, and all else as River's."""
+
+    @property
+    def name(self) -> str:
+        return "other.direction"
+
+
+OTHER = RiverKind(name="other", module=__name__, learner="Other")
+
+
+def test_a_learner_that_is_switched_on_later_begins_where_the_others_go_on() -> None:
+    """And one that is switched off is forgotten."""
+    other = {"other.direction": OTHER}
+    key, tick = PanelKey(exchange="simulated", timeframe=Timeframe.H1), panel_examples(20)
+
+    def panel(online: Mapping[str, OnlineKind]) -> Panel:
+        return Panel(key, [4], clock=ManualClock(), policy=PolicySettings(), online=online)
+
+    def learnt(of: Panel) -> dict[str, int]:
+        return {one.name: one.learnt for one in of.rooms[4].learners if hasattr(one, "learnt")}
+
+    before, after, again = (
+        panel(BUILT_IN.learners),
+        panel({**BUILT_IN.learners, **other}),
+        panel(other),
+    )
+    rows = replace(tick, columns=OHLCV.columns, features=np.ones((len(tick), len(OHLCV.columns))))
+    before.rooms[4].learners[-1].learn(rows)
+    after.restore(before.snapshot())
+    again.restore(after.snapshot())
+
+    assert learnt(before) == {"river.direction": len(tick)}
+    assert learnt(after) == {"river.direction": len(tick), "other.direction": 0}
+    assert learnt(again) == {"other.direction": 0}
+    seats = after.rooms[4].predictor.seats().values()
+    roles = {seat.model.name: seat.role for seat in seats}
+    assert roles["other.direction"] is Role.CHALLENGER
