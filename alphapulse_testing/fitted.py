@@ -94,7 +94,10 @@ def a_recipe_is_of_its_kind(subject: Fit) -> None:
 
 
 def one_thread_fits_and_predicts(subject: Fit) -> None:
-    """A thread takes no more of the processors than time goes by, however busy they are."""
+    """A thread takes no more of the processors than time goes by.
+
+    Where they are busy several threads take no more either, and pass unseen.
+    """
     began, busy = time.perf_counter(), time.process_time()
     for _ in range(3):
         subject.open(subject.fit(EXAMPLES).artifact).predict(new_rows())

@@ -107,13 +107,14 @@ def find(name: str, state: Path) -> Plugin:
     return found[name]
 
 
-def known_models(state: Path) -> tuple[str, ...]:
-    """The models of the release, and the names of plug-ins, which may add some.
+def known_models(state: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The models of the release, fitted and online, each with the plug-ins, which may add some.
 
     Raises:
         PluginError: two plug-ins have the same name.
     """
-    return (*BUILT_IN.names, *plugins(state))
+    found = plugins(state)
+    return (*BUILT_IN.recipes, *found), (*BUILT_IN.learners, *found)
 
 
 @lru_cache(maxsize=8)

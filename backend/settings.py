@@ -271,8 +271,9 @@ class Settings(BaseSettings):
         if self.training.model_fields_set & {"kinds", "online", "features"}:
             from backend.plugins import known_models, refuse_unknown  # noqa: PLC0415 - only where they are named
 
-            known = known_models(self.state)
-            for name in (*self.training.kinds, *self.training.online):
+            fitted, online = known_models(self.state)
+            named = [(name, fitted) for name in self.training.kinds]
+            for name, known in (*named, *((name, online) for name in self.training.online)):
                 if name not in known and name.partition(".")[0] not in known:
                     raise UnknownModelError(name, known)
             refuse_unknown(self.training.features, self.state)

@@ -115,6 +115,10 @@ def test_a_name_that_nobody_has_is_refused(put: Put) -> None:
         switched_on(state, "oka.direction")
     with pytest.raises(UnknownModelError, match=r"unknown model 'oak\.online'"):
         settings.Settings(state=state / "elsewhere", training={"online": ("oak.online",)})
+    with pytest.raises(UnknownModelError, match=r"unknown model 'river\.direction'"):
+        switched_on(state, "river.direction")
+    with pytest.raises(UnknownPluginError, match="unknown plug-in 'tempo'"):
+        Settings(state=state, training={"features": ("tempo",)})
     with pytest.raises(UnknownPluginError, match="unknown plug-in 'elm'"):
         catalogue_of(SwitchedOn(names=("elm",), state=state))
 
