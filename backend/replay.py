@@ -37,11 +37,12 @@ from backend.ticks import labels_once, ticks
 from backend.transfer import make_room, write_replay_tables
 from backend.wiring import Store, online_of, policy_of, terms_of
 from collectors.recorded import Recording, Selection, choose, read_folder
-from collectors.recorded_sources import read_sources
+from collectors.recorded_sources import RecordedSources, read_sources
 from domain.errors import UsageError
 from domain.events import CandleBatch
 from domain.market import Horizon, Timeframe, from_ms, rfc3339, to_ms
 from domain.ports import Executor
+from domain.sources import Measurement, Metric
 from services.sentiment.features import SentimentFeatures
 
 TICKS_PER_COMMIT = 200
@@ -96,6 +97,7 @@ async def run_replay(plan: ReplayPlan, settings: Settings) -> dict[str, Any]:
             replay = Replay(plan, settings, store, timeframe)
             if recorded is not None:
                 replay.sentiment = as_told(recorded, {one.instrument.base for one in series})
+                await store.sources.measure(funding_of(recorded, series))
             report = await replay.run(series)
             if recorded is not None and without is not None:
                 losses = await replay.losses(series)
@@ -120,6 +122,13 @@ async def _without(
         replay = Replay(plan, settings, store, timeframe)
         await replay.run(series)
         return await replay.losses(series)
+
+
+def funding_of(recorded: RecordedSources, series: list[CandleSeries]) -> list[Measurement]:
+    """The rates that the paper account pays."""
+    ours = {one.instrument for one in series}
+    rates = (one for one in recorded.measurements if one.metric is Metric.FUNDING_RATE)
+    return [one for one in rates if one.instrument in ours]
 
 
 async def _selected(plan: ReplayPlan, timeframe: Timeframe) -> Selection:

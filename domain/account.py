@@ -32,7 +32,7 @@ class Terms:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FundingBatch(Tick):
-    """Topic `funding.due`: what perpetuals settled within the candles of a tick."""
+    """Topic `funding.due`: what perpetuals settled since the close before a tick's."""
 
     rate: Floats  # (n,) of the notional, paid by longs; NaN where none was recorded
 

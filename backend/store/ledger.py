@@ -91,7 +91,7 @@ async def _advance(connection: asyncpg.Connection, ledger: Ledger, closes: int) 
         timeframe=timeframe,
         room=ROOM,
         scope="",
-        as_of=stretch.until,
+        as_of=marks[-1].at if marks else stretch.until,
         payload=pack(state),
     )
     await snapshots.save(connection, (kept,))

@@ -55,11 +55,11 @@ ORDER BY t.as_of, i.symbol, t.horizon, t.revision
 """
 _RATES: Final = """
 SELECT s.at, i.symbol, m.value
-FROM generate_series($2::timestamptz, $3::timestamptz, $4::interval) AS s (at)
+FROM unnest($2::timestamptz[], $3::timestamptz[]) AS s (at, known_by)
 CROSS JOIN instruments i
 LEFT JOIN LATERAL (
     SELECT value FROM market_metrics m
-    WHERE m.instrument_id = i.instrument_id AND m.metric = $5 AND m.known_at <= s.at
+    WHERE m.instrument_id = i.instrument_id AND m.metric = $5 AND m.known_at <= s.known_by
       AND m.event_time <= s.at AND m.event_time > s.at - $4::interval
     ORDER BY m.event_time DESC, m.known_at DESC LIMIT 1
 ) m ON true
@@ -133,15 +133,21 @@ async def _signals(connection: asyncpg.Connection, stretch: Stretch) -> list[Sig
 async def _due(
     connection: asyncpg.Connection, stretch: Stretch, closes: Sequence[datetime]
 ) -> dict[datetime, dict[str, float]]:
-    """Close → symbol → what perpetuals settled since the close before; NaN: no rate was known."""
-    step_ms = stretch.funding // timedelta(milliseconds=1)
-    first = from_ms((to_ms(stretch.since) // step_ms + 1) * step_ms)
+    """Close → symbol → what perpetuals settled since the close before; NaN: no rate was known.
+
+    Of a settlement counts the newest rate that was measured by then and known by the next close.
+    """
+    bar_ms, step_ms = stretch.timeframe.ms, stretch.funding // timedelta(milliseconds=1)
+    since_ms, until_ms = to_ms(stretch.since), to_ms(stretch.until)
+    settled = range(-(-since_ms // step_ms) * step_ms, until_ms, step_ms)
     rows = await connection.fetch(
-        _RATES, list(stretch.listings), first, stretch.until, stretch.funding, Metric.FUNDING_RATE
-    )
+        _RATES, list(stretch.listings), [from_ms(at) for at in settled],
+        [from_ms((at // bar_ms + 1) * bar_ms) for at in settled], stretch.funding,
+        Metric.FUNDING_RATE,
+    )  # fmt: skip
     due: dict[datetime, dict[str, float]] = {}
     for row in rows:
-        place = bisect_left(closes, row["at"])
+        place = bisect_right(closes, row["at"])
         if place < len(closes):
             rates = due.setdefault(closes[place], {})
             rate = math.nan if row["value"] is None else row["value"]

@@ -54,7 +54,7 @@ class Ledger:
         return ()
 
     def on_funding(self, batch: FundingBatch) -> Iterable[AccountMark]:
-        """Remember what perpetuals settled; who holds them after the next candles' trades pays."""
+        """Remember what perpetuals settled; who holds them as the next candles open pays."""
         self._due += zip(batch.instruments, batch.rate.tolist(), strict=True)
         return ()
 
@@ -63,6 +63,10 @@ class Ledger:
         if self.currency is None:
             quotes = Counter(one.quote for one in batch.instruments)
             self.currency = min(quotes, key=lambda quote: (-quotes[quote], quote))
+        due, self._due = self._due, []
+        for instrument, rate in due:
+            self.account.settle(instrument, rate)
+            self.hold.settle(instrument, rate)
         told, self._told = self._told, {}
         self._enter({key: one for key, one in told.items() if self._is_new(key)})
         for key, signal in told.items():
@@ -75,10 +79,6 @@ class Ledger:
         self.hold.prices |= ours
         if new:
             self._part_equally()
-        due, self._due = self._due, []
-        for instrument, rate in due:
-            self.account.settle(instrument, rate)
-            self.hold.settle(instrument, rate)
         yield self._mark(batch)
 
     def _mark(self, batch: CandleBatch) -> AccountMark:

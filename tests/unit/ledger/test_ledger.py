@@ -193,26 +193,27 @@ def test_a_signal_that_was_refused_is_not_left_and_not_entered_later() -> None:
     assert again.equity == 10_000.0
 
 
-def test_longs_pay_funding_shorts_are_paid_and_an_unknown_rate_is_not_charged() -> None:
+def test_who_holds_as_a_candle_opens_pays_funding_and_an_unknown_rate_is_not_charged() -> None:
     ledger = begun(FREE)
     at_100 = {BTC: 100.0, PERPETUAL: 100.0}
-    marked(ledger, 1, at_100, signal(0, PERPETUAL), signal(0))
 
-    list(ledger.on_funding(funding(2, {PERPETUAL: 0.01})))
-    paid = marked(ledger, 2, at_100)
-    list(ledger.on_funding(funding(3, {PERPETUAL: math.nan})))
-    unknown = marked(ledger, 3, at_100, replace(signal(0, PERPETUAL), exit_price=100.0))
-    marked(ledger, 4, at_100, signal(3, PERPETUAL, side="short"))
-    list(ledger.on_funding(funding(5, {PERPETUAL: math.nan})))
-    uncharged = marked(ledger, 5, at_100)
-    list(ledger.on_funding(funding(6, {PERPETUAL: 0.01})))
-    received = marked(ledger, 6, at_100)
+    def after(tick: int, rate: float, *signals: Signal) -> AccountMark:
+        list(ledger.on_funding(funding(tick, {PERPETUAL: rate})))
+        return marked(ledger, tick, at_100, *signals)
 
-    assert paid.funding == pytest.approx(10.0)
+    entered = after(1, 0.01, signal(0, PERPETUAL), signal(0))
+    paid = after(2, 0.01)
+    unknown = after(3, math.nan)
+    left = after(4, 0.01, replace(signal(0, PERPETUAL), exit_price=100.0))
+    after(5, math.nan, signal(4, PERPETUAL, side="short"))
+    received = after(6, 0.01)
+
+    assert entered.funding == 0.0
+    assert paid.funding == unknown.funding == pytest.approx(10.0)
     assert paid.equity == pytest.approx(9_990.0)
-    assert (unknown.funding_not_charged, uncharged.funding_not_charged) == (0, 1)
-    assert uncharged.funding == paid.funding
-    assert received.funding == pytest.approx(10.0 - 9.99)
+    assert left.funding == pytest.approx(20.0)
+    assert (unknown.funding_not_charged, received.funding_not_charged) == (1, 1)
+    assert received.funding == pytest.approx(20.0 - 9.98)
 
 
 def test_holding_everything_parts_the_capital_equally_and_anew_when_one_joins() -> None:
