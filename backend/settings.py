@@ -216,6 +216,10 @@ class TrainingSettings(Group):
         gt=0,
         description="days between two looks for drift; where not set 1, in a replay 7",
     )
+    promotion: Literal["evidence", "always"] = Field(
+        "evidence",
+        description="always: each fit takes its seat, as most systems have it; to compare with",
+    )
     triggers: tuple[Literal["error", "coverage", "feature", "prediction", "calibration"], ...] = (
         Field(("error", "coverage"), description="kinds of drift that make a fit due, not a report")
     )

@@ -24,6 +24,7 @@ from backend.store.history import History
 from backend.store.instruments import Instruments
 from backend.store.recorder import Recorder
 from backend.store.registry import Registry
+from backend.store.runs import Runs
 from backend.store.sources import SourceStore
 from backend.store.state import StateFolder
 from domain.account import Terms
@@ -55,6 +56,7 @@ class Store:
     history: History
     collected: CollectedCandles
     registry: Registry
+    runs: Runs
     ledger: GapLedger
     sources: SourceStore
     artifacts: ArtifactStore
@@ -94,6 +96,7 @@ async def open_store(
             history=history,
             collected=CollectedCandles(history),
             registry=Registry(writers),
+            runs=Runs(writers),
             ledger=GapLedger(writers, instruments),
             sources=SourceStore(writers, instruments),
             artifacts=ArtifactStore(artifacts, catalogue),

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from backend.learning.attempts import COLD_START, REFIT, REFRESH, next_cold_start
 from backend.learning.challenges import Challenges
-from backend.learning.evidence import beside_seat, cold_start_evidence, dates_of, failed_guardrails
-from backend.learning.plan import Training
+from backend.learning.conclusion import Conclusion
+from backend.learning.evidence import (
+    beside_seat,
+    cold_start_evidence,
+    dates_of,
+    failed_guardrails,
+    metrics_of,
+)
+from backend.learning.plan import LearningPlan, Training
 from backend.learning.seats import Seats
-from backend.panel import SeatChange
-from backend.store.registry import Decision as DecisionRow
+from backend.store.registry import ModelVersion
+from backend.store.tables import LABEL_SET
 from domain.events import Role, Target
 from domain.losses import deciding_loss
-from domain.market import Horizon
-from domain.ports import Model
+from domain.market import Horizon, from_ms
 from services.models.fitting import FitResult
 from services.predictions.rehearsal import rehearse
 from services.scores.blocks import block_means
@@ -36,30 +43,37 @@ class Admission:
 
     seats: Seats
     challenges: Challenges
+    plan: LearningPlan
 
-    async def decide(
-        self,
-        due: Training,
-        target: Target,
-        results: Mapping[str, FitResult],
-        versions: Mapping[str, int],
-    ) -> None:
+    async def decide(self, due: Training, target: Target, results: Mapping[str, FitResult]) -> None:
         """Seated kinds are refreshed; the rest begin together, or go on trial beside them.
+
+        The versions, what is decided of them, and their roles are one transaction: of a
+        training that is cut short a target's fits are all in the registry, or none.
 
         Args:
             due: the training that fitted them.
             target: of all of them.
             results: fits by name.
-            versions: of the fits, as registered.
         """
+        registry = self.seats.store.registry
         seated = self.seats.members(due.horizon, target)
-        for name in sorted(results.keys() & seated):
-            await self._refresh(due, target, results[name], versions[name])
         others = {name: one for name, one in results.items() if name not in seated}
-        if others and not seated:
-            await self._cold_start(due, target, others, versions)
-        elif others:
-            await self._on_trial(due, target, others, versions)
+        async with registry.together() as record:
+            out = Conclusion(record=record, due=due, target=target, seats=self.seats)
+            versions = {name: await self._register(out, results[name]) for name in sorted(results)}
+            if self.plan.by_evidence:
+                for name in sorted(results.keys() & seated):
+                    await self._refresh(out, results[name], versions[name])
+                if others:
+                    judge = self._on_trial if seated else self._cold_start
+                    await judge(out, others, versions)
+            else:
+                await self._admit(out, results, versions)
+        out.happen()
+
+    async def challenge(self, due: Training, target: Target) -> None:
+        """Those on trial challenge those who have seats, where nobody does yet."""
         await self.challenges.begin(
             due.horizon,
             target,
@@ -67,46 +81,83 @@ class Admission:
             effective_from=due.request.effective_from,
         )
 
-    async def _refresh(
-        self, due: Training, target: Target, result: FitResult, version: int
+    async def _register(self, out: Conclusion, result: FitResult) -> int:
+        due = out.due
+        sha256 = await asyncio.to_thread(self.seats.store.artifacts.save, result.artifact)
+        model = ModelVersion(
+            seat=self.seats.place(due.horizon, out.target, result.name),
+            kind=result.name.partition(".")[0],
+            params={
+                **result.params,
+                "split": due.request.split,
+                "newest_rows": self.plan.newest_rows,
+            },
+            seed=result.seed,
+            code_sha=result.recipe_sha256,
+            data_sha256=result.data_sha256,
+            feature_set=self.seats.panel.feature_set.id,
+            label_set=LABEL_SET,
+            trained_from=from_ms(result.trained_from_ms),
+            trained_until=from_ms(result.trained_until_ms),
+            effective_from=due.request.effective_from,
+            n_train=result.n_train,
+            n_effective=result.n_effective,
+            n_trials=1,
+            metrics=metrics_of(result),
+            environment=result.libraries,
+            artifact_path=sha256,
+            artifact_sha256=sha256,
+            artifact_bytes=len(result.artifact),
+            train_seconds=result.train_seconds,
+            parent_version=self.seats.seated_version(due.horizon, result.name),
+            created_at=due.request.as_of,
+        )
+        version = await out.record.register(model)
+        span = model.trained_from, model.trained_until
+        out.afterwards(lambda: self.seats.trained_on(due.horizon, *span))
+        rows = f"{result.n_train} rows, {result.n_effective:.0f} effective, {due.request.reason}"
+        out.tell("trained", result.name, str(version), rows)
+        return version
+
+    async def _admit(
+        self, out: Conclusion, results: Mapping[str, FitResult], versions: Mapping[str, int]
     ) -> None:
+        """No questions asked: what systems without a policy do, to be compared with one."""
+        for name, result in results.items():
+            decision = Decision(verdict=Verdict.PROMOTE, models=(name,), words="not judged")
+            await out.enter(name, versions[name], Role.MEMBER, decision, trigger=REFRESH)
+            self._seat(out, result, versions[name], Role.MEMBER)
+            out.tell("promoted", name, str(versions[name]), decision.words)
+
+    async def _refresh(self, out: Conclusion, result: FitResult, version: int) -> None:
         """The same kind on more data: it takes the seat unless it is worse."""
-        trial = self.seats.trial(due.horizon, target)
+        trial = self.seats.trial(out.due.horizon, out.target)
         dates = await beside_seat(self.seats.store.readers, result, trial)
         decision = judge_refresh(dates, trial.horizon, result.name, failed_guardrails(result))
         lifted = decision.verdict is Verdict.PROMOTE
-        roles = {result.name: Role.MEMBER} if lifted else {}
-        await self._enter(due, target, decision, {result.name: version}, roles, trigger=REFRESH)
-        kind = "refreshed" if lifted else "rejected"
-        self._tell(due, kind, target, result.name, str(version), decision.words)
+        role = Role.MEMBER if lifted else None
+        await out.enter(result.name, version, role, decision, trigger=REFRESH)
+        out.tell("refreshed" if lifted else "rejected", result.name, str(version), decision.words)
         if lifted:
-            self._seat(due, result, version, Role.MEMBER)
+            self._seat(out, result, version, Role.MEMBER)
 
     async def _on_trial(
-        self,
-        due: Training,
-        target: Target,
-        results: Mapping[str, FitResult],
-        versions: Mapping[str, int],
+        self, out: Conclusion, results: Mapping[str, FitResult], versions: Mapping[str, int]
     ) -> None:
         """The newest fits of kinds without a seat go on in the shadow of their earlier ones."""
-        words = f"in the shadow of {pool_name(target)}"
+        words = f"in the shadow of {pool_name(out.target)}"
         for name, result in results.items():
             decision = Decision(verdict=Verdict.KEEP, models=(name,), words=words)
-            roles = {name: Role.CHALLENGER}
-            await self._enter(due, target, decision, {name: versions[name]}, roles, trigger=REFIT)
-            self._seat(due, result, versions[name], Role.CHALLENGER)
+            await out.enter(name, versions[name], Role.CHALLENGER, decision, trigger=REFIT)
+            self._seat(out, result, versions[name], Role.CHALLENGER)
 
     async def _cold_start(
-        self,
-        due: Training,
-        target: Target,
-        results: Mapping[str, FitResult],
-        versions: Mapping[str, int],
+        self, out: Conclusion, results: Mapping[str, FitResult], versions: Mapping[str, int]
     ) -> None:
         """Kinds without a seat, tested together: those that beat the baseline begin."""
+        due, target = out.due, out.target
         pool = self.seats.place(due.horizon, target, pool_name(target))
-        attempt = next_cold_start(await self.seats.store.registry.record(pool))
+        attempt = next_cold_start(await out.record.record(pool))
         trial = self.seats.trial(due.horizon, target)
         beside = [name for name in self.seats.learners if name.endswith(f".{target}")]
         dates, names = await cold_start_evidence(
@@ -118,123 +169,49 @@ class Admission:
         )
         failed = {name: failed_guardrails(result) for name, result in results.items()}
         decision = judge_cold_start(dates, trial.horizon, names, attempt, failed)
-        roles = {
-            name: Role.MEMBER if name in decision.models else Role.CHALLENGER for name in results
-        }
-        await self._enter(due, target, decision, versions, roles, trigger=COLD_START)
         lifted = [results[name] for name in decision.models if name in results]
-        weights = self._rehearse(due, target, lifted) if lifted else {}
+        weights = self._rehearse(out, lifted) if lifted else {}
         for name, result in results.items():
-            self._seat(due, result, versions[name], roles[name], weights)
-            kind = "promoted" if roles[name] is Role.MEMBER else "rejected"
-            self._tell(due, kind, target, name, str(versions[name]), decision.words)
+            role = Role.MEMBER if name in decision.models else Role.CHALLENGER
+            await out.enter(name, versions[name], role, decision, trigger=COLD_START)
+            self._seat(out, result, versions[name], role, weights)
+            kind = "promoted" if role is Role.MEMBER else "rejected"
+            out.tell(kind, name, str(versions[name]), decision.words)
         for name in decision.models:
             if name in beside:
-                await self._seat_learner(due, name, decision)
+                learner = self.seats.learner(due.horizon, name)
+                await out.enter_learner(learner, decision, trigger=COLD_START)
+                out.schedule(learner, Role.MEMBER)
+                out.tell("promoted", name, learner.version, decision.words)
 
-    async def _seat_learner(self, due: Training, name: str, decision: Decision) -> None:
-        """Its decision is all that keeps its seat: it has no version in the registry."""
-        learner = self.seats.learner(due.horizon, name)
-        target, version = learner.target, learner.version
-        row = self._row(due, target, decision, name, int(version), COLD_START)
-        await self.seats.store.registry.conclude(
-            [row], promoted=None, effective_from=due.request.effective_from
-        )
-        self._schedule(due, learner, Role.MEMBER)
-        self._tell(due, "promoted", target, name, version, decision.words)
-
-    def _rehearse(
-        self, due: Training, target: Target, lifted: Sequence[FitResult]
-    ) -> Mapping[str, float]:
+    def _rehearse(self, out: Conclusion, lifted: Sequence[FitResult]) -> Mapping[str, float]:
         """The pool of those that begin, run over the holdout: weights, and blocks for the gate."""
+        horizon = Horizon(self.seats.panel.key.timeframe, out.due.horizon)
         first = lifted[0].judged
         rehearsal = rehearse(
-            target,
-            timeframe=self.seats.panel.key.timeframe,
-            horizon=due.horizon,
+            out.target,
+            timeframe=horizon.timeframe,
+            horizon=horizon.steps,
             as_of_ms=first.as_of_ms,
             forecasts={one.name: one.judged.forecast for one in lifted},
             losses={one.name: one.judged.losses for one in lifted} | dict(first.baseline_losses),
         )
-        gate = self.seats.panel.rooms[due.horizon].gates[target]
-        pooled = deciding_loss(target, rehearsal.pooled, first.answer)
+        gate = self.seats.panel.rooms[horizon.steps].gates[out.target]
+        pooled = deciding_loss(out.target, rehearsal.pooled, first.answer)
         dates = dates_of(
             first.as_of_ms, [pooled, *(first.baseline_losses[name] for name in gate.columns[1:])]
         )
-        gate.seed_holdout(block_means(dates, Horizon(self.seats.panel.key.timeframe, due.horizon)))
+        blocks = block_means(dates, horizon)
+        out.afterwards(lambda: gate.seed_holdout(blocks))
         return rehearsal.weights
 
     def _seat(
         self,
-        due: Training,
+        out: Conclusion,
         result: FitResult,
         version: int,
         role: Role,
         weights: Mapping[str, float] | None = None,
     ) -> None:
         model = self.seats.store.artifacts.open(result.artifact, str(version))
-        self._schedule(due, model, role, weights)
-
-    def _schedule(
-        self,
-        due: Training,
-        model: Model,
-        role: Role,
-        weights: Mapping[str, float] | None = None,
-    ) -> None:
-        self.seats.schedule(
-            SeatChange(
-                model=model,
-                role=role,
-                horizon=due.horizon,
-                effective_from=due.request.effective_from,
-                weights=weights or {},
-            )
-        )
-
-    async def _enter(
-        self,
-        due: Training,
-        target: Target,
-        decision: Decision,
-        versions: Mapping[str, int],
-        roles: Mapping[str, Role],
-        *,
-        trigger: str,
-    ) -> None:
-        """Each kind's decision, in one transaction with the seat that follows from it."""
-        registry = self.seats.store.registry
-        for name, version in versions.items():
-            row = self._row(due, target, decision, name, version, trigger)
-            match roles.get(name):
-                case Role.MEMBER:
-                    await registry.promote(row, effective_from=due.request.effective_from)
-                case Role.CHALLENGER:
-                    await registry.challenge(row)
-                case _:
-                    await registry.keep(row)
-
-    def _row(
-        self,
-        due: Training,
-        target: Target,
-        decision: Decision,
-        name: str,
-        version: int,
-        trigger: str,
-    ) -> DecisionRow:
-        return DecisionRow(
-            seat=self.seats.place(due.horizon, target, name),
-            champion_version=self.seats.seated_version(due.horizon, name),
-            challenger_version=version,
-            verdict=str(decision.verdict if name in decision.models else Verdict.REJECT),
-            trigger=trigger,
-            decided_at=due.request.as_of,
-            evidence={**decision.evidence, "words": decision.words},
-        )
-
-    def _tell(
-        self, due: Training, kind: str, target: Target, model: str, version: str, detail: str
-    ) -> None:
-        seat = self.seats.place(due.horizon, target, model)
-        self.seats.tell(kind, seat, version, due.request.as_of, detail)
+        out.schedule(model, role, weights)

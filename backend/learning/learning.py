@@ -46,7 +46,7 @@ class Learning:
         self._rollbacks = Rollbacks(seats=self._seats)
         self._trainings = Trainings(
             seats=self._seats,
-            admission=Admission(seats=self._seats, challenges=self._challenges),
+            admission=Admission(seats=self._seats, challenges=self._challenges, plan=self.plan),
             executor=self.executor,
             plan=self.plan,
         )
@@ -57,7 +57,7 @@ class Learning:
 
     async def restore(self) -> None:
         """Go on as the registry has it; for a panel that starts."""
-        self._trainings.resume(await self._seats.restore())
+        await self._trainings.resume(await self._seats.restore())
         await self._challenges.restore()
 
     @property
@@ -86,7 +86,7 @@ class Learning:
             withdrawals=withdrawals,
             trainings=self._trainings.due(as_of),
             looks=self._challenges.due(as_of),
-            reviews=self._rollbacks.due(as_of),
+            reviews=self._rollbacks.due(as_of) if self.plan.by_evidence else (),
             examinations=self._drifts.due(as_of),
         )
         self._busy = due.takes_time

@@ -1,4 +1,4 @@
-"""The trainings of one panel: when a fit is due, the fits, and their versions."""
+"""The trainings of one panel: when a fit is due, and the fits; none is lost that was begun."""
 
 from __future__ import annotations
 
@@ -9,33 +9,37 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from backend.learning.admission import Admission
-from backend.learning.evidence import metrics_of
 from backend.learning.fits import ExamplesOrder, FitOrder, fit_from_store
 from backend.learning.plan import LearningPlan, Training
 from backend.learning.seats import Seats
-from backend.store.registry import ModelVersion
-from backend.store.tables import LABEL_SET
+from backend.store.runs import Run
 from domain.errors import StoreUnavailableError
-from domain.events import Target
 from domain.losses import BASELINES
-from domain.market import from_ms
 from domain.ports import Executor
 from services.models.fitting import FitResult
 from services.models.recipes import Recipe
-from services.models.trainer import Trainer
+from services.models.trainer import Trainer, TrainingRequest
+from services.models.walk_forward import SplitKind
 
+ATTEMPTS = 3  # of a fit whose worker dies
 Report = Callable[[int, int], None]
 
 
 @dataclass(slots=True, kw_only=True)
 class Trainings:
-    """Fits and registers every kind when it is due; what becomes of each is the admission's."""
+    """Fits every kind when it is due; what becomes of each is the admission's.
+
+    A training is entered before its first fit and crossed out after its last decision. One that
+    was cut short is asked for again as it was: of what was decided nothing is fitted again, and
+    the same fit of the rest gives the same models.
+    """
 
     seats: Seats
     admission: Admission
     executor: Executor
     plan: LearningPlan
     _trainers: dict[int, Trainer] = field(default_factory=dict)
+    _cut_short: list[Training] = field(default_factory=list)  # by the end of whoever ran them
 
     def __post_init__(self) -> None:
         for horizon in self.seats.panel.rooms:
@@ -48,17 +52,18 @@ class Trainings:
             )
 
     def due(self, as_of: datetime) -> tuple[Training, ...]:
-        """The trainings that the tick at `as_of` makes due; each is told once."""
+        """The trainings that the tick at `as_of` makes due; each is told once.
+
+        Those that were cut short come first.
+        """
         rooms = self.seats.panel.rooms
-        asked = {
-            horizon: trainer.on_tick(as_of, rooms[horizon].matured)
-            for horizon, trainer in self._trainers.items()
-        }
-        return tuple(
+        asked = [
             Training(horizon=horizon, request=request)
-            for horizon, request in asked.items()
-            if request is not None
-        )
+            for horizon, trainer in self._trainers.items()
+            if (request := trainer.on_tick(as_of, rooms[horizon].matured)) is not None
+        ]
+        cut_short, self._cut_short = self._cut_short, []
+        return (*cut_short, *asked)
 
     def request(self, horizon: int, reason: str) -> None:
         """Train at the next tick."""
@@ -68,10 +73,20 @@ class Trainings:
         """The close at which the last training of a horizon began."""
         return self._trainers[horizon].started
 
-    def resume(self, trained: Mapping[int, datetime]) -> None:
-        """Go on after a restart from the last training of each horizon."""
+    async def resume(self, trained: Mapping[int, datetime]) -> None:
+        """Go on after a restart from the last training of each horizon.
+
+        Args:
+            trained: when each horizon was fitted last, as the registry has it.
+        """
         for horizon, trainer in self._trainers.items():
             trainer.resume(trained.get(horizon))
+        key = self.seats.panel.key
+        for run in await self.seats.store.runs.unfinished(key.exchange, key.timeframe):
+            if run.horizon in self._trainers:
+                trainer = self._trainers[run.horizon]
+                trainer.resume(max(run.as_of, trainer.started or run.as_of))
+                self._cut_short.append(_asked_again(run))
 
     async def run(self, due: Sequence[Training], report: Report, turn: asyncio.Lock) -> None:
         """Fit every kind, decide, register, and schedule what takes a seat.
@@ -84,6 +99,9 @@ class Trainings:
         done, total = 0, len(due) * len(self.plan.recipes)
         report(done, total)
         for one in due:
+            run = self._run(one)
+            await self.seats.store.runs.begin(run, at=self.seats.clock.now())
+            settled = await self.seats.store.registry.settled(run)
             results: dict[str, FitResult] = {}
 
             async def fit(recipe: Recipe, due: Training = one) -> None:
@@ -96,19 +114,30 @@ class Trainings:
 
             async with asyncio.TaskGroup() as fits:
                 for recipe in self.plan.recipes:
-                    fits.create_task(fit(recipe))
+                    if recipe.target not in settled:
+                        fits.create_task(fit(recipe))
             self.seats.panel.rooms[one.horizon].predictor.on_fitted()
             for target in BASELINES:
                 of_target = {
                     name: results[name] for name in sorted(results) if name.endswith(f".{target}")
                 }
-                if of_target:
-                    versions = {
-                        name: await self._register(one, target, result)
-                        for name, result in of_target.items()
-                    }
-                    async with turn:
-                        await self.admission.decide(one, target, of_target, versions)
+                async with turn:
+                    if of_target:
+                        await self.admission.decide(one, target, of_target)
+                    await self.admission.challenge(one, target)
+            await self.seats.store.runs.finish(run, at=self.seats.clock.now())
+
+    def _run(self, due: Training) -> Run:
+        key = self.seats.panel.key
+        return Run(
+            exchange=key.exchange,
+            timeframe=key.timeframe,
+            horizon=due.horizon,
+            as_of=due.request.as_of,
+            effective_from=due.request.effective_from,
+            reason=due.request.reason,
+            split=due.request.split,
+        )
 
     async def _fit(self, due: Training, recipe: Recipe) -> FitResult | None:
         key = self.seats.panel.key
@@ -127,45 +156,27 @@ class Trainings:
             seed=self.plan.seed,
             plugins=self.plan.plugins,
         )
-        try:
-            return await asyncio.wrap_future(self.executor.submit(fit_from_store, order))
-        except (ValueError, BrokenProcessPool, StoreUnavailableError) as error:
-            seat = self.seats.place(due.horizon, recipe.target, recipe.name)
-            self.seats.tell("rejected", seat, "", due.request.as_of, f"not fitted: {error}")
-            return None
+        words = ""
+        for _ in range(ATTEMPTS):
+            try:
+                return await asyncio.wrap_future(self.executor.submit(fit_from_store, order))
+            except BrokenProcessPool as error:  # its worker died: another takes the work
+                words = str(error)
+            except (ValueError, StoreUnavailableError) as error:
+                words = str(error)
+                break
+        seat = self.seats.place(due.horizon, recipe.target, recipe.name)
+        self.seats.tell("rejected", seat, "", due.request.as_of, f"not fitted: {words}")
+        return None
 
-    async def _register(self, due: Training, target: Target, result: FitResult) -> int:
-        sha256 = await asyncio.to_thread(self.seats.store.artifacts.save, result.artifact)
-        model = ModelVersion(
-            seat=self.seats.place(due.horizon, target, result.name),
-            kind=result.name.partition(".")[0],
-            params={
-                **result.params,
-                "split": due.request.split,
-                "newest_rows": self.plan.newest_rows,
-            },
-            seed=result.seed,
-            code_sha=result.recipe_sha256,
-            data_sha256=result.data_sha256,
-            feature_set=self.seats.panel.feature_set.id,
-            label_set=LABEL_SET,
-            trained_from=from_ms(result.trained_from_ms),
-            trained_until=from_ms(result.trained_until_ms),
-            effective_from=due.request.effective_from,
-            n_train=result.n_train,
-            n_effective=result.n_effective,
-            n_trials=1,
-            metrics=metrics_of(result),
-            environment=result.libraries,
-            artifact_path=sha256,
-            artifact_sha256=sha256,
-            artifact_bytes=len(result.artifact),
-            train_seconds=result.train_seconds,
-            parent_version=self.seats.seated_version(due.horizon, result.name),
-            created_at=due.request.as_of,
-        )
-        version = await self.seats.store.registry.register(model)
-        self.seats.trained_on(due.horizon, model.trained_from, model.trained_until)
-        rows = f"{result.n_train} rows, {result.n_effective:.0f} effective, {due.request.reason}"
-        self.seats.tell("trained", model.seat, str(version), due.request.as_of, rows)
-        return version
+
+def _asked_again(run: Run) -> Training:
+    return Training(
+        horizon=run.horizon,
+        request=TrainingRequest(
+            as_of=run.as_of,
+            effective_from=run.effective_from,
+            reason=run.reason,
+            split=SplitKind(run.split),
+        ),
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -10,6 +11,7 @@ from typing import Any, Final
 import asyncpg
 import orjson
 
+from backend.store.runs import Run
 from domain.errors import StoreError
 from domain.events import Target
 from domain.market import Timeframe
@@ -63,6 +65,10 @@ _DECISIONS: Final = f"SELECT * FROM promotion_decisions WHERE {_SEAT} ORDER BY i
 _RECORD: Final = """
 SELECT * FROM promotion_decisions
 WHERE (exchange, timeframe, horizon, target) = ($1, $2, $3, $4) ORDER BY id
+"""
+_SETTLED: Final = """
+SELECT DISTINCT target FROM ml_models_metadata
+WHERE (exchange, timeframe, horizon, created_at) = ($1, $2, $3, $4)
 """
 _JSON: Final = ("params", "metrics", "environment", "evidence")
 
@@ -125,14 +131,24 @@ class Decision:
 
 
 class Registry:
-    """Versions are never changed; aliases move, each move together with its decision."""
+    """Versions are never changed; aliases move, each move together with its decision.
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
-        self._pool = pool
+    Args:
+        place: Where statements go: of a pool each method takes a connection of its own.
+    """
+
+    def __init__(self, place: asyncpg.Pool | asyncpg.Connection) -> None:
+        self._place = place
+
+    @asynccontextmanager
+    async def together(self) -> AsyncIterator[Registry]:
+        """A registry of which all is stored that is done with it in the block, or nothing."""
+        async with self._transaction() as connection:
+            yield Registry(connection)
 
     async def register(self, model: ModelVersion) -> int:
         """Enter a fitted model; its number, counted from 1 for each seat."""
-        async with self._pool.acquire() as connection, connection.transaction():
+        async with self._transaction() as connection:
             await _take_seat(connection, model.seat)
             number: int = await connection.fetchval(
                 _REGISTER,
@@ -164,7 +180,7 @@ class Registry:
 
     async def aliases(self, seat: Seat) -> dict[str, int]:
         """The versions that champion, challenger and previous stand for."""
-        rows = await self._pool.fetch(_ALIASES, *seat.key())
+        rows = await self._place.fetch(_ALIASES, *seat.key())
         return {row["alias"]: row["version"] for row in rows}
 
     async def promote(self, decision: Decision, *, effective_from: datetime) -> int:
@@ -175,7 +191,7 @@ class Registry:
         Raises:
             StoreError: another champion holds the seat than the decision was about.
         """
-        async with self._pool.acquire() as connection, connection.transaction():
+        async with self._transaction() as connection:
             return await _promote(connection, decision, effective_from)
 
     async def conclude(
@@ -195,7 +211,7 @@ class Registry:
         Raises:
             StoreError: another champion holds the seat than the decision was about.
         """
-        async with self._pool.acquire() as connection, connection.transaction():
+        async with self._transaction() as connection:
             if promoted is not None:
                 await _promote(connection, promoted, effective_from)
             for decision in decisions:
@@ -210,7 +226,7 @@ class Registry:
         Raises:
             StoreError: another champion holds the seat than the decision was about.
         """
-        async with self._pool.acquire() as connection, connection.transaction():
+        async with self._transaction() as connection:
             await _take_seat(connection, decision.seat)
             await _champion(connection, decision)
             rows = await connection.fetch(_ALIASES, *decision.seat.key())
@@ -228,7 +244,7 @@ class Registry:
         Raises:
             StoreError: another champion holds the seat than the decision was about.
         """
-        async with self._pool.acquire() as connection, connection.transaction():
+        async with self._transaction() as connection:
             await _take_seat(connection, decision.seat)
             champion = await _champion(connection, decision)
             for alias in ("champion", "previous"):
@@ -244,7 +260,7 @@ class Registry:
             decision: about the challenger's version.
             instead: the version that is on trial from now on; None: nobody.
         """
-        async with self._pool.acquire() as connection, connection.transaction():
+        async with self._transaction() as connection:
             await _take_seat(connection, decision.seat)
             await connection.execute(_CLEAR, *decision.seat.key(), "challenger")
             if instead is not None:
@@ -255,14 +271,14 @@ class Registry:
         """Put the challenger of the decision into the shadow; the decision's number."""
         if decision.challenger_version is None:
             raise StoreError("a challenge needs a challenger")
-        async with self._pool.acquire() as connection, connection.transaction():
+        async with self._transaction() as connection:
             await _take_seat(connection, decision.seat)
             await _set_aliases(connection, decision, {"challenger": decision.challenger_version})
             return await _decide(connection, decision)
 
     async def keep(self, decision: Decision) -> int:
         """Record a verdict that moves nothing but the challenger, who leaves."""
-        async with self._pool.acquire() as connection, connection.transaction():
+        async with self._transaction() as connection:
             await _take_seat(connection, decision.seat)
             if decision.verdict == "reject":
                 await connection.execute(_CLEAR, *decision.seat.key(), "challenger")
@@ -272,21 +288,35 @@ class Registry:
         self, exchange: str | None = None, timeframe: Timeframe | None = None
     ) -> list[dict[str, Any]]:
         """Every version with its aliases, in the order of their seats."""
-        rows = await self._pool.fetch(_LIST, exchange, timeframe and timeframe.value)
+        rows = await self._place.fetch(_LIST, exchange, timeframe and timeframe.value)
         return [_read(row) for row in rows]
 
     async def show(self, seat: Seat, version: int) -> dict[str, Any] | None:
         """One version; None when there is none."""
-        row = await self._pool.fetchrow(_SHOW, *seat.key(), version)
+        row = await self._place.fetchrow(_SHOW, *seat.key(), version)
         return None if row is None else _read(row)
 
     async def decisions(self, seat: Seat) -> list[dict[str, Any]]:
         """The decisions on a seat, oldest first."""
-        return [_read(row) for row in await self._pool.fetch(_DECISIONS, *seat.key())]
+        return [_read(row) for row in await self._place.fetch(_DECISIONS, *seat.key())]
 
     async def record(self, seat: Seat) -> list[dict[str, Any]]:
         """The decisions on the seat's target, whoever they were about, oldest first."""
-        return [_read(row) for row in await self._pool.fetch(_RECORD, *seat.key()[:-1])]
+        return [_read(row) for row in await self._place.fetch(_RECORD, *seat.key()[:-1])]
+
+    async def settled(self, run: Run) -> set[Target]:
+        """The targets whose fits of a training are registered, and decided with that."""
+        key = (run.exchange, run.timeframe.value, run.horizon, run.as_of)
+        return {Target(row["target"]) for row in await self._place.fetch(_SETTLED, *key)}
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[asyncpg.Connection]:
+        async with AsyncExitStack() as stack:
+            place = self._place
+            if isinstance(place, asyncpg.Pool):
+                place = await stack.enter_async_context(place.acquire())
+            await stack.enter_async_context(place.transaction())
+            yield place
 
 
 def role_of(aliases: Collection[str]) -> str | None:

@@ -446,6 +446,21 @@ drift_events = Table(
     _check("action", "action IN ('retrain', 'report', 'cool_down')"),
 )
 
+training_runs = Table(
+    "training_runs",
+    metadata,
+    _word("exchange"),
+    _word("timeframe"),
+    _int("horizon"),
+    _time("as_of"),
+    _time("effective_from"),
+    _word("reason"),
+    _word("split"),
+    _time("begun_at"),
+    _time("finished_at", nullable=True),
+    PrimaryKeyConstraint("exchange", "timeframe", "horizon", "as_of"),
+)
+
 skill_verdicts = Table(
     "skill_verdicts",
     metadata,

@@ -162,7 +162,7 @@ async def test_losses_that_rise_make_a_training_due_and_rows_say_so_until_then(
 
 async def test_losses_as_ever_make_nothing_due(examined: Examined) -> None:
     await examined.lose("pool.direction", walk(0.0), loss="log_loss")
-    examined.learning._trainings.resume({HORIZON: NOW - timedelta(hours=1)})
+    await examined.learning._trainings.resume({HORIZON: NOW - timedelta(hours=1)})
 
     await examined.day()
 
@@ -175,7 +175,7 @@ async def test_soon_after_a_training_an_alarm_waits_for_what_it_changed(
     examined: Examined,
 ) -> None:
     await examined.lose("pool.direction", walk(0.6), loss="log_loss")
-    examined.learning._trainings.resume({HORIZON: NOW - timedelta(hours=1)})
+    await examined.learning._trainings.resume({HORIZON: NOW - timedelta(hours=1)})
 
     await examined.day()
 
@@ -188,7 +188,7 @@ async def test_what_has_not_earned_the_right_reports(
 ) -> None:
     panel = Examined(store, manual_clock, triggers=("coverage",))
     await panel.learning.restore()
-    panel.learning._trainings.resume({HORIZON: NOW - timedelta(days=2)})
+    await panel.learning._trainings.resume({HORIZON: NOW - timedelta(days=2)})
     await panel.lose("pool.direction", walk(0.6), loss="log_loss")
 
     await panel.day()

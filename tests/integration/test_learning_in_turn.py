@@ -35,12 +35,14 @@ class Workers:
 
     orders: list[FitOrder] = field(default_factory=list)
     fits: list[Future[Any]] = field(default_factory=list)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
 
     def submit(self, work: Callable[..., T], *arguments: Any) -> Future[T]:
         del work
         fit: Future[T] = Future()
         self.orders.append(arguments[0])
         self.fits.append(fit)
+        self.asked.set()
         return fit
 
     def close(self) -> None: ...
@@ -125,13 +127,16 @@ async def watched(
 async def test_a_training_that_is_due_while_another_runs_follows_it(watched: Watched) -> None:
     watched.panel.rooms[4].matured = 10_000
     await watched.tick(1)
+    await watched.workers.asked.wait()
     watched.panel.rooms[24].matured = 10_000
     await watched.tick(2)
     during = watched.workers.horizons
+    watched.workers.asked.clear()
     watched.workers.fits[0].set_exception(ValueError("too few rows"))
     await watched.done.wait()
     await turns()
     await watched.tick(3)
+    await watched.workers.asked.wait()
 
     assert during == [4]
     assert watched.workers.horizons == [4, 24]
