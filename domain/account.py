@@ -63,7 +63,7 @@ class AccountMark:
     refused: Mapping[str, int]  # why → signals that were not
     positions: Mapping[str, float]  # symbol → notional now, below 0 for shorts
     mean_exposure: float  # of the notional held, as a share of equity, over the marks
-    drawdown: float  # of the equity from its highest, now, 0–1
+    drawdown: float  # of the equity from its highest, now; above 1 where it owes
     max_drawdown: float
     hold_equity: float  # of an account that holds all instruments in equal parts, now
     hold_max_drawdown: float

@@ -103,7 +103,7 @@ class PositionRow(_Row):
 
     symbol: str
     notional: float = Field(description="at the last close; below 0: short")
-    share: float = Field(description="of the equity")
+    share: float | None = Field(description="of the equity; null where none is left")
 
 
 class BenchmarkRow(_Row):
@@ -149,7 +149,7 @@ class AccountRow(_Row):
     drawdown: float = Field(description="from the highest equity, now")
     max_drawdown: float
     turnover: float = Field(description="notional bought and sold, in capitals")
-    exposure: float = Field(description="notional held, as a share of the equity")
+    exposure: float | None = Field(description="notional held, as a share of the equity")
     mean_exposure: float
     realized: float = Field(description="before costs")
     unrealized: float

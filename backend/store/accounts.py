@@ -92,22 +92,27 @@ async def _account(connection: asyncpg.Connection, mark: asyncpg.Record) -> dict
         "drawdown": mark["drawdown"],
         "max_drawdown": mark["max_drawdown"],
         "turnover": mark["traded"] / capital,
-        "exposure": sum(map(abs, held.values())) / equity,
+        "exposure": _share(sum(map(abs, held.values())), equity),
         "mean_exposure": mark["mean_exposure"],
         **{name: mark[name] for name in ("realized", "unrealized", "fees", "slippage", "funding")},
         "funding_not_charged": mark["funding_not_charged"],
         "trades": mark["trades"],
         "refused": orjson.loads(mark["refused"]),
         "positions": [
-            {"symbol": symbol, "notional": notional, "share": notional / equity}
+            {"symbol": symbol, "notional": notional, "share": _share(notional, equity)}
             for symbol, notional in held.items()
         ],
         "benchmarks": {
             "buy_and_hold": _benchmark(capital, mark["hold_equity"], mark["hold_max_drawdown"]),
             "flat": _benchmark(capital, capital, 0.0),
         },
-        "risk": await _risk(connection, mark, held) if held else None,
+        "risk": await _risk(connection, mark, held) if held and equity > 0 else None,
     }
+
+
+def _share(notional: float, equity: float) -> float | None:
+    """None where nothing is left that it were a share of."""
+    return notional / equity if equity > 0 else None
 
 
 def _benchmark(capital: float, equity: float, max_drawdown: float) -> dict[str, float]:

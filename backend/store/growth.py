@@ -18,7 +18,7 @@ HORIZON_BYTES: Final = 8_500  # more for each horizon, with the models of the de
 
 # Rows of every candle, and rows of the live ones.
 _OF_CANDLES: Final = ("candles", "ml_features_ohlcv", "ml_labels")
-_OF_LIVE: Final = ("ml_prediction_outcomes", "trading_signals", "cross_sections")
+_OF_LIVE: Final = ("ml_prediction_outcomes", "trading_signals", "cross_sections", "ledger_marks")
 # Of history too: the share that is live is counted.
 _OF_BOTH: Final = {"ml_predictions": "predictions", "stream_blocks": "events"}
 _SIZES: Final = """

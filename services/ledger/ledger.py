@@ -40,7 +40,7 @@ class Ledger:
         self._declined: set[str] = set()  # open signals that were not taken
         self._refused: Counter[str] = Counter()
         self._trades = 0
-        self._marks, self._exposure = 0, 0.0  # how many, and the sum of the shares
+        self._marks, self._exposure = 0, 0.0  # with equity, and the sum of their shares
 
     def enlist(self, listing: Listing) -> None:
         """Learn an instrument's tick, lot and least notional."""
@@ -86,8 +86,9 @@ class Ledger:
         account, hold = self.account, self.hold
         account.mark()
         hold.mark()
-        self._marks += 1
-        self._exposure += account.exposure / account.equity
+        if account.equity > 0:  # else there is nothing that it were a share of
+            self._marks += 1
+            self._exposure += account.exposure / account.equity
         positions: dict[str, float] = {}
         for lot in account.lots.values():
             symbol = lot.instrument.symbol

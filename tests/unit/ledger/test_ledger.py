@@ -250,6 +250,21 @@ def test_a_drawdown_is_from_the_highest_mark() -> None:
     assert marks[-1].mean_exposure == pytest.approx(4 / 5)  # nothing was held at the first mark
 
 
+def test_an_account_that_has_lost_everything_goes_on_and_takes_nothing() -> None:
+    ledger = begun(FREE)
+    short = signal(0, PERPETUAL, side="short", size_fraction=1.0)
+    marked(ledger, 1, {PERPETUAL: 100.0}, short)
+
+    lost = marked(ledger, 2, {PERPETUAL: 200.0})
+    owing = marked(ledger, 3, {PERPETUAL: 300.0}, signal(2))
+    last = marked(ledger, 4, {PERPETUAL: 300.0}, replace(short, exit_price=300.0))
+
+    assert (lost.equity, owing.equity, last.equity) == (0.0, -10_000.0, -10_000.0)
+    assert last.max_drawdown == 2.0
+    assert owing.refused == {"size": 1}
+    assert owing.mean_exposure == pytest.approx(1 / 2)  # of the two marks with an equity
+
+
 def test_what_is_quoted_in_another_currency_is_not_taken() -> None:
     ledger = Ledger("binance", H1, FREE)
     euros = Instrument("binance", "BTC/EUR")
