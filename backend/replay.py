@@ -243,13 +243,14 @@ class Replay:
         since = self._plan.since
         for number, batch in enumerate(batches, start=1):
             live = since is None or batch.as_of >= since
-            # Before `--from` the clock stands at `--from`: those candles are history.
+            # Before `--from` the clock stands at `--from`: those candles are history, of which
+            # the first fit is made, as a system has it that starts then.
             self._clock.set(batch.as_of if live or since is None else since)
             panel.seat_due(batch.as_of)
             hot, _ = panel.hot.run(batch)
             cold, _ = panel.cold.run(batch, *hot)
             self._events += [batch, *hot, *cold]
-            if due := learning.due(batch.as_of):
+            if live and (due := learning.due(batch.as_of)):
                 return number, due
         return len(batches), Due()
 
