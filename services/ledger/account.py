@@ -60,11 +60,6 @@ class Account:
             lot.quantity * (self.prices[lot.instrument] - lot.price) for lot in self.lots.values()
         )
 
-    @property
-    def drawdown(self) -> float:
-        """From the highest equity that was marked."""
-        return 1.0 - self.equity / self.peak
-
     def value(self, lot: Lot) -> float:
         """Notional of a lot at the last price, below 0 for a short one."""
         return lot.quantity * self.prices[lot.instrument]
@@ -108,10 +103,13 @@ class Account:
             self.funding += paid
             self.cash -= paid
 
-    def mark(self) -> None:
-        """Remember the equity for the drawdown."""
-        self.peak = max(self.peak, self.equity)
-        self.max_drawdown = max(self.max_drawdown, self.drawdown)
+    def mark(self) -> tuple[float, float]:
+        """The equity, and how far it is below the highest that was marked."""
+        equity = self.equity
+        self.peak = max(self.peak, equity)
+        drawdown = 1.0 - equity / self.peak
+        self.max_drawdown = max(self.max_drawdown, drawdown)
+        return equity, drawdown
 
     def state(self) -> dict[str, Any]:
         """Everything but the terms; `restored` goes on from it bit for bit."""

@@ -84,11 +84,11 @@ class Ledger:
     def _mark(self, batch: CandleBatch) -> AccountMark:
         """Both accounts at the last prices."""
         account, hold = self.account, self.hold
-        account.mark()
-        hold.mark()
-        if account.equity > 0:  # else there is nothing that it were a share of
+        equity, drawdown = account.mark()
+        hold_equity, _ = hold.mark()
+        if equity > 0:  # else there is nothing that it were a share of
             self._marks += 1
-            self._exposure += account.exposure / account.equity
+            self._exposure += account.exposure / equity
         positions: dict[str, float] = {}
         for lot in account.lots.values():
             symbol = lot.instrument.symbol
@@ -100,7 +100,7 @@ class Ledger:
             known_at=batch.known_at,
             currency=self.currency or "",
             capital=self.terms.capital,
-            equity=account.equity,
+            equity=equity,
             realized=account.realized,
             unrealized=account.unrealized,
             fees=account.fees,
@@ -112,9 +112,9 @@ class Ledger:
             refused=dict(sorted(self._refused.items())),
             positions=dict(sorted(positions.items())),
             mean_exposure=self._exposure / self._marks,
-            drawdown=account.drawdown,
+            drawdown=drawdown,
             max_drawdown=account.max_drawdown,
-            hold_equity=hold.equity,
+            hold_equity=hold_equity,
             hold_max_drawdown=hold.max_drawdown,
         )
 
