@@ -87,6 +87,7 @@ async def replayed(store: Store, exchange: str) -> Life:
     return life
 
 
+@pytest.mark.long
 async def test_a_killed_systems_account_is_that_of_a_replay_of_the_same_hours(store: Store) -> None:
     killed = Life(store, "killed")
     await killed.begin()

@@ -220,6 +220,7 @@ async def store(database_url: str, tmp_path: Path) -> AsyncIterator[Store]:
         yield opened
 
 
+@pytest.mark.long
 async def test_open_signals_end_after_a_kill_as_they_do_without_one(store: Store) -> None:
     whole, killed = Life(store, "whole"), Life(store, "killed")
     for life in (whole, killed):
