@@ -28,6 +28,7 @@ from services.models.artifacts import open_model
 from services.models.bundle import read_bundle, write_bundle
 from services.models.catalogue import Catalogue
 from services.models.fitting import FitResult, FitTask, fit
+from services.models.forecaster import Table
 from services.models.kinds import FittedKind
 from services.models.recipes import Recipe
 from services.models.walk_forward import SplitKind
@@ -37,6 +38,8 @@ SMALL: Final = {"trees": 30, "min_child": 5.0}  # where a recipe has them: there
 ONE_THREAD: Final = 1.3  # processors; two threads are near 2
 SLACK_S: Final = 0.1
 TOLERANCE: Final = 3.0  # standard errors
+UNKNOWN: Final = 0.2  # share of values
+ADDITIVE: Final = 1e-4  # how far the parts of a raw score may be from it
 
 
 @dataclass
@@ -187,6 +190,25 @@ def noise_is_not_forecast(subject: Fit) -> None:
     require(better.mean() <= limit, f"noise is forecast: {better.mean():.4f} above {limit:.4f}")
 
 
+def what_it_explains_adds_up_to_what_it_forecasts(subject: Fit) -> None:
+    """A kind need not explain; if it does, then what is said, of unknown values too."""
+    holes = np.random.default_rng(5).random(new_rows().values.shape) < UNKNOWN
+    for values in (new_rows().values, np.where(holes, np.nan, new_rows().values)):
+        table = Table(PANEL.columns, values)
+        model = open_model(subject.artifact, "1", subject.catalogue)
+        explanation = model.explain(table)
+        if explanation is None:
+            return
+        parts = explanation.base + explanation.contributions.sum(axis=2)
+        off = np.abs(parts - explanation.margin).max()
+        require(off <= ADDITIVE, f"base and contributions are {off:.2g} from the raw score")
+        said, told = model.forecast(table), explanation.forecast()
+        known = np.isfinite(said)
+        require(known.any(), "nothing is forecast")
+        same = np.allclose(told[known], said[known], rtol=1e-9, atol=0)
+        require(same, "the raw scores that it explains are not those that it forecasts with")
+
+
 OF_FITTED: Final[tuple[Callable[[Fit], None], ...]] = (
     a_recipe_is_of_its_kind,
     two_fits_give_the_same_artifact,
@@ -197,5 +219,6 @@ OF_FITTED: Final[tuple[Callable[[Fit], None], ...]] = (
     one_class_and_a_constant_column_are_enough_to_fit,
     unusable_rows_are_refused,
     noise_is_not_forecast,
+    what_it_explains_adds_up_to_what_it_forecasts,
     one_thread_fits_and_predicts,
 )

@@ -74,6 +74,7 @@ async def run_system(plan: SystemPlan, settings: Settings) -> None:
                 open_store(url, folder.path / "artifacts", kinds)
             )
             api.reader, api.models = store.readers, kinds.names
+            api.artifacts = store.artifacts
             status.report("database", 1, 1)
             system = System(plan=plan, settings=settings, store=store, api=api)
             asyncio.get_running_loop().add_signal_handler(TRAIN, system.train)

@@ -11,6 +11,7 @@ AlphaPulseError
 ├── StoreError
 │   ├── StoreUnavailableError, StateFolderError
 └── ArtifactError              a model's file is missing, altered or unreadable
+    └── ArtifactMissingError
 """
 
 from __future__ import annotations
@@ -152,3 +153,7 @@ class StateFolderError(StoreError):
 
 class ArtifactError(AlphaPulseError):
     """A model artifact is missing, altered or unreadable."""
+
+
+class ArtifactMissingError(ArtifactError):
+    """There is no such file, or it cannot be read from the disk."""

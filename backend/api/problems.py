@@ -57,6 +57,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "unknown_stream": Kind(404, "Unknown stream"),
     "unknown_method": Kind(404, "Unknown method"),
     "not_found": Kind(404, "Not found"),
+    "artifact_missing": Kind(404, "A model's file is missing"),
+    "not_as_it_was": Kind(409, "No longer what it was"),
     "method_not_allowed": Kind(405, "Method not allowed"),
     "too_many_subscriptions": Kind(409, "Too many subscriptions"),
     "too_many_connections": Kind(409, "Too many connections"),

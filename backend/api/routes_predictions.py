@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from backend.api import schemas
-from backend.api.answers import answer_page, envelope, moment, reading, state_of
+from backend.api.answers import answer_page, envelope, moment, reading, starting, state_of
 from backend.api.coverage import read_coverage
+from backend.api.explanations import SHAPE, PredictionId, explain, read_spoken
 from backend.api.known import refuse_unmatched
 from backend.api.parameters import (
     LatestSelection,
@@ -74,6 +76,42 @@ async def latest(request: Request, selection: Annotated[LatestSelection, Query()
         watermark=min(times, default=None),
         coverage=coverage,
         revision=max((row["revision"] for row in found), default=None),
+    )
+
+
+@router.get(
+    "/predictions/{id:path}/explanation",
+    responses=answering(schemas.ExplanationRow, example=schemas.EXPLANATION),
+)
+async def explanation(
+    request: Request,
+    prediction: Annotated[
+        str,
+        Path(
+            alias="id",
+            description=f"`{SHAPE}` as its row spells them, the symbol with its `/`",
+            examples=["1h.4.simulated.2024-01-01T00:00:00.000Z.1.BTC/USDT"],
+            max_length=256,
+        ),
+    ],
+) -> Response:
+    """What each feature added to the raw scores of the members of a served prediction.
+
+    The versions that spoke are asked about the stored row that they read. `base` and the
+    contributions add up to the `margin` within 1e-4. A member that has no contributions says why.
+    A model's file that is gone is a 404, one that is not what it was a 409. What the weights
+    were is not recorded.
+    """
+    state = state_of(request)
+    wanted = PredictionId.parse(prediction)
+    async with reading(state) as connection:
+        spoken = await read_spoken(connection, wanted)
+    if state.artifacts is None:
+        raise starting(state)
+    async with state.explaining:
+        data = await asyncio.to_thread(explain, spoken, state.artifacts)
+    return await asyncio.to_thread(
+        envelope, data, as_of=state.clock.now(), watermark=wanted.as_of, revision=wanted.revision
     )
 
 

@@ -6,11 +6,12 @@ Rows are served as the database spells them; nothing is checked on the way out.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 T = TypeVar("T")
+_MOMENT: Final = "2024-01-01T00:00:00.000Z"  # in examples
 
 
 class _Row(BaseModel):
@@ -75,6 +76,61 @@ class PredictionRow(_Ahead):
     q90: float | None
     volatility: float | None = Field(description="standard deviation of the log return")
     degraded: list[str] = Field(description="what is wrong with the row; empty: nothing")
+
+
+class ContributionRow(_Row):
+    """A feature's part in a raw score."""
+
+    feature: str
+    value: float | None = Field(description="as the stored row has it; null = not known")
+    contribution: float
+
+
+class OutputRow(_Row):
+    """One raw score of a model: `base` and all contributions together, within 1e-4."""
+
+    output: str = Field(description="`p_down`, `p_flat`, `p_up`; `q10`, …; `volatility`")
+    base: float = Field(description="what is said where nothing is known of the features")
+    margin: float = Field(description="the raw score that served")
+    contributions: list[ContributionRow] = Field(description="of all features, the largest first")
+
+
+class ExplanationRow(_Row):
+    """Why a member of a served prediction said what it said."""
+
+    model: str
+    version: str
+    target: str
+    method: Literal["tree_shap", "linear"] | None = Field(
+        description="exact TreeSHAP by the library, or coefficient × scaled value"
+    )
+    reason: str | None = Field(description="why a member has no contributions; else null")
+    reference: float | None = Field(
+        description="volatility: σ = exp((margin + reference) / 2); quantiles: return = margin × "
+        "reference, sorted; direction: null, chances are the softmax of the margins"
+    )
+    outputs: list[OutputRow] = Field(description="raw scores of the model")
+
+
+EXPLANATION: Final[dict[str, Any]] = {
+    "model": "lightgbm.volatility",
+    "version": "3",
+    "target": "volatility",
+    "method": "tree_shap",
+    "reason": None,
+    "reference": -8.25,
+    "outputs": [
+        {
+            "output": "volatility",
+            "base": 0.125,
+            "margin": 0.25,
+            "contributions": [
+                {"feature": "gk_variance_4", "value": 0.0001, "contribution": 0.1875},
+                {"feature": "hour_sin", "value": None, "contribution": -0.0625},
+            ],
+        }
+    ],
+}
 
 
 class SignalRow(_Ahead):
@@ -253,6 +309,13 @@ class Answer(_Row, Generic[T]):
     next: str | None = Field(description="ask again with `cursor=` this, until it is null")
 
 
-def answering(row: type[BaseModel], status: int = 200) -> dict[int | str, dict[str, Any]]:
+def answering(
+    row: type[BaseModel], status: int = 200, *, example: dict[str, Any] | None = None
+) -> dict[int | str, dict[str, Any]]:
     """The answer of a route with such rows, as FastAPI's `responses` takes it."""
-    return {status: {"model": Answer[row], "description": (row.__doc__ or "").strip()}}  # type: ignore[valid-type]
+    described = {"model": Answer[row], "description": (row.__doc__ or "").strip()}  # type: ignore[valid-type]
+    if example is None:
+        return {status: described}
+    meta = {"as_of": _MOMENT, "watermark": _MOMENT, "coverage": None, "revision": 1}
+    shown = {"data": [example], "meta": meta, "next": None}
+    return {status: {**described, "content": {"application/json": {"example": shown}}}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,6 +14,7 @@ from backend.api.hub import Hub
 from backend.api.status import Status
 from domain.market import Instrument
 from domain.ports import Clock
+from services.models.artifacts import ArtifactStore
 from services.models.catalogue import BUILT_IN
 
 
@@ -82,6 +84,9 @@ class ApiState:
     hub: Hub
     status: Status
     reader: asyncpg.Pool | None = None
+    artifacts: ArtifactStore | None = None
+    # One at a time: ticks need the threads too.
+    explaining: asyncio.Lock = field(default_factory=asyncio.Lock)
     models: Collection[str] = BUILT_IN.names  # of the kinds that there are
     members: Members | None = None
     seats: Seats | None = None

@@ -13,7 +13,7 @@ import numpy as np
 from domain.events import Floats, Ints, Role, Target
 from domain.losses import BASELINES, LOSS_OF
 from domain.market import Horizon, from_ms
-from services.models.fitting import FitResult
+from services.models.fitting import FitResult, Importance
 from services.scores.blocks import Dates
 
 _OF: Final = """
@@ -248,5 +248,12 @@ def metrics_of(result: FitResult) -> dict[str, object]:
         },
         "coverage": result.coverage,
         "disagreement": result.disagreement,
+        "importance": None if result.importance is None else _written(result.importance),
         "failed": failed_guardrails(result),
     }
+
+
+def _written(importance: Importance) -> dict[str, object]:
+    """The features as a list: objects in the database have an order of their own."""
+    features = [{"feature": name, "mean": mean} for name, mean in importance.features.items()]
+    return {"rows": importance.rows, "features": features}

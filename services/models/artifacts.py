@@ -7,7 +7,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from domain.errors import ArtifactError
+from domain.errors import ArtifactError, ArtifactMissingError
 from services.models.bundle import read_bundle
 from services.models.catalogue import BUILT_IN, Catalogue
 from services.models.derived import Deriving
@@ -67,12 +67,14 @@ class ArtifactStore:
         """The content named `sha256`.
 
         Raises:
-            ArtifactError: the file is missing, or its content is another.
+            ArtifactMissingError: the file is missing.
+            ArtifactError: its content is another.
         """
         try:
             artifact = (self._folder / sha256).read_bytes()
         except OSError as error:
-            raise ArtifactError(f"artifact {sha256} cannot be read: {error.strerror}") from error
+            words = f"artifact {sha256} cannot be read: {error.strerror}"
+            raise ArtifactMissingError(words) from error
         if hashlib.sha256(artifact).hexdigest() != sha256:
             raise ArtifactError(f"artifact {sha256} was altered: its content has another hash")
         return artifact

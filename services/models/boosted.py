@@ -5,18 +5,22 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from domain.errors import ArtifactError
 from domain.events import QUANTILE_LEVELS, Bools, Examples, Floats, Target
 from services.models.engines import ENGINES, Engine, Raw, Task, TreeParameters
-from services.models.forecaster import Forecaster, Table
-from services.models.har import FLOOR, har_regressors, solve
+from services.models.explanation import TREE_SHAP, Explanation
+from services.models.forecaster import EWMA_VARIANCE, Forecaster, Table
+from services.models.har import FLOOR, GARMAN_KLASS, har_regressors, solve
 from services.models.kinds import Fitted
 from services.models.recipes import Recipe
 from services.models.sample import Sample, medians, sample_weights, softmax
+
+# As `volatility_inputs` has them after the columns.
+RELATIVE: Final = tuple(f"ln({name}/{EWMA_VARIANCE})" for name in GARMAN_KLASS)
 
 
 def _fitted(engine: Engine, payloads: Mapping[str, bytes], **numbers: Any) -> Fitted:  # noqa: ANN401 - JSON
@@ -161,12 +165,12 @@ class Boosted(Forecaster):
             version=version,
         )
         self._columns = tuple(description["columns"])
-        engine = ENGINES[description["kind"]]
+        self._engine = engine = ENGINES[description["kind"]]
         try:
-            payloads = [files[f"{part}.{engine.suffix}"] for part in self.parts]
+            self._payloads = [files[f"{part}.{engine.suffix}"] for part in self.parts]
         except KeyError as error:
             raise ArtifactError(f"the artifact of {self.name} lacks {error}") from error
-        self._raw: list[Raw] = [engine.load(payload) for payload in payloads]
+        self._raw: list[Raw] = [engine.load(payload) for payload in self._payloads]
 
     def forecast(self, table: Table) -> Floats:
         # The libraries refuse to predict no rows.
@@ -174,6 +178,26 @@ class Boosted(Forecaster):
 
     @abstractmethod
     def _of_rows(self, table: Table) -> Floats: ...
+
+    def explain(self, table: Table) -> Explanation:
+        return self._explained(self._columns, table.select(self._columns))
+
+    def _explained(
+        self, names: tuple[str, ...], inputs: Floats, reference: Floats | None = None
+    ) -> Explanation:
+        """What the trees read of `inputs` (n, k)."""
+        parts = [self._engine.contributions(payload, inputs) for payload in self._payloads]
+        found = np.concatenate(parts, axis=1)
+        return Explanation(
+            target=self.target,
+            method=TREE_SHAP,
+            features=names,
+            values=inputs,
+            base=found[:, :, -1],
+            contributions=found[:, :, :-1],
+            margin=np.column_stack([raw(inputs) for raw in self._raw]),
+            reference=reference,
+        )
 
 
 class BoostedDirection(Boosted):
@@ -206,6 +230,12 @@ class BoostedVolatility(Boosted):
         sigma: Floats = np.sqrt(np.exp(fit) * self._bias)
         return sigma
 
+    def explain(self, table: Table) -> Explanation:
+        regressors = volatility_regressors(table)
+        inputs = volatility_inputs(table, self._columns, regressors)
+        reference = regressors @ self._coefficients + np.log(self._bias)
+        return self._explained((*self._columns, *RELATIVE), inputs, reference)
+
 
 class BoostedQuantiles(Boosted):
     """Sorted quantiles of log return / EWMA-σ, × EWMA-σ; NaN where EWMA is unknown."""
@@ -217,3 +247,7 @@ class BoostedQuantiles(Boosted):
         known = np.isfinite(inputs).any(axis=1, keepdims=True)
         ratio = np.sort(np.column_stack([raw(inputs) for raw in self._raw]), axis=1)
         return np.where(known, ratio * table.ewma_sigma(self.horizon)[:, None], np.nan)
+
+    def explain(self, table: Table) -> Explanation:
+        inputs = table.select(self._columns)
+        return self._explained(self._columns, inputs, table.ewma_sigma(self.horizon))

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from domain.events import Examples, Floats
+from services.models.explanation import Explanation
 from services.models.forecaster import Forecaster, Table
 from services.models.kinds import FeatureKind
 
@@ -51,8 +52,13 @@ class Deriving(Forecaster):
         self._model, self._sets = model, tuple(sets)
 
     def forecast(self, table: Table) -> Floats:
+        return self._model.forecast(self._wider(table))
+
+    def explain(self, table: Table) -> Explanation | None:
+        return self._model.explain(self._wider(table))
+
+    def _wider(self, table: Table) -> Table:
         names, told = table.told
         derived = derive(table, self._sets)
         beside = np.hstack((told, derived)) if names else derived
-        wider = replace(table, told=(names + columns_of(self._sets), beside))
-        return self._model.forecast(wider)
+        return replace(table, told=(names + columns_of(self._sets), beside))

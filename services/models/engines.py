@@ -62,6 +62,20 @@ class Engine(Protocol):
         """
         ...
 
+    def contributions(self, payload: bytes, inputs: Floats) -> Floats:
+        """What each input adds to the raw scores, by the library's exact TreeSHAP.
+
+        Their sum over the last axis is the raw score within 1e-4 (Lundberg et al. 2020).
+
+        Args:
+            payload: that `load` could read.
+            inputs: (n, k).
+
+        Returns:
+            (n, outputs, k + 1); the last is the score that is expected of the training rows.
+        """
+        ...
+
 
 class XGBoost:
     """UBJSON; `inplace_predict` on the booster."""
@@ -93,7 +107,7 @@ class XGBoost:
         booster = library.train(parameters, data, num_boost_round=wanted.trees)
         return [bytes(booster.save_raw("ubj"))]
 
-    def load(self, payload: bytes) -> Raw:
+    def _read(self, payload: bytes) -> Any:  # noqa: ANN401 - the libraries are untyped
         library = load_library("xgboost")
         booster = library.Booster()
         try:
@@ -101,12 +115,21 @@ class XGBoost:
         except library.core.XGBoostError as error:
             raise ArtifactError("XGBoost cannot read the model") from error
         booster.set_param({"nthread": 1})
+        return booster
+
+    def load(self, payload: bytes) -> Raw:
+        booster = self._read(payload)
 
         def raw(inputs: Floats) -> Floats:
             scores = booster.inplace_predict(inputs, predict_type="margin", missing=np.nan)
             return np.asarray(scores, dtype=np.float64)
 
         return raw
+
+    def contributions(self, payload: bytes, inputs: Floats) -> Floats:
+        data = load_library("xgboost").DMatrix(inputs, missing=np.nan, nthread=1)
+        found = self._read(payload).predict(data, pred_contribs=True, strict_shape=True)
+        return np.asarray(found, dtype=np.float64)
 
 
 class LightGBM:
@@ -155,6 +178,12 @@ class LightGBM:
         except UnicodeDecodeError as error:
             raise ArtifactError("LightGBM cannot read the model") from error
 
+    def contributions(self, payload: bytes, inputs: Floats) -> Floats:
+        booster = load_library("lightgbm").Booster(model_str=payload.decode())
+        found = booster.predict(inputs, pred_contrib=True, num_threads=1)
+        width = inputs.shape[1] + 1
+        return np.asarray(found, dtype=np.float64).reshape(len(inputs), -1, width)
+
 
 class CatBoost:
     """The library's binary format, without the time and the random id of the training."""
@@ -201,19 +230,30 @@ class CatBoost:
             model.save_model(str(path), format="cbm")
             return [path.read_bytes()]
 
-    def load(self, payload: bytes) -> Raw:
+    def _read(self, payload: bytes) -> Any:  # noqa: ANN401 - the libraries are untyped
         library = load_library("catboost")
         model = library.CatBoost()
         try:
             model.load_model(blob=payload)
         except library.CatBoostError as error:
             raise ArtifactError("CatBoost cannot read the model") from error
+        return model
+
+    def load(self, payload: bytes) -> Raw:
+        model = self._read(payload)
 
         def raw(inputs: Floats) -> Floats:
             scores = model.predict(inputs, prediction_type="RawFormulaVal", thread_count=1)
             return np.asarray(scores, dtype=np.float64)
 
         return raw
+
+    def contributions(self, payload: bytes, inputs: Floats) -> Floats:
+        found = self._read(payload).get_feature_importance(
+            load_library("catboost").Pool(inputs), type="ShapValues", thread_count=1
+        )
+        width = inputs.shape[1] + 1
+        return np.asarray(found, dtype=np.float64).reshape(len(inputs), -1, width)
 
 
 ENGINES: Mapping[str, Engine] = {

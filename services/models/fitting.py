@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ from services.models.walk_forward import (
 )
 
 NEWEST_ROWS = 50_000
+EXPLAINED_SHARE = 0.01  # of the rows that are fitted; TreeSHAP takes up to a millisecond a row
+EXPLAINED_ROWS = 200  # at most
 
 Baseline = ClassPrior | Ewma | Har | EmpiricalQuantiles
 
@@ -63,6 +66,14 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Importance:
+    """What matters to a model, by rows that judge it."""
+
+    rows: int  # evenly from those that it forecasts
+    features: Mapping[str, float]  # mean |contribution|, the largest first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FitResult:
     """A fitted model and the evidence for it."""
 
@@ -77,6 +88,7 @@ class FitResult:
     finite: float  # share of judged rows that the artifact's model forecasts
     coverage: float | None  # quantiles: share of returns within q10–q90, artifact's model
     disagreement: float | None  # between judged fit and artifact's model; see `disagree`
+    importance: Importance | None  # of the artifact's model; None: it tells no contributions
     data_sha256: str
     recipe_sha256: str
     params: Mapping[str, Any]
@@ -120,6 +132,7 @@ def fit(task: FitTask, catalogue: Catalogue = BUILT_IN) -> FitResult:
         finite=float(np.isfinite(output).reshape(len(output), -1).all(axis=1).mean()),
         coverage=_coverage(output, tested.log_return) if target is Target.QUANTILES else None,
         disagreement=None if same else disagree(target, judged.forecast, output),
+        importance=importance(model, tested, output, len(trained)),
         data_sha256=data_sha256(trained, task.columns),
         recipe_sha256=task.recipe.sha256,
         params=task.recipe.written(),
@@ -177,6 +190,31 @@ def disagree(target: Target, one: Floats, other: Floats) -> float:
         distance = np.abs(one - other).mean(axis=1) / width
     both = distance[np.isfinite(distance)]
     return float(both.mean()) if len(both) else float("nan")
+
+
+def importance(
+    model: Forecaster, tested: Examples, output: Floats, n_train: int
+) -> Importance | None:
+    """What matters to the model that is kept; so few rows that a fit takes hardly longer.
+
+    Args:
+        model: that is kept.
+        tested: the rows that judge.
+        output: its forecasts of them.
+        n_train: rows that it was fitted on.
+
+    Returns:
+        None where it cannot tell, or forecasts none.
+    """
+    said = np.flatnonzero(np.isfinite(output).reshape(len(output), -1).all(axis=1))
+    if not len(said):
+        return None
+    count = min(EXPLAINED_ROWS, math.ceil(EXPLAINED_SHARE * n_train), len(said))
+    places = np.linspace(0, len(said) - 1, count).astype(np.int64)
+    explanation = model.explain(Table.of(tested.take(said[places])))
+    if explanation is None:
+        return None
+    return Importance(rows=count, features=explanation.importance())
 
 
 def data_sha256(examples: Examples, columns: tuple[str, ...]) -> str:

@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from domain.events import LARGEST, Examples, FeatureBatch, Floats, Ints, Target
+from services.models.explanation import Explanation
 
 EWMA_VARIANCE = "ewma_variance"  # of one candle's log return
 
@@ -98,3 +99,8 @@ class Forecaster(ABC):
     @abstractmethod
     def forecast(self, table: Table) -> Floats:
         """`predict` on rows that need not be of one tick."""
+
+    def explain(self, table: Table) -> Explanation | None:
+        """What its features add to its raw scores, of at least one row; None: it cannot tell."""
+        del table
+        return None

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import Any
+from threading import Lock
+from typing import Any, Final
+
+_TURN: Final = Lock()  # of imports: explanations are made in threads
 
 
 def load_library(name: str) -> Any:  # noqa: ANN401 - the libraries are untyped
@@ -13,10 +16,11 @@ def load_library(name: str) -> Any:  # noqa: ANN401 - the libraries are untyped
     XGBoost, LightGBM and River import scikit-learn for parts that are not used here, which
     costs seconds and over 60 MB. They do without it when it cannot be imported.
     """
-    if name in sys.modules or "sklearn" in sys.modules:
-        return importlib.import_module(name)
-    sys.modules["sklearn"] = None  # type: ignore[assignment]  # means: not importable
-    try:
-        return importlib.import_module(name)
-    finally:
-        del sys.modules["sklearn"]
+    with _TURN:
+        if name in sys.modules or "sklearn" in sys.modules:
+            return importlib.import_module(name)
+        sys.modules["sklearn"] = None  # type: ignore[assignment]  # means: not importable
+        try:
+            return importlib.import_module(name)
+        finally:
+            del sys.modules["sklearn"]

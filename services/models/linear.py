@@ -11,6 +11,7 @@ import numpy as np
 
 from domain.events import Examples, Floats, Target
 from services.models.boosted import explain_volatility, volatility_regressors
+from services.models.explanation import Explanation, LinearMap
 from services.models.forecaster import Forecaster, Table
 from services.models.kinds import Fitted
 from services.models.recipes import Recipe
@@ -144,6 +145,14 @@ class RankedVolatility(Ranked):
         sigma: Floats = np.sqrt(np.exp(logs) * self._bias)
         return sigma
 
+    def explain(self, table: Table) -> Explanation:
+        ranks = table.select(self._ranks)
+        linear = LinearMap(
+            features=self._ranks, slopes=self._slopes[None, :], levels=np.array([self._level])
+        )
+        reference = volatility_regressors(table) @ self._coefficients + np.log(self._bias)
+        return linear.explain(self.target, ranks, filled(ranks), reference)
+
 
 class RankedDirection(Ranked):
     """Softmax of the score of the ranks; NaN where no rank is known."""
@@ -157,6 +166,15 @@ class RankedDirection(Ranked):
         known = np.isfinite(ranks).any(axis=1, keepdims=True)
         scores = self.score(ranks)[:, None] * self._coefficients + self._intercepts
         return np.where(known, softmax(scores), np.nan)
+
+    def explain(self, table: Table) -> Explanation:
+        ranks = table.select(self._ranks)
+        linear = LinearMap(
+            features=self._ranks,
+            slopes=np.outer(self._coefficients, self._slopes),
+            levels=self._level * self._coefficients + self._intercepts,
+        )
+        return linear.explain(self.target, ranks, filled(ranks))
 
 
 # `alpha` of ridge is of sums over rows, that of elastic net of means.

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from domain.events import Examples, Floats, Target
+from services.models.explanation import Explanation, LinearMap
 from services.models.forecaster import Forecaster, Table
 from services.models.kinds import Fitted
 from services.models.recipes import Recipe
@@ -94,7 +95,19 @@ class Logistic(Forecaster):
 
     def forecast(self, table: Table) -> Floats:
         inputs = table.select(self._columns)
-        known = np.isfinite(inputs)
-        scaled = (np.where(known, inputs, self._medians) - self._mean) / self._scale
-        scores = scaled.clip(-CLIP, CLIP) @ self._coefficients.T + self._intercepts
-        return np.where(known.any(axis=1, keepdims=True), softmax(scores), np.nan)
+        scores = self._scaled(inputs) @ self._coefficients.T + self._intercepts
+        known = np.isfinite(inputs).any(axis=1, keepdims=True)
+        return np.where(known, softmax(scores), np.nan)
+
+    def explain(self, table: Table) -> Explanation:
+        inputs = table.select(self._columns)
+        linear = LinearMap(
+            features=self._columns, slopes=self._coefficients, levels=self._intercepts
+        )
+        return linear.explain(self.target, inputs, self._scaled(inputs))
+
+    def _scaled(self, inputs: Floats) -> Floats:
+        """In standard deviations from the mean; an unknown value is the median."""
+        filled = np.where(np.isfinite(inputs), inputs, self._medians)
+        scaled: Floats = ((filled - self._mean) / self._scale).clip(-CLIP, CLIP)
+        return scaled

@@ -17,6 +17,7 @@ from alphapulse_testing.fitted import fitted_checks
 from alphapulse_testing.learners import online_checks
 from alphapulse_testing.panel import EXAMPLES
 from domain.events import Examples, Floats
+from services.models.explanation import Explanation
 from services.models.forecaster import Forecaster, Table
 from services.models.kinds import Fitted
 from services.models.logistic import LOGISTIC
@@ -29,19 +30,24 @@ TEMPO = ("range_ratio", "log_return_1")
 
 Said = Callable[[Forecaster, Table], Floats]
 Left = Callable[[Examples, Fitted], Fitted]
+Told = Callable[[Explanation], Explanation]
 
 
 class Changed(Forecaster):
-    """A model that says something else."""
+    """A model that says something else, or explains something else."""
 
-    def __init__(self, model: Forecaster, said: Said) -> None:
+    def __init__(self, model: Forecaster, said: Said, told: Told) -> None:
         super().__init__(
             kind="logistic", target=model.target, horizon=model.horizon, version=model.version
         )
-        self._model, self._said = model, said
+        self._model, self._said, self._told = model, said, told
 
     def forecast(self, table: Table) -> Floats:
         return self._said(self._model, table)
+
+    def explain(self, table: Table) -> Explanation | None:
+        explanation = self._model.explain(table)
+        return explanation and self._told(explanation)
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,7 @@ class Faulty:
 
     said: Said = lambda model, table: model.forecast(table)
     left: Left = lambda _, fitted: fitted
+    told: Told = lambda explanation: explanation
     name: str = "logistic"
     recipes: tuple[Recipe, ...] = LOGISTIC.recipes
     distributions: tuple[str, ...] = LOGISTIC.distributions
@@ -67,7 +74,7 @@ class Faulty:
     def open(
         self, description: Mapping[str, Any], files: Mapping[str, bytes], version: str
     ) -> Forecaster:
-        return Changed(LOGISTIC.open(description, files, version), self.said)
+        return Changed(LOGISTIC.open(description, files, version), self.said, self.told)
 
 
 def about_the_rest(model: Forecaster, table: Table) -> Floats:
@@ -129,6 +136,17 @@ def spoiling(examples: Examples, fitted: Fitted) -> Fitted:
     return fitted
 
 
+def in_excess(told: Explanation) -> Explanation:
+    """The parts are more than their sum."""
+    return replace(told, base=told.base + 2e-4)
+
+
+def of_another_row(told: Explanation) -> Explanation:
+    """It adds up, to what was not forecast."""
+    more = np.array([0.0, 1e-3, 0.0])
+    return replace(told, base=told.base + more, margin=told.margin + more)
+
+
 def pickled(_: Examples, fitted: Fitted) -> Fitted:
     return replace(fitted, files={"model.bin": pickle.dumps(dict(fitted.numbers))})
 
@@ -159,6 +177,8 @@ def check_of(checks: list[Check], words: str) -> Check:
         (Faulty(left=pickled), "a file that cannot be read is refused"),
         (Faulty(said=lambda m, t: m.forecast(t)[:, ::-1]), "are enough to fit"),
         (Faulty(said=knowing), "noise is not forecast"),
+        (Faulty(told=in_excess), "adds up to what it forecasts"),
+        (Faulty(told=of_another_row), "adds up to what it forecasts"),
     ],
 )
 def test_a_faulty_kind_is_found_out(faulty: Faulty, promise: str) -> None:

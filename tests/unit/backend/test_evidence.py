@@ -7,11 +7,18 @@ from datetime import timedelta
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 
 from alphapulse_testing.panel import HORIZON, HOUR_MS, MODEL_COLUMNS, panel_examples
 from backend.learning.attempts import next_challenge, next_cold_start
-from backend.learning.evidence import continued, dates_of, failed_guardrails, joined
+from backend.learning.evidence import (
+    continued,
+    dates_of,
+    failed_guardrails,
+    joined,
+    metrics_of,
+)
 from domain.market import rfc3339
 from services.models.catalogue import BUILT_IN
 from services.models.fitting import FitResult, FitTask, fit
@@ -135,3 +142,16 @@ def test_a_refresh_neither_spends_the_budget_nor_frees_it() -> None:
 
     assert next_challenge(spent) == 2
     assert next_cold_start([decided(4, "cold_start", "reject"), *spent]) == 2
+
+
+def test_metrics_say_what_matters_to_a_model_and_of_how_many_rows(fitted: FitResult) -> None:
+    assert fitted.importance is not None
+
+    metrics = orjson.loads(orjson.dumps(metrics_of(fitted)))
+
+    said = metrics["importance"]
+    assert said["rows"] == fitted.importance.rows
+    assert {one["feature"]: one["mean"] for one in said["features"]} == fitted.importance.features
+    means = [one["mean"] for one in said["features"]]
+    assert means == sorted(means, reverse=True)
+    assert metrics_of(replace(fitted, importance=None))["importance"] is None

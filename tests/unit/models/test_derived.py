@@ -132,3 +132,14 @@ def test_the_environment_names_the_sets_and_what_they_stand_on() -> None:
     assert libraries["a package"] == "2.1"
     assert libraries.keys() == {"numpy", "scikit-learn", "scipy", "a package"}
     assert columns_of((SQUARES,)) == (DERIVED,)
+
+
+def test_derived_columns_are_explained_beside_stored_ones() -> None:
+    model = open_model(fit(TASK, WITH).artifact, "1", WITH)
+    rows = Table.of(new_rows())
+
+    explanation = model.explain(rows)
+
+    assert explanation is not None
+    assert explanation.features == (*MODEL_COLUMNS, DERIVED)
+    assert np.array_equal(explanation.values[:, -1], rows.select(("tilt",))[:, 0] ** 2)

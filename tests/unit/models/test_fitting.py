@@ -24,6 +24,7 @@ from services.models.baseline import ClassPrior, Ewma
 from services.models.catalogue import BUILT_IN
 from services.models.fitting import FitTask, data_sha256, disagree, fit, progressive
 from services.models.forecaster import Table
+from services.models.forest import PLUGIN as FOREST
 from services.models.recipes import Recipe
 from services.models.walk_forward import SplitKind
 
@@ -268,3 +269,30 @@ def test_a_recipe_is_known_by_its_content() -> None:
     assert recipe.sha256 != recipe.changed(trees=recipe.parameters["trees"] + 1).sha256
     assert recipe.changed(leaves=3) == recipe
     assert len({each.sha256 for each in recipes.values()}) == len(recipes) == 8
+
+
+@pytest.mark.parametrize("kind", ["xgboost", "lightgbm", "catboost", "logistic"])
+def test_what_matters_to_a_model_is_what_directions_follow(kind: str) -> None:
+    result = fit(task_of(kind))
+
+    found = result.importance
+    assert found is not None
+    assert found.rows == np.ceil(result.n_train / 100)
+    assert set(found.features) == set(MODEL_COLUMNS)
+    assert next(iter(found.features)).startswith("tilt")
+    assert list(found.features.values()) == sorted(found.features.values(), reverse=True)
+
+
+def test_importance_is_of_rows_that_judge_and_the_model_forecasts() -> None:
+    unknown = replace(EXAMPLES, features=EXAMPLES.features.copy())
+    unknown.features[-LAST_FIFTH:] = np.nan
+
+    assert fit(replace(task_of("logistic"), examples=unknown)).importance is None
+
+
+def test_a_kind_that_does_not_explain_has_no_importance() -> None:
+    task = task_of("logistic")
+    forest = replace(BUILT_IN, fitted=(*BUILT_IN.fitted, FOREST))
+    recipe = FOREST.recipes[0].changed(trees=3)
+
+    assert fit(replace(task, recipe=recipe), forest).importance is None
