@@ -144,6 +144,7 @@ async def _stretch(
         until=min(answered, opens + closes * bar),
         listings=listings,
         funding=timedelta(hours=ledger.terms.funding_hours),
+        running=ledger.running,
     )
 
 

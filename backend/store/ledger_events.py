@@ -18,6 +18,7 @@ from domain.account import FundingBatch
 from domain.events import CandleBatch, Floats, Signal, SignalBatch
 from domain.market import Instrument, Listing, Timeframe, from_ms, to_ms
 from domain.sources import Metric
+from services.ledger.ledger import name_of
 
 HOUR_MS: Final = 3_600_000
 Event = FundingBatch | SignalBatch | CandleBatch
@@ -50,7 +51,7 @@ ORDER BY c.close_time, i.symbol, c.known, c.row_hash
 _SIGNALS: Final = """
 SELECT t.*, i.symbol FROM trading_signals t JOIN instruments i USING (instrument_id)
 WHERE t.instrument_id = ANY($1::int[]) AND t.timeframe = $2 AND t.side <> 'flat'
-  AND t.as_of < $4 AND (t.closed_at IS NULL OR t.closed_at > $3)
+  AND t.as_of < $4 AND (t.closed_at IS NULL OR t.closed_at > $3 OR t.as_of >= $5)
 ORDER BY t.as_of, i.symbol, t.horizon, t.revision
 """
 _RATES: Final = """
@@ -78,6 +79,7 @@ class Stretch:
     until: datetime
     listings: Mapping[int, Listing]  # by the number of the instrument
     funding: timedelta  # between two settlements of a perpetual
+    running: Mapping[str, datetime]  # signals that the ledger follows, and when they were decided
 
 
 async def events(connection: asyncpg.Connection, stretch: Stretch) -> list[Event]:
@@ -123,11 +125,19 @@ async def _candles(connection: asyncpg.Connection, stretch: Stretch) -> list[Can
 
 
 async def _signals(connection: asyncpg.Connection, stretch: Stretch) -> list[Signal]:
-    """With a side, that were open after `since`."""
+    """With a side, that were open after `since`, or whose end was told too late for its close."""
+    oldest = min(stretch.running.values(), default=stretch.until)
     rows = await connection.fetch(
-        _SIGNALS, list(stretch.listings), stretch.timeframe.value, stretch.since, stretch.until
-    )
-    return [signal_of(stretch.exchange, stretch.timeframe, row) for row in rows]
+        _SIGNALS, list(stretch.listings), stretch.timeframe.value, stretch.since, stretch.until,
+        oldest,
+    )  # fmt: skip
+    found = [signal_of(stretch.exchange, stretch.timeframe, row) for row in rows]
+    since_ms = to_ms(stretch.since)
+    return [
+        one
+        for one in found
+        if one.closed_ms is None or one.closed_ms > since_ms or name_of(one) in stretch.running
+    ]
 
 
 async def _due(

@@ -11,11 +11,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable
+from datetime import datetime
 
 from domain.account import AccountMark, FundingBatch, Terms
 from domain.codec import pack, unpack
 from domain.events import CandleBatch, Signal, SignalBatch
-from domain.market import Instrument, Listing, Timeframe, on_grid
+from domain.market import Instrument, Listing, Timeframe, from_ms, on_grid
 from services.ledger.account import BPS, Account
 
 LEAST_SHARE = 0.1  # of what is wanted; a trade that the equity does not suffice for is none
@@ -42,6 +43,12 @@ class Ledger:
         self._trades = 0
         self._marks, self._exposure = 0, 0.0  # with equity, and the sum of their shares
 
+    @property
+    def running(self) -> dict[str, datetime]:
+        """The signals that were entered and not left, taken or not, and when they were decided."""
+        names = {*self.account.lots, *self._declined}
+        return {name: from_ms(int(name.split()[-2])) for name in names}
+
     def enlist(self, listing: Listing) -> None:
         """Learn an instrument's tick, lot and least notional."""
         self._listings[listing.instrument] = listing
@@ -50,7 +57,7 @@ class Ledger:
         """Remember what was entered or left; it is traded with the next candles."""
         for signal in batch.signals:
             if signal.entry_price is not None:
-                self._told[_key(signal)] = signal
+                self._told[name_of(signal)] = signal
         return ()
 
     def on_funding(self, batch: FundingBatch) -> Iterable[AccountMark]:
@@ -209,7 +216,8 @@ class Ledger:
         self._marks, self._exposure = state["marks"], state["exposure"]
 
 
-def _key(signal: Signal) -> str:
+def name_of(signal: Signal) -> str:
+    """What tells a signal from every other."""
     return f"{signal.instrument} {signal.horizon} {signal.as_of_ms} {signal.revision}"
 
 

@@ -66,6 +66,7 @@ async def charged(
         until=START + timedelta(days=1),
         listings=dict(zip(ids.tolist(), names, strict=True)),
         funding=8 * HOUR,
+        running={},
     )
     async with pool.acquire() as connection:
         found = await events(connection, stretch)
@@ -141,6 +142,7 @@ async def test_a_candle_counts_where_it_was_in_the_cross_section_or_came_before_
         until=free.as_of,
         listings=dict(zip(ids.tolist(), names, strict=True)),
         funding=8 * HOUR,
+        running={},
     )
 
     async with pool.acquire() as connection:

@@ -18,8 +18,10 @@ from backend.store.candles import store_candles
 from backend.store.published import compare
 from backend.wiring import Store, open_store
 from domain.account import Terms
+from domain.codec import unpack
 from domain.events import Source
 from domain.market import from_ms
+from services.ledger.ledger import Ledger
 from services.signals.policy import PolicySettings
 from tests.integration.test_signals_after_a_kill import (
     BACK,
@@ -113,6 +115,34 @@ async def test_a_killed_systems_account_is_that_of_a_replay_of_the_same_hours(st
     gained = last["capital"] + last["realized"] + last["unrealized"]
     costs = last["fees"] + last["slippage"] + last["funding"]
     assert last["equity"] == pytest.approx(gained - costs, abs=1e-9)
+
+
+async def test_an_end_that_was_told_too_late_for_its_close_is_an_end(store: Store) -> None:
+    life = Life(store, "late")
+    await life.begin()
+    await life.live(HISTORY, KILLED)
+    async with store.writers.acquire() as connection:
+        await ledger.fold(connection, lambda _: TERMS, closes=KILLED - 1 - HISTORY)
+    held = await running(store)
+    await store.writers.execute(
+        "UPDATE trading_signals SET status = 'stop_loss', closed_at = $1,"
+        " exit_price = entry_price, realized_return = 0 WHERE status = 'active' AND as_of < $1",
+        close(KILLED - 3),
+    )
+    await fold(store)
+
+    assert {moment for moment in held if moment < close(KILLED - 3)}
+    assert {moment for moment in await running(store) if moment < close(KILLED - 3)} == set()
+
+
+async def running(store: Store) -> set[datetime]:
+    """When the signals were decided that the account holds."""
+    kept = await store.readers.fetchval(
+        "SELECT payload FROM state_snapshots WHERE room = 'ledger' ORDER BY as_of DESC LIMIT 1"
+    )
+    of_life = Ledger("late", H1, TERMS)
+    of_life.restore(bytes.fromhex(unpack(kept)["ledger"]))
+    return set(of_life.running.values())
 
 
 async def test_the_account_is_answered_as_it_was_known_whatever_came_later(store: Store) -> None:
