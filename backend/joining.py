@@ -117,8 +117,12 @@ class Joining:
         instrument = Instrument(self.following.feed.exchange.id, symbol)
         if instrument not in self.following.listings and instrument not in self.under_way:
             (listing,) = await self.following.feed.exchange.listings([symbol])
-            self.under_way[instrument] = self.following.plan.clock.now()
-            self.following.tasks.create_task(self._join(listing))
+            now = self.following.plan.clock.now()
+            # Before it is answered, and not in its turn: a kill forgets no order.
+            await self.following.store.instruments.watch([listing], since=now, added=True)
+            if instrument not in self.under_way:
+                self.under_way[instrument] = now
+                self.following.tasks.create_task(self._join(listing))
         return instrument
 
     async def remove(self, symbol: str) -> Instrument:
@@ -170,7 +174,6 @@ class Joining:
         """History, its rows, and then the live edge, which brings the newest closes."""
         following, instrument = self.following, listing.instrument
         store, clock = following.store, following.plan.clock
-        await store.instruments.watch([listing], since=clock.now(), added=True)
         answered = [
             (runner.panel.key.timeframe, runner.panel.engine.as_of)
             for runner, _ in following.panels

@@ -133,3 +133,20 @@ def test_a_demo_of_another_market_is_refused_before_it_starts(tmp_path: Path) ->
     refused = alphapulse(tmp_path, "demo", "--state", "state", "--seed", "8")
 
     assert "holds the market of --seed 7" in one_line(refused, 2)
+
+
+@pytest.mark.long
+def test_orders_that_were_answered_are_kept_through_a_kill(tmp_path: Path) -> None:
+    late = (ADDED, "SOL/USDT")  # the second waits for the first
+    with demo(tmp_path) as first:
+        first.wait_until_ready()
+        for symbol in late:
+            order = {"exchange": "simulated", "symbol": symbol}
+            httpx.post(f"{first.url}/v1/instruments", json=order).raise_for_status()
+        first.kill()
+    with demo(tmp_path) as second:
+        second.wait_until_ready()
+        watched = {one for one, state in instruments_of(second).items() if state == "watched"}
+        assert second.stop() == 0
+
+    assert watched == {*SYMBOLS, *late}
