@@ -47,7 +47,10 @@ function onLink(name, detail) {
 
 function onFrame(message) {
   // From this reply on nothing is missed, so the past is asked for now, also after an outage.
-  if (message.type === "reply" && message.method === "subscribe" && view.selected) select(view.selected);
+  if (message.type === "reply" && message.method === "subscribe") {
+    pastSignals();
+    if (view.selected) select(view.selected);
+  }
   heard(message.ts);
   heard(message.as_of);
   if (message.type === "snapshot") for (const row of message.data) onRow(message.stream, row);
@@ -222,14 +225,16 @@ function restart(change) {
   live.want(["candles", "predictions", "signals"].map((channel) => `${channel}.${view.timeframe}.*.*`));
   const names = market.instruments.map(nameOf);
   select(names.includes(view.selected) ? view.selected : names[0]);
-  pastSignals();
 }
 
 async function pastSignals() {
   const of = new URLSearchParams({ timeframe: view.timeframe, horizon: view.horizon, side: "long,short", limit: "60" });
+  const older = view.events;
+  view.events = [];
   const rows = await ask(`/v1/signals?${of}`).catch(() => []);
   const newer = view.events;
   view.events = [];
+  for (const { row, at } of older.reverse()) told(row, at, false);
   for (const row of rows.reverse()) told(row, row.closed_at ?? row.as_of, false);
   for (const { row, at } of newer.reverse()) told(row, at, false);
   view.events.sort((a, b) => seconds(b.at) - seconds(a.at));

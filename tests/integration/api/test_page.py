@@ -188,6 +188,25 @@ async def test_a_signal_is_one_entry_that_goes_through_its_states(
     await expect(page.locator("#feed .event")).to_have_count(TICKS)
 
 
+async def test_what_became_of_a_signal_during_an_outage_is_shown_after_it(
+    market: ServedMarket, screen: Screen
+) -> None:
+    page = screen.page
+    await page.goto(market.url)
+    newest = page.locator("#feed .event").first
+    await expect(newest).to_contain_text("enters at the next open")
+    filled = {"status": "active", "entry_price": 90.5, "stop": 88.0, "take": 93.0}
+    batch = market.batches[TICKS - 1]
+    await market.recorder.commit_tick(  # which the page does not hear of
+        [signals(batch, event="updated", **filled)], published_at=START + timedelta(minutes=1)
+    )
+
+    market.state.hub.drain()
+
+    await expect(newest).to_contain_text("stop 88.000, take 93.000")
+    await expect(page.locator("#feed .event")).to_have_count(TICKS)
+
+
 async def test_nothing_is_cut_off_on_any_screen(market: ServedMarket, screen: Screen) -> None:
     page = screen.page
     for batch in market.batches[:20]:
