@@ -106,13 +106,15 @@ async def reproduce_model(wanted: Wanted, settings: Settings) -> int:
         row = await _found(store, wanted)
         result = await _fitted_again(_order(row, store.url, settings.plugins))
     name = f"{row['name']}@{row['version']}"
+    reasons = "; ".join(_differences(row, result))
     if result.sha256 == row["artifact_sha256"]:
+        but = f"; what differs: {reasons}" if reasons else ""
         sys.stdout.write(
             f"{_place(row)} {name} fitted again on {result.n_train} rows in "
-            f"{result.train_seconds:.1f} s: the same artifact, {result.sha256[:12]}\n"
+            f"{result.train_seconds:.1f} s: the same artifact, {result.sha256[:12]}{but}\n"
         )
         return 0
-    reasons = "; ".join(_differences(row, result)) or "nothing that was written down"
+    reasons = reasons or "nothing that was written down"
     sys.stdout.write(f"{_place(row)} {name} comes out otherwise. What differs: {reasons}\n")
     return 1
 

@@ -245,6 +245,8 @@ class Seats:
             self._take(row["horizon"], model, role)
 
     async def _load(self, row: Mapping[str, Any]) -> Model:
+        if words := self.store.artifacts.catalogue.altered(row["environment"]):
+            raise ArtifactError(words)
         return await asyncio.to_thread(
             self.store.artifacts.load,
             name=row["name"],

@@ -65,6 +65,15 @@ class Catalogue:
         known = {set_id(one): one for one in self.features}
         return tuple(known[one] for one in wanted)
 
+    def altered(self, environment: Mapping[str, str]) -> str:
+        """Which plug-in of a fit's environment is another now, in words; empty: none is.
+
+        Its code says what the fitted model says, and is no part of the artifact.
+        """
+        now = {name: one for provider in self.providers.values() for name, one in provider.items()}
+        changed = [name for name, one in environment.items() if now.get(name, one) != one]
+        return f"{changed[0]} is not what it was when this was fitted" if changed else ""
+
     def environment(self, recipe: Recipe) -> dict[str, str]:
         """The versions that a fit by `recipe` depends on."""
         parts: list[FittedKind | FeatureKind] = [self.kinds[recipe.kind]]

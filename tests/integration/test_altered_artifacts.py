@@ -21,6 +21,7 @@ from domain.events import Target
 from domain.market import Timeframe
 from services.features.feature_set import OHLCV
 from services.models.bundle import write_bundle
+from services.models.catalogue import BUILT_IN
 from services.predictions.composition import ON_TRIAL
 from services.signals.policy import PolicySettings
 from tests.doubles import ManualClock
@@ -173,6 +174,24 @@ async def test_an_altered_artifact_is_refused_and_the_version_before_it_serves(
     *_, last = await fitted.store.registry.decisions(SEAT)
     assert (last["verdict"], last["trigger"]) == ("rollback", "artifact")
     assert "was altered" in last["evidence"]["words"]
+
+
+async def test_a_version_whose_plugin_is_another_now_is_refused(fitted: Fitted) -> None:
+    before = await fitted.start()
+    provided = replace(BUILT_IN, providers={"logistic": {"plugins/ours.py": "sha256:new"}})
+    fitted.store.artifacts.catalogue = provided
+    untouched = await fitted.start()
+    await fitted.store.writers.execute(
+        """UPDATE ml_models_metadata SET environment = '{"plugins/ours.py": "sha256:old"}'
+        WHERE version = 2"""
+    )
+    panel = await fitted.start()
+
+    assert (serving(before), serving(untouched), serving(panel)) == ("2", "2", "1")
+    assert fitted.refused == [
+        f"model {NAME}@2 (binance 1h, horizon 4) refused:"
+        " plugins/ours.py is not what it was when this was fitted"
+    ]
 
 
 async def test_where_no_version_is_left_the_baseline_serves_and_the_next_fit_may_sit(
