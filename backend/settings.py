@@ -169,17 +169,26 @@ class SignalSettings(Group):
     size_cap: float = Field(0.10, gt=0, le=1, description="largest size_fraction")
 
 
+BasisPoints = Annotated[float, Field(ge=0, le=1_000)]
+
+
 class LedgerSettings(Group):
     """The paper account that takes the signals; a change of its terms reckons it anew."""
 
-    capital: float = Field(10_000.0, gt=0, description="at the start, at each exchange, timeframe")
-    currency: str | None = Field(
-        None, description="it counts in; where not set, the quote of most instruments"
+    capital: float = Field(
+        10_000.0, gt=0, le=1e15, description="at the start, at each exchange, timeframe"
     )
-    fee_bps: float = Field(8.0, ge=0, description="basis points a side, where fees name no other")
-    fees: dict[str, float] = Field(default_factory=dict, description="basis points by exchange")
-    slippage_bps: float = Field(2.0, ge=0, description="basis points by which a fill is worse")
-    funding_hours: int = Field(8, ge=1, le=24, description="between two fundings of perpetuals")
+    currency: str | None = Field(
+        None, min_length=1, description="it counts in; where not set, the quote of most instruments"
+    )
+    fee_bps: BasisPoints = Field(8.0, description="basis points a side, where fees name no other")
+    fees: dict[str, BasisPoints] = Field(
+        default_factory=dict, description="basis points by exchange"
+    )
+    slippage_bps: BasisPoints = Field(2.0, description="basis points by which a fill is worse")
+    funding_hours: Literal[1, 2, 3, 4, 6, 8, 12, 24] = Field(
+        8, description="between two fundings of perpetuals, from midnight UTC on"
+    )
 
 
 class TrainingSettings(Group):

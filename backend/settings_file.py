@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Any, Final, get_args, get_origin
+from typing import Annotated, Any, Final, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -99,8 +99,9 @@ def _within(field: FieldInfo) -> type[Any] | None:
     """What a table holds: a group, or strings by names that are the user's."""
     annotation: Any = field.annotation
     if get_origin(annotation) is dict:
-        held: type[Any] = get_args(annotation)[1]
-        return held
+        held: Any = get_args(annotation)[1]
+        plain: type[Any] = get_args(held)[0] if get_origin(held) is Annotated else held
+        return plain
     options = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
     for one in options:
         if isinstance(one, type) and issubclass(one, Group):
