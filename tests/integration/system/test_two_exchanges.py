@@ -98,7 +98,7 @@ def test_an_exchange_that_goes_away_leaves_the_other_undisturbed(
         with playing(port, exchange):
             system.wait_until_ready()
             system.wait_for_ticks(6)
-            assert noted(system) == []
+            until(lambda: noted(system) == [], "nothing to note")
             found = complaints(system, exchange)
             assert not found, "\n".join(found)
             assert system.stop() == 0
