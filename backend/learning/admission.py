@@ -39,6 +39,7 @@ class Admission:
 
     Args:
         challenges: where kinds without a seat go once somebody has one.
+        plan: what was fitted, of how much, and whether it is judged at all.
     """
 
     seats: Seats

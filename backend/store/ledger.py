@@ -2,8 +2,9 @@
 
 A mark of each close is kept in `ledger_marks`, and with the last of them the ledger's state, so
 that folding goes on from there. The same record and terms give the same marks, whether they are
-made as closes come or all at once; on other terms the account is reckoned anew from the first
-decision. A close is folded once its tick is answered.
+made as closes come or all at once, unless a signal's end was told after its close was folded; on
+other terms the account is reckoned anew from the first decision. A close is folded once its tick is
+answered.
 """
 
 from __future__ import annotations
@@ -76,8 +77,11 @@ async def fold(connection: asyncpg.Connection, terms_of: TermsOf, *, closes: int
 
 async def _advance(connection: asyncpg.Connection, ledger: Ledger, closes: int) -> int:
     exchange, timeframe = ledger.exchange, ledger.timeframe
-    since = await _resume(connection, ledger)
-    stretch = await _stretch(connection, ledger, since, closes)
+    answered = await connection.fetchval(_ANSWERED, _log("predictions", ledger))
+    if answered is None:
+        return 0
+    since = await _resume(connection, ledger, answered)
+    stretch = await _stretch(connection, ledger, since, answered, closes)
     if stretch is None:
         return 0
     for listing in stretch.listings.values():
@@ -107,12 +111,13 @@ def step(ledger: Ledger, event: Event) -> list[AccountMark]:
     return list(ledger.on_signals(event))
 
 
-async def _resume(connection: asyncpg.Connection, ledger: Ledger) -> datetime | None:
+async def _resume(
+    connection: asyncpg.Connection, ledger: Ledger, answered: datetime
+) -> datetime | None:
     """Take up the ledger's state and say up to when it goes; None where it begins."""
     place = (ledger.exchange, ledger.timeframe.value)
-    answered = await connection.fetchval(_ANSWERED, _log("predictions", ledger))
     key = (ledger.exchange, ledger.timeframe, ROOM, "")
-    kept = await snapshots.load(connection, key, until=answered) if answered else None
+    kept = await snapshots.load(connection, key, until=answered)
     state: Any = unpack(kept.payload) if kept else None
     if kept is not None and state["terms"] == asdict(ledger.terms):
         ledger.restore(bytes.fromhex(state["ledger"]))
@@ -123,13 +128,16 @@ async def _resume(connection: asyncpg.Connection, ledger: Ledger) -> datetime | 
 
 
 async def _stretch(
-    connection: asyncpg.Connection, ledger: Ledger, since: datetime | None, closes: int
+    connection: asyncpg.Connection,
+    ledger: Ledger,
+    since: datetime | None,
+    answered: datetime,
+    closes: int,
 ) -> Stretch | None:
     """The closes to be folded next; None: there are none."""
     bar = ledger.timeframe.duration
-    answered = await connection.fetchval(_ANSWERED, _log("predictions", ledger))
     decided = await connection.fetchval(_DECIDED, _log("signals", ledger))
-    if decided is None or answered is None:
+    if decided is None:
         return None
     since = since or decided - bar
     rows = await connection.fetch(_LISTINGS, ledger.exchange)

@@ -13,7 +13,7 @@ from domain.errors import ArtifactError
 from domain.events import QUANTILE_LEVELS, Bools, Examples, Floats, Target
 from services.models.engines import ENGINES, Engine, Raw, Task, TreeParameters
 from services.models.explanation import TREE_SHAP, Explanation
-from services.models.forecaster import EWMA_VARIANCE, Forecaster, Table
+from services.models.forecaster import EWMA_VARIANCE, FittedForecaster, Table
 from services.models.har import FLOOR, GARMAN_KLASS, har_regressors, solve
 from services.models.kinds import Fitted
 from services.models.recipes import Recipe
@@ -150,7 +150,7 @@ def nothing(target: Target) -> Floats:
     return np.empty(0) if target is Target.VOLATILITY else np.empty((0, 3))
 
 
-class Boosted(Forecaster):
+class Boosted(FittedForecaster):
     """A fitted booster: its columns and its raw scores."""
 
     parts: tuple[str, ...] = ()
@@ -158,13 +158,7 @@ class Boosted(Forecaster):
     def __init__(
         self, description: Mapping[str, Any], files: Mapping[str, bytes], version: str
     ) -> None:
-        super().__init__(
-            kind=description["kind"],
-            target=Target(description["target"]),
-            horizon=description["horizon"],
-            version=version,
-        )
-        self._columns = tuple(description["columns"])
+        super().__init__(description, version)
         self._engine = engine = ENGINES[description["kind"]]
         try:
             self._payloads = [files[f"{part}.{engine.suffix}"] for part in self.parts]

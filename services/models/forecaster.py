@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -104,3 +106,16 @@ class Forecaster(ABC):
         """What its features add to its raw scores, of at least one row; None: it cannot tell."""
         del table
         return None
+
+
+class FittedForecaster(Forecaster):
+    """A forecaster that was fitted: what it is and reads stands in its artifact's description."""
+
+    def __init__(self, description: Mapping[str, Any], version: str) -> None:
+        super().__init__(
+            kind=description["kind"],
+            target=Target(description["target"]),
+            horizon=description["horizon"],
+            version=version,
+        )
+        self._columns: tuple[str, ...] = tuple(description["columns"])

@@ -13,7 +13,7 @@ import numpy as np
 
 from domain.errors import ArtifactError
 from domain.events import Examples, Floats, Target
-from services.models.forecaster import Forecaster, Table
+from services.models.forecaster import FittedForecaster, Forecaster, Table
 from services.models.kinds import Fitted
 from services.models.recipes import Recipe
 from services.models.sample import CLASS_VALUES, Sample, medians, sample_weights
@@ -82,19 +82,13 @@ class ForestKind:
         return Forest(description, files, version)
 
 
-class Forest(Forecaster):
+class Forest(FittedForecaster):
     """Mean class frequencies of the leaves that a row falls into; NaN where nothing is known."""
 
     def __init__(
         self, description: Mapping[str, Any], files: Mapping[str, bytes], version: str
     ) -> None:
-        super().__init__(
-            kind=description["kind"],
-            target=Target(description["target"]),
-            horizon=description["horizon"],
-            version=version,
-        )
-        self._columns = tuple(description["columns"])
+        super().__init__(description, version)
         self._medians = np.array(description["medians"])
         try:
             arrays = np.load(io.BytesIO(files[TREES]), allow_pickle=False)

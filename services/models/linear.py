@@ -12,7 +12,7 @@ import numpy as np
 from domain.events import Examples, Floats, Target
 from services.models.boosted import explain_volatility, volatility_regressors
 from services.models.explanation import Explanation, LinearMap
-from services.models.forecaster import Forecaster, Table
+from services.models.forecaster import FittedForecaster, Forecaster, Table
 from services.models.kinds import Fitted
 from services.models.recipes import Recipe
 from services.models.sample import Sample, sample_weights, softmax
@@ -111,16 +111,11 @@ def filled(ranks: Floats) -> Floats:
     return np.where(np.isfinite(ranks), ranks.clip(0.0, 1.0), 0.5) - 0.5
 
 
-class Ranked(Forecaster):
+class Ranked(FittedForecaster):
     """A linear map of ranks."""
 
     def __init__(self, description: Mapping[str, Any], version: str) -> None:
-        super().__init__(
-            kind=description["kind"],
-            target=Target(description["target"]),
-            horizon=description["horizon"],
-            version=version,
-        )
+        super().__init__(description, version)
         self._ranks = tuple(description["ranks"])
         self._slopes = np.array(description["slopes"])
         self._level = float(description["level"])

@@ -11,7 +11,7 @@ import numpy as np
 
 from domain.events import Examples, Floats, Target
 from services.models.explanation import Explanation, LinearMap
-from services.models.forecaster import Forecaster, Table
+from services.models.forecaster import FittedForecaster, Forecaster, Table
 from services.models.kinds import Fitted
 from services.models.recipes import Recipe
 from services.models.sample import Sample, medians, sample_weights, softmax
@@ -76,17 +76,11 @@ def fit_logistic(examples: Examples, columns: tuple[str, ...], recipe: Recipe) -
     return Fitted(numbers=numbers)
 
 
-class Logistic(Forecaster):
+class Logistic(FittedForecaster):
     """Softmax of a linear map of the standardised features; NaN where nothing is known."""
 
     def __init__(self, description: Mapping[str, Any], version: str) -> None:
-        super().__init__(
-            kind=description["kind"],
-            target=Target(description["target"]),
-            horizon=description["horizon"],
-            version=version,
-        )
-        self._columns = tuple(description["columns"])
+        super().__init__(description, version)
         self._medians = np.array(description["medians"])
         self._mean = np.array(description["mean"])
         self._scale = np.array(description["scale"])

@@ -63,13 +63,19 @@ def replay(arguments: argparse.Namespace, policy: Mapping[str, str], out: Path) 
     return time.perf_counter() - started
 
 
-def lost(out: Path, target: Target) -> pd.DataFrame:
-    """Of each row of a target the losses of all that was said of it live, a column for a model."""
+def told(out: Path) -> pd.DataFrame:
+    """What a replay said live, each row with what came true of it."""
     labels = pq.read_table(out / "labels.parquet").to_pandas().sort_values("revision")
     labels = labels.groupby(ROW, as_index=False).first()
     said = pq.read_table(out / "predictions.parquet").to_pandas()
-    said = said[(said.origin == "live") & said[FORECASTS[target]].notna().all(axis=1)]
-    rows = said.merge(labels[[*ROW, "outcome", "log_return", "realized_volatility"]], on=ROW)
+    truth = labels[[*ROW, "outcome", "log_return", "realized_volatility"]]
+    rows: pd.DataFrame = said[said.origin == "live"].merge(truth, on=ROW)
+    return rows
+
+
+def lost(live: pd.DataFrame, target: Target) -> pd.DataFrame:
+    """Of each row of a target the losses of all that was said of it live, a column for a model."""
+    rows = live[live[FORECASTS[target]].notna().all(axis=1)].copy()
     answer = Answer(
         outcome=_floats(rows.outcome),
         log_return=_floats(rows.log_return),
@@ -101,9 +107,9 @@ def beside(
 
 def table(out: Path, policy: str, horizon: Horizon) -> list[str]:
     """Rows of Markdown: what is served, and the fitted models' own rows, seated or not."""
-    lines = []
+    lines, live = [], told(out)
     for target in FORECASTS:
-        losses = lost(out, target)
+        losses = lost(live, target)
         for model in sorted(set(losses.columns) - {*ROW, *BASELINES[target]}):
             best, skill, (median, above) = beside(losses, model, target, horizon)
             shares = (skill.skill, skill.low, skill.high, median)

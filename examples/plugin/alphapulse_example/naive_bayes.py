@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from domain.events import Examples, Floats, Target
-from services.models.forecaster import Forecaster, Table
+from services.models.forecaster import FittedForecaster, Forecaster, Table
 from services.models.kinds import Fitted
 from services.models.recipes import Recipe
 from services.models.sample import CLASS_VALUES, Sample, sample_weights, softmax
@@ -69,17 +69,11 @@ class NaiveBayesKind:
         return NaiveBayes(description, version)
 
 
-class NaiveBayes(Forecaster):
+class NaiveBayes(FittedForecaster):
     """Class probabilities; NaN where no feature is known."""
 
     def __init__(self, description: Mapping[str, Any], version: str) -> None:
-        super().__init__(
-            kind=description["kind"],
-            target=Target(description["target"]),
-            horizon=description["horizon"],
-            version=version,
-        )
-        self._columns = tuple(description["columns"])
+        super().__init__(description, version)
         self._pooled = np.array(description["mean"]), np.array(description["deviation"])
         self._prior = np.array(description["prior"])
         self._means = np.array(description["means"])  # (3, k)
