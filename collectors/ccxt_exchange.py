@@ -179,8 +179,8 @@ class CcxtExchange:
     def streams(self, timeframe: Timeframe) -> bool:
         return is_streamed(self._client, timeframe)
 
-    @property
-    def flags_closes(self) -> bool:
+    def flags_closes(self, timeframe: Timeframe) -> bool:
+        del timeframe
         return self._klines
 
     async def fetch_trades(

@@ -154,11 +154,10 @@ class Collector:
         """One connection from its beginning to its end; the wait before the next."""
         wait = timedelta(0)
         fresh = self._arrange(timeframes)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._listen(timeframes))
-                tasks.create_task(self._follow(fresh))
-                tasks.create_task(self._until_changed())
+        connection = asyncio.create_task(self._until_lost(timeframes, fresh))
+        try:  # a task of its own: before Python 3.13 a failing group forgets a cancellation
+            await asyncio.wait([connection])
+            connection.result()
         except* _WatchChangedError:
             log.info("%s: other instruments are watched", self._exchange.id)
         except* RateLimitedError as group:
@@ -169,17 +168,27 @@ class Collector:
             wait = self._backoff.next()
             self.lost = str(next(_leaves(group)))
             log.warning("connection lost, next in %.1f s: %s", wait.total_seconds(), self.lost)
+        finally:
+            connection.cancel()
+            await asyncio.gather(connection, return_exceptions=True)
         return wait
+
+    async def _until_lost(self, timeframes: Sequence[Timeframe], fresh: set[Key]) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._listen(timeframes))
+            tasks.create_task(self._follow(fresh))
+            tasks.create_task(self._until_changed())
 
     def _arrange(self, timeframes: Sequence[Timeframe]) -> set[Key]:
         """Hold all series for the connection to come; the keys of those that are new."""
         keys = [(instrument, timeframe) for timeframe in timeframes for instrument in self._watched]
         fresh = {key for key in keys if key not in self._series}
         streamed = {one: self._exchange.streams(one) for one in timeframes}
-        flagged = self._exchange.flags_closes
+        flagged = {one: self._exchange.flags_closes(one) for one in timeframes}
         self._series = {
-            key: self._series.get(key) or Series(*key, streamed=streamed[key[1]], flagged=flagged)
-            for key in keys
+            (one, each): self._series.get((one, each))
+            or Series(one, each, streamed=streamed[each], flagged=flagged[each])
+            for one, each in keys
         }
         self._repairs = self._new_repairs()
         for series in self._series.values():

@@ -63,9 +63,8 @@ class RolledUp:
     def streams(self, timeframe: Timeframe) -> bool:
         return self._exchange.streams(self._child.get(timeframe, timeframe))
 
-    @property
-    def flags_closes(self) -> bool:
-        return self._exchange.flags_closes
+    def flags_closes(self, timeframe: Timeframe) -> bool:
+        return self._exchange.flags_closes(self._child.get(timeframe, timeframe))
 
     async def listings(self, symbols: Sequence[str]) -> list[Listing]:
         return await self._exchange.listings(symbols)
@@ -102,7 +101,7 @@ class RolledUp:
         for parent in parents:
             for one in instruments:
                 rolling.setdefault((one, self._child[parent]), []).append(
-                    Rolling(parent, flagged=self.flags_closes)
+                    Rolling(parent, flagged=self.flags_closes(parent))
                 )
         watching = self._exchange.watch_candles(instruments, streamed)
         async with aclosing(cast(AsyncGenerator[Candle, None], watching)) as told:

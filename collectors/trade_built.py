@@ -43,9 +43,9 @@ class TradeBuilt:
         del timeframe
         return True
 
-    @property
-    def flags_closes(self) -> bool:
-        return self._exchange.flags_closes
+    def flags_closes(self, timeframe: Timeframe) -> bool:
+        """None of the built ones: no trade says that it is the last."""
+        return self._exchange.streams(timeframe) and self._exchange.flags_closes(timeframe)
 
     async def listings(self, symbols: Sequence[str]) -> list[Listing]:
         return await self._exchange.listings(symbols)

@@ -61,9 +61,8 @@ class Exchange(Protocol):
         """Whether `watch_candles` tells candles of `timeframe`; others have to be asked for."""
         ...
 
-    @property
-    def flags_closes(self) -> bool:
-        """Whether `watch_candles` says of each candle when it is closed."""
+    def flags_closes(self, timeframe: Timeframe) -> bool:
+        """Whether `watch_candles` says of each candle of `timeframe` when it is closed."""
         ...
 
     def watch_candles(

@@ -37,7 +37,7 @@ class ScriptedExchange:
         self._refusals: list[Exception] = []
         self.connections = 0
         self.polled: set[Timeframe] = set()
-        self.flags_closes = False
+        self.flagged = False
         self.requests: list[tuple[Instrument, Timeframe, datetime, datetime]] = []
 
     @property
@@ -82,6 +82,10 @@ class ScriptedExchange:
 
     def streams(self, timeframe: Timeframe) -> bool:
         return timeframe not in self.polled
+
+    def flags_closes(self, timeframe: Timeframe) -> bool:
+        del timeframe
+        return self.flagged
 
     async def listings(self, symbols: Sequence[str]) -> list[Listing]:
         known = {instrument.symbol: instrument for instrument, _ in self._history}

@@ -70,6 +70,7 @@ class Running:
     exchange: ScriptedExchange
     events: list[Candle | Gap | Rejected] = field(default_factory=list)
     collector: Collector | None = None
+    task: asyncio.Task[None] = field(init=False)
 
     async def pass_time(
         self, duration: timedelta = timedelta(0), *, step: timedelta = SECOND
@@ -145,13 +146,13 @@ async def running(
         check=check,
         pace=Pace(clock=clock, wall=clock, random=np.random.default_rng(7)),
     )
-    task = asyncio.create_task(run.collector.run(names, [M1]))
+    run.task = asyncio.create_task(run.collector.run(names, [M1]))
     await settle()
     try:
         yield run
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        run.task.cancel()
+        await asyncio.gather(run.task, return_exceptions=True)
 
 
 async def test_a_closed_candle_is_released_as_it_comes() -> None:
@@ -504,6 +505,18 @@ async def test_a_silent_socket_is_left_when_trades_were_made() -> None:
 
         assert run.exchange.connections == 2
         assert run.numbers() == [10]
+
+
+async def test_it_stops_when_told_so_while_its_connection_is_being_lost() -> None:
+    for moments in range(12):  # of the event loop, between the loss and the order
+        async with running() as run:
+            run.exchange.disconnect()
+            for _ in range(moments):
+                await asyncio.sleep(0)
+            run.task.cancel()
+            await settle()
+
+            assert run.task.cancelled()
 
 
 async def test_a_quiet_market_is_no_reason_to_reconnect() -> None:

@@ -65,7 +65,7 @@ async def strike(fault: Fault, *, flagged: bool) -> str:
     }
     ours, theirs = LoopClock(), LoopClock()
     exchange, account = ScriptedExchange(theirs), Noted()
-    exchange.flags_closes = flagged
+    exchange.flagged = flagged
     pace = Pace(clock=ours, wall=LoopClock(), random=np.random.default_rng(1))
     collector = Collector(exchange, stored=account, out=account.take, check=reason, pace=pace)
     script = Script(

@@ -60,6 +60,13 @@ class Traded(ScriptedExchange):
         raise ExchangeUnavailableError("the script is over")
 
 
+async def test_only_what_the_exchange_streams_can_be_flagged_as_closed() -> None:
+    exchange = Traded([])
+    exchange.flagged = True
+
+    assert not TradeBuilt(exchange).flags_closes(M1)
+
+
 async def fetched(exchange: Traded, timeframe: Timeframe, until_ms: int) -> list[Candle]:
     return await TradeBuilt(exchange).fetch_candles(
         BTC, timeframe, since=from_ms(0), until=from_ms(until_ms)
