@@ -170,7 +170,7 @@ def _differences(row: dict[str, Any], result: FitResult) -> list[str]:
 def _order(row: dict[str, Any], url: str, plugins: SwitchedOn) -> FitOrder:
     params = dict(row["params"])
     try:
-        split, newest_rows = SplitKind(params.pop("split")), int(params.pop("newest_rows"))
+        split, maximum_rows = SplitKind(params.pop("split")), int(params.pop("maximum_rows"))
         feature_set = FEATURE_SETS[row["feature_set"]]
     except KeyError as error:
         raise UsageError(f"{row['name']}@{row['version']} does not say its {error}") from error
@@ -182,7 +182,7 @@ def _order(row: dict[str, Any], url: str, plugins: SwitchedOn) -> FitOrder:
             horizon=row["horizon"],
             feature_set=feature_set,
             until=row["created_at"],
-            newest_rows=newest_rows,
+            maximum_rows=maximum_rows,
         ),
         recipe=Recipe.read(params),
         split=split,

@@ -201,7 +201,11 @@ class TrainingSettings(Group):
     )
     delay_bars: int = Field(1, ge=1, description="a fit takes effect this many candles later")
     minimum_rows: int = Field(1_000, gt=0, description="matured rows before the first fit")
-    maximum_rows: int = Field(50_000, gt=0, description="newest rows of a fit")
+    maximum_rows: int = Field(
+        50_000,
+        gt=0,
+        description="rows of a fit, about: of more, closes are left out evenly over the past",
+    )
     trees: int | None = Field(None, gt=0, description="of each booster; its recipe's where not set")
     kinds: tuple[str, ...] = Field(
         (

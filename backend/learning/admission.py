@@ -91,7 +91,7 @@ class Admission:
             params={
                 **result.params,
                 "split": due.request.split,
-                "newest_rows": self.plan.newest_rows,
+                "maximum_rows": self.plan.maximum_rows,
             },
             seed=result.seed,
             code_sha=result.recipe_sha256,

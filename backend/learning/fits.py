@@ -30,7 +30,7 @@ class ExamplesOrder:
     horizon: int
     feature_set: FeatureSet  # that models are fitted on; rows have all columns there are
     until: datetime  # nothing that was known later
-    newest_rows: int
+    maximum_rows: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,6 @@ def read_task(order: FitOrder) -> FitTask:
         examples=read_examples(rows),
         split=order.split,
         seed=order.seed,
-        newest_rows=rows.newest_rows,
     )
 
 
@@ -85,7 +84,7 @@ async def _read(order: ExamplesOrder) -> Examples:
             feature_set=OHLCV.id,
             beside=SENTIMENT.id,
             until=order.until,
-            limit=order.newest_rows,
+            rows=order.maximum_rows,
         )
     finally:
         await pool.close()

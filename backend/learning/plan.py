@@ -27,7 +27,7 @@ class LearningPlan:
     at: timedelta | None  # time of day of fits that are whole days apart
     delay: timedelta | None
     minimum_rows: int
-    newest_rows: int
+    maximum_rows: int
     by_evidence: bool  # whether a fit takes a seat by evidence; else each does, and none leaves
     triggers: frozenset[str]  # kinds of drift that make a training due; the others report
     examine_every: timedelta
@@ -72,7 +72,7 @@ class LearningPlan:
             at=SCHEDULED_AT if live else None,
             delay=timeframe.duration * settings.delay_bars,
             minimum_rows=settings.minimum_rows,
-            newest_rows=settings.maximum_rows,
+            maximum_rows=settings.maximum_rows,
             by_evidence=settings.promotion == "evidence",
             triggers=frozenset(settings.triggers),
             examine_every=timedelta(days=settings.examine_days or (1 if live else 7)),

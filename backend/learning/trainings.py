@@ -149,7 +149,7 @@ class Trainings:
                 horizon=due.horizon,
                 feature_set=self.seats.panel.feature_set,
                 until=due.request.as_of,
-                newest_rows=self.plan.newest_rows,
+                maximum_rows=self.plan.maximum_rows,
             ),
             recipe=recipe,
             split=due.request.split,

@@ -22,6 +22,8 @@ from domain.errors import StoreError
 from domain.events import Examples, Floats, Ints, Origin, PredictionBatch, Role, Signal, Target
 from domain.market import Horizon, Instrument, Timeframe, to_ms
 
+GOLDEN_RATIO: Final = 0.6180339887498949  # less 1
+
 # The index: candles_pkey.
 _CANDLES: Final = """
 SELECT c.instrument_id, c.open_time, c.open, c.high, c.low, c.close, c.volume, c.revision
@@ -62,10 +64,13 @@ FROM ml_features_ohlcv AS stored {_BESIDE}
 WHERE instrument_id = ANY($1::int[]) AND timeframe = $2
     AND feature_set = $3 AND as_of > $4 AND as_of <= $5
 """  # noqa: S608 - words of ours
+# Where there are more rows than are asked for, whole closes are left out, evenly over all of the
+# past: multiples of the golden ratio, modulo 1, lie evenly whatever their number, and fall in with
+# no hour of the day. A close that is kept of many is kept of fewer too.
 # The indexes: ml_labels_timeframe_horizon_known_at_idx, then both primary keys.
 _EXAMPLES: Final = f"""
-WITH chosen AS (
-    SELECT label.* FROM ml_labels AS label JOIN instruments USING (instrument_id)
+WITH known AS (
+    SELECT label.*, symbol FROM ml_labels AS label JOIN instruments USING (instrument_id)
     WHERE label.timeframe = $2 AND label.horizon = $3 AND label.known_at <= $5
         AND label.label_set = '{LABEL_SET}' AND exchange = $1 AND NOT label.void
         AND NOT EXISTS (
@@ -75,7 +80,10 @@ WITH chosen AS (
                 label.horizon, label.as_of)
                 AND newer.revision > label.revision AND newer.known_at <= $5
         )
-    ORDER BY label.known_at DESC, label.as_of DESC, symbol DESC LIMIT $8
+), chosen AS (
+    SELECT * FROM known
+    WHERE mod(extract(epoch FROM as_of)::bigint / $9::int * {GOLDEN_RATIO}, 1)
+        < $8::numeric / (SELECT count(*) FROM known)
 )
 SELECT instrument_id, as_of, coalesce(direction_known_at, known_at), known_at,
     coalesce(outcome::float8, 'NaN'), coalesce(weight, 'NaN'), log_return, realized_volatility,
@@ -233,7 +241,7 @@ class History:
         feature_set: str,
         beside: str = "",
         until: datetime,
-        limit: int,
+        rows: int,
     ) -> Examples:
         """Feature rows with the label that came true, as both were known at `until`.
 
@@ -245,11 +253,15 @@ class History:
             beside: another one, of what sources told: its columns come after the others, NaN
                 where there is no row.
             until: nothing known later is in it; void labels are not either.
-            limit: the most rows; the newest by (known, as_of, instrument) are kept.
+            rows: about so many at most: where there are more, closes are left out, evenly
+                over the past.
+
+        Returns:
+            Them in the order of (known, as_of, instrument).
         """
         columns, more = await self._columns(feature_set), await self._columns(beside)
         asked = (exchange, timeframe.value, horizon, feature_set, until)
-        arguments = (*asked, beside, len(more), limit)
+        arguments = (*asked, beside, len(more), rows, timeframe.ms // 1000)
         columns += more
         fields = (*_EXAMPLE_FIELDS, ("features", ("f8", (len(columns),))))
         found = decode(await self._copy(_EXAMPLES, *arguments), fields)

@@ -32,7 +32,6 @@ from services.models.walk_forward import (
     walk_forward,
 )
 
-NEWEST_ROWS = 50_000
 EXPLAINED_SHARE = 0.01  # of the rows that are fitted; TreeSHAP takes up to a millisecond a row
 EXPLAINED_ROWS = 200  # at most
 
@@ -50,7 +49,6 @@ class FitTask:
     examples: Examples  # all its columns
     split: SplitKind
     seed: int
-    newest_rows: int = NEWEST_ROWS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -109,7 +107,7 @@ def fit(task: FitTask, catalogue: Catalogue = BUILT_IN) -> FitResult:
     """
     started = time.perf_counter()
     target = task.recipe.target
-    examples = _newest(task.examples, target, task.newest_rows)
+    examples = _known(task.examples, target)
     splits, final = _splits(task, examples)
     artifacts = [train(task, catalogue, examples.take(split.train)) for split in splits]
     same = len(splits) == 1 and np.array_equal(splits[0].train, final)
@@ -244,10 +242,9 @@ def baselines(target: Target, horizon: int) -> tuple[Baseline, ...]:
     return (Ewma(horizon=horizon), Har(horizon=horizon))
 
 
-def _newest(examples: Examples, target: Target, rows: int) -> Examples:
-    """The last `rows` of those whose label is known."""
-    known = np.flatnonzero(knowledge_ms(examples, target) > 0)
-    return examples.take(known[-rows:])
+def _known(examples: Examples, target: Target) -> Examples:
+    """Those whose label is known."""
+    return examples.take(knowledge_ms(examples, target) > 0)
 
 
 def _splits(task: FitTask, examples: Examples) -> tuple[list[Split], Ints]:

@@ -84,7 +84,7 @@ async def test_a_tick_is_stored_with_what_was_told_and_examples_have_it(store: S
 
     found = await store.history.examples(
         BTC.exchange, H1, 1,
-        feature_set=OHLCV.id, beside=SENTIMENT.id, until=WALK[-1].as_of, limit=10,
+        feature_set=OHLCV.id, beside=SENTIMENT.id, until=WALK[-1].as_of, rows=10,
     )  # fmt: skip
     assert found.columns == OHLCV.columns + SENTIMENT.columns
     values = found.features[:, found.columns.index("fear_greed")]

@@ -119,16 +119,16 @@ async def test_examples_hold_nothing_that_was_not_known(store: Store) -> None:
     await store.recorder.commit_tick([later], published_at=at(8))
 
     found = await store.history.examples(
-        "binance", H1, 4, feature_set=FEATURES.id, until=at(6), limit=4
+        "binance", H1, 4, feature_set=FEATURES.id, until=at(6), rows=9
     )
 
-    assert found.as_of_ms.tolist() == [to_ms(at(1))] + [to_ms(at(2))] * 3
-    assert found.instruments == (INSTRUMENTS[2], *INSTRUMENTS)
-    assert found.features[:, 0].tolist() == [0.25] * 4
-    assert found.outcome.tolist() == [1.0, -1.0, 0.0, 1.0]
+    assert found.as_of_ms.tolist() == [to_ms(at(1))] * 3 + [to_ms(at(2))] * 3
+    assert found.instruments == INSTRUMENTS * 2
+    assert found.features[:, 0].tolist() == [0.25] * 6
+    assert found.outcome.tolist() == [-1.0, 0.0, 1.0] * 2
     assert found.known_ms[0] == to_ms(at(5))
     assert found.direction_known_ms[0] == to_ms(at(3))
-    assert np.isnan(found.features[1, 1])
+    assert np.isnan(found.features[3, 1])
 
 
 async def test_a_later_revision_of_a_label_is_not_known_before_it_came(store: Store) -> None:
@@ -143,13 +143,33 @@ async def test_a_later_revision_of_a_label_is_not_known_before_it_came(store: St
 
     before, after = [
         await store.history.examples(
-            "binance", H1, 4, feature_set=FEATURES.id, until=at(until), limit=99
+            "binance", H1, 4, feature_set=FEATURES.id, until=at(until), rows=99
         )
         for until in (7, 8)
     ]
 
     assert before.outcome.tolist() == [-1.0, 0.0, 1.0]
     assert after.outcome.tolist() == [1.0, 1.0, 1.0]
+
+
+async def test_of_many_rows_whole_closes_are_kept_evenly_over_the_past(store: Store) -> None:
+    for number in range(96):
+        await store.recorder.commit_tick([features(number)], published_at=at(number))
+        await store.recorder.commit_learning([labels(number)], published_at=at(number + 4))
+
+    fewer, more = [
+        await store.history.examples(
+            "binance", H1, 4, feature_set=FEATURES.id, until=at(100), rows=rows
+        )
+        for rows in (36, 96)
+    ]
+
+    assert [len(one) for one in (fewer, more)] == pytest.approx([36, 96], abs=3)
+    hours = [np.unique(one.as_of_ms) // H1.ms for one in (fewer, more)]
+    assert all(len(one) == 3 * len(kept) for one, kept in zip((fewer, more), hours, strict=True))
+    assert set(hours[0]) < set(hours[1])
+    assert set(np.diff(hours[1])) <= {2, 3, 5}
+    assert len(np.unique(hours[1] % 24)) > 16
 
 
 async def test_void_labels_are_no_examples(store: Store) -> None:
@@ -161,7 +181,7 @@ async def test_void_labels_are_no_examples(store: Store) -> None:
 
     before, after = [
         await store.history.examples(
-            "binance", H1, 4, feature_set=FEATURES.id, until=at(until), limit=99
+            "binance", H1, 4, feature_set=FEATURES.id, until=at(until), rows=99
         )
         for until in (6, 7)
     ]
@@ -169,7 +189,7 @@ async def test_void_labels_are_no_examples(store: Store) -> None:
     assert set(before.as_of_ms.tolist()) == {to_ms(at(2))}
     assert set(after.as_of_ms.tolist()) == {to_ms(at(1)), to_ms(at(2))}
     nothing = await store.history.examples(
-        "kraken", H1, 4, feature_set=FEATURES.id, until=at(9), limit=9
+        "kraken", H1, 4, feature_set=FEATURES.id, until=at(9), rows=9
     )
     assert len(nothing) == 0
     assert nothing.features.shape == (0, 3)

@@ -134,14 +134,6 @@ def test_what_there_is_to_learn_is_learnt() -> None:
         assert judged.losses.mean() < 0.9 * prior.mean(), kind
 
 
-def test_only_the_newest_rows_are_fitted() -> None:
-    newest = EXAMPLES.take(np.arange(150, len(EXAMPLES)))
-
-    bounded = fit(replace(task_of("logistic"), newest_rows=600))
-
-    assert bounded.artifact == fit(replace(task_of("logistic"), examples=newest)).artifact
-
-
 def test_labels_that_are_not_yet_known_are_not_fitted() -> None:
     known_ms, direction_known_ms = EXAMPLES.known_ms.copy(), EXAMPLES.direction_known_ms.copy()
     known_ms[100:200] = direction_known_ms[100:200] = 0
