@@ -29,6 +29,7 @@ from tests.benchmarks import (  # noqa: E402
     memory,
     parts,
     store,
+    training_cost,
 )
 from tests.benchmarks.floor import Floor, measure_floor  # noqa: E402
 from tests.benchmarks.measure import FULL, QUICK, Row, Size, machine, show, write  # noqa: E402
@@ -75,6 +76,9 @@ class Bench:
     async def retrain(self) -> list[Row]:
         return await parts.retrain(self.examples, self.size)
 
+    async def training(self) -> list[Row]:
+        return await training_cost.pooled_beside_per_pair(self.size)
+
     async def wide(self) -> list[Row]:
         return [] if self.size is QUICK else await parts.one_wide_fit()
 
@@ -97,7 +101,7 @@ class Bench:
     def all(self) -> dict[str, Callable[[], Coroutine[Any, Any, list[Row]]]]:
         names = (
             "features", "sentiment", "latency", "arrivals", "timeframes", "growth", "interference",
-            "retrain", "wide", "store", "collectors", "fanout", "replay", "memory",
+            "retrain", "training", "wide", "store", "collectors", "fanout", "replay", "memory",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
