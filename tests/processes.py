@@ -30,8 +30,9 @@ from domain.market import from_ms
 ROOT = Path(__file__).parent.parent
 SPEED = 120  # market seconds per second: two candles of a minute
 SYMBOLS = ("BTC/USDT", "ETH/USDT")
-WITHIN_S = 60.0  # for whatever a loaded machine may need; a failure waits so long, nothing else
+WITHIN_S = 120.0  # for whatever a loaded machine may need; a failure waits so long, nothing else
 LOOK_EVERY_S = 0.05
+HTTP = httpx.Client(timeout=WITHIN_S, limits=httpx.Limits(max_keepalive_connections=0))
 # A command starts in 0.1 s where python and its imports would take three of CPU.
 FORKED = multiprocessing.get_context("forkserver")
 FORKED.set_forkserver_preload([f"backend.{one}" for one in ("demo", "live", "replay", "upkeep")])
@@ -111,17 +112,17 @@ class Exchange:
         }
 
     def now(self) -> datetime:
-        return from_ms(httpx.get(f"{self.url}/_control/time").json()["now"])
+        return from_ms(HTTP.get(f"{self.url}/_control/time").json()["now"])
 
     def wait_until(self, moment: datetime) -> None:
         until(lambda: self.now() >= moment, f"{moment} in the market")
 
     def fault(self, kind: str, **more: object) -> None:
-        httpx.post(f"{self.url}/_control/faults", json={"kind": kind, **more}).raise_for_status()
+        HTTP.post(f"{self.url}/_control/faults", json={"kind": kind, **more}).raise_for_status()
 
     def mend(self) -> None:
         """End every fault."""
-        httpx.delete(f"{self.url}/_control/faults").raise_for_status()
+        HTTP.delete(f"{self.url}/_control/faults").raise_for_status()
 
     def candles(self, symbol: str, since: datetime, until: datetime) -> list[list[Any]]:
         """Its rows that opened in [since, until)."""
@@ -134,7 +135,7 @@ class Exchange:
                 "limit": 1000,
             }
             query |= {"startTime": first, "endTime": last - 1}
-            page = httpx.get(f"{self.url}/api/v3/klines", params=query).json()
+            page = HTTP.get(f"{self.url}/api/v3/klines", params=query).json()
             if not page:
                 break
             rows += page
@@ -174,7 +175,7 @@ class System:
     said: list[str] = field(default_factory=list)
 
     def ready(self) -> tuple[int, dict[str, Any]]:
-        answer = httpx.get(f"{self.url}/readyz")
+        answer = HTTP.get(f"{self.url}/readyz")
         return answer.status_code, answer.json()
 
     def wait_until_ready(self) -> None:
@@ -182,7 +183,7 @@ class System:
 
     def metric(self, name: str) -> float:
         """The first series of a metric."""
-        lines = httpx.get(f"{self.url}/metrics").text.splitlines()
+        lines = HTTP.get(f"{self.url}/metrics").text.splitlines()
         return float(next(line for line in lines if line.startswith(name)).rsplit(" ", 1)[1])
 
     def newest(self) -> datetime:
@@ -190,7 +191,7 @@ class System:
         answers: list[httpx.Response] = []
 
         def answered() -> bool:
-            answers.append(httpx.get(f"{self.url}/v1/predictions/latest"))
+            answers.append(HTTP.get(f"{self.url}/v1/predictions/latest"))
             return answers[-1].status_code == httpx.codes.OK
 
         until(answered, "predictions over REST")

@@ -80,7 +80,7 @@ async def test_a_server_that_others_reach_answers_to_any_name(
     running = asyncio.create_task(serve(create_app(market.state), listener))
     try:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        async with httpx.AsyncClient(base_url=url) as client:
+        async with httpx.AsyncClient(base_url=url, timeout=60.0) as client:
             assert (await client.get("/healthz", headers={"Host": host})).status_code == 200
     finally:
         running.cancel()

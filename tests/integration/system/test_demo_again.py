@@ -14,7 +14,7 @@ import pytest
 from backend.played import remember
 from collectors.simulated.market import START_MS, SyntheticMarket
 from domain.market import Timeframe, to_ms
-from tests.processes import SYMBOLS, System, alphapulse, one_line, running_system, until
+from tests.processes import HTTP, SYMBOLS, System, alphapulse, one_line, running_system, until
 
 GOES_ON = "the market goes on at "
 HOUR = timedelta(hours=1)
@@ -29,14 +29,14 @@ def demo(folder: Path) -> AbstractContextManager[System]:
 
 def candles_of(system: System, symbol: str) -> list[dict[str, Any]]:
     """What it stored, oldest first."""
-    answer = httpx.get(f"{system.url}/v1/candles", params={"symbol": symbol, "limit": 500})
+    answer = HTTP.get(f"{system.url}/v1/candles", params={"symbol": symbol, "limit": 500})
     rows: list[dict[str, Any]] = answer.raise_for_status().json()["data"]
     return sorted(rows, key=lambda row: str(row["open_time"]))
 
 
 def newest_of(system: System, symbol: str) -> datetime:
     """The close that its newest served prediction is of."""
-    answer = httpx.get(f"{system.url}/v1/predictions/latest", params={"symbol": symbol})
+    answer = HTTP.get(f"{system.url}/v1/predictions/latest", params={"symbol": symbol})
     (row,) = answer.raise_for_status().json()["data"]
     return datetime.fromisoformat(row["as_of"])
 
@@ -46,20 +46,20 @@ def texts_of(system: System, until_time: datetime | None = None) -> list[dict[st
     asked = {"limit": "500", "order": "asc"}
     if until_time is not None:
         asked["as_of"] = until_time.isoformat()
-    answer = httpx.get(f"{system.url}/v1/sentiment", params=asked)
+    answer = HTTP.get(f"{system.url}/v1/sentiment", params=asked)
     rows: list[dict[str, Any]] = answer.raise_for_status().json()["data"]
     return rows
 
 
 def instruments_of(system: System) -> dict[str, str]:
     """The state of each, by symbol."""
-    rows = httpx.get(f"{system.url}/v1/instruments").raise_for_status().json()["data"]
+    rows = HTTP.get(f"{system.url}/v1/instruments").raise_for_status().json()["data"]
     return {row["symbol"]: row["state"] for row in rows}
 
 
 def status_of(system: System) -> dict[str, Any]:
     """What it says of itself."""
-    (status,) = httpx.get(f"{system.url}/v1/status").raise_for_status().json()["data"]
+    (status,) = HTTP.get(f"{system.url}/v1/status").raise_for_status().json()["data"]
     return dict(status)
 
 
@@ -142,7 +142,7 @@ def test_orders_that_were_answered_are_kept_through_a_kill(tmp_path: Path) -> No
         first.wait_until_ready()
         for symbol in late:
             order = {"exchange": "simulated", "symbol": symbol}
-            httpx.post(f"{first.url}/v1/instruments", json=order).raise_for_status()
+            HTTP.post(f"{first.url}/v1/instruments", json=order).raise_for_status()
         first.kill()
     with demo(tmp_path) as second:
         second.wait_until_ready()

@@ -11,7 +11,6 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 
@@ -22,7 +21,7 @@ from domain.market import Timeframe
 from tests.account import complaints
 from tests.doubles import START
 from tests.integration.test_store_registry import version
-from tests.processes import WITHIN_S, Exchange, alphapulse, running_run
+from tests.processes import HTTP, WITHIN_S, Exchange, alphapulse, running_run
 
 KILLS = 20
 LIFE_S = 15.0  # of the start and a few seconds after it
@@ -46,7 +45,7 @@ def test_a_killed_system_goes_on_where_it_was(home: Path, exchange: Exchange) ->
         system.wait_for_ticks(6)
 
         assert complaints(system, exchange) == []
-        assert httpx.get(f"{system.url}/v1/status").json()["data"][0]["notes"] == [
+        assert HTTP.get(f"{system.url}/v1/status").json()["data"][0]["notes"] == [
             "model logistic.direction@1 (binance 1m, horizon 4) refused:"
             " artifact cannot be read: No such file or directory"
         ]

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from tests.account import complaints
-from tests.processes import SPEED, Exchange, System, environment, running_system, until
+from tests.processes import HTTP, SPEED, Exchange, System, environment, running_system, until
 
 OURS, OTHER = "binance", "binanceus"
 FLAGS = ("--exchange", f"{OURS},{OTHER}", "--timeframes", "1m")
@@ -42,14 +42,14 @@ def playing(port: int, beside: Exchange) -> Iterator[None]:
             assert json.loads(process.stdout.readline())["port"] == port
             beside.wait_until(began)
             clock = f"http://127.0.0.1:{port}/_control/clock"
-            httpx.post(clock, json={"held": False}).raise_for_status()
+            HTTP.post(clock, json={"held": False}).raise_for_status()
             yield
         finally:
             process.send_signal(signal.SIGKILL)
 
 
 def status(system: System) -> dict[str, Any]:
-    (found,) = httpx.get(f"{system.url}/v1/status").json()["data"]
+    (found,) = HTTP.get(f"{system.url}/v1/status").json()["data"]
     told: dict[str, Any] = found
     return told
 
@@ -59,7 +59,7 @@ def noted(system: System) -> list[str]:
 
 
 def predicted(system: System) -> dict[tuple[str, str], str]:
-    rows = httpx.get(f"{system.url}/v1/predictions/latest").json()["data"]
+    rows = HTTP.get(f"{system.url}/v1/predictions/latest").json()["data"]
     return {(row["exchange"], row["symbol"]): row["as_of"] for row in rows}
 
 
