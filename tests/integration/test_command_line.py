@@ -8,14 +8,13 @@ import socket
 import subprocess
 from pathlib import Path
 
-import httpx
 import numpy as np
 import orjson
 import pandas as pd
 import pytest
 
 from backend.exported import KINDS
-from tests.processes import alphapulse, command, environment, one_line, until
+from tests.processes import HTTP, alphapulse, command, environment, one_line, until
 
 REPLAY = ("replay", "--data", "data", "--timeframe", "1h", "--horizon", "4", "--report", "r.json")
 DEAD = "postgresql://nobody:secret@127.0.0.1:1/none"
@@ -278,18 +277,18 @@ def test_the_demo_names_what_it_does_not_use_and_its_page_counts_it(
             url = page.split()[-1].rstrip("/")
 
             def noted() -> bool:
-                return UNUSED in httpx.get(f"{url}/v1/status").json()["data"][0]["notes"]
+                return UNUSED in HTTP.get(f"{url}/v1/status").json()["data"][0]["notes"]
 
             until(noted, "a note of what was not used")
 
             def unfillable() -> list[dict[str, object]]:
-                gaps = httpx.get(f"{url}/v1/gaps")
+                gaps = HTTP.get(f"{url}/v1/gaps")
                 rows = gaps.json()["data"] if gaps.is_success else []
                 before = [row for row in rows if row["to"] == "2023-11-14T23:00:00.000Z"]
                 return [row for row in before if row["state"] == "unfillable"]
 
             until(lambda: bool(unfillable()), "the history that is not there in the gap ledger")
-            notes = httpx.get(f"{url}/v1/status").json()["data"][0]["notes"]
+            notes = HTTP.get(f"{url}/v1/status").json()["data"][0]["notes"]
             assert [one for one in notes if "before them are unfillable, and models train" in one]
         finally:
             demo.terminate()
