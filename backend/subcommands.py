@@ -1,16 +1,18 @@
-"""Commands in groups: of models, instruments, the dashboard, sentiment, plug-ins."""
+"""Commands in groups: of models, features, instruments, the dashboard, sentiment, plug-ins."""
 
 from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Optional
 
 import typer
 
+from backend.durations import moment
 from backend.flags import Comments, Horizon, Named, State, Text, Version, settings_of
 
 models_app = typer.Typer(help="The models that serve and those on trial.", no_args_is_help=True)
+features_app = typer.Typer(help="The rows that models read.", no_args_is_help=True)
 instruments_app = typer.Typer(help="What is watched.", no_args_is_help=True)
 dashboard_app = typer.Typer(help="The dashboard's cache.", no_args_is_help=True)
 sentiment_app = typer.Typer(help="The scorer of texts.", no_args_is_help=True)
@@ -18,6 +20,7 @@ plugins_app = typer.Typer(help="Models and features that others wrote.", no_args
 GROUPS: Final = {
     "instruments": instruments_app,
     "models": models_app,
+    "features": features_app,
     "dashboard": dashboard_app,
     "sentiment": sentiment_app,
     "plugins": plugins_app,
@@ -86,6 +89,22 @@ def models_train(*, state: State = None) -> None:
     from backend.upkeep import ask_for_training  # noqa: PLC0415 - imports what it needs
 
     ask_for_training(settings_of(state=state))
+
+
+@features_app.command("audit", epilog="Example: alphapulse features audit --sample 500")
+def features_audit(
+    *,
+    sample: Annotated[int, typer.Option(min=1, help="Rows, of all timeframes.")] = 200,
+    since: Annotated[Optional[str], typer.Option(help="No row of an earlier close.")] = None,  # noqa: UP045 - typer reads it
+    seed: Annotated[int, typer.Option(min=0, help="Of the sample.")] = 7,
+    state: State = None,
+) -> None:
+    """Derive a sample of stored feature rows again from the candles; exit 1 if any differs."""
+    from backend.features import audit_features  # noqa: PLC0415 - imports what it needs
+
+    start = moment(since) if since else None
+    in_force = settings_of(state=state)
+    raise typer.Exit(asyncio.run(audit_features(in_force, count=sample, seed=seed, since=start)))
 
 
 @instruments_app.command("list", epilog="Example: alphapulse instruments list")

@@ -141,7 +141,12 @@ def test_a_state_folder_of_another_version_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("verify",), ("models", "list"), ("export", "candles", "--out", "c.csv")],
+    [
+        ("verify",),
+        ("features", "audit"),
+        ("models", "list"),
+        ("export", "candles", "--out", "c.csv"),
+    ],
 )
 def test_who_only_reads_makes_no_state_folder(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     said = one_line(alphapulse(tmp_path, *arguments, "--state", "mistyped"), 1)

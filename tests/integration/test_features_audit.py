@@ -1,0 +1,141 @@
+"""Stored feature rows are derived again from the candles: what differs is named, and only that."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from backend.features import Audit, audit_features, audit_rows
+from backend.settings import Settings
+from backend.store.served_rows import sample
+from backend.wiring import Store, open_store
+from domain.events import Candle
+from domain.market import EPOCH
+from services.features.feature_set import OHLCV
+from tests.doubles import START
+from tests.factories import candles
+from tests.panel_life import H1, HISTORY, Life, version
+
+HOURS = 5
+LAST = START + (HISTORY + HOURS) * H1.duration
+EDIT = """
+UPDATE ml_features_ohlcv SET values[$1] = values[$1] + $2
+WHERE as_of = $3 AND revision = 1 AND instrument_id = (
+    SELECT instrument_id FROM instruments WHERE symbol = $4
+)
+"""
+
+
+@pytest.fixture
+async def store(database_url: str, tmp_path: Path) -> AsyncIterator[Store]:
+    async with open_store(database_url, tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def life(store: Store) -> Life:
+    """A panel with history and live closes; the last instrument's third candle has not come."""
+    life = Life(store, "simulated")
+    await life.begin()
+    for hour in range(HOURS):
+        life.clock.advance(LAST - (HOURS - 1 - hour) * H1.duration - life.clock.now())
+        told = [version(walk[hour], right=True) for walk in reversed(walks(life))]
+        await life.take(told[1:] if hour == 2 else told)
+        life.clock.advance(timedelta(minutes=1))
+        await life.run(life.section.due(life.clock.now()))
+    return life
+
+
+def walks(life: Life) -> list[list[Candle]]:
+    return [
+        candles(HISTORY + HOURS, seed=seed + 100, instrument=one)[HISTORY:]
+        for seed, one in enumerate(life.instruments)
+    ]
+
+
+async def audit(life: Life, *, since: datetime = EPOCH, count: int = 1_000) -> Audit:
+    async with life.store.readers.acquire() as connection:
+        return await audit_rows(connection, count=count, seed=7, since=since)
+
+
+async def edit(life: Life, name: str, by: float, symbol: str) -> None:
+    """Change a value of the first row that was served of an instrument's last close."""
+    place = OHLCV.columns.index(name) + 1
+    await life.store.writers.execute(EDIT, place, by, LAST, symbol)
+
+
+async def test_what_does_not_follow_from_the_candles_is_named(
+    life: Life, database_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings(state=tmp_path, database_url=SecretStr(database_url))
+    assert await audit_features(settings, count=1_000, seed=7, since=None) == 0
+    assert capsys.readouterr().out == (
+        "194 rows of 1h derived again (0 have a later revision): no differences\n"
+    )
+
+    await edit(life, "rsi_14", 1e-9, "BBB/USDT")
+    assert await audit_features(settings, count=1_000, seed=7, since=LAST) == 1
+    value, spelt, summary = capsys.readouterr().out.splitlines()
+    named = "simulated:BBB/USDT 1h 2024-01-03T17:00:00.000Z revision 1"
+    assert value.startswith(f"{named} rsi_14: served ")
+    assert spelt.startswith(f"{named} row_hash: served ")
+    assert summary == "3 rows of 1h derived again (0 have a later revision): 2 differences"
+
+    # By somebody who has no hash of rows to leave behind, in the table of candles.
+    await life.store.writers.execute(
+        "UPDATE candles SET close = (low + high) / 2 WHERE close_time = $1", LAST - H1.duration
+    )
+    found = await audit(life)
+    assert {one.as_of for one in found.differences} == {LAST - H1.duration, LAST}
+    assert {"close", "log_return_1", "ewma_variance"} <= {one.name for one in found.differences}
+
+
+async def test_what_was_right_when_it_was_made_is_no_difference(life: Life) -> None:
+    first = walks(life)[1][1]
+    right = replace(first, event_ms=3, confirmed=True, close=first.high)
+    await life.take([right])
+
+    waiting = await audit(life)
+    assert waiting.differences == ()
+    assert waiting.waiting == 3 * (HOURS - 1) - 1  # from the close of that candle on
+
+    await life.revisions.settle()
+    revised = await audit(life)
+    assert (revised.differences, revised.waiting) == ((), 0)
+    assert revised.superseded == 3 * (HOURS - 1) - 1
+
+    life.clock.advance(timedelta(minutes=1))
+    await life.take([version(walks(life)[2][2], right=True)])
+    await life.revisions.settle()
+    late = await audit(life)
+    assert (late.differences, late.waiting) == ((), 0)
+    assert late.superseded > revised.superseded
+
+    await edit(life, "market_beta", 1e-9, "AAA/USDT")
+    found = await audit(life)
+    assert {(str(one.instrument), one.revision, one.name) for one in found.differences} == {
+        ("simulated:AAA/USDT", 1, "market_beta"),
+        ("simulated:AAA/USDT", 1, "row_hash"),
+    }
+
+
+async def test_a_sample_follows_from_its_seed_and_takes_panels_in_turn(store: Store) -> None:
+    for exchange in ("one", "two"):
+        life = Life(store, exchange)
+        await life.begin()
+    async with store.readers.acquire() as connection:
+        samples = [
+            await sample(connection, OHLCV.id, count=9, seed=seed, since=EPOCH)
+            for seed in (1, 1, 2)
+        ]
+    keys = [[(one.instrument, one.as_of) for one in rows] for rows in samples]
+    assert keys[0] == keys[1] != keys[2]
+    assert [one.exchange for one, _ in keys[0]] == ["one"] * 5 + ["two"] * 4
+    async with store.readers.acquire() as connection:
+        found = await audit_rows(connection, count=9, seed=1, since=LAST + H1.duration)
+    assert found == Audit(rows=0, superseded=0, timeframes=(), waiting=0, differences=())
