@@ -21,6 +21,7 @@ import orjson
 from backend import VERSION
 from backend.added import added, as_told, fitted_losses, forecasters
 from backend.clock import VirtualClock
+from backend.devices import refuse_absent
 from backend.executor import ProcessExecutor
 from backend.exported import REPLAYED
 from backend.learning.learning import Learning
@@ -92,6 +93,7 @@ async def run_replay(plan: ReplayPlan, settings: Settings) -> dict[str, Any]:
     sys.stderr.writelines(f"{line}\n" for line in selection.notes())
     with _ended_by_sigterm():
         await admit(settings)
+        await refuse_absent(settings)
         without = await _without(plan, settings, timeframe, series) if recorded else None
         async with store_of_its_own(settings) as store:
             replay = Replay(plan, settings, store, timeframe)

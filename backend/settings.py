@@ -207,6 +207,10 @@ class TrainingSettings(Group):
         description="rows of a fit, about: of more, closes are left out evenly over the past",
     )
     trees: int | None = Field(None, gt=0, description="of each booster; its recipe's where not set")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "cpu",
+        description="XGBoost, CatBoost and networks are fitted on it; auto: a GPU that works",
+    )
     kinds: tuple[str, ...] = Field(
         (
             "logistic.direction",

@@ -19,6 +19,7 @@ from backend.api.server import listen, serve
 from backend.api.state import ApiState
 from backend.api.status import Status
 from backend.cadence import FOLDED_DAYS, Cadence
+from backend.devices import refuse_absent
 from backend.executor import ProcessExecutor
 from backend.feed import Feed
 from backend.following import Following
@@ -49,7 +50,8 @@ async def run_system(plan: SystemPlan, settings: Settings) -> None:
 
     Raises:
         StateFolderError: another system runs on the state folder.
-        PortTakenError, UsageError: it cannot be served there, or does not exist.
+        PortTakenError, UsageError: it cannot be served there, or does not exist; a GPU is asked for
+            that is not there.
         ExchangeUnavailableError, StoreUnavailableError: at the start.
         UnknownPluginError, PluginError: one that is switched on is not there, or not fit to serve.
         NotReadyError: no prediction of all instruments of any exchange in time.
@@ -57,6 +59,7 @@ async def run_system(plan: SystemPlan, settings: Settings) -> None:
     folder = StateFolder(settings.state)
     folder.refuse_second()  # before a port of the first is found to be in use
     await admit(settings)
+    await refuse_absent(settings)
     listener = listen(settings.host, settings.port, allow_no_keys=plan.allow_no_keys)
     with folder.owned(), until_signalled():
         host, port = listener.getsockname()[:2]

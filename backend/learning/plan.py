@@ -67,7 +67,7 @@ class LearningPlan:
                 raise UnknownModelError(name, recipes)
         chosen = [one for name, one in recipes.items() if name in settings.kinds]
         return cls(
-            recipes=tuple(_sized(replace(one, features=sets), settings.trees) for one in chosen),
+            recipes=tuple(_as_wanted(replace(one, features=sets), settings) for one in chosen),
             every=every or training_interval(timeframe, settings.every_bars, live=live),
             at=SCHEDULED_AT if live else None,
             delay=timeframe.duration * settings.delay_bars,
@@ -81,8 +81,10 @@ class LearningPlan:
         )
 
 
-def _sized(recipe: Recipe, trees: int | None) -> Recipe:
-    return recipe if trees is None else recipe.changed(trees=trees)
+def _as_wanted(recipe: Recipe, settings: TrainingSettings) -> Recipe:
+    """With the size and the device that the settings name, where the recipe has them."""
+    on = recipe.changed(device=settings.device)
+    return on if settings.trees is None else on.changed(trees=settings.trees)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

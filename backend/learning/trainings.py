@@ -13,7 +13,7 @@ from backend.learning.fits import ExamplesOrder, FitOrder, fit_from_store
 from backend.learning.plan import LearningPlan, Training
 from backend.learning.seats import Seats
 from backend.store.runs import Run
-from domain.errors import StoreUnavailableError
+from domain.errors import StoreUnavailableError, UsageError
 from domain.losses import BASELINES
 from domain.ports import Executor
 from services.models.fitting import FitResult
@@ -162,7 +162,7 @@ class Trainings:
                 return await asyncio.wrap_future(self.executor.submit(fit_from_store, order))
             except BrokenProcessPool as error:  # its worker died: another takes the work
                 words = str(error)
-            except (ValueError, StoreUnavailableError) as error:
+            except (ValueError, UsageError, StoreUnavailableError) as error:
                 words = str(error)
                 break
         seat = self.seats.place(due.horizon, recipe.target, recipe.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from importlib.metadata import distributions
 from typing import Any, Final
 
 from domain.events import Examples, Target
@@ -15,6 +16,7 @@ from services.models.boosted import (
     fit_quantiles,
     fit_volatility,
 )
+from services.models.devices import DEVICE, WITHOUT_CUDA
 from services.models.engines import TreeParameters
 from services.models.forecaster import Forecaster
 from services.models.kinds import Fitted
@@ -40,6 +42,9 @@ class BoosterKind:
     recipes: tuple[Recipe, ...]
     distributions: tuple[str, ...]
 
+    def without_cuda(self) -> str:
+        return WITHOUT_CUDA[self.name]()
+
     def fit(
         self,
         examples: Examples,
@@ -62,11 +67,23 @@ def _booster(
     return BoosterKind(
         name=name,
         recipes=tuple(
-            Recipe(kind=name, target=target, parameters=asdict(parameters))
+            Recipe(kind=name, target=target, parameters=_written(name, parameters))
             for target, parameters in recipes.items()
         ),
         distributions=(distribution or name,),
     )
+
+
+def _written(name: str, parameters: TreeParameters) -> dict[str, Any]:
+    """As a recipe has them: a device where the library can choose."""
+    chosen = asdict(parameters)
+    return chosen if name in WITHOUT_CUDA else {k: v for k, v in chosen.items() if k != DEVICE}
+
+
+def _installed(*names: str) -> str:
+    """The first of packages with the same library that is there, else the first."""
+    there = (name for name in names if any(distributions(name=name)))
+    return next(there, names[0])
 
 
 CATBOOST: Final = _booster(
@@ -91,5 +108,5 @@ XGBOOST: Final = _booster(
         Target.DIRECTION: TreeParameters(trees=70, learning_rate=0.08, min_child=50.0),
         Target.VOLATILITY: TreeParameters(),
     },
-    distribution="xgboost-cpu",
+    distribution=_installed("xgboost-cpu", "xgboost"),  # the second has GPUs
 )

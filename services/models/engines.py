@@ -30,6 +30,7 @@ class TreeParameters:
     feature_fraction: float = 0.5
     row_fraction: float = 0.7
     l2: float = 10.0
+    device: str = "cpu"  # or cuda; of xgboost and catboost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -93,6 +94,7 @@ class XGBoost:
             "colsample_bynode": wanted.feature_fraction,
             "subsample": wanted.row_fraction,
             "lambda": wanted.l2,
+            "device": wanted.device,
             "seed": task.seed,
             "nthread": 1,
             "verbosity": 0,
@@ -198,7 +200,6 @@ class CatBoost:
             "depth": wanted.depth,
             "learning_rate": wanted.learning_rate,
             "l2_leaf_reg": wanted.l2,
-            "rsm": wanted.feature_fraction,
             "bootstrap_type": "Bernoulli",
             "subsample": wanted.row_fraction,
             "boosting_type": "Plain",
@@ -209,6 +210,10 @@ class CatBoost:
             "logging_level": "Silent",
             "allow_writing_files": False,
         }
+        # On a GPU it cannot leave features out.
+        parameters |= (
+            {"task_type": "GPU"} if wanted.device == "cuda" else {"rsm": wanted.feature_fraction}
+        )
         if task.objective == "classes":
             parameters |= {"loss_function": "MultiClass", "classes_count": CLASSES}
         else:

@@ -6,7 +6,7 @@ import hashlib
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from services.models.baseline import ClassPrior, EmpiricalQuantiles, Ewma
 from services.models.bundle import write_bundle
 from services.models.catalogue import BUILT_IN, Catalogue
 from services.models.derived import columns_of, with_derived
+from services.models.devices import settled
 from services.models.forecaster import Forecaster, Table
 from services.models.har import Har
 from services.models.recipes import Recipe
@@ -104,8 +105,10 @@ def fit(task: FitTask, catalogue: Catalogue = BUILT_IN) -> FitResult:
 
     Raises:
         ValueError: no rows remain to train on, or none to judge.
+        UsageError: its device cannot be had.
     """
     started = time.perf_counter()
+    task = replace(task, recipe=settled(task.recipe, catalogue.kinds[task.recipe.kind]))
     target = task.recipe.target
     examples = _known(task.examples, target)
     splits, final = _splits(task, examples)

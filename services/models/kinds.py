@@ -82,6 +82,18 @@ class FittedKind(Protocol):
 
 
 @runtime_checkable
+class OnDevices(Protocol):
+    """What a fitted kind has beside the rest whose recipes have a parameter `device`.
+
+    A fit finds `cpu` or `cuda` there, and on cuda need not give the same bytes twice.
+    """
+
+    def without_cuda(self) -> str:
+        """Why its library can use no GPU here, in words; empty where it can."""
+        ...
+
+
+@runtime_checkable
 class OnlineKind(Protocol):
     """A kind of model that learns each label as it becomes known; it has no artifact."""
 

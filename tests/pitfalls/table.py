@@ -1,0 +1,192 @@
+"""The pitfalls: each a change of one line that brings it in, and the tests that notice."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Pitfall(NamedTuple):
+    """What goes wrong, where it is planted, and which tests must fail then."""
+
+    name: str
+    file: str  # from the root of the repository
+    sound: str  # occurs once in it
+    planted: str  # in the place of `sound`
+    tests: str  # arguments of pytest
+
+
+_FITTING: Final = "services/models/fitting.py"
+_SPLITS: Final = "services/models/walk_forward.py"
+_SPLIT_TESTS: Final = "tests/unit/models/test_walk_forward.py"
+_FIT_TESTS: Final = "tests/unit/models/test_fitting.py"
+
+PITFALLS: Final = (
+    Pitfall(
+        "shuffled split",
+        _SPLITS,
+        "tested = self.as_of_ms >= start_ms",
+        "tested = np.random.default_rng(0).random(len(self.as_of_ms)) < HOLDOUT",
+        _SPLIT_TESTS,
+    ),
+    Pitfall(
+        "no purge, no embargo",
+        _SPLITS,
+        "trained = self.known_ms + self.embargo_ms <= start_ms",
+        "trained = self.as_of_ms < start_ms",
+        _SPLIT_TESTS,
+    ),
+    Pitfall(
+        "what judges is fitted too",
+        _FITTING,
+        "artifacts = [train(task, catalogue, examples.take(split.train)) for split in splits]",
+        "artifacts = [train(task, catalogue, examples) for split in splits]",
+        f"{_FIT_TESTS} -k has_not_seen",
+    ),
+    Pitfall(
+        "overlapping labels counted whole",
+        _FITTING,
+        "n_effective=float(trained.uniqueness.sum())",
+        "n_effective=float(len(trained))",
+        f"{_FIT_TESTS} -k a_refresh_judges",
+    ),
+    Pitfall(
+        "a feature of the next candle",
+        "services/features/windows.py",
+        "_take(candles[t, i], state, row)",
+        "_take(candles[min(t + 1, candles.shape[0] - 1), i], state, row)",
+        "tests/properties/test_features_say_the_same_however_they_are_asked.py",
+    ),
+    Pitfall(
+        "a default in the place of what is not known",
+        "services/features/windows.py",
+        "return value if count >= needed else np.nan",
+        "return value if count >= needed else 0.0",
+        "tests/unit/features/test_feature_set.py",
+    ),
+    Pitfall(
+        "a label known at its own close",
+        "services/labels/labeller.py",
+        "known_ms = np.maximum(ends[label, column], rows[Pending.FILLED_MS]).astype(np.int64)",
+        "known_ms = rows[Pending.AS_OF_MS].astype(np.int64)",
+        "tests/properties/test_labels_look_only_ahead_of_their_close.py",
+    ),
+    Pitfall(
+        "entry at a price that was past",
+        "services/labels/labeller.py",
+        "self._enter(cells, ohlc[0], now)",
+        "self._enter(cells, past[Past.CLOSE], now)",
+        "tests/unit/labels/test_labeller.py",
+    ),
+    Pitfall(
+        "a text counts from when it was published",
+        "services/sentiment/aggregate.py",
+        "items.take((items.known_ms <= as_of_ms) & young)",
+        "items.take((items.published_ms <= as_of_ms) & young)",
+        "tests/properties/test_sentiment_is_of_what_was_known.py",
+    ),
+    Pitfall(
+        "a metric that is too old is told",
+        "services/sentiment/features.py",
+        "return np.where(age_ms <= MAX_AGE[metric] // MILLISECOND, values, np.nan), age_ms",
+        "return values, age_ms",
+        "tests/unit/sentiment tests/properties/test_sentiment_is_of_what_was_known.py",
+    ),
+    Pitfall(
+        "labels of the future are fitted",
+        "backend/store/history.py",
+        "AND label.known_at <= $5\n        AND label.label_set",
+        "AND label.known_at <= $5 + interval '9 hours'\n        AND label.label_set",
+        "tests/integration/test_store_history.py -k examples",
+    ),
+    Pitfall(
+        "only those that are still listed are fitted",
+        "backend/store/history.py",
+        "AND exchange = $1 AND NOT label.void\n",
+        "AND exchange = $1 AND NOT label.void AND watched_until IS NULL\n",
+        "tests/integration/test_store_history.py -k left",
+    ),
+    Pitfall(
+        "each attempt at the whole error",
+        "services/scores/promotion.py",
+        "return ALPHA * 6.0 / (math.pi**2 * attempt**2)",
+        "return ALPHA",
+        "tests/unit/scores/test_promotion.py",
+    ),
+    Pitfall(
+        "blocks taken for independent",
+        "services/scores/promotion.py",
+        "test = block_test(means[:, 0], LEAST_CORRELATION)",
+        "test = block_test(difference, 0.0)",
+        "tests/unit/scores/test_promotion.py",
+    ),
+    Pitfall(
+        "a forecaster without skill is served",
+        "services/scores/gate.py",
+        "return low <= 0.0 if self._target is Target.DIRECTION else high < 0.0",
+        "return high < 0.0",
+        "tests/unit/scores/test_gate.py",
+    ),
+    Pitfall(
+        "NaN is learnt online",
+        "services/models/online.py",
+        "known = np.isfinite(inputs).all(axis=1)\n        self.skipped",
+        "known = np.ones(len(inputs), dtype=bool)\n        self.skipped",
+        "tests/unit/models/test_online.py",
+    ),
+    Pitfall(
+        "a seed that is not used",
+        "services/models/engines.py",
+        '"random_seed": task.seed,',
+        '"random_seed": __import__("time").time_ns() % 2**31,',
+        f"{_FIT_TESTS} -k same",
+    ),
+    Pitfall(
+        "profit without costs",
+        "services/ledger/account.py",
+        "fee = abs(quantity) * fill * self.terms.fee_bps * BPS",
+        "fee = 0.0 * quantity",
+        "tests/unit/ledger/test_ledger.py",
+    ),
+    Pitfall(
+        "the take before the stop in one candle",
+        "services/signals/book.py",
+        "if sign * (worst - signal.stop) <= 0:",
+        "if sign * (worst - signal.stop) <= 0 and sign * (best - signal.take) < 0:",
+        "tests/unit/signals/test_policy_and_book.py",
+    ),
+    Pitfall(
+        "nobody says that nothing comes true any more",
+        "services/predictions/predictor.py",
+        "return bool(self._judged_ms) and as_of_ms - self._judged_ms > limit_ms",
+        "return as_of_ms - self._judged_ms > 10**6 * limit_ms",
+        "tests/unit/predictions",
+    ),
+    Pitfall(
+        "an altered artifact is opened",
+        "services/models/artifacts.py",
+        "if hashlib.sha256(artifact).hexdigest() != sha256:",
+        "if not artifact:",
+        "tests/unit/models/test_artifacts.py tests/integration/test_altered_artifacts.py",
+    ),
+    Pitfall(
+        "a decision about another champion moves the seat",
+        "backend/store/registry.py",
+        "if champion != decision.champion_version:",
+        "if champion != champion:",
+        "tests/integration/test_store_registry.py",
+    ),
+    Pitfall(
+        "two systems write one state folder",
+        "backend/store/state.py",
+        "fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)",
+        "tests/integration/test_state_folder.py",
+    ),
+    Pitfall(
+        "doctor and verify end well whatever they find",
+        "backend/upkeep.py",
+        'sys.stdout.writelines(f"{fault}\\n" for fault in faults)\n    return 1',
+        'sys.stdout.writelines(f"{fault}\\n" for fault in faults)\n    return 0',
+        "tests/integration/test_store_stream_log.py -k verify",
+    ),
+)
