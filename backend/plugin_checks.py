@@ -44,9 +44,11 @@ async def check_plugin(name: str, settings: Settings) -> int:
 
     Raises:
         UnknownPluginError: it is not there.
-        PluginError: it cannot be loaded.
+        PluginError: it cannot be loaded, or needs what is not installed.
     """
     plugin = find(name, settings.state)
+    if plugin.lacks:
+        raise PluginError(f"plug-in {name}: {plugin.lacks}")
     one = SwitchedOn(names=(name,), state=settings.state.absolute())
     failed = 0
     async with _process() as executor:
@@ -65,7 +67,8 @@ def list_plugins(settings: Settings) -> None:
     found = plugins(settings.state)
     for name, plugin in sorted(found.items()):
         state = "on " if name in settings.plugins.names else "off"
-        sys.stdout.write(f"{state} {name} of {plugin.provider} {plugin.version}\n")
+        lacks = f"; {plugin.lacks}" if plugin.lacks else ""
+        sys.stdout.write(f"{state} {name} of {plugin.provider} {plugin.version}{lacks}\n")
     if not found:
         sys.stdout.write("there is no plug-in\n")
 

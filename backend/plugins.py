@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ GROUPS: Final = ("alphapulse.models", "alphapulse.features")  # of entry points
 FOLDER: Final = "plugins"  # of the state folder
 OBJECT: Final = "PLUGIN"  # what a file there defines
 MODULE: Final = "alphapulse_plugins"  # its module is named this and as the file
+_OF_EXTRA: Final = re.compile(r"(?P<name>[\w.-]+).*;.*\bextra == ['\"](?P<extra>[\w.-]+)['\"]")
 
 
 class PluginError(AlphaPulseError):
@@ -60,12 +62,14 @@ class Plugin:
         provider: the package or the file that it is of.
         version: of the package; of a file its SHA-256.
         load: imports it.
+        lacks: what it needs and is not installed, in words; empty: nothing.
     """
 
     name: str
     provider: str
     version: str
     load: Callable[[], Any]
+    lacks: str = ""
 
 
 def plugins(state: Path) -> dict[str, Plugin]:
@@ -145,6 +149,8 @@ def feature_sets(catalogue: Catalogue, names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _with(catalogue: Catalogue, plugin: Plugin) -> Catalogue:
+    if plugin.lacks:
+        raise PluginError(f"plug-in {plugin.name}: {plugin.lacks}")
     kind = plugin.load()
     if getattr(kind, "name", None) != plugin.name:
         raise PluginError(f"plug-in {plugin.name}: it registers {kind!r}, which has another name")
@@ -164,7 +170,24 @@ def _with(catalogue: Catalogue, plugin: Plugin) -> Catalogue:
 def _installed() -> Iterator[Plugin]:
     for point in (point for group in GROUPS for point in entry_points(group=group)):
         provider, version = _distribution(point)
-        yield Plugin(name=point.name, provider=provider, version=version, load=point.load)
+        yield Plugin(
+            name=point.name,
+            provider=provider,
+            version=version,
+            load=point.load,
+            lacks=lacking(point.dist, point.extras) if point.dist else "",
+        )
+
+
+def lacking(package: Distribution, extras: Iterable[str]) -> str:
+    """Which packages of the extras that an entry point names are not installed, in words."""
+    for extra in extras:
+        named = (_OF_EXTRA.match(one) for one in package.requires or ())
+        needed = [one["name"] for one in named if one and one["extra"] == extra]
+        absent = [name for name in needed if not any(distributions(name=name))]
+        if absent:
+            return f"needs {', '.join(absent)}: install {package.name}[{extra}]"
+    return ""
 
 
 def _distribution(point: EntryPoint) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from alphapulse_testing.panel import panel_examples
 from backend import settings
 from backend.learning.plan import LearningPlan
 from backend.panel import Panel, PanelKey
-from backend.plugin_checks import admit, list_plugins
+from backend.plugin_checks import admit, check_plugin, list_plugins
 from backend.plugins import (
     NO_PLUGINS,
     PluginError,
@@ -77,6 +78,44 @@ def test_what_is_there_is_listed_and_nothing_of_it_is_run(
     said = capsys.readouterr().out.splitlines()
     assert f"off oak of plugins/oak.py sha256:{sha256}" in said
     assert any(line.startswith("off forest of alphapulse ") for line in said)
+
+
+@pytest.fixture
+def half_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package whose extra was not installed with it; the folder that it is in."""
+    folder = tmp_path / "packages"
+    (folder / "elms-2.0.dist-info").mkdir(parents=True)
+    (folder / "elms-2.0.dist-info/METADATA").write_text(
+        "Metadata-Version: 2.1\nName: elms\nVersion: 2.0\nProvides-Extra: nn\n"
+        'Requires-Dist: numpy>=2\nRequires-Dist: numpy>=2; extra == "nn"\n'
+        'Requires-Dist: never-published>=1; extra == "nn"\n'
+        'Requires-Dist: nor-this; python_version > "3" and extra == "nn"\n'
+        'Requires-Dist: of-another; extra == "other"\n'
+    )
+    (folder / "elms-2.0.dist-info/entry_points.txt").write_text(
+        "[alphapulse.models]\nelm = nothing.of_that_name:ELM [nn]\n"
+    )
+    monkeypatch.syspath_prepend(folder)
+    return tmp_path
+
+
+async def test_a_plugin_whose_extra_is_not_installed_says_what_it_needs(
+    half_installed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And nothing else changes."""
+    needs = "needs never-published, nor-this: install elms[nn]"
+
+    list_plugins(Settings(state=half_installed))
+
+    said = capsys.readouterr().out.splitlines()
+    assert f"off elm of elms 2.0; {needs}" in said
+    assert sum("needs" in line for line in said) == 1
+    chosen = switched_on(half_installed, "elm.direction")
+    with pytest.raises(PluginError, match=re.escape(f"plug-in elm: {needs}")):
+        catalogue_of(chosen.plugins)
+    with pytest.raises(PluginError, match=re.escape(f"plug-in elm: {needs}")):
+        await check_plugin("elm", chosen)
+    assert catalogue_of(NO_PLUGINS) is BUILT_IN
 
 
 def test_only_what_settings_name_is_loaded(put: Put) -> None:
