@@ -55,14 +55,15 @@ class Audit:
         rows: that were derived again.
         superseded: of them, those with a later revision.
         timeframes: of the rows.
-        waiting: rows of the sample that are to be made again by the system itself.
+        left_out: rows of the sample that the system itself is to make again, or that a start
+            has dated and superseded.
         differences: between what is stored and what is derived.
     """
 
     rows: int
     superseded: int
     timeframes: tuple[Timeframe, ...]
-    waiting: int
+    left_out: int
     differences: tuple[Difference, ...]
 
 
@@ -85,9 +86,9 @@ async def audit_features(
         f"{audit.rows} rows of {names} derived again ({audit.superseded} have a later revision): "
         f"{len(audit.differences) or 'no'} differences\n"
     )
-    if audit.waiting:
+    if audit.left_out:
         sys.stdout.write(
-            f"{audit.waiting} rows rest on candles that are being taken in: left out\n"
+            f"{audit.left_out} rows left out: what they rest on is being taken in, or undated\n"
         )
     return 1 if audit.differences else 0
 
@@ -109,9 +110,9 @@ async def audit_rows(
             differences += found
     return Audit(
         rows=len(judged),
-        superseded=sum(not row.newest for row in judged),
+        superseded=sum(row.superseded_at is not None for row in judged),
         timeframes=tuple(dict.fromkeys(row.timeframe for row in judged)),
-        waiting=len(rows) - len(judged),
+        left_out=len(rows) - len(judged),
         differences=tuple(differences),
     )
 
@@ -125,13 +126,13 @@ async def _audit_panel(
     if beginning is None:  # the rows would not be here
         return [], []
     until = await _settled_until(connection, standing, panel, beginning)
-    settled = [row for row in rows if until is None or row.as_of < until]
     again = Rederivation(
         connection=connection,
         members=panel,
         beginning=beginning,
         past=await past_of(connection, panel),
     )
+    settled = [row for row in rows if (until is None or row.as_of < until) and again.judges(row)]
     wrong = await _unlike(again, settled)
     return settled, [one for row, derived in wrong.items() for one in _differences(row, derived)]
 

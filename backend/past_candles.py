@@ -19,7 +19,8 @@ from backend.store.corrections import LateRow, Prices, RowMade
 from backend.store.served_rows import Members
 
 NOW: Final = -1  # the candles that count now; others are numbers of corrections
-TRIES: Final = 9  # candles while rows are made again change between two ticks, now or just before
+NEAR: Final = 4  # corrections before and after a moment
+TRIES: Final = 32
 NEVER_MS: Final = 1 << 62
 
 Cell = tuple[int, int]  # as_of in ms, place of the instrument
@@ -39,6 +40,7 @@ class Past:
 
     cells: Mapping[Cell, Sequence[Candle]]
     moments_ms: Sequence[int]  # at which any has changed, sorted
+    dated: Sequence[LateRow] = ()  # by a start, at their close: what was there since when is lost
 
     @classmethod
     def of(
@@ -70,22 +72,34 @@ class Past:
         changes = {cell: _changes(states) for cell, states in cells.items()}
         changed = {cell: states for cell, states in changes.items() if len(states) > 1}
         moments = {state.since_ms for states in changed.values() for state in states[1:]}
-        return cls(cells=changed, moments_ms=sorted(moments))
+        dated = [row for row in came.values() if row.known_ms < row.told_ms]
+        return cls(cells=changed, moments_ms=sorted(moments), dated=dated)
 
-    def at(self, known_ms: int, cell: Cell) -> list[int]:
-        """The states of the candles by which a row of `cell` may be, the likeliest first.
+    def tells(self, as_of_ms: int, superseded_ms: int) -> bool:
+        """Whether the candles below a row are known as they were when it was made.
+
+        Args:
+            as_of_ms: of the row.
+            superseded_ms: when its next revision was known.
+        """
+        return not any(
+            one.as_of_ms <= as_of_ms and one.told_ms <= superseded_ms for one in self.dated
+        )
+
+    def between(self, known_ms: int, superseded_ms: int) -> list[int]:
+        """The states of the candles by which a row may be, the likeliest first.
 
         Rows are made again beside the ticks: the ticks go on from the corrected candles a moment
         after, or before, the rows of them are known.
 
         Args:
             known_ms: when the row was known.
-            cell: it is no older than its candle.
+            superseded_ms: when its next revision was.
         """
-        present = (one.since_ms for one in self.cells.get(cell, ()) if one.prices is not None)
-        likely = bisect_right(self.moments_ms, max(known_ms, next(present, -1)))
-        near = sorted(range(len(self.moments_ms) + 1), key=lambda one: abs(one - likely))
-        return near[:TRIES]
+        likely = bisect_right(self.moments_ms, known_ms)
+        last = max(likely + NEAR, bisect_right(self.moments_ms, superseded_ms))
+        near = range(max(likely - NEAR, 0), min(last, len(self.moments_ms)) + 1)
+        return sorted(near, key=lambda one: abs(one - likely))[:TRIES]
 
     def candles(self, state: int) -> dict[Cell, Candle]:
         """What each corrected cell was at a state of the candles; nothing of those of now."""

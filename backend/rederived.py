@@ -53,12 +53,17 @@ class Rederivation:
     beginning: datetime
     past: Past
 
+    def judges(self, row: ServedRow) -> bool:
+        """Whether the record tells of which candles a row was made."""
+        return row.superseded_at is None or self.past.tells(
+            to_ms(row.as_of), to_ms(row.superseded_at)
+        )
+
     def states(self, row: ServedRow) -> list[int]:
         """The states of the candles by which a row may be."""
-        if row.newest:
+        if row.superseded_at is None:
             return [NOW]
-        place = self.members.instruments.index(row.instrument)
-        return self.past.at(to_ms(row.known_at), (to_ms(row.as_of), place))
+        return self.past.between(to_ms(row.known_at), to_ms(row.superseded_at))
 
     async def derive(self, wanted: Mapping[int, Sequence[ServedRow]]) -> dict[int, list[Derived]]:
         """Each of `wanted` again, from the state of the candles that it is asked of.

@@ -149,7 +149,6 @@ class Life:
             assert await verify(connection) is None
             audit = await audit_rows(connection, count=60, seed=7, since=EPOCH)
         assert not audit.differences, "\n".join(map(str, audit.differences))
-        assert not audit.waiting
         assert await self.store.readers.fetch("SELECT source, payload::text FROM quarantine") == []
         assert not self.revisions.due
 

@@ -29,12 +29,12 @@ WITH drawn AS (
     SELECT * FROM drawn ORDER BY place, exchange, timeframe LIMIT $4
 )
 SELECT exchange, symbol, timeframe, as_of, revision, known_at, coverage, row_hash,
-    array_replace("values", NULL, 'NaN') AS row, NOT EXISTS (
-        SELECT FROM ml_features_ohlcv AS newer
+    array_replace("values", NULL, 'NaN') AS row, (
+        SELECT min(newer.known_at) FROM ml_features_ohlcv AS newer
         WHERE (newer.instrument_id, newer.timeframe, newer.feature_set, newer.as_of)
             = (chosen.instrument_id, chosen.timeframe, $1, chosen.as_of)
             AND newer.revision > chosen.revision
-    ) AS newest
+    ) AS superseded_at
 FROM chosen JOIN ml_features_ohlcv AS stored USING (instrument_id, timeframe, as_of, revision)
 WHERE stored.feature_set = $1 ORDER BY exchange, timeframe, as_of, symbol, revision
 """
@@ -72,7 +72,7 @@ class ServedRow:
     coverage: float
     row_hash: bytes
     values: Floats  # (columns,); NaN where not known
-    newest: bool  # of its close
+    superseded_at: datetime | None  # None: it is the newest of its close
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +97,7 @@ async def sample(
 ) -> list[ServedRow]:
     """At most `count` rows with as_of ≥ `since`, the same for the same seed and rows."""
     rows = await connection.fetch(_SAMPLE, feature_set, seed, since, count)
-    same = ("as_of", "revision", "known_at", "coverage", "row_hash", "newest")
+    same = ("as_of", "revision", "known_at", "coverage", "row_hash", "superseded_at")
     return [
         ServedRow(
             instrument=Instrument(row["exchange"], row["symbol"]),

@@ -102,18 +102,18 @@ async def test_what_was_right_when_it_was_made_is_no_difference(life: Life) -> N
 
     waiting = await audit(life)
     assert waiting.differences == ()
-    assert waiting.waiting == 3 * (HOURS - 1) - 1  # from the close of that candle on
+    assert waiting.left_out == 3 * (HOURS - 1) - 1  # from the close of that candle on
 
     await life.revisions.settle()
     revised = await audit(life)
-    assert (revised.differences, revised.waiting) == ((), 0)
+    assert (revised.differences, revised.left_out) == ((), 0)
     assert revised.superseded == 3 * (HOURS - 1) - 1
 
     life.clock.advance(timedelta(minutes=1))
     await life.take([version(walks(life)[2][2], right=True)])
     await life.revisions.settle()
     late = await audit(life)
-    assert (late.differences, late.waiting) == ((), 0)
+    assert (late.differences, late.left_out) == ((), 0)
     assert late.superseded > revised.superseded
 
     await edit(life, "market_beta", 1e-9, "AAA/USDT")
@@ -138,4 +138,4 @@ async def test_a_sample_follows_from_its_seed_and_takes_panels_in_turn(store: St
     assert [one.exchange for one, _ in keys[0]] == ["one"] * 5 + ["two"] * 4
     async with store.readers.acquire() as connection:
         found = await audit_rows(connection, count=9, seed=1, since=LAST + H1.duration)
-    assert found == Audit(rows=0, superseded=0, timeframes=(), waiting=0, differences=())
+    assert found == Audit(rows=0, superseded=0, timeframes=(), left_out=0, differences=())
