@@ -15,7 +15,6 @@ from services.models.networks import Network, Weights, drawn
 from services.models.sample import CLASS_VALUES, Sample
 
 COMPILED: Final = 16  # networks of which a process remembers how they are fitted
-ONE_THREAD: Final = {"xla_cpu_multi_thread_eigen": False, "xla_cpu_parallel_codegen_split_count": 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,5 +108,4 @@ def _compiled(network: Network, how: Descent) -> tuple[Fit, Fit, Fit]:
         keys = jax.random.split(key, len(order))
         return jax.lax.scan(step, (weights, state), (order, keys))[0]
 
-    one_thread = {"compiler_options": ONE_THREAD}
-    return optimizer.init, jax.jit(epoch, **one_thread), jax.jit(loss, **one_thread)
+    return optimizer.init, jax.jit(epoch), jax.jit(loss)

@@ -1,4 +1,4 @@
-"""Worker processes do not outlive the process that they work for."""
+"""Worker processes take one thread, and do not outlive the process that they work for."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from backend.executor import ProcessExecutor
+
 ROOT = Path(__file__).parents[3]
 WITHIN_S = 60.0  # for a loaded machine; nothing else waits so long
+LIBRARIES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 _PARENT = """
 import os, time
@@ -48,3 +51,17 @@ def test_a_worker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
         assert ended, "the worker outlives its parent"
     finally:
         os.close(worker)
+
+
+def test_libraries_are_told_in_a_worker_to_take_one_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in (*LIBRARIES, "NPROC"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MKL_NUM_THREADS", "2")  # of whoever runs it
+    executor = ProcessExecutor()
+
+    told = [executor.submit(os.getenv, name).result() for name in (*LIBRARIES, "NPROC")]
+
+    executor.close()
+    assert told == ["1", "1", "2", "1", "1"]
