@@ -29,7 +29,7 @@ run: .venv/runtime  ## The live system (ARGS="--exchange kraken --symbols BTC/US
 	$(BIN)/alphapulse run $(ARGS)
 
 # Threads of BLAS that spin for a core which others have cost more than they save.
-test long canaries: export OPENBLAS_NUM_THREADS = 1
+test long canaries pitfalls: export OPENBLAS_NUM_THREADS = 1
 
 test: .venv/dev  ## The tests that need no server of yours, by WORKERS processes (2)
 	$(BIN)/pytest --numprocesses $(WORKERS) $(ARGS)
@@ -42,6 +42,9 @@ canaries: .venv/dev  ## Ten seeds of each canary, promotion rates, three full re
 
 soak: .venv/dev  ## Forty kills at any moment, ends by signals, two days of faults
 	$(BIN)/pytest -m soak --timeout 0 $(ARGS)
+
+pitfalls: .venv/dev  ## Plant what such systems get wrong, see the tests turn red (ten minutes)
+	$(BIN)/python -m tests.pitfalls $(ARGS)
 
 bench: .venv/dev  ## Benchmarks: a table for people, bench.json for machines
 	$(BIN)/python -m tests.benchmarks $(ARGS)
@@ -60,4 +63,4 @@ fmt: .venv/dev  ## Format, and mend what the linter can
 tree: .venv/dev  ## The files with their purposes, as ARCHITECTURE.md lists the rooms
 	@$(BIN)/python -m tests.house tree
 
-.PHONY: help lock demo run test long canaries soak bench check fmt tree
+.PHONY: help lock demo run test long canaries soak pitfalls bench check fmt tree

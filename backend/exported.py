@@ -47,8 +47,8 @@ KINDS: Final[Mapping[str, tuple[str, str, str]]] = {
     ),
     "signals": (
         "exchange, symbol, timeframe, horizon, as_of, revision, side, strength, gate, "
-        "size_fraction, entry_price, stop, take, expires_at, status, closed_at, exit_price, "
-        "realized_return, model, version",
+        "size_fraction, expected_edge_bps, votes, entry_price, stop, take, expires_at, status, "
+        "closed_at, exit_price, realized_return, model, version",
         f"trading_signals t {_INSTRUMENT}",
         "as_of",
     ),

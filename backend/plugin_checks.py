@@ -88,10 +88,13 @@ async def _asked(executor: Executor, one: SwitchedOn) -> list[str]:
     Raises:
         PluginError: it cannot be.
     """
-    future = executor.submit(_names, one)
-    error = await asyncio.to_thread(future.exception, AT_MOST_S)
+    future, name = executor.submit(_names, one), one.names[0]
+    try:
+        error = await asyncio.to_thread(future.exception, AT_MOST_S)
+    except TimeoutError:
+        raise PluginError(f"plug-in {name} was not loaded within {AT_MOST_S:.0f} s") from None
     if error is not None:
-        raise PluginError(f"plug-in {one.names[0]} cannot be loaded: {_said(error)}") from error
+        raise PluginError(f"plug-in {name} cannot be loaded: {_said(error)}") from error
     return future.result()
 
 

@@ -196,7 +196,11 @@ def _distribution(point: EntryPoint) -> tuple[str, str]:
 
 def _files(folder: Path) -> Iterator[Plugin]:
     for path in sorted(folder.glob("*.py")):
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        try:
+            sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            place = f"{FOLDER}/{path.name}"
+            raise PluginError(f"{place} cannot be read: {error.strerror}") from error
         yield Plugin(
             name=path.stem,
             provider=f"{FOLDER}/{path.name}",

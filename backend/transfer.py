@@ -229,6 +229,7 @@ class _Sink:
 _TYPES: Final = {
     **dict.fromkeys(("p_down", "p_flat", "p_up", "q10", "q50", "q90", "volatility"), pa.float64()),
     **dict.fromkeys(("entry_price", "stop", "take", "exit_price"), pa.float64()),
+    "expected_edge_bps": pa.float64(),
     **dict.fromkeys(("realized_return", "log_return", "realized_volatility"), pa.float64()),
     **dict.fromkeys(("log_loss", "brier", "pinball", "qlike", "covered"), pa.float64()),
     **dict.fromkeys(("horizon", "revision", "outcome"), pa.int64()),
@@ -240,7 +241,7 @@ _TYPES: Final = {
         ),
         pa.timestamp("us", tz="UTC"),
     ),
-    **dict.fromkeys(("members", "evidence", "columns", "values"), pa.string()),
+    **dict.fromkeys(("members", "evidence", "columns", "values", "votes"), pa.string()),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -15,11 +16,14 @@ from backend.learning.seats import Seats
 from backend.store.runs import Run
 from domain.errors import StoreUnavailableError, UsageError
 from domain.losses import BASELINES
+from domain.market import rfc3339
 from domain.ports import Executor
 from services.models.fitting import FitResult
 from services.models.recipes import Recipe
 from services.models.trainer import Trainer, TrainingRequest
 from services.models.walk_forward import SplitKind
+
+log = logging.getLogger(__name__)
 
 ATTEMPTS = 3  # of a fit whose worker dies
 Report = Callable[[int, int], None]
@@ -87,6 +91,11 @@ class Trainings:
                 trainer = self._trainers[run.horizon]
                 trainer.resume(max(run.as_of, trainer.started or run.as_of))
                 self._cut_short.append(_asked_again(run))
+                log.info(
+                    "the training of %s at %d bars was cut short: it is gone on with",
+                    rfc3339(run.as_of),
+                    run.horizon,
+                )
 
     async def run(self, due: Sequence[Training], report: Report, turn: asyncio.Lock) -> None:
         """Fit every kind, decide, register, and schedule what takes a seat.

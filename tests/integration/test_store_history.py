@@ -172,6 +172,19 @@ async def test_of_many_rows_whole_closes_are_kept_evenly_over_the_past(store: St
     assert len(np.unique(hours[1] % 24)) > 16
 
 
+async def test_an_instrument_that_left_keeps_its_place_among_the_examples(store: Store) -> None:
+    await store.instruments.watch([Listing(instrument=one) for one in INSTRUMENTS], since=at(0))
+    await store.recorder.commit_tick([features(1)], published_at=at(1))
+    await store.recorder.commit_learning([labels(1)], published_at=at(5))
+    await store.instruments.unwatch(INSTRUMENTS[0], until=at(6), removed=True)
+
+    found = await store.history.examples(
+        "binance", H1, 4, feature_set=FEATURES.id, until=at(9), rows=9
+    )
+
+    assert found.instruments == INSTRUMENTS
+
+
 async def test_void_labels_are_no_examples(store: Store) -> None:
     for number in (1, 2):
         await store.recorder.commit_tick([features(number)], published_at=at(number))

@@ -219,6 +219,26 @@ async def test_one_that_ends_its_process_is_refused(put: Put) -> None:
         await admit(switched_on(state, "oak.direction"))
 
 
+async def test_one_that_hangs_as_it_is_imported_is_refused_by_name(
+    put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = put("import threading\nthreading.Event().wait()")
+    monkeypatch.setattr("backend.plugin_checks.AT_MOST_S", 0.1)
+
+    with pytest.raises(PluginError, match="plug-in oak was not loaded within"):
+        await admit(switched_on(state, "oak.direction"))
+
+
+@pytest.mark.parametrize("place", ["a folder", "a link to nothing"])
+def test_what_cannot_be_read_is_named(put: Put, place: str) -> None:
+    folder = put(WHOLE) / "plugins"
+    elm = folder / "elm.py"
+    elm.mkdir() if place == "a folder" else elm.symlink_to(folder / "nothing")
+
+    with pytest.raises(PluginError, match=r"plugins/elm\.py cannot be read: "):
+        plugins(folder.parent)
+
+
 async def test_without_plugins_nothing_is_checked() -> None:
     await admit(Settings())
 
