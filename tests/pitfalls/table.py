@@ -93,14 +93,14 @@ PITFALLS: Final = (
     ),
     Pitfall(
         "labels of the future are fitted",
-        "backend/store/history.py",
+        "backend/store/feature_queries.py",
         "AND label.known_at <= $5\n        AND label.label_set",
         "AND label.known_at <= $5 + interval '9 hours'\n        AND label.label_set",
         "tests/integration/test_store_history.py -k examples",
     ),
     Pitfall(
         "only those that are still listed are fitted",
-        "backend/store/history.py",
+        "backend/store/feature_queries.py",
         "AND exchange = $1 AND NOT label.void\n",
         "AND exchange = $1 AND NOT label.void AND watched_until IS NULL\n",
         "tests/integration/test_store_history.py -k left",
