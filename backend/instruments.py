@@ -12,7 +12,6 @@ from typing import Any, Final
 from backend.orders import OrderRefusedError, orders_to
 from backend.settings import Settings
 from backend.symbols import named
-from backend.upkeep import store_of
 from domain.errors import UsageError
 from domain.market import rfc3339
 
@@ -30,6 +29,8 @@ Row = dict[str, Any]  # of the answers
 
 async def list_instruments(settings: Settings) -> None:
     """One line for each instrument that is or was watched."""
+    from backend.upkeep import store_of  # noqa: PLC0415 - seconds, and only here
+
     async with store_of(settings) as store:
         rows = await store.readers.fetch(_EVER)
     for row in rows:
