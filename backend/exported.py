@@ -35,7 +35,8 @@ KINDS: Final[Mapping[str, tuple[str, str, str]]] = {
     ),
     "predictions": (
         "exchange, symbol, timeframe, horizon, as_of, revision, made_at, origin, role, target, "
-        "model, version, members, p_down, p_flat, p_up, q10, q50, q90, volatility, degraded",
+        "model, version, members, p_down, p_flat, p_up, q10, q50, q90, volatility, degraded, "
+        "dissimilarity",
         f"ml_predictions t {_INSTRUMENT}",
         "as_of",
     ),

@@ -235,6 +235,7 @@ class PredictionBatch(Tick):
     quantiles: Floats  # (n, 3) of the log return at QUANTILE_LEVELS
     volatility: Floats  # (n,) of the log return over the horizon
     degraded: tuple[str, ...]  # (n,) codes joined by `,`; "" = none
+    dissimilarity: Floats | None = None  # (n,) to the training rows; None: nobody was fitted
 
     def take(self, positions: Ints) -> PredictionBatch:
         """The rows at `positions`."""
@@ -248,6 +249,7 @@ class PredictionBatch(Tick):
             quantiles=self.quantiles[positions],
             volatility=self.volatility[positions],
             degraded=tuple(self.degraded[row] for row in chosen),
+            dissimilarity=None if self.dissimilarity is None else self.dissimilarity[positions],
         )
 
 

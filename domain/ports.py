@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from domain.events import Candle, Examples, FeatureBatch, Floats, Target
 from domain.market import Instrument, Listing, Timeframe
@@ -175,6 +175,23 @@ class Model(Protocol):
         Returns:
             Direction: (n, 3) probabilities of down, flat, up. Volatility: (n,) standard
             deviation of the log return over the horizon. Quantiles: (n, 3) of the log return.
+        """
+        ...
+
+
+@runtime_checkable
+class Referenced(Protocol):
+    """What a model has beside the rest that can say how far rows are from its training rows."""
+
+    @property
+    def reference(self) -> object | None:
+        """What it measures from, the same object for the same training rows; None: it cannot."""
+        ...
+
+    def dissimilarity(self, features: FeatureBatch) -> Floats:
+        """Distance of each row, shape (n,): 1 is that of training rows (their mean square).
+
+        NaN where nothing of a row is known.
         """
         ...
 

@@ -76,6 +76,10 @@ class PredictionRow(_Ahead):
     q90: float | None
     volatility: float | None = Field(description="standard deviation of the log return")
     degraded: list[str] = Field(description="what is wrong with the row; empty: nothing")
+    dissimilarity: float | None = Field(
+        description="distance of its features to the training rows, whose mean square is 1; of "
+        "several models the largest; null: none was fitted. It decides nothing"
+    )
 
 
 class ContributionRow(_Row):

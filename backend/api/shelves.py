@@ -89,7 +89,7 @@ PREDICTIONS: Final = Shelf(
     newest="t.revision DESC",
     columns="i.exchange, i.symbol, t.timeframe, t.horizon, t.as_of, t.revision, t.made_at,"
     " t.origin, t.role, t.target, t.model, t.version, t.members, t.p_down, t.p_flat, t.p_up,"
-    " t.q10, t.q50, t.q90, t.volatility, t.degraded",
+    " t.q10, t.q50, t.q90, t.volatility, t.degraded, t.dissimilarity",
     spell=lambda row, _at: rows.prediction(row),
 )
 

@@ -316,6 +316,7 @@ def _prediction_batch(
         quantiles=_floats(rows, "q10", "q50", "q90"),
         volatility=_floats(rows, "volatility")[:, 0],
         degraded=tuple(row["degraded"] for row in rows),
+        dissimilarity=_floats(rows, "dissimilarity")[:, 0],
     )
 
 

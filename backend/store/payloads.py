@@ -101,6 +101,7 @@ def prediction_drafts(batch: PredictionBatch, streams: Sequence[str]) -> Drafts:
         "q90": q90,
         "volatility": batch.volatility,
         "degraded": [tuple(filter(None, codes.split(","))) for codes in batch.degraded],
+        "dissimilarity": batch.dissimilarity,
     }
     return Drafts("prediction", batch.as_of, streams, json_rows(rows, len(batch)))
 

@@ -61,7 +61,7 @@ class _Channel:
 
 
 _WORDS: Final = dict.fromkeys(("origin", "role", "target", "model", "version"), _WORD)
-_FORECAST: Final = ("p_down", "p_flat", "p_up", "q10", "q50", "q90", "volatility")
+_FORECAST: Final = ("p_down", "p_flat", "p_up", "q10", "q50", "q90", "volatility", "dissimilarity")
 _PRICES: Final = ("entry_price", "stop", "take", "exit_price", "realized_return")
 _AMOUNTS: Final = ("strength", "size_fraction", "expected_edge_bps", *_PRICES)
 _CHANNELS: Final = {

@@ -144,6 +144,7 @@ def prediction_rows(batch: PredictionBatch, ids: Ints, feature_set: str) -> Rows
             "degraded": batch.degraded if any(batch.degraded) else "",
             "feature_set": feature_set,
             "feature_revision": batch.feature_revision,
+            "dissimilarity": _distances(batch),
         },
     )
 
@@ -251,6 +252,11 @@ def skill_rows(verdicts: Sequence[Skill]) -> Rows:
             "no_skill": np.array([one.no_skill for one in found]),
         },
     )
+
+
+def _distances(batch: PredictionBatch) -> Floats:
+    """Its dissimilarity, shape (n,); NaN where nobody was fitted, whose rows join the others'."""
+    return np.full(len(batch), np.nan) if batch.dissimilarity is None else batch.dissimilarity
 
 
 def _measure(found: Sequence[Skill], name: str) -> Floats:

@@ -11,6 +11,7 @@ from domain.errors import ArtifactError, ArtifactMissingError
 from services.models.bundle import read_bundle
 from services.models.catalogue import BUILT_IN, Catalogue
 from services.models.derived import Deriving
+from services.models.dissimilarity import Reference
 from services.models.forecaster import Forecaster
 
 
@@ -33,10 +34,14 @@ def open_model(artifact: bytes, version: str, catalogue: Catalogue = BUILT_IN) -
             f"unknown feature set {error}; a plug-in may be switched off"
         ) from error
     try:
+        reference = description.pop("reference", None)
         model = kind.open(description, files, version)
+        opened = Deriving(model, sets) if sets else model
+        if reference is not None:  # artifacts of earlier builds have none
+            opened.reference = Reference.read(reference)
     except (KeyError, ValueError) as error:
         raise ArtifactError(f"the description of a {name} model is incomplete") from error
-    return Deriving(model, sets) if sets else model
+    return opened
 
 
 class ArtifactStore:

@@ -20,10 +20,11 @@ from services.models.bundle import write_bundle
 from services.models.catalogue import BUILT_IN, Catalogue
 from services.models.derived import columns_of, with_derived
 from services.models.devices import settled
+from services.models.dissimilarity import Reference
 from services.models.forecaster import Forecaster, Table
 from services.models.har import Har
 from services.models.recipes import Recipe
-from services.models.sample import knowledge_ms
+from services.models.sample import knowledge_ms, sample_weights
 from services.models.walk_forward import (
     History,
     Split,
@@ -155,7 +156,10 @@ def train(task: FitTask, catalogue: Catalogue, rows: Examples) -> bytes:
     fitted = kind.fit(with_derived(rows, sets), columns, recipe, task.horizon, task.seed)
     shape = {"kind": recipe.kind, "target": recipe.target, "horizon": task.horizon}
     features = {"features": recipe.features} if sets else {}
-    return write_bundle({**fitted.numbers, **shape, "columns": columns, **features}, fitted.files)
+    trained = Table.of(rows.take(sample_weights(rows) > 0)).select(task.columns)
+    reference = Reference.of(task.columns, trained)
+    described = {**shape, "columns": columns, **features, "reference": reference.written()}
+    return write_bundle({**fitted.numbers, **described}, fitted.files)
 
 
 def progressive(learner: Baseline, examples: Examples, rows: Ints) -> Floats:

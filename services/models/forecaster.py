@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from domain.events import LARGEST, Examples, FeatureBatch, Floats, Ints, Target
+from services.models.dissimilarity import Reference
 from services.models.explanation import Explanation
 
 EWMA_VARIANCE = "ewma_variance"  # of one candle's log return
@@ -81,6 +82,7 @@ class Forecaster(ABC):
         self._target = target
         self._version = version
         self.horizon = horizon  # candles
+        self.reference: Reference | None = None  # to the rows that it was fitted on
 
     @property
     def name(self) -> str:
@@ -97,6 +99,12 @@ class Forecaster(ABC):
     def predict(self, features: FeatureBatch) -> Floats:
         """See `domain.ports.Model.predict`."""
         return self.forecast(Table.of(features))
+
+    def dissimilarity(self, features: FeatureBatch) -> Floats:
+        """See `domain.ports.Referenced`."""
+        if self.reference is None:
+            return np.full(len(features), np.nan)
+        return self.reference.dissimilarity(Table.of(features).select(self.reference.columns))
 
     @abstractmethod
     def forecast(self, table: Table) -> Floats:

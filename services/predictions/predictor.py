@@ -27,6 +27,7 @@ from domain.ports import Clock, Model
 from services.predictions.calibration import Recalibration
 from services.predictions.composition import SCALED, Composition, Seat, members_version
 from services.predictions.conformal import ConformalQuantiles
+from services.predictions.dissimilarity import dissimilarities, farthest
 from services.predictions.memory import Memory, Said
 from services.predictions.rows import Row, Standing, prediction
 from services.predictions.soundness import Broken, complete, unsound
@@ -111,14 +112,15 @@ class Predictor:
         forecasts = self._ask(hot, batch)
         blend = self._blend(forecasts)
         standing = self._standing(batch)
+        distances = self._distances(hot, batch)
         forecasts |= {f"pool.{target}": blend.pooled[target] for target in TARGETS}
         self._answered = forecasts, standing
         self._memory.keep(
             to_ms(batch.as_of), Said(instruments=batch.instruments, forecasts=forecasts)
         )
         for name in blend.asked[Target.DIRECTION]:
-            yield self._row(batch, name, forecasts[name], standing)
-        yield self._champion(batch, blend, standing)
+            yield self._row(batch, name, forecasts[name], standing, distances)
+        yield self._champion(batch, blend, standing, distances)
 
     def on_features_published(self, batch: FeatureBatch) -> Iterable[PredictionBatch]:
         """After publishing: the rows of members, pools and challengers.
@@ -138,10 +140,12 @@ class Predictor:
         rest = self._ask([name for name in self.seats() if name not in said], batch)
         self._memory.keep(to_ms(batch.as_of), Said(instruments=batch.instruments, forecasts=rest))
         now = self._standing(batch)
+        distances = self._distances(self.seats(), batch)
         voted = set(self._compositions[Target.DIRECTION].seats) & set(said)
         for name, values in (said | rest).items():
             if name not in voted and name not in (_RAW, _SERVED_BASELINE):
-                yield self._row(batch, name, values, then if name in said else now)
+                standing = then if name in said else now
+                yield self._row(batch, name, values, standing, distances)
 
     def on_labels(self, labels: LabelBatch) -> Iterable[PredictionBatch]:
         """Weigh members, calibrate and move the intervals by what has come true."""
@@ -238,7 +242,19 @@ class Predictor:
         pooled[Target.DIRECTION] = self._calibration.apply(pooled[Target.DIRECTION])
         return _Blend(asked=asked, pooled=pooled, baseline=base)
 
-    def _champion(self, batch: FeatureBatch, blend: _Blend, standing: Standing) -> PredictionBatch:
+    def _distances(self, names: Iterable[str], batch: FeatureBatch) -> dict[str, Floats]:
+        """By the name of the seat, of those whose model was fitted."""
+        seats = self.seats()
+        here = {name: seats[name].model for name in names if name in seats}
+        return dissimilarities(here, batch)
+
+    def _champion(
+        self,
+        batch: FeatureBatch,
+        blend: _Blend,
+        standing: Standing,
+        distances: Mapping[str, Floats],
+    ) -> PredictionBatch:
         members: dict[str, str] = {}
         values = {}
         for target, composition in self._compositions.items():
@@ -257,7 +273,13 @@ class Predictor:
             volatility=values[Target.VOLATILITY],
         )
         return prediction(
-            batch, row, self.horizon, role=Role.CHAMPION, members=members, standing=standing
+            batch,
+            row,
+            self.horizon,
+            role=Role.CHAMPION,
+            members=members,
+            standing=standing,
+            dissimilarity=farthest(distances[name] for name in members if name in distances),
         )
 
     def _standing(self, batch: FeatureBatch) -> Standing:
@@ -296,7 +318,12 @@ class Predictor:
         return members_version(composition.versions(composition.hot()))
 
     def _row(
-        self, batch: FeatureBatch, name: str, values: Floats, standing: Standing
+        self,
+        batch: FeatureBatch,
+        name: str,
+        values: Floats,
+        standing: Standing,
+        distances: Mapping[str, Floats],
     ) -> PredictionBatch:
         target = Target(name.rpartition(".")[2])
         seat = self._compositions[target].seats.get(name)
@@ -307,6 +334,7 @@ class Predictor:
             role=seat.role if seat else Role.MEMBER,
             version=seat.model.version if seat else self._pool_version(target),
             standing=standing,
+            dissimilarity=distances.get(name),
         )
 
     def snapshot(self) -> bytes:

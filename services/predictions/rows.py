@@ -74,6 +74,7 @@ def prediction(  # noqa: PLR0913 - one place where a row is put together
     version: str = "",
     members: Mapping[str, str] | None = None,
     standing: Standing,
+    dissimilarity: Floats | None = None,
 ) -> PredictionBatch:
     """The batch of rows that `row` gives over the tick of `batch`."""
     n = len(batch)
@@ -99,6 +100,7 @@ def prediction(  # noqa: PLR0913 - one place where a row is put together
         quantiles=_or_unknown(row.quantiles, (n, 3)),
         volatility=_or_unknown(row.volatility, (n,)),
         degraded=codes,
+        dissimilarity=dissimilarity,
     )
 
 

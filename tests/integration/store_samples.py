@@ -96,6 +96,7 @@ def predictions(
         probabilities=probabilities,
         quantiles=np.tile([-0.01, 0.0, 0.01], (3, 1)) if served else np.full((3, 3), np.nan),
         volatility=np.array([0.01, 0.02, 0.03]) if served else np.full(3, np.nan),
+        dissimilarity=np.array([0.5, np.nan, 2.0]) if served else None,
         degraded=("", "no_skill.direction,stale", ""),
     )
 

@@ -121,7 +121,7 @@ async def test_payloads_have_the_fields_of_the_interface(recorder: Recorder) -> 
     prediction, opened = orjson.loads(events[4].payload), events[7]
     assert " ".join(prediction) == (
         "exchange symbol timeframe horizon as_of revision made_at origin role target model"
-        " version members p_down p_flat p_up q10 q50 q90 volatility degraded"
+        " version members p_down p_flat p_up q10 q50 q90 volatility degraded dissimilarity"
     )
     assert prediction["degraded"] == ["no_skill.direction", "stale"]
     assert prediction["members"] == {"logistic.direction": "1"}

@@ -31,7 +31,7 @@ async def test_predictions_have_the_promised_fields_in_their_order(rest: httpx.A
 
     assert " ".join(found["data"][0]) == (
         "exchange symbol timeframe horizon as_of revision made_at origin role target model version"
-        " members p_down p_flat p_up q10 q50 q90 volatility degraded"
+        " members p_down p_flat p_up q10 q50 q90 volatility degraded dissimilarity"
     )
 
 

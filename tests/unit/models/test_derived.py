@@ -76,6 +76,8 @@ def test_a_fit_on_derived_columns_is_that_on_rows_which_have_them() -> None:
     ours, files = read_bundle(derived.artifact)
     theirs, same = read_bundle(stored.artifact)
     assert ours.pop("features") == ["squares@1"]
+    assert DERIVED not in ours.pop("reference")["columns"]
+    assert DERIVED in theirs.pop("reference")["columns"]
     assert (ours, files) == (theirs, same)
     assert np.array_equal(derived.judged.forecast, stored.judged.forecast)
     assert derived.recipe_sha256 != stored.recipe_sha256
