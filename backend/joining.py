@@ -7,6 +7,7 @@ import logging
 from collections.abc import Collection, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 from backend.following import Following
@@ -160,20 +161,25 @@ class Joining:
         instrument, status = listing.instrument, self.following.api.status
         try:
             async with self._turn:
-                await self._take_in(listing)
+                took = await self._take_in(listing)
         except (AlphaPulseError, *CONNECTION_ERRORS) as error:
             log.warning("%s could not join", instrument, extra={"reason": str(error)})
             status.notes.append(f"{instrument} could not join: {error}")
         else:
-            log.info("%s joined", instrument)
+            log.info("%s joined", instrument, extra=took)
             status.notes = [note for note in status.notes if note != why_away(instrument)]
         finally:
             del self.under_way[instrument]
 
-    async def _take_in(self, listing: Listing) -> None:
-        """History, its rows, and then the live edge, which brings the newest closes."""
+    async def _take_in(self, listing: Listing) -> dict[str, float]:
+        """History, its rows, and then the live edge, which brings the newest closes.
+
+        Returns:
+            Seconds that each of these took.
+        """
         following, instrument = self.following, listing.instrument
-        store, clock = following.store, following.plan.clock
+        store, clock, wall = following.store, following.plan.clock, following.feed.pace.wall
+        moments = [wall.now()]
         answered = [
             (runner.panel.key.timeframe, runner.panel.engine.as_of)
             for runner, _ in following.panels
@@ -181,10 +187,12 @@ class Joining:
         stored = await following.backfill(
             [instrument], before={timeframe: end for timeframe, end in answered if end}
         )
+        moments.append(wall.now())
         for runner, observer in following.panels:
             runner.panel.enlist([listing])
             first = stored.get(runner.panel.key.timeframe)
             await observer.revisions.take_in(instrument, first=first)
+        moments.append(wall.now())
         joined_at = clock.now()
         new = [observer.revisions.joins(instrument, joined_at) for _, observer in following.panels]
         if any(new):
@@ -194,6 +202,9 @@ class Joining:
         following.edge.watch(following.instruments)
         await self._predicted(instrument)
         following.api.status.instruments += (instrument,)
+        moments.append(wall.now())
+        spans = zip(("history_s", "rows_s", "edge_s"), pairwise(moments), strict=True)
+        return {name: (end - begin).total_seconds() for name, (begin, end) in spans}
 
     async def _predicted(self, instrument: Instrument) -> None:
         """Wait for the first prediction at each timeframe."""
