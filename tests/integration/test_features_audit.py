@@ -53,7 +53,7 @@ async def life(store: Store) -> Life:
 
 def walks(life: Life) -> list[list[Candle]]:
     return [
-        candles(HISTORY + HOURS, seed=seed + 100, instrument=one)[HISTORY:]
+        candles(HISTORY + HOURS + 1, seed=seed + 100, instrument=one)[HISTORY:]
         for seed, one in enumerate(life.instruments)
     ]
 
@@ -115,6 +115,18 @@ async def test_what_was_right_when_it_was_made_is_no_difference(life: Life) -> N
     late = await audit(life)
     assert (late.differences, late.left_out) == ((), 0)
     assert late.superseded > revised.superseded
+
+    life.clock.advance(LAST + H1.duration - life.clock.now())
+    last, *others = [version(walk[HOURS], right=True) for walk in walks(life)]
+    await life.take(others)
+    life.clock.advance(timedelta(minutes=1))
+    await life.run(life.section.due(life.clock.now()))
+    await life.take([last])  # answered, compared with a cross-section that it is not in
+    life.clock.advance(timedelta(minutes=1))
+    await life.revisions.settle()
+    beside = await audit(life)
+    assert (beside.differences, beside.left_out) == ((), 0)
+    assert beside.superseded == late.superseded + 3
 
     await edit(life, "market_beta", 1e-9, "AAA/USDT")
     found = await audit(life)
