@@ -15,6 +15,7 @@ from services.models.networks import Network, Weights, drawn
 from services.models.sample import CLASS_VALUES, Sample
 
 COMPILED: Final = 16  # networks of which a process remembers how they are fitted
+KEYS: Final = 2**31  # what JAX can begin its draws from; seeds may be larger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +59,9 @@ def descend(
         begin, epoch, loss = _compiled(network, how)
         rows, judges = _arrays(older), _arrays(newer)
         state, least, waited = begin(weights), float(loss(weights, *judges)), 0
-        for number in range(how.epochs):
+        for _ in range(how.epochs):
             order = _order(len(older.answers), how.batch, rng)
-            key = jax.random.key(seed * how.epochs + number)
+            key = jax.random.key(int(rng.integers(KEYS)))
             weights, state = epoch(weights, state, key, order, *rows)
             now = float(loss(weights, *judges))
             waited = 0 if now < least else waited + 1

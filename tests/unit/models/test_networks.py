@@ -30,6 +30,7 @@ from services.models.sample import CLASS_VALUES
 from tests.planted_rows import planted_task, skill
 
 KINDS = (MLP, RESNET, TABNET)
+SEED = 2**62  # as large as one may be asked for
 START = np.log([0.2, 0.5, 0.3])
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 
@@ -41,7 +42,7 @@ def network_of(kind: NetworkKind) -> Network:
 
 def opened(kind: NetworkKind, rows: Examples, **changes: object) -> Forecaster:
     recipe = kind.recipes[0].changed(**changes)
-    fitted = kind.fit(rows, MODEL_COLUMNS, recipe, HORIZON, 3)
+    fitted = kind.fit(rows, MODEL_COLUMNS, recipe, HORIZON, SEED)
     frame = {"kind": kind.name, "target": recipe.target, "horizon": HORIZON}
     return kind.open({**fitted.numbers, **frame, "columns": MODEL_COLUMNS}, fitted.files, "1")
 
