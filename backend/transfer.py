@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -181,10 +181,11 @@ async def write_table(store: Store, plan: ExportPlan) -> int:
         arguments.append(plan.symbols)
     rows = 0
     async with store.readers.acquire() as connection, connection.transaction():
-        sink = _Sink(plan.out, names)
+        statement = await connection.prepare(query)
+        sink = _Sink(plan.out, {one.name: one.type.name for one in statement.get_attributes()})
         with sink:
             page: list[asyncpg.Record] = []
-            async for record in connection.cursor(query, *arguments, prefetch=5_000):
+            async for record in statement.cursor(*arguments, prefetch=5_000):
                 page.append(record)
                 if len(page) == _ROWS_PER_PAGE:
                     sink.write(page)
@@ -194,12 +195,17 @@ async def write_table(store: Store, plan: ExportPlan) -> int:
 
 
 class _Sink:
-    """A Parquet or CSV file, by its ending."""
+    """A Parquet or CSV file, by its ending.
 
-    def __init__(self, path: Path, names: Sequence[str]) -> None:
-        self._path, self._names = path, names
+    Args:
+        path: of the file.
+        types: of its columns, as PostgreSQL names them: a page may hold nothing of one.
+    """
+
+    def __init__(self, path: Path, types: Mapping[str, str]) -> None:
+        self._path = path
+        self._schema = pa.schema([(name, _TYPES[kind]) for name, kind in types.items()])
         self._writer: Any = None
-        self._schema = pa.schema([])
 
     def __enter__(self) -> _Sink:
         return self
@@ -212,13 +218,14 @@ class _Sink:
         """Append; the first page, empty or not, gives the file its columns."""
         if not rows and self._writer is not None:
             return
-        table = pa.table(
-            {name: _array([row[at] for row in rows], name) for at, name in enumerate(self._names)}
-        )
+        columns = zip(*rows, strict=True) if rows else ((),) * len(self._schema)
+        arrays = [
+            _array(list(values), field.type)
+            for values, field in zip(columns, self._schema, strict=True)
+        ]
         if self._writer is None:
-            self._schema = table.schema
-            self._writer = self._open(table.schema)
-        self._writer.write_table(table.cast(self._schema))
+            self._writer = self._open(self._schema)
+        self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
 
     def _open(self, schema: pa.Schema) -> Any:  # noqa: ANN401 - one of two writers
         if self._path.suffix == ".csv":
@@ -226,27 +233,18 @@ class _Sink:
         return pyarrow.parquet.ParquetWriter(self._path, schema)
 
 
+_TIME: Final = pa.timestamp("us", tz="UTC")
+# By PostgreSQL's name of a type; lists and JSON as JSON text.
 _TYPES: Final = {
-    **dict.fromkeys(("p_down", "p_flat", "p_up", "q10", "q50", "q90", "volatility"), pa.float64()),
-    **dict.fromkeys(("entry_price", "stop", "take", "exit_price"), pa.float64()),
-    "expected_edge_bps": pa.float64(),
-    **dict.fromkeys(("realized_return", "log_return", "realized_volatility"), pa.float64()),
-    **dict.fromkeys(("log_loss", "brier", "pinball", "qlike", "covered"), pa.float64()),
-    **dict.fromkeys(("horizon", "revision", "outcome"), pa.int64()),
-    **dict.fromkeys(("seated_version", "judged_version"), pa.int64()),
-    **dict.fromkeys(
-        (
-            *("open_time", "close_time", "as_of", "made_at", "known_at", "direction_known_at"),
-            *("expires_at", "closed_at", "scored_at", "decided_at", "effective_from"),
-        ),
-        pa.timestamp("us", tz="UTC"),
-    ),
-    **dict.fromkeys(("members", "evidence", "columns", "values", "votes"), pa.string()),
+    **dict.fromkeys(("float4", "float8", "numeric"), pa.float64()),
+    **dict.fromkeys(("int2", "int4", "int8"), pa.int64()),
+    **dict.fromkeys(("text", "varchar", "json", "jsonb", "text[]", "float8[]"), pa.string()),
+    "bool": pa.bool_(),
+    "timestamptz": _TIME,
 }
 
 
-def _array(values: list[Any], name: str) -> pa.Array:
-    """Lists and JSON as JSON text; everything else by its type."""
-    if name in ("columns", "values"):
-        values = [orjson.dumps(value).decode() for value in values]
-    return pa.array(values, type=_TYPES.get(name) if name in _TYPES or not values else None)
+def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
+    if kind == pa.string():
+        values = [orjson.dumps(one).decode() if isinstance(one, list) else one for one in values]
+    return pa.array(values, type=kind)

@@ -82,8 +82,9 @@ def test_every_kind_can_be_exported(stalled: System, tmp_path: Path, ending: str
         asyncio.run(export_table(plan, settings))
         found[kind] = pd.read_csv(out) if ending == "csv" else pd.read_parquet(out)
 
-    unfitted = {"models", "decisions"}
-    assert {kind for kind, table in found.items() if not len(table)} == unfitted
+    empty = {kind for kind, table in found.items() if not len(table)}
+    # A prediction that a busy machine makes after the next close opens no signal.
+    assert {"models", "decisions"} <= empty <= {"models", "decisions", "signals"}
     assert set(found["candles"].symbol) == set(QUIET)
     assert {"origin", "role", "target", "members", "degraded"} <= set(found["predictions"].columns)
     keys = ["symbol", "horizon", "as_of", "revision", "role", "model"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,11 @@ FEW = {"ALPHAPULSE_HISTORY_BARS": "200"}
 
 def demo(folder: Path) -> AbstractContextManager[System]:
     return running_system(folder, "demo", "--symbols", ",".join(SYMBOLS), **FEW)
+
+
+def taken(system: System, order: dict[str, str]) -> bool:
+    """What is ready takes orders a moment later."""
+    return HTTP.post(f"{system.url}/v1/instruments", json=order).is_success
 
 
 def candles_of(system: System, symbol: str) -> list[dict[str, Any]]:
@@ -142,7 +148,7 @@ def test_orders_that_were_answered_are_kept_through_a_kill(tmp_path: Path) -> No
         first.wait_until_ready()
         for symbol in late:
             order = {"exchange": "simulated", "symbol": symbol}
-            HTTP.post(f"{first.url}/v1/instruments", json=order).raise_for_status()
+            until(partial(taken, first, order), "the order is taken")
         first.kill()
     with demo(tmp_path) as second:
         second.wait_until_ready()
