@@ -43,7 +43,7 @@ canaries: .venv/dev  ## Ten seeds of each canary, promotion rates, three full re
 soak: .venv/dev  ## Forty kills at any moment, ends by signals, two days of faults
 	$(BIN)/pytest -m soak --timeout 0 $(ARGS)
 
-pitfalls: .venv/dev  ## Plant what such systems get wrong, see the tests turn red (ten minutes)
+pitfalls: .venv/dev  ## Plant what such systems get wrong, see the tests turn red
 	$(BIN)/python -m tests.pitfalls $(ARGS)
 
 bench: .venv/dev  ## Benchmarks: a table for people, bench.json for machines
