@@ -29,7 +29,7 @@ from backend.store.quarantine import refuse_candle, refuse_unreadable
 from backend.system_plan import SystemPlan
 from backend.unserved import lines, notices
 from backend.warmup import catch_up
-from backend.wiring import Store, online_of, policy_of
+from backend.wiring import Store, decided_by, online_of, policy_of
 from collectors.backfill import Backfill, History, Rejected, Unserved
 from collectors.budget import Budget
 from collectors.checks import reason
@@ -222,6 +222,7 @@ class Following:
             policy=policy_of(settings),
             sentiment=self.sentiment,
             online=online_of(settings),
+            decided_by=decided_by(settings),
         )
         panel.enlist(self.listings.values())
         told: list[object] = []

@@ -43,7 +43,8 @@ from services.scores.gate import Gate
 from services.scores.scorekeeper import Scorekeeper
 from services.sentiment.features import SentimentFeatures
 from services.signals.book import SignalBook
-from services.signals.policy import PolicySettings, SignalPolicy
+from services.signals.kinds import THRESHOLDS, PolicyKind
+from services.signals.policy import PolicySettings
 from services.stage import Chain, Stage, Step
 
 ROOM = "panel"  # of its snapshots
@@ -79,6 +80,7 @@ class HorizonRooms:
         clock: Clock,
         policy: PolicySettings,
         online: Iterable[OnlineKind],
+        decided_by: PolicyKind,
     ) -> None:
         place = (key.exchange, key.timeframe, horizon)
         named: dict[str, Any] = dict(zip(("exchange", "timeframe", "horizon"), place, strict=True))
@@ -89,7 +91,7 @@ class HorizonRooms:
         self.joiner = ExampleJoiner(WITH_SENTIMENT, **named)
         self.scorekeeper = Scorekeeper(*place)
         self.gates = {target: Gate(*place, target) for target in TARGETS}
-        self.policy = SignalPolicy(horizon=horizon, settings=policy)
+        self.policy = decided_by.begin(horizon=horizon, settings=policy)
         self.book = SignalBook(horizon=horizon, settings=policy)
         baselines: tuple[Learner, ...] = (
             ClassPrior(horizon=horizon),
@@ -172,6 +174,7 @@ class HorizonRooms:
         if labels.horizon != self.horizon:
             return ()
         self.predictor.on_labels(labels)
+        self.policy.on_labels(labels)
         touched, complete = self.joiner.on_labels(labels)
         self.matured += len(complete)
         for learner in self.learners:
@@ -193,7 +196,7 @@ class HorizonRooms:
 class Panel:
     """One (exchange, timeframe): a tick goes in, its hot events and then the rest come out."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what settings choose
         self,
         key: PanelKey,
         horizons: Sequence[int],
@@ -202,14 +205,23 @@ class Panel:
         policy: PolicySettings,
         sentiment: SentimentFeatures | None = None,
         online: Mapping[str, OnlineKind] = BUILT_IN.learners,
+        decided_by: PolicyKind = THRESHOLDS,
     ) -> None:
         self.key = key
+        self.decided_by = decided_by
         self.online = online
         self.sentiment = sentiment or SentimentFeatures(since=EPOCH)  # which nobody tells anything
         self.policy = policy
         self.engine = FeatureEngine(OHLCV, key.exchange, key.timeframe)
         self.rooms = {
-            h: HorizonRooms(key, h, clock=clock, policy=policy, online=online.values())
+            h: HorizonRooms(
+                key,
+                h,
+                clock=clock,
+                policy=policy,
+                online=online.values(),
+                decided_by=decided_by,
+            )
             for h in horizons
         }
         self._changes: list[SeatChange] = []
@@ -270,7 +282,7 @@ class Panel:
             for name, room in rooms.stateful().items():
                 state[f"{horizon}/{name}"] = room.snapshot().hex()
             state[f"{horizon}/matured"] = rooms.matured
-            state[f"{horizon}/proven"] = rooms.policy.proven
+            state[f"{horizon}/policy/{self.decided_by.name}"] = rooms.policy.snapshot().hex()
         return pack(state)
 
     def restore(self, data: bytes) -> None:
@@ -282,8 +294,9 @@ class Panel:
                 if place in state or name not in self.online:  # who was switched on since begins
                     room.restore(bytes.fromhex(state[place]))
             rooms.matured = state[f"{horizon}/matured"]
-            # Snapshots of earlier builds do not say it: nothing is staked until a block closes.
-            rooms.policy.proven = state.get(f"{horizon}/proven", 0.0)
+            # Another policy begins: nothing is staked until a block closes.
+            if (policy := state.get(f"{horizon}/policy/{self.decided_by.name}")) is not None:
+                rooms.policy.restore(bytes.fromhex(policy))
 
 
 def hot_stages(panel: Panel) -> tuple[Stage, ...]:

@@ -13,12 +13,14 @@ from typing import Final
 from alphapulse_testing.check import Check
 from alphapulse_testing.fitted import fitted_checks
 from alphapulse_testing.learners import online_checks
+from alphapulse_testing.policies import policy_checks
 from backend.executor import ProcessExecutor
-from backend.plugins import PluginError, SwitchedOn, catalogue_of, find, plugins
+from backend.plugins import PluginError, SwitchedOn, find, known, plugins
 from backend.settings import Settings
 from domain.errors import AlphaPulseError
 from domain.ports import Executor
-from services.models.kinds import FeatureKind, FittedKind
+from services.models.kinds import FeatureKind, FittedKind, OnlineKind
+from services.signals.kinds import PolicyKind
 
 AT_MOST_S: Final = 120.0  # wall seconds of one check: the suite's own kinds take below one
 
@@ -118,14 +120,18 @@ def _said(error: BaseException) -> str:
 def _checks(one: SwitchedOn) -> list[Check]:
     """In the process that runs them: the same subjects for all."""
     (name,) = one.names
-    part = next(part for part in catalogue_of(one).parts if part.name == name)
+    part = known(one).parts[name]
+    if isinstance(part, PolicyKind):
+        return policy_checks(part)
     if isinstance(part, FeatureKind):
         from alphapulse_testing.features import (  # noqa: PLC0415 - numba, which only this needs
             feature_checks,
         )
 
         return feature_checks(part)
-    return fitted_checks(part) if isinstance(part, FittedKind) else online_checks(part)
+    if isinstance(part, FittedKind):
+        return fitted_checks(part)
+    return online_checks(part) if isinstance(part, OnlineKind) else []
 
 
 def _names(one: SwitchedOn) -> list[str]:

@@ -6,8 +6,8 @@ import hashlib
 import importlib.util
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
 from pathlib import Path
@@ -17,8 +17,9 @@ from domain.errors import AlphaPulseError, UnknownNameError
 from services.models.catalogue import BUILT_IN, Catalogue
 from services.models.derived import set_id
 from services.models.kinds import FeatureKind, FittedKind, OnlineKind
+from services.signals.kinds import POLICIES, PolicyKind
 
-GROUPS: Final = ("alphapulse.models", "alphapulse.features")  # of entry points
+GROUPS: Final = ("alphapulse.models", "alphapulse.features", "alphapulse.policies")  # entry points
 FOLDER: Final = "plugins"  # of the state folder
 OBJECT: Final = "PLUGIN"  # what a file there defines
 MODULE: Final = "alphapulse_plugins"  # its module is named this and as the file
@@ -35,6 +36,12 @@ class UnknownPluginError(UnknownNameError):
     noun = "plug-in"
 
 
+class UnknownPolicyError(UnknownNameError):
+    """A name that is no signal policy of the release, and no plug-in."""
+
+    noun = "signal policy"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwitchedOn:
     """Which plug-ins are loaded, and whose files they may be; worker processes are told it."""
@@ -43,10 +50,13 @@ class SwitchedOn:
     state: Path = Path()
 
     @classmethod
-    def by(cls, models: Iterable[str], features: Iterable[str], state: Path) -> SwitchedOn:
-        """Feature sets, and those that models are of: `oak.direction` is of the plug-in `oak`."""
-        others = [name for name in models if name not in BUILT_IN.names]
-        wanted = dict.fromkeys((*(name.partition(".")[0] for name in others), *features))
+    def by(
+        cls, models: Iterable[str], features: Iterable[str], policy: str, state: Path
+    ) -> SwitchedOn:
+        """Those that models are of (`oak.direction` is of `oak`), feature sets, the policy."""
+        kinds = [name.partition(".")[0] for name in models if name not in BUILT_IN.names]
+        policies = [policy] if policy not in POLICIES else []
+        wanted = dict.fromkeys((*kinds, *features, *policies))
         return cls(names=tuple(wanted), state=state.absolute())
 
 
@@ -98,6 +108,18 @@ def refuse_unknown(names: Iterable[str], state: Path) -> None:
         find(name, state)
 
 
+def refuse_unknown_policy(name: str, state: Path) -> None:
+    """See that there is a policy, or at least a plug-in, of this name.
+
+    Raises:
+        UnknownPolicyError: there is none.
+        PluginError: two plug-ins have the same name.
+    """
+    there = plugins(state)
+    if name not in POLICIES and name not in there:
+        raise UnknownPolicyError(name, (*POLICIES, *there))
+
+
 def find(name: str, state: Path) -> Plugin:
     """The plug-in `name`.
 
@@ -121,18 +143,48 @@ def known_models(state: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return (*BUILT_IN.recipes, *found), (*BUILT_IN.learners, *found)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """The kinds of this release, and what plug-ins add."""
+
+    catalogue: Catalogue = BUILT_IN
+    policies: Mapping[str, PolicyKind] = field(default_factory=lambda: POLICIES)
+
+    @property
+    def parts(self) -> Mapping[str, object]:
+        """Everything that has a name here."""
+        return {**{one.name: one for one in self.catalogue.parts}, **self.policies}
+
+
 @lru_cache(maxsize=8)
-def catalogue_of(switched_on: SwitchedOn) -> Catalogue:
+def known(switched_on: SwitchedOn) -> Known:
     """The kinds of this release, and what the plug-ins that are switched on add.
 
     Raises:
         UnknownPluginError: one is not there.
         PluginError: one is no kind of anything, or of a name that is taken.
     """
-    catalogue = BUILT_IN
+    all_of_them = Known()
     for name in switched_on.names:
-        catalogue = _with(catalogue, find(name, switched_on.state))
-    return catalogue
+        all_of_them = _with(all_of_them, find(name, switched_on.state))
+    return all_of_them
+
+
+def catalogue_of(switched_on: SwitchedOn) -> Catalogue:
+    """The models and feature sets of `known`."""
+    return known(switched_on).catalogue
+
+
+def policy_named(name: str, switched_on: SwitchedOn) -> PolicyKind:
+    """The signal policy `name`.
+
+    Raises:
+        PluginError: the plug-in of that name is none.
+    """
+    policies = known(switched_on).policies
+    if name not in policies:
+        raise PluginError(f"plug-in {name}: it is no signal policy")
+    return policies[name]
 
 
 def feature_sets(catalogue: Catalogue, names: Iterable[str]) -> tuple[str, ...]:
@@ -148,23 +200,28 @@ def feature_sets(catalogue: Catalogue, names: Iterable[str]) -> tuple[str, ...]:
     return tuple(known[name] for name in names)
 
 
-def _with(catalogue: Catalogue, plugin: Plugin) -> Catalogue:
+def _with(known: Known, plugin: Plugin) -> Known:
     if plugin.lacks:
         raise PluginError(f"plug-in {plugin.name}: {plugin.lacks}")
     kind = plugin.load()
     if getattr(kind, "name", None) != plugin.name:
         raise PluginError(f"plug-in {plugin.name}: it registers {kind!r}, which has another name")
-    if plugin.name in {one.name for one in catalogue.parts}:
+    if plugin.name in known.parts:
         raise PluginError(f"plug-in {plugin.name}: that name is taken")
+    if isinstance(kind, PolicyKind):
+        return replace(known, policies={**known.policies, kind.name: kind})
+    catalogue = known.catalogue
     provider = {plugin.name: {plugin.provider: plugin.version}}
     more = replace(catalogue, providers={**catalogue.providers, **provider})
     if isinstance(kind, FeatureKind):
-        return replace(more, features=(*catalogue.features, kind))
-    if isinstance(kind, FittedKind):
-        return replace(more, fitted=(*catalogue.fitted, kind))
-    if isinstance(kind, OnlineKind):
-        return replace(more, online=(*catalogue.online, kind))
-    raise PluginError(f"plug-in {plugin.name}: it has the methods of no kind")
+        more = replace(more, features=(*catalogue.features, kind))
+    elif isinstance(kind, FittedKind):
+        more = replace(more, fitted=(*catalogue.fitted, kind))
+    elif isinstance(kind, OnlineKind):
+        more = replace(more, online=(*catalogue.online, kind))
+    else:
+        raise PluginError(f"plug-in {plugin.name}: it has the methods of no kind")
+    return replace(known, catalogue=more)
 
 
 def _installed() -> Iterator[Plugin]:

@@ -162,6 +162,9 @@ class SourceSettings(Group):
 class SignalSettings(Group):
     """The signal policy."""
 
+    policy: str = Field(
+        "thresholds", min_length=1, description="thresholds, profit, or one of a plug-in"
+    )
     cost_bps: float = Field(10.0, ge=0, description="basis points a side, fees and slippage")
     minimum_strength: float = Field(0.10, ge=0, le=1, description="of |p_up - p_down|")
     minimum_agreement: float = Field(0.5, ge=0, le=1, description="share of agreeing members")
@@ -275,11 +278,12 @@ class Settings(BaseSettings):
 
     @property
     def plugins(self) -> SwitchedOn:
-        """The plug-ins that the names of models switch on."""
+        """The plug-ins that the names of models, feature sets and the policy switch on."""
         from backend.plugins import SwitchedOn  # noqa: PLC0415 - only where it is asked
 
         about = self.training
-        return SwitchedOn.by((*about.kinds, *about.online), about.features, self.state)
+        models = (*about.kinds, *about.online)
+        return SwitchedOn.by(models, about.features, self.signals.policy, self.state)
 
     @model_validator(mode="after")
     def _models_exist(self) -> Self:
@@ -298,6 +302,10 @@ class Settings(BaseSettings):
                 if name not in known and name.partition(".")[0] not in known:
                     raise UnknownModelError(name, known)
             refuse_unknown(self.training.features, self.state)
+        if "policy" in self.signals.model_fields_set:
+            from backend.plugins import refuse_unknown_policy  # noqa: PLC0415 - as above
+
+            refuse_unknown_policy(self.signals.policy, self.state)
         return self
 
     @classmethod

@@ -13,7 +13,7 @@ import asyncpg
 
 from backend.bus.memory import MemoryBus
 from backend.feature_sets import WITH_SENTIMENT
-from backend.plugins import catalogue_of
+from backend.plugins import catalogue_of, policy_named
 from backend.settings import Settings, UnknownModelError
 from backend.store import database, migrate
 from backend.store.collected import CollectedCandles
@@ -39,6 +39,7 @@ from services.models.kinds import OnlineKind
 from services.sentiment import feature_set as sentiment_features
 from services.sentiment.feature_set import COLUMNS as SENTIMENT_COLUMNS
 from services.sentiment.feature_set import SENTIMENT
+from services.signals.kinds import PolicyKind
 from services.signals.policy import PolicySettings
 
 LOOK_EVERY_S = 0.5  # wall seconds, whether the embedded server still runs
@@ -188,8 +189,17 @@ def online_of(settings: Settings) -> dict[str, OnlineKind]:
 
 
 def policy_of(settings: Settings) -> PolicySettings:
-    """The signal policy that the operator set."""
-    return PolicySettings(**settings.signals.model_dump())
+    """What the operator set of the signal policy."""
+    return PolicySettings(**settings.signals.model_dump(exclude={"policy"}))
+
+
+def decided_by(settings: Settings) -> PolicyKind:
+    """The signal policy that the operator chose.
+
+    Raises:
+        PluginError: a plug-in of that name is none.
+    """
+    return policy_named(settings.signals.policy, settings.plugins)
 
 
 def terms_of(settings: Settings, exchange: str) -> Terms:

@@ -71,12 +71,12 @@ def refresh_split(history: History, *, horizon_ms: int) -> Split:
     return history.split_at(max(end_ms - blocks_ms + 1, history.last(HOLDOUT)))
 
 
-def walk_forward(history: History, *, folds: int = 6) -> list[Split]:
-    """Expanding folds of equal time before the locked holdout.
+def walk_forward(history: History, *, folds: int = 6, holdout: float = HOLDOUT) -> list[Split]:
+    """Expanding folds of equal time before the locked holdout, the last `holdout` of the rows.
 
     The time before the holdout is cut into folds + 1 parts; the first only trains.
     """
-    start_ms, end_ms = int(history.as_of_ms.min()), history.last(HOLDOUT)
+    start_ms, end_ms = int(history.as_of_ms.min()), history.last(holdout)
     edges = np.linspace(start_ms, end_ms, folds + 2).astype(np.int64)[1:]
     splits = [history.split_at(int(start), int(stop)) for start, stop in itertools.pairwise(edges)]
     return [split for split in splits if len(split.train) and len(split.test)]

@@ -9,9 +9,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from domain.codec import pack, unpack
 from domain.events import (
     Bools,
     Floats,
+    LabelBatch,
     Origin,
     PredictionBatch,
     Role,
@@ -55,7 +57,8 @@ class PolicySettings:
 class SignalPolicy:
     """One (exchange, timeframe, horizon): each served row becomes a signal, flat or not.
 
-    The thresholds are constants of the settings: none of them is fitted.
+    The thresholds are constants of the settings: none of them is fitted. Another policy overrides
+    `gates` and `stake`, and `snapshot` and `restore` where it remembers more than this one.
 
     Attributes:
         proven: 0–1, the share of a forecast's lean that the record has proven; 0 without one.
@@ -90,9 +93,20 @@ class SignalPolicy:
         elif _votes(batch):
             self._members.append(batch)
 
+    def on_labels(self, labels: LabelBatch) -> None:
+        """What came true, for a policy that learns from it; used from the next close on."""
+
+    def snapshot(self) -> bytes:
+        """What it remembers between ticks."""
+        return pack({"proven": self.proven})
+
+    def restore(self, data: bytes) -> None:
+        """Go on from a snapshot of a policy of this class."""
+        self.proven = float(unpack(data)["proven"])
+
     def _decide(self, champion: PredictionBatch, members: list[PredictionBatch]) -> SignalBatch:
         lean = _lean(champion)
-        gates = self._gates(champion, members, lean)
+        gates = self.gates(champion, members, lean)
         as_of_ms = to_ms(champion.as_of)
         expires_ms = to_ms(Horizon(champion.timeframe, self.horizon).ends_at(champion.as_of))
         made_ms = to_ms(champion.made_at)
@@ -118,7 +132,7 @@ class SignalPolicy:
                 model=champion.model,
                 version=champion.version,
                 made_ms=made_ms,
-                **(_FLAT if gate else self._stake(champion, members, row)),
+                **(_FLAT if gate else self.stake(champion, members, row)),
             )
             for row, (instrument, gate, side, strength, revision) in enumerate(rows)
         )
@@ -131,20 +145,27 @@ class SignalPolicy:
             signals=signals,
         )
 
-    def _gates(
+    def gates(
         self, champion: PredictionBatch, members: list[PredictionBatch], lean: Floats
     ) -> list[str]:
-        """The first gate that holds each row back; "" where none does."""
+        """The first gate that holds each row back; "" where none does.
+
+        Called once for each served batch.
+
+        Args:
+            champion: the served rows.
+            members: the votes on direction of that close.
+            lean: (n,) p_up − p_down of the served rows.
+        """
         settings = self.settings
-        barrier = np.maximum(champion.volatility, 2 * settings.round_trip)
-        outer = np.where(lean > 0, champion.quantiles[:, 2], -champion.quantiles[:, 0])
+        barrier, outer = self.barriers(champion), favourable(champion, lean)
         spot = np.array([i.kind == "spot" for i in champion.instruments])
         blocked: Mapping[str, Bools] = {
             "unknown": ~np.isfinite(lean) | ~np.isfinite(barrier) | ~np.isfinite(outer),
             "probability": ~(np.abs(lean) >= settings.minimum_strength),
             "cost": ~(np.abs(lean) * barrier > settings.round_trip),
             "interval": ~(outer > settings.round_trip),
-            "agreement": _agreement(members, lean) < settings.minimum_agreement,
+            "agreement": agreement(members, lean) < settings.minimum_agreement,
             "spot_short": spot & (lean < 0),
         }
         harm = {codes: _harm(codes) for codes in set(champion.degraded)}
@@ -154,7 +175,11 @@ class SignalPolicy:
                 gates[row] = gates[row] or gate
         return gates
 
-    def _stake(
+    def barriers(self, champion: PredictionBatch) -> Floats:
+        """(n,) distance of stop and take-profit from the entry, as log returns."""
+        return np.maximum(champion.volatility, 2 * self.settings.round_trip)
+
+    def stake(
         self, champion: PredictionBatch, members: list[PredictionBatch], row: int
     ) -> dict[str, Any]:
         """What is staked on row `row`, on what grounds.
@@ -200,6 +225,11 @@ def _harm(degraded: str) -> str:
     return codes[0] if codes else ""
 
 
+def favourable(champion: PredictionBatch, lean: Floats) -> Floats:
+    """(n,) log return at the outer quantile of the side that each row leans to."""
+    return np.where(lean > 0, champion.quantiles[:, 2], -champion.quantiles[:, 0])
+
+
 def _sides(lean: Floats, gates: list[str]) -> list[str]:
     return [
         "flat" if gate else ("long" if value > 0 else "short")
@@ -207,7 +237,7 @@ def _sides(lean: Floats, gates: list[str]) -> list[str]:
     ]
 
 
-def _agreement(members: list[PredictionBatch], lean: Floats) -> Floats:
+def agreement(members: list[PredictionBatch], lean: Floats) -> Floats:
     """(n,) share of the members that lean the way of `lean`; 1 where none was asked."""
     if not members:
         return np.ones(len(lean))

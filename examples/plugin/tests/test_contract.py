@@ -1,4 +1,4 @@
-"""What AlphaPulse asks of every model and of every feature set."""
+"""What AlphaPulse asks of every model, feature set and signal policy."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import numpy as np
 import pytest
 
 from alphapulse_example.naive_bayes import KIND
+from alphapulse_example.patience import PATIENCE
 from alphapulse_example.tempo import TEMPO
 from alphapulse_testing.check import Check
 from alphapulse_testing.features import feature_checks
 from alphapulse_testing.fitted import fitted_checks
+from alphapulse_testing.policies import policy_checks
+
+CHECKS = [*fitted_checks(KIND), *feature_checks(TEMPO), *policy_checks(PATIENCE)]
 
 
-@pytest.mark.parametrize("check", [*fitted_checks(KIND), *feature_checks(TEMPO)], ids=str)
+@pytest.mark.parametrize("check", CHECKS, ids=str)
 def test_the_contract_is_kept(check: Check) -> None:
     check()
 

@@ -22,10 +22,12 @@ from backend.plugins import (
     PluginError,
     SwitchedOn,
     UnknownPluginError,
+    UnknownPolicyError,
     catalogue_of,
     plugins,
 )
 from backend.settings import Settings, UnknownModelError
+from backend.wiring import decided_by
 from domain.events import Role
 from domain.market import Timeframe
 from services.features.feature_set import OHLCV
@@ -42,6 +44,7 @@ OAK = Recipe(kind="oak", target=Target.DIRECTION, parameters={"share": 0.1})
 PLUGIN = NaiveBayesKind(name="oak", recipes=(OAK,))
 """
 WHOLE = EXAMPLE.read_text() + NAMED
+PATIENT = (EXAMPLE.parent / "patience.py").read_text() + "PLUGIN = PATIENCE\n"
 HALVED = WHOLE.replace(
     "where(known.any(axis=1, keepdims=True), chances,", "where(True, chances / 2,"
 )
@@ -289,3 +292,31 @@ def test_a_learner_that_is_switched_on_later_begins_where_the_others_go_on() -> 
     seats = after.rooms[4].predictor.seats().values()
     roles = {seat.model.name: seat.role for seat in seats}
     assert roles["other.direction"] is Role.CHALLENGER
+
+
+async def test_a_policy_of_a_plugin_decides_where_settings_name_it(put: Put) -> None:
+    state = put(PATIENT, "patience")
+
+    chosen = Settings(state=state, signals={"policy": "patience"})
+
+    assert chosen.plugins.names == ("patience",)
+    assert decided_by(chosen).begin.__name__ == "Patience"
+    assert decided_by(Settings(state=state)).name == "thresholds"
+    await admit(chosen)
+
+
+async def test_a_policy_that_breaks_a_promise_is_refused(put: Put) -> None:
+    careless = PATIENT.replace('gate or ("" if', '"" or ("" if')
+    chosen = Settings(state=put(careless, "patience"), signals={"policy": "patience"})
+
+    with pytest.raises(PluginError, match="a side is taken on a row that is"):
+        await admit(chosen)
+
+
+def test_a_policy_that_is_not_there_is_refused_in_one_line(put: Put) -> None:
+    state = put(WHOLE)
+    for nobody in ("profits", "oaks"):
+        with pytest.raises(UnknownPolicyError, match=f"unknown signal policy '{nobody}'"):
+            Settings(state=state, signals={"policy": nobody})
+    with pytest.raises(PluginError, match="plug-in oak: it is no signal policy"):
+        decided_by(Settings(state=state, signals={"policy": "oak"}))
