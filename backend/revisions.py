@@ -309,7 +309,8 @@ class Revisions:
             for batch in map(complete, walked.labels)
             if self._concerns(batch)
         ]
-        renewal = Renewal(ids=await self._ids(), at_ms=now_ms, fresh_ms=now_ms)
+        ids = {one: number for one, number in (await self._ids()).items() if self._may_differ(one)}
+        renewal = Renewal(ids=ids, at_ms=now_ms, fresh_ms=now_ms)
         found = await different(renewal, self._standing, features, labels)
         work.filled += found.filled
         work.recent += found.features
@@ -322,6 +323,9 @@ class Revisions:
     def _concerns(self, batch: FeatureBatch | LabelBatch) -> bool:
         """Whether rows of it may differ; one that is new has batches of its own."""
         return not self._only or self._only.issuperset(batch.instruments)
+
+    def _may_differ(self, instrument: Instrument) -> bool:
+        return not self._only or instrument in self._only
 
     async def _finish(self, work: _Pass) -> None:
         """The last ticks; then the panel goes on from the corrected state."""

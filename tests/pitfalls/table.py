@@ -138,7 +138,7 @@ PITFALLS: Final = (
         "services/models/engines.py",
         '"random_seed": task.seed,',
         '"random_seed": __import__("time").time_ns() % 2**31,',
-        f"{_FIT_TESTS} -k same",
+        "tests/contracts/test_model.py -k 'catboost and fits'",
     ),
     Pitfall(
         "profit without costs",
@@ -159,7 +159,7 @@ PITFALLS: Final = (
         "services/predictions/predictor.py",
         "return bool(self._judged_ms) and as_of_ms - self._judged_ms > limit_ms",
         "return as_of_ms - self._judged_ms > 10**6 * limit_ms",
-        "tests/unit/predictions",
+        "tests/unit/predictions/test_predictor.py -k stale",
     ),
     Pitfall(
         "an altered artifact is opened",

@@ -165,6 +165,19 @@ def test_once_the_gate_opens_the_pool_serves() -> None:
     assert "no_skill.direction" not in champion.degraded[0]
 
 
+def test_a_row_is_stale_once_nothing_has_come_true_for_three_horizons() -> None:
+    """Of a system that was never told anything nobody says so: it is warming up."""
+    room = Room()
+    assert "stale" not in room.tick(100).degraded[0]
+    room.predictor.on_labels(labels(96, outcome=1.0))
+
+    said = {number: "stale" in room.tick(number).degraded[0] for number in (101, 108, 109, 120)}
+    room.predictor.on_labels(labels(117, outcome=1.0))
+
+    assert said == {101: False, 108: False, 109: True, 120: True}
+    assert "stale" not in room.tick(121).degraded[0]
+
+
 def test_a_warm_row_is_not_warming_up_and_a_hole_is_a_gap() -> None:
     room = Room()
     room.tick(1)
