@@ -16,10 +16,10 @@ from backend.orders import orders_to
 from backend.plugins import SwitchedOn
 from backend.settings import Settings, UnknownModelError
 from backend.store.registry import Seat, role_of
+from backend.store.tables import LABEL_SET
 from backend.upkeep import store_of
 from backend.wiring import Store
 from domain.errors import UsageError
-from domain.events import Target
 from domain.market import Timeframe, rfc3339
 from services.features.feature_set import OHLCV
 from services.models.fitting import FitResult
@@ -169,6 +169,8 @@ def _differences(row: dict[str, Any], result: FitResult) -> list[str]:
 
 def _order(row: dict[str, Any], url: str, plugins: SwitchedOn) -> FitOrder:
     params = dict(row["params"])
+    if row["label_set"] != LABEL_SET:
+        raise UsageError(f"{row['name']} is a model of class labels, which only a training fits")
     try:
         split, maximum_rows = SplitKind(params.pop("split")), int(params.pop("maximum_rows"))
         feature_set = FEATURE_SETS[row["feature_set"]]
@@ -221,7 +223,7 @@ def _seat(row: dict[str, Any]) -> Seat:
         exchange=row["exchange"],
         timeframe=Timeframe(row["timeframe"]),
         horizon=row["horizon"],
-        target=Target(row["target"]),
+        target=row["target"],
         name=row["name"],
     )
 

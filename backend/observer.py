@@ -24,6 +24,7 @@ from backend.wiring import Store
 from domain.errors import AlphaPulseError, StoreUnavailableError
 from domain.events import CandleBatch
 from domain.ports import Clock
+from services.classes.rooms import ClassSeat
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class Observer:
     _snapshot_due: bool = False
     _training: set[asyncio.Task[None]] = field(default_factory=set)
 
-    def seated(self, changes: Sequence[SeatChange]) -> None:
+    def seated(self, changes: Sequence[SeatChange | ClassSeat]) -> None:
         """A snapshot follows each change of seats, so that recovery never crosses one."""
         if changes:
             self._snapshot_due = True

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from backend.feature_sets import WITH_SENTIMENT
+from domain.classes import LabelKind
 from domain.codec import pack, unpack
 from domain.events import (
     CandleBatch,
@@ -29,6 +30,7 @@ from domain.losses import BASELINE_NAMES
 from domain.market import EPOCH, Instrument, Listing, Timeframe
 from domain.ports import Clock, Learner, Model
 from domain.topics import CANDLES, FEATURES, LABELS, PREDICTIONS, SCORES, SENTIMENT, SIGNALS, SKILL
+from services.classes.rooms import ClassRooms, ClassSeat
 from services.features.engine import FeatureEngine
 from services.features.feature_set import OHLCV
 from services.labels.labeller import Labeller
@@ -204,6 +206,7 @@ class Panel:
         clock: Clock,
         policy: PolicySettings,
         sentiment: SentimentFeatures | None = None,
+        kinds: Sequence[LabelKind] = (),
         online: Mapping[str, OnlineKind] = BUILT_IN.learners,
         decided_by: PolicyKind = THRESHOLDS,
     ) -> None:
@@ -224,6 +227,7 @@ class Panel:
             )
             for h in horizons
         }
+        self.classes = ClassRooms((key.exchange, key.timeframe), horizons, kinds, clock)
         self._changes: list[SeatChange] = []
         self.hot = Chain(hot_stages(self), time.perf_counter)
         self.cold = Chain(cold_stages(self), time.perf_counter)
@@ -262,7 +266,7 @@ class Panel:
         """Whether models wait for their seats."""
         return any(change.horizon == horizon for change in self._changes)
 
-    def seat_due(self, as_of: datetime) -> list[SeatChange]:
+    def seat_due(self, as_of: datetime) -> list[SeatChange | ClassSeat]:
         """Seat the models whose time has come; called before the tick at `as_of`."""
         due = [change for change in self._changes if change.effective_from <= as_of]
         self._changes = [change for change in self._changes if change.effective_from > as_of]
@@ -274,7 +278,7 @@ class Panel:
             predictor.seat(change.model, change.role)
             if change.weights:
                 predictor.seed_weights(change.model.target, change.weights)
-        return due
+        return [*due, *self.classes.seat_due(as_of)]
 
     def snapshot(self) -> bytes:
         state: dict[str, Any] = {"engine": self.engine.snapshot().hex()}
@@ -283,10 +287,12 @@ class Panel:
                 state[f"{horizon}/{name}"] = room.snapshot().hex()
             state[f"{horizon}/matured"] = rooms.matured
             state[f"{horizon}/policy/{self.decided_by.name}"] = rooms.policy.snapshot().hex()
+        state |= self.classes.snapshot()
         return pack(state)
 
     def restore(self, data: bytes) -> None:
         state = unpack(data)
+        self.classes.restore(state)
         self.engine.restore(bytes.fromhex(state["engine"]))
         for horizon, rooms in self.rooms.items():
             for name, room in rooms.stateful().items():
@@ -327,7 +333,9 @@ def hot_stages(panel: Panel) -> tuple[Stage, ...]:
 def cold_stages(panel: Panel) -> tuple[Stage, ...]:
     """After publishing: the other forecasts, then labels, scores and all that learns."""
     rooms = tuple(panel.rooms.values())
+    said, known = panel.classes.stages()
     return (
+        *said,
         Stage(
             name="members",
             reads=(FEATURES,),
@@ -340,6 +348,7 @@ def cold_stages(panel: Panel) -> tuple[Stage, ...]:
             writes=(LABELS,),
             step=each(room.label for room in rooms),
         ),
+        *known,
         Stage(
             name="scores",
             reads=(PREDICTIONS, LABELS),

@@ -92,6 +92,7 @@ class _Pass:
     mended: list[Snapshot] = field(default_factory=list)
     recent: list[FeatureBatch] = field(default_factory=list)  # revised rows
     filled: list[LabelBatch] = field(default_factory=list)  # not known before
+    labels: list[LabelBatch] = field(default_factory=list)  # all that were told anew
 
 
 @dataclass(slots=True, kw_only=True)
@@ -317,6 +318,7 @@ class Revisions:
         remembered = self._newest() - (2 * max(self.panel.rooms) + SLACK) * length_ms * MILLISECOND
         work.recent = [batch for batch in work.recent if batch.as_of >= remembered]
         work.filled = [batch for batch in work.filled if batch.as_of_ms.max() >= to_ms(remembered)]
+        work.labels += found.labels if self.panel.classes.kinds else []
         if found.features or found.told or found.labels:
             await self._commit([*found.features, *found.told, *found.labels])
 
@@ -348,6 +350,7 @@ class Revisions:
                 rooms.joiner.on_features(batch)
         # A label that was void or not there is known only now: it is scored and learnt.
         learnt, _ = await asyncio.to_thread(self.panel.cold.run, *work.filled)
+        learnt += [one for batch in work.labels for one in self.panel.classes.on_labels(batch)]
         state = [*work.mended, self._note(None)]
         await patiently(lambda: self._commit(learnt, state), self.wall)
         self._since, self._only = None, set()

@@ -19,6 +19,7 @@ from backend.store.snapshots import Snapshot
 from backend.store.stream_log import StreamEvent
 from domain.events import Candle, CandleBatch, PredictionBatch, Role
 from domain.ports import Clock
+from services.classes.rooms import ClassSeat
 from services.features.engine import OutOfOrderError
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class TickRecorder(Protocol):
 class TickObserver(Protocol):
     """What watches the ticks: training, snapshots, freshness."""
 
-    def seated(self, changes: Sequence[SeatChange]) -> None: ...
+    def seated(self, changes: Sequence[SeatChange | ClassSeat]) -> None: ...
 
     def states(self, as_of: datetime) -> Sequence[Snapshot]:
         """What is to be kept with the second transaction of this tick."""

@@ -57,6 +57,13 @@ class Origin(StrEnum):
     BACKTEST = "backtest"
 
 
+def origin_of(made_at: datetime, as_of: datetime, timeframe: Timeframe, horizon: int) -> Origin:
+    """Live until one candle after `as_of`, late until the horizon ends, backtest afterwards."""
+    if made_at < as_of + timeframe.duration:
+        return Origin.LIVE
+    return Origin.LATE if made_at < as_of + horizon * timeframe.duration else Origin.BACKTEST
+
+
 class Source(StrEnum):
     """The way a candle came in."""
 

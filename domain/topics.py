@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from domain import account, events
+from domain import account, classes, events
 
 SERIES: Final = "exchange|symbol|timeframe"
 PANEL: Final = "exchange|timeframe"
@@ -40,9 +40,13 @@ SCORES = Topic("predictions.scored", events.OutcomeBatch, key=SERIES, owner=PANE
 SKILL = Topic("skill.judged", events.Skill, key=PANEL, owner=PANEL)
 FUNDING = Topic("funding.due", account.FundingBatch, key=PANEL, owner=PANEL)
 LEDGER = Topic("account.marked", account.AccountMark, key=PANEL, owner=PANEL)
+CLASSES = Topic("classes.known", classes.ClassLabelBatch, key=SERIES, owner=PANEL)
+CLASS_PREDICTIONS = Topic(
+    "classes.predicted", classes.ClassPredictionBatch, key=SERIES, owner=PANEL
+)
 MODELS = Topic("models.changed", events.ModelEvent, key=PANEL, owner=PANEL)
 
 TOPICS: Final = (
     *(CANDLES, FEATURES, SENTIMENT, PREDICTIONS, SIGNALS, LABELS, SCORES, SKILL),
-    *(FUNDING, LEDGER, MODELS),
+    *(FUNDING, LEDGER, CLASSES, CLASS_PREDICTIONS, MODELS),
 )

@@ -1,7 +1,8 @@
-"""What is decided of one target's fits: stored as a whole, and only then let happen."""
+"""What is decided of the fits of a training: stored as a whole, and only then let happen."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -10,27 +11,32 @@ from backend.learning.seats import Seats
 from backend.panel import SeatChange
 from backend.store.registry import Decision as DecisionRow
 from backend.store.registry import Registry
+from domain.classes import Classifier, LabelKind, label_id
 from domain.events import Role, Target
 from domain.ports import Model
+from services.classes.rooms import ClassSeat
 from services.scores.promotion import Decision, Verdict
 
 
 @dataclass(slots=True, kw_only=True)
-class Conclusion:
-    """Of one training and target.
+class Deciding(ABC):
+    """Of one training, about fits that compete for the same seats.
 
     Args:
         record: the registry, within the transaction that stores all of this.
         due: the training.
-        target: of the fits.
         seats: as they were before.
     """
 
     record: Registry
     due: Training
-    target: Target
     seats: Seats
     _afterwards: list[Callable[[], None]] = field(default_factory=list)
+
+    @property
+    @abstractmethod
+    def about(self) -> str:
+        """What they forecast, as the registry has it."""
 
     async def enter(
         self, name: str, version: int, role: Role | None, decision: Decision, *, trigger: str
@@ -54,9 +60,40 @@ class Conclusion:
 
     def tell(self, kind: str, name: str, version: str, detail: str) -> None:
         """Something happened to a model, once it is stored."""
-        place = self.seats.place(self.due.horizon, self.target, name)
+        place = self.seats.place(self.due.horizon, self.about, name)
         at = self.due.request.as_of
         self.afterwards(lambda: self.seats.tell(kind, place, version, at, detail))
+
+    def afterwards(self, step: Callable[[], None]) -> None:
+        """Do `step` once all is stored."""
+        self._afterwards.append(step)
+
+    def happen(self) -> None:
+        """It is stored."""
+        for step in self._afterwards:
+            step()
+
+    def _row(self, name: str, version: int, decision: Decision, trigger: str) -> DecisionRow:
+        return DecisionRow(
+            seat=self.seats.place(self.due.horizon, self.about, name),
+            champion_version=self.seats.seated_version(self.due.horizon, name),
+            challenger_version=version,
+            verdict=str(decision.verdict if name in decision.models else Verdict.REJECT),
+            trigger=trigger,
+            decided_at=self.due.request.as_of,
+            evidence={**decision.evidence, "words": decision.words},
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class Conclusion(Deciding):
+    """Of fits of a target."""
+
+    target: Target
+
+    @property
+    def about(self) -> str:
+        return self.target
 
     def schedule(
         self, model: Model, role: Role, weights: Mapping[str, float] | None = None
@@ -71,22 +108,38 @@ class Conclusion:
         )
         self.afterwards(lambda: self.seats.schedule(change))
 
-    def afterwards(self, step: Callable[[], None]) -> None:
-        """Do `step` once all is stored."""
-        self._afterwards.append(step)
 
-    def happen(self) -> None:
-        """It is stored."""
-        for step in self._afterwards:
-            step()
+@dataclass(slots=True, kw_only=True)
+class ClassConclusion(Deciding):
+    """Of fits of a kind of class label."""
 
-    def _row(self, name: str, version: int, decision: Decision, trigger: str) -> DecisionRow:
-        return DecisionRow(
-            seat=self.seats.place(self.due.horizon, self.target, name),
+    kind: LabelKind
+
+    @property
+    def about(self) -> str:
+        return self.kind.name
+
+    async def demote(self, name: str, decision: Decision, *, trigger: str) -> None:
+        """The version that has the seat is on trial again."""
+        evidence = {**decision.evidence, "words": decision.words}
+        row = DecisionRow(
+            seat=self.seats.place(self.due.horizon, self.about, name),
             champion_version=self.seats.seated_version(self.due.horizon, name),
-            challenger_version=version,
-            verdict=str(decision.verdict if name in decision.models else Verdict.REJECT),
+            challenger_version=None,
+            verdict=str(decision.verdict),
             trigger=trigger,
             decided_at=self.due.request.as_of,
-            evidence={**decision.evidence, "words": decision.words},
+            evidence=evidence,
         )
+        await self.record.demote(row)
+
+    def schedule(self, model: Classifier, role: Role) -> None:
+        """A model takes the seat, or is on trial, when its time has come, once that is stored."""
+        change = ClassSeat(
+            model=model,
+            serves=role is Role.MEMBER,
+            label=label_id(self.kind),
+            horizon=self.due.horizon,
+            effective_from=self.due.request.effective_from,
+        )
+        self.afterwards(lambda: self.seats.schedule_class(change))

@@ -63,12 +63,11 @@ class Rollbacks:
         Raises:
             UsageError: the kind has no place, or no versions.
         """
-        gone = self.seats.sitting(horizon, name)
-        if gone is None or name in self.seats.learners:
+        gone, target = self.seats.sitting(horizon, name), name.rpartition(".")[2]
+        if gone is None or name in self.seats.learners or target not in BASELINES:
             raise UsageError(f"{name} has no version at horizon {horizon} to roll back")
         words = f"{name}@{gone.version} rolled back by hand"
-        target = Target(name.rpartition(".")[2])
-        return await self._leave(horizon, target, name, at=at, trigger=BY_HAND, words=words)
+        return await self._leave(horizon, Target(target), name, at=at, trigger=BY_HAND, words=words)
 
     async def review(self, review: Review) -> None:
         """Who is proven worse than its baseline goes back on trial: its whole record says so."""

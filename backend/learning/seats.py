@@ -13,11 +13,15 @@ from backend.learning.attempts import tried_before
 from backend.learning.evidence import Trial
 from backend.panel import Panel, SeatChange
 from backend.store.registry import Decision, Seat
+from backend.store.tables import LABEL_SET
 from backend.wiring import Store
+from domain.classes import Classifier, LabelKind, label_id
 from domain.errors import ArtifactError
 from domain.events import ModelEvent, Role, Target
 from domain.market import Horizon
 from domain.ports import Clock, Model
+from services.classes.rooms import ClassSeat
+from services.models.classified import open_classes
 from services.scores.promotion import Verdict
 
 log = logging.getLogger(__name__)
@@ -66,12 +70,12 @@ class Seats:
     async def restore(self) -> dict[int, datetime]:
         """Take the seats as the registry has them; when each horizon was last trained."""
         trained: dict[int, datetime] = {}
-        key = self.panel.key
+        key, labels = self.panel.key, {label_id(kind) for kind in self.panel.classes.kinds}
         for row in await self.store.registry.versions(key.exchange, key.timeframe):
-            horizon = row["horizon"]
-            if horizon not in self.panel.rooms:
+            horizon, label = row["horizon"], _label_of(row)
+            if horizon not in self.panel.rooms or (label and label not in labels):
                 continue
-            if row["created_at"] >= trained.get(horizon, row["created_at"]):
+            if not label and row["created_at"] >= trained.get(horizon, row["created_at"]):
                 trained[horizon] = row["created_at"]
                 self.trained_on(horizon, row["trained_from"], row["trained_until"])
             for alias, role in ALIASES.items():
@@ -90,7 +94,7 @@ class Seats:
         """A fit saw the rows of these closes."""
         self._trained[horizon] = (first, last)
 
-    def members(self, horizon: int, target: Target) -> set[str]:
+    def members(self, horizon: int, target: str) -> set[str]:
         """The kinds that have a seat, baselines aside."""
         return self._of(horizon, target, Role.MEMBER)
 
@@ -124,6 +128,10 @@ class Seats:
         seats = self.panel.rooms[horizon].predictor.seats().values()
         return next((seat.model for seat in seats if seat.model.name == name), None)
 
+    def class_model(self, horizon: int, kind: LabelKind, name: str) -> Classifier | None:
+        """The model of a kind of class label that predicts under this name."""
+        return self.panel.classes.rooms[horizon].models(label_id(kind)).get(name)
+
     def learner(self, horizon: int, name: str) -> Model:
         """One of `learners`."""
         learners = self.panel.rooms[horizon].learners
@@ -140,6 +148,13 @@ class Seats:
             sitting = Sitting(int(change.model.version), change.role)
             self._sittings[change.horizon, change.model.name] = sitting
 
+    def schedule_class(self, change: ClassSeat) -> None:
+        """The same of a model of class labels."""
+        self.panel.classes.schedule(change)
+        role = Role.MEMBER if change.serves else Role.CHALLENGER
+        sitting = Sitting(int(change.model.version), role)
+        self._sittings[change.horizon, change.model.name] = sitting
+
     def leave(self, horizon: int, name: str, at: datetime) -> None:
         """A kind loses its place, as soon as `at` allows where it has it still."""
         self._sittings.pop((horizon, name), None)
@@ -149,7 +164,7 @@ class Seats:
                 SeatChange(model=model, role=None, horizon=horizon, effective_from=at)
             )
 
-    def place(self, horizon: int, target: Target, name: str) -> Seat:
+    def place(self, horizon: int, target: str, name: str) -> Seat:
         """A seat of this panel, as the registry knows it."""
         key = self.panel.key
         return Seat(
@@ -174,14 +189,14 @@ class Seats:
                 horizon=seat.horizon,
                 at=at,
                 kind=kind,
-                target=seat.target.value,
+                target=str(seat.target),
                 model=seat.name,
                 version=version,
                 detail=detail,
             )
         )
 
-    def _of(self, horizon: int, target: Target, role: Role) -> set[str]:
+    def _of(self, horizon: int, target: str, role: Role) -> set[str]:
         return {
             name
             for (steps, name), sitting in self._sittings.items()
@@ -202,6 +217,10 @@ class Seats:
         Returns:
             The model before it that can be used; None where there is none.
         """
+        before: Model | None = await self._before(seat, gone, trigger=trigger, words=words)
+        return before
+
+    async def _before(self, seat: Seat, gone: Sitting, *, trigger: str, words: str) -> Any:  # noqa: ANN401 - a model, or one of class labels
         while True:
             version = await self._step_back(seat, gone, trigger, words)
             row = version and await self.store.registry.show(seat, version)
@@ -233,18 +252,26 @@ class Seats:
 
     async def _reseat(self, row: Mapping[str, Any], role: Role) -> None:
         """As the registry has it; an artifact that is not what it was is refused."""
-        model: Model | None
         try:
             model = await self._load(row)
         except ArtifactError as error:
             self._refuse(row, error)
-            seat = self.place(row["horizon"], Target(row["target"]), row["name"])
+            seat = self.place(row["horizon"], row["target"], row["name"])
             gone = Sitting(row["version"], role)
-            model = await self.withdraw(seat, gone, trigger=ARTIFACT, words=str(error))
+            model = await self._before(seat, gone, trigger=ARTIFACT, words=str(error))
         if model is not None:
-            self._take(row["horizon"], model, role)
+            self._take(row["horizon"], model, role, _label_of(row))
 
-    async def _load(self, row: Mapping[str, Any]) -> Model:
+    async def _load(self, row: Mapping[str, Any]) -> Any:  # noqa: ANN401 - as above
+        """The model of a version, or of class labels.
+
+        Raises:
+            ArtifactError: it cannot be used.
+        """
+        if _label_of(row):
+            read = self.store.artifacts.read
+            artifact = await asyncio.to_thread(read, row["artifact_sha256"])
+            return await asyncio.to_thread(open_classes, artifact, str(row["version"]))
         if words := self.store.artifacts.catalogue.altered(row["environment"]):
             raise ArtifactError(words)
         return await asyncio.to_thread(
@@ -254,8 +281,11 @@ class Seats:
             sha256=row["artifact_sha256"],
         )
 
-    def _take(self, horizon: int, model: Model, role: Role) -> None:
-        self.panel.rooms[horizon].predictor.seat(model, role)
+    def _take(self, horizon: int, model: Any, role: Role, label: str = "") -> None:  # noqa: ANN401
+        if label:
+            self.panel.classes.rooms[horizon].seat(label, model, serves=role is Role.MEMBER)
+        else:
+            self.panel.rooms[horizon].predictor.seat(model, role)
         self._sittings[horizon, model.name] = Sitting(int(model.version), role)
 
     async def _reseat_learner(self, horizon: int, name: str) -> None:
@@ -269,6 +299,12 @@ class Seats:
     def _refuse(self, row: Mapping[str, Any], error: ArtifactError) -> None:
         log.error("model refused", extra={"model": row["name"], "reason": str(error)})
         self.refused.append(_refusal(row, error))
+
+
+def _label_of(row: Mapping[str, Any]) -> str:
+    """The kind of label that a version is of; empty: it is of a target."""
+    label: str = row["label_set"]
+    return "" if label == LABEL_SET else label
 
 
 def _refusal(row: Mapping[str, Any], error: ArtifactError) -> str:

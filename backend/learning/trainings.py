@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from backend.learning.admission import Admission
+from backend.learning.classes import ClassTrainings
 from backend.learning.fits import ExamplesOrder, FitOrder, fit_from_store
 from backend.learning.plan import LearningPlan, Training
 from backend.learning.seats import Seats
@@ -43,9 +44,11 @@ class Trainings:
     executor: Executor
     plan: LearningPlan
     _trainers: dict[int, Trainer] = field(default_factory=dict)
+    _classes: ClassTrainings = field(init=False)
     _cut_short: list[Training] = field(default_factory=list)  # by the end of whoever ran them
 
     def __post_init__(self) -> None:
+        self._classes = ClassTrainings(seats=self.seats, executor=self.executor, plan=self.plan)
         for horizon in self.seats.panel.rooms:
             self._trainers[horizon] = Trainer(
                 self.seats.panel.key.timeframe,
@@ -134,6 +137,7 @@ class Trainings:
                     if of_target:
                         await self.admission.decide(one, target, of_target)
                     await self.admission.challenge(one, target)
+            await self._classes.run(one, settled, turn)
             await self.seats.store.runs.finish(run, at=self.seats.clock.now())
 
     def _run(self, due: Training) -> Run:

@@ -98,6 +98,8 @@ async def keep_first(
     inserted = await _insert(connection, rows, "NOTHING")
     aside = {*_MOMENTS, *answers, *_key(rows)}
     content = [name for name in rows.columns if name not in aside]
+    if not content:
+        return inserted
     stored = ", ".join(f"stored.{_quote(name)}" for name in content)
     staged = ", ".join(f"staged.{_quote(name)}" for name in content)
     found = await connection.fetch(

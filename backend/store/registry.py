@@ -13,7 +13,6 @@ import orjson
 
 from backend.store.runs import Run
 from domain.errors import StoreError
-from domain.events import Target
 from domain.market import Timeframe
 
 _REGISTER: Final = """
@@ -80,12 +79,12 @@ class Seat:
     exchange: str
     timeframe: Timeframe
     horizon: int
-    target: Target
+    target: str  # one of `Target`, or the name of a kind of label
     name: str  # `lightgbm.direction`
 
     def key(self) -> tuple[str, str, int, str, str]:
         """As the tables have it."""
-        return (self.exchange, self.timeframe.value, self.horizon, self.target.value, self.name)
+        return (self.exchange, self.timeframe.value, self.horizon, str(self.target), self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,10 +303,10 @@ class Registry:
         """The decisions on the seat's target, whoever they were about, oldest first."""
         return [_read(row) for row in await self._place.fetch(_RECORD, *seat.key()[:-1])]
 
-    async def settled(self, run: Run) -> set[Target]:
+    async def settled(self, run: Run) -> set[str]:
         """The targets whose fits of a training are registered, and decided with that."""
         key = (run.exchange, run.timeframe.value, run.horizon, run.as_of)
-        return {Target(row["target"]) for row in await self._place.fetch(_SETTLED, *key)}
+        return {row["target"] for row in await self._place.fetch(_SETTLED, *key)}
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[asyncpg.Connection]:

@@ -220,6 +220,49 @@ ml_labels = Table(
     Index(None, "timeframe", "horizon", "known_at"),
 )
 
+# What a kind of label (`regime@1`) told; `class` counts from 0, NULL where it is void.
+ml_class_labels = Table(
+    "ml_class_labels",
+    metadata,
+    _int("instrument_id"),
+    _word("timeframe"),
+    _word("label_kind"),
+    _int("horizon"),
+    _time("as_of"),
+    _int("revision"),
+    _time("known_at"),
+    Column("class", SmallInteger),
+    PrimaryKeyConstraint(
+        "instrument_id", "timeframe", "label_kind", "horizon", "as_of", "revision"
+    ),
+    _check("class", "class >= 0"),
+    _check("later", "known_at > as_of"),
+)
+
+# What was said of them; of each row one model's is `served`. A loss follows from both tables.
+ml_class_predictions = Table(
+    "ml_class_predictions",
+    metadata,
+    _int("instrument_id"),
+    _word("timeframe"),
+    _word("label_kind"),
+    _int("horizon"),
+    _time("as_of"),
+    _int("revision"),
+    _word("model"),
+    _word("version"),
+    _time("made_at"),
+    _word("origin"),
+    Column("served", Boolean, nullable=False),
+    _word("degraded", default=""),
+    Column("probabilities", ARRAY(Double, dimensions=1), nullable=False),
+    PrimaryKeyConstraint(
+        *("instrument_id", "timeframe", "label_kind", "horizon", "as_of", "revision", "model")
+    ),
+    _check("origin", "origin IN ('live', 'late', 'backtest')"),
+    _check("shares", "0 <= ALL(probabilities) AND 1 >= ALL(probabilities)"),
+)
+
 ml_models_metadata = Table(
     "ml_models_metadata",
     metadata,

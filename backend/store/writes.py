@@ -8,12 +8,13 @@ from datetime import datetime
 from functools import cached_property, partial
 from typing import Any
 
-from backend.store import payloads, rows
+from backend.store import classes, payloads, rows
 from backend.store.candles import batch_rows, version_rows
 from backend.store.copy import Rows
 from backend.store.instruments import Instruments
 from backend.store.locks import panel
 from backend.store.stream_log import Drafts
+from domain.classes import ClassLabelBatch, ClassPredictionBatch
 from domain.events import (
     Candle,
     CandleBatch,
@@ -69,6 +70,8 @@ class Planner:
             SignalBatch: self._signals,
             LabelBatch: _labels,
             OutcomeBatch: _outcomes,
+            ClassLabelBatch: _class_labels,
+            ClassPredictionBatch: _class_predictions,
         }
 
     async def plan(
@@ -181,6 +184,15 @@ def _labels(batch: LabelBatch, ids: Ints, turn: str) -> Write:
 
 def _outcomes(batch: OutcomeBatch, ids: Ints, turn: str) -> Write:
     return Write(turn=turn, rows=rows.outcome_rows(batch, ids))
+
+
+def _class_labels(batch: ClassLabelBatch, ids: Ints, turn: str) -> Write:
+    return Write(turn=turn, rows=classes.label_rows(batch, ids), answers=classes.LABEL_ANSWERS)
+
+
+def _class_predictions(batch: ClassPredictionBatch, ids: Ints, turn: str) -> Write:
+    found = classes.prediction_rows(batch, ids)
+    return Write(turn=turn, rows=found, answers=classes.PREDICTION_ANSWERS)
 
 
 def _verdicts(turn: str, told: Sequence[Skill]) -> Write:

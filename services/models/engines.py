@@ -35,13 +35,14 @@ class TreeParameters:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Task:
-    """What an engine fits: classes 0–2, or a number's mean, or its quantiles `levels`."""
+    """What an engine fits: classes from 0 on, or a number's mean, or its quantiles `levels`."""
 
     inputs: Floats  # (m, k), NaN = unknown
     answers: Floats  # (m,)
     weights: Floats  # (m,)
     objective: str  # classes, mean, quantile
     levels: tuple[float, ...] = ()
+    classes: int = CLASSES
     parameters: TreeParameters
     seed: int
 
@@ -100,7 +101,7 @@ class XGBoost:
             "verbosity": 0,
         }
         if task.objective == "classes":
-            parameters |= {"objective": "multi:softprob", "num_class": CLASSES}
+            parameters |= {"objective": "multi:softprob", "num_class": task.classes}
         else:
             parameters |= {"objective": "reg:squarederror"}
         data = library.QuantileDMatrix(
@@ -143,7 +144,7 @@ class LightGBM:
         library = load_library("lightgbm")
         wanted = task.parameters
         objectives: Mapping[str, list[dict[str, Any]]] = {
-            "classes": [{"objective": "multiclass", "num_class": CLASSES}],
+            "classes": [{"objective": "multiclass", "num_class": task.classes}],
             "mean": [{"objective": "regression"}],
             "quantile": [{"objective": "quantile", "alpha": level} for level in task.levels],
         }
@@ -215,7 +216,7 @@ class CatBoost:
             {"task_type": "GPU"} if wanted.device == "cuda" else {"rsm": wanted.feature_fraction}
         )
         if task.objective == "classes":
-            parameters |= {"loss_function": "MultiClass", "classes_count": CLASSES}
+            parameters |= {"loss_function": "MultiClass", "classes_count": task.classes}
         else:
             parameters |= {"loss_function": "RMSE"}
         model = library.CatBoost(parameters)

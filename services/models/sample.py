@@ -56,14 +56,14 @@ class Sample:
             raise ValueError("no row has an answer, a weight and a known feature")
         return Sample(self.inputs[rows], self.answers[rows], self.weights[rows])
 
-    def with_every_class(self, neutral: Floats) -> Sample:
-        """One more row of weight 1 for each class at `neutral`: Laplace +1.
+    def with_every_class(self, neutral: Floats, classes: Floats = CLASS_VALUES) -> Sample:
+        """One more row of weight 1 for each of `classes` at `neutral`: Laplace +1.
 
         So every class has a probability above 0, whichever were seen.
         """
-        rows = np.tile(neutral, (len(CLASS_VALUES), 1))
+        rows = np.tile(neutral, (len(classes), 1))
         return Sample(
             np.concatenate((self.inputs, rows)),
-            np.concatenate((self.answers, CLASS_VALUES)),
-            np.concatenate((self.weights, np.ones(len(CLASS_VALUES)))),
+            np.concatenate((self.answers, classes)),
+            np.concatenate((self.weights, np.ones(len(classes)))),
         )

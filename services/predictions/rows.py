@@ -18,8 +18,8 @@ from domain.events import (
     PredictionBatch,
     Role,
     Target,
+    origin_of,
 )
-from domain.market import Timeframe
 from services.predictions.composition import members_version
 
 COMPLETE_COVERAGE = 0.98  # below it the features of a warm instrument stand on a gap
@@ -56,13 +56,6 @@ class Standing:
     stale: bool = False
     drifts: bool = False
     broken: Bools | None = None  # (n,) candles of its window are missing and may still come
-
-
-def origin_of(made_at: datetime, as_of: datetime, timeframe: Timeframe, horizon: int) -> Origin:
-    """Live until one candle after `as_of`, late until the horizon ends, backtest afterwards."""
-    if made_at < as_of + timeframe.duration:
-        return Origin.LIVE
-    return Origin.LATE if made_at < as_of + horizon * timeframe.duration else Origin.BACKTEST
 
 
 def prediction(  # noqa: PLR0913 - one place where a row is put together

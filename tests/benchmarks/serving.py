@@ -29,6 +29,7 @@ from backend.wiring import Store, open_store
 from collectors.cross_section import CrossSection
 from domain.events import Candle, CandleBatch
 from domain.market import Instrument, Timeframe
+from services.classes.rooms import ClassSeat
 from tests.benchmarks.market import EXCHANGE, HORIZON, Scene, messages
 
 PATIENCE_S = 60.0
@@ -37,7 +38,7 @@ PATIENCE_S = 60.0
 class Quiet:
     """Watches nothing: no snapshot, no training."""
 
-    def seated(self, changes: Sequence[SeatChange]) -> None:
+    def seated(self, changes: Sequence[SeatChange | ClassSeat]) -> None:
         return
 
     def states(self, as_of: datetime) -> Sequence[Snapshot]:
