@@ -12,7 +12,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from backend import settings, subcommands
+from backend import subcommands
 from backend.durations import duration, names, span, steps
 from backend.exported import KINDS
 from backend.flags import (
@@ -248,12 +248,12 @@ def settings_(
     schema: Annotated[bool, typer.Option("--schema", help="The JSON Schema of the file.")] = False,
 ) -> None:
     """What is in force and where it comes from, secrets masked."""
-    if schema:
-        from backend import settings_file  # noqa: PLC0415 - imports what it needs
+    from backend import settings_file  # noqa: PLC0415 - imports what it needs
 
+    if schema:
         typer.echo(settings_file.schema(), nl=False)
         return
-    for name, value, origin in settings.in_force(settings_of()):
+    for name, value, origin in settings_file.in_force(settings_of()):
         typer.echo(f"{name} = {value}  ({origin})")
 
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from backend import VERSION
 from backend.clock import SystemClock
-from backend.settings import BuildSettings, ExchangeSettings, Settings
+from backend.setting_tables import ExchangeSettings
+from backend.settings import BuildSettings, Settings
 from backend.symbols import asked_of, listed, refuse_strangers, refuse_unlisted
 from collectors.allowance import allowance
 from collectors.budget import Budget

@@ -17,7 +17,8 @@ from backend.asked import SWITCHED_OFF, Asked, metric_sources, not_asked, nothin
 from backend.clock import ExchangeClock, SystemClock
 from backend.exchanges import Exchanges, Reached, opened
 from backend.feed import Feed
-from backend.settings import ExchangeSettings, Settings
+from backend.setting_tables import ExchangeSettings
+from backend.settings import Settings
 from backend.system import run_system
 from backend.system_plan import SystemPlan
 from backend.wiring import Store

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import sys
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
 from backend.executor import ProcessExecutor
-from backend.feature_sets import WITH_SENTIMENT
+from backend.feature_sets import FEATURE_SETS
 from backend.learning.fits import ExamplesOrder, FitOrder, fit_from_store
 from backend.orders import orders_to
-from backend.plugins import SwitchedOn
+from backend.plugins import SwitchedOn, catalogue_of
 from backend.settings import Settings, UnknownModelError
 from backend.store.registry import Seat, role_of
 from backend.store.tables import LABEL_SET
@@ -21,12 +21,9 @@ from backend.upkeep import store_of
 from backend.wiring import Store
 from domain.errors import UsageError
 from domain.market import Timeframe, rfc3339
-from services.features.feature_set import OHLCV
 from services.models.fitting import FitResult
 from services.models.recipes import Recipe
 from services.models.walk_forward import SplitKind
-
-FEATURE_SETS: Final = {one.id: one for one in (OHLCV, WITH_SENTIMENT)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,11 +97,16 @@ async def reproduce_model(wanted: Wanted, settings: Settings) -> int:
 
     Raises:
         UnknownModelError: there is no such version.
-        UsageError: it was registered by a build that did not write down all that a fit needs.
+        UsageError: it was registered by a build that did not write down all that a fit needs,
+            or settings have its kind no more.
     """
     async with store_of(settings) as store:
         row = await _found(store, wanted)
-        result = await _fitted_again(_order(row, store.url, settings.plugins))
+        order = _order(row, store.url, settings.plugins)
+        if order.recipe.kind not in catalogue_of(order.plugins).kinds:
+            words = "a plug-in or a variant that settings do not have now"
+            raise UsageError(f"{row['name']} is of {words}")
+        result = await _fitted_again(order)
     name = f"{row['name']}@{row['version']}"
     reasons = "; ".join(_differences(row, result))
     if result.sha256 == row["artifact_sha256"]:

@@ -34,7 +34,7 @@ async def admit(settings: Settings) -> None:
     """
     for name in settings.plugins.names:
         async with _process() as executor:
-            one = replace(settings.plugins, names=(name,))
+            one = replace(settings.plugins, names=(name,), variants=())
             for number, check in enumerate(await _asked(executor, one)):
                 words = await _failure(executor, one, number)
                 if words is not None:

@@ -6,9 +6,9 @@ import hashlib
 import importlib.util
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from functools import lru_cache, partial, reduce
 from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +17,7 @@ from domain.errors import AlphaPulseError, UnknownNameError
 from services.models.catalogue import BUILT_IN, Catalogue
 from services.models.derived import set_id
 from services.models.kinds import FeatureKind, FittedKind, OnlineKind
+from services.models.variants import Variant, with_variant
 from services.signals.kinds import POLICIES, PolicyKind
 
 GROUPS: Final = ("alphapulse.models", "alphapulse.features", "alphapulse.policies")  # entry points
@@ -48,6 +49,7 @@ class SwitchedOn:
 
     names: tuple[str, ...] = ()
     state: Path = Path()
+    variants: tuple[Variant, ...] = ()  # of their kinds, and of those of the release
 
     @classmethod
     def by(
@@ -133,14 +135,22 @@ def find(name: str, state: Path) -> Plugin:
     return found[name]
 
 
-def known_models(state: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The models of the release, fitted and online, each with the plug-ins, which may add some.
+def known_models(
+    state: Path, variants: Sequence[Variant]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The models of the release and of variants, fitted and online, with the plug-ins' names.
+
+    What a plug-in adds is known once it is loaded, and so is what can be varied of it.
 
     Raises:
         PluginError: two plug-ins have the same name.
+        UsageError: a variant cannot be.
     """
     found = plugins(state)
-    return (*BUILT_IN.recipes, *found), (*BUILT_IN.learners, *found)
+    ours = [one for one in variants if one.kind not in found]
+    fitted = reduce(with_variant, ours, BUILT_IN).recipes
+    others = [name for one in variants if one.kind in found for name in one.models]
+    return (*fitted, *others, *found), (*BUILT_IN.learners, *found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,11 +173,15 @@ def known(switched_on: SwitchedOn) -> Known:
     Raises:
         UnknownPluginError: one is not there.
         PluginError: one is no kind of anything, or of a name that is taken.
+        UsageError: a variant cannot be.
     """
     all_of_them = Known()
     for name in switched_on.names:
         all_of_them = _with(all_of_them, find(name, switched_on.state))
-    return all_of_them
+    return replace(
+        all_of_them,
+        catalogue=reduce(with_variant, switched_on.variants, all_of_them.catalogue),
+    )
 
 
 def catalogue_of(switched_on: SwitchedOn) -> Catalogue:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PositiveInt,
     SecretStr,
@@ -27,12 +26,14 @@ from pydantic_settings import (
 )
 
 from backend.durations import names
+from backend.setting_tables import ExchangeSettings, Group, RedditSettings, VariantSettings
 from collectors.sources.feeds import FEEDS
 from domain.errors import UnknownNameError, UsageError
 from domain.market import Timeframe
 
 if TYPE_CHECKING:
     from backend.plugins import SwitchedOn
+    from services.models.variants import Variant
 
 SETTINGS_FILE = Path("alphapulse.toml")
 PREFIX = "ALPHAPULSE_"
@@ -55,19 +56,6 @@ class UnknownFeedError(UnknownNameError):
     """A feed that has no address."""
 
     noun = "feed"
-
-
-class Group(BaseModel):
-    """A table of the settings file; an unknown name in it is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ExchangeSettings(Group):
-    """Other addresses for an exchange: a testnet, a proxy, a test server."""
-
-    rest_url: str | None = Field(None, description="in place of scheme and host of its REST")
-    ws_url: str | None = Field(None, description="the same of its WebSocket")
 
 
 def _listed(value: object) -> object:
@@ -115,17 +103,6 @@ class CaptureSettings(Group):
     on: bool = Field(default=False, description="write every frame that an exchange sends")
     folder: Path | None = Field(None, description="captures/ of the state folder where not set")
     maximum_mb: int = Field(10_000, gt=0, description="of all captures; the oldest are removed")
-
-
-class RedditSettings(Group):
-    """An application of yours at Reddit («script»)."""
-
-    client_id: str = Field(description="of the application")
-    client_secret: SecretStr = Field(description="of the application")
-    username: str = Field(description="whose application it is; Reddit wants to know")
-    communities: tuple[str, ...] = Field(
-        ("CryptoCurrency", "Bitcoin", "ethereum", "CryptoMarkets"), description="that are read"
-    )
 
 
 class SourceSettings(Group):
@@ -223,7 +200,10 @@ class TrainingSettings(Group):
             "lightgbm.volatility",
             "lightgbm.quantiles",
         ),
-        description="models that are fitted, of this release or of plug-ins, beside the baselines",
+        description="models that are fitted: of this release, of plug-ins, of variants",
+    )
+    variants: dict[str, VariantSettings] = Field(
+        default_factory=dict, description="kinds with other parameters, as models search finds them"
     )
     online: tuple[str, ...] = Field(
         ("river.direction",), description="models that learn with each label"
@@ -243,6 +223,11 @@ class TrainingSettings(Group):
     triggers: tuple[Literal["error", "coverage", "feature", "prediction", "calibration"], ...] = (
         Field(("error", "coverage"), description="kinds of drift that make a fit due, not a report")
     )
+
+    @property
+    def varied(self) -> tuple[Variant, ...]:
+        """The variants, as entries of the catalogue."""
+        return tuple(one.named(name) for name, one in self.variants.items())
 
 
 class Settings(BaseSettings):
@@ -281,9 +266,12 @@ class Settings(BaseSettings):
         """The plug-ins that the names of models, feature sets and the policy switch on."""
         from backend.plugins import SwitchedOn  # noqa: PLC0415 - only where it is asked
 
-        about = self.training
-        models = (*about.kinds, *about.online)
-        return SwitchedOn.by(models, about.features, self.signals.policy, self.state)
+        about, variants = self.training, self.training.varied
+        theirs = {name for one in variants for name in one.models}
+        models = [name for name in (*about.kinds, *about.online) if name not in theirs]
+        models += [name for one in variants for name in one.varied]
+        on = SwitchedOn.by(models, about.features, self.signals.policy, self.state)
+        return replace(on, variants=variants)
 
     @model_validator(mode="after")
     def _models_exist(self) -> Self:
@@ -292,11 +280,12 @@ class Settings(BaseSettings):
         Raises:
             UnknownModelError: neither.
             UnknownPluginError: a feature set is of nobody.
+            UsageError: a variant cannot be.
         """
-        if self.training.model_fields_set & {"kinds", "online", "features"}:
+        if self.training.model_fields_set & {"kinds", "online", "features", "variants"}:
             from backend.plugins import known_models, refuse_unknown  # noqa: PLC0415 - only where they are named
 
-            fitted, online = known_models(self.state)
+            fitted, online = known_models(self.state, self.training.varied)
             named = [(name, fitted) for name in self.training.kinds]
             for name, known in (*named, *((name, online) for name in self.training.online)):
                 if name not in known and name.partition(".")[0] not in known:
@@ -341,21 +330,23 @@ def load(flags: Mapping[str, Any] | None = None) -> Settings:
     """
     given = {name: value for name, value in (flags or {}).items() if value is not None}
     try:
-        _refuse_unknown(_table(), os.environ)
+        _refuse_unknown(table(), os.environ)
         return Settings(**given)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             within = where.rpartition(".")[0]
-            known = GROUPS[str(first["loc"][0])].model_fields
+            group = VariantSettings if "variants" in first["loc"] else GROUPS[str(first["loc"][0])]
+            known = group.model_fields
             raise UnknownSettingError(where, [f"{within}.{name}" for name in known]) from error
         raise UsageError(f"setting {where}: {first['msg']}") from error
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{SETTINGS_FILE}: {error}") from error
 
 
-def _table() -> dict[str, Any]:
+def table() -> dict[str, Any]:
+    """The settings file as it stands; empty where there is none."""
     return tomllib.loads(SETTINGS_FILE.read_text()) if SETTINGS_FILE.exists() else {}
 
 
@@ -375,34 +366,3 @@ def _refuse_unknown(table: Mapping[str, Any], environment: Mapping[str, str]) ->
         name, nested, _ = variable.removeprefix(PREFIX).lower().partition("__")
         if name not in fields or (nested and name not in GROUPS):
             raise UnknownSettingError(variable, [PREFIX + each.upper() for each in fields])
-
-
-def in_force(settings: Settings) -> Iterator[tuple[str, str, str]]:
-    """Each setting's name, value (secrets masked) and where it comes from."""
-    table = _table()
-    for name, value in _flatten(settings.model_dump(mode="json")):
-        variable = PREFIX + name.upper().replace(".", "__")
-        if variable in os.environ:
-            origin = variable
-        elif _in_table(table, name):
-            origin = str(SETTINGS_FILE)
-        else:
-            origin = "default"
-        yield name, value, origin
-
-
-def _flatten(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for name, value in document.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flatten(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", "" if value is None else str(value)
-
-
-def _in_table(table: Mapping[str, Any], name: str) -> bool:
-    node: Any = table
-    for part in name.split("."):
-        if not isinstance(node, Mapping) or part not in node:
-            return False
-        node = node[part]
-    return True

@@ -1,8 +1,9 @@
-"""The settings as a file for people: annotated TOML, and the JSON Schema that editors read."""
+"""The settings for people: annotated TOML, its JSON Schema, and what is in force by whom."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import UnionType
@@ -12,13 +13,15 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
-from backend.settings import Group, Settings
+from backend.setting_tables import Group
+from backend.settings import PREFIX, SETTINGS_FILE, Settings, table
 
 SCHEMA_FILE: Final = Path("docs/alphapulse.schema.json")
 _EXAMPLES: Final = {  # of what is named by its user
     "exchange": "binance",
     "sources.feeds": 'name = "https://…"',
     "ledger.fees": "kraken = 25.0",
+    "training.variants": "shallow",
 }
 
 
@@ -107,3 +110,34 @@ def _within(field: FieldInfo) -> type[Any] | None:
         if isinstance(one, type) and issubclass(one, Group):
             return one
     return None
+
+
+def in_force(settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """Each setting's name, value (secrets masked) and where it comes from."""
+    there = table()
+    for name, value in _flatten(settings.model_dump(mode="json")):
+        variable = PREFIX + name.upper().replace(".", "__")
+        if variable in os.environ:
+            origin = variable
+        elif _in_table(there, name):
+            origin = str(SETTINGS_FILE)
+        else:
+            origin = "default"
+        yield name, value, origin
+
+
+def _flatten(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in document.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", "" if value is None else str(value)
+
+
+def _in_table(there: Mapping[str, Any], name: str) -> bool:
+    node: Any = there
+    for part in name.split("."):
+        if not isinstance(node, Mapping) or part not in node:
+            return False
+        node = node[part]
+    return True

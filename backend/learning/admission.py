@@ -103,7 +103,7 @@ class Admission:
             effective_from=due.request.effective_from,
             n_train=result.n_train,
             n_effective=result.n_effective,
-            n_trials=1,
+            n_trials=result.n_trials,
             metrics=metrics_of(result),
             environment=result.libraries,
             artifact_path=sha256,
@@ -169,7 +169,8 @@ class Admission:
             beside=beside,
         )
         failed = {name: failed_guardrails(result) for name, result in results.items()}
-        decision = judge_cold_start(dates, trial.horizon, names, attempt, failed)
+        trials = {name: result.n_trials for name, result in results.items()}
+        decision = judge_cold_start(dates, trial.horizon, names, attempt, failed, trials)
         lifted = [results[name] for name in decision.models if name in results]
         weights = self._rehearse(out, lifted) if lifted else {}
         for name, result in results.items():

@@ -102,8 +102,10 @@ class Challenges:
         if missing := challenge.missing(dates, at_ms):
             self._wait_ms[place] = at_ms + missing * block_ms(challenge.horizon)
             return
-        failed = {name: await self._failed(place, name) for name in challenge.challengers}
-        decision = challenge.look(dates, at_ms, failed)
+        tried = {name: await self._on_trial(place, name) for name in challenge.challengers}
+        failed = {name: row["metrics"].get("failed", ()) for name, row in tried.items() if row}
+        trials = {name: row["n_trials"] for name, row in tried.items() if row}
+        decision = challenge.look(dates, at_ms, failed, trials)
         await self._conclude(look, challenge, decision)
 
     async def _conclude(self, look: Look, challenge: Challenge, decision: Decision) -> None:
@@ -183,11 +185,10 @@ class Challenges:
         left = tuple(name for name in challenge.challengers if name in on_trial)
         return replace(challenge, challengers=left)
 
-    async def _failed(self, place: Place, name: str) -> Sequence[str]:
-        """Guardrails that the version in the shadow failed."""
+    async def _on_trial(self, place: Place, name: str) -> Mapping[str, Any] | None:
+        """What the registry has of the version in the shadow; None of one that learns on."""
         version = self.seats.version(place[0], name)
-        row = await self.seats.store.registry.show(self.seats.place(*place, name), version)
-        return () if row is None else row["metrics"].get("failed", ())
+        return await self.seats.store.registry.show(self.seats.place(*place, name), version)
 
     def _new(
         self,

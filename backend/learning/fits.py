@@ -14,8 +14,9 @@ from backend.store.instruments import Instruments
 from domain.events import Examples, FeatureSet
 from domain.market import Timeframe
 from services.features.feature_set import OHLCV
-from services.models.fitting import FitResult, FitTask, fit
+from services.models.fitting import FitResult, FitTask, data_sha256, fit, known
 from services.models.recipes import Recipe
+from services.models.searching import losses_of_folds
 from services.models.walk_forward import SplitKind
 from services.sentiment.feature_set import SENTIMENT
 
@@ -51,6 +52,21 @@ def fit_from_store(order: FitOrder) -> FitResult:
         ValueError: too few rows.
     """
     return fit(read_task(order), catalogue_of(order.plugins))
+
+
+def try_from_store(order: FitOrder) -> tuple[float, ...]:
+    """The losses of a recipe on the folds before the holdout; run in a worker process.
+
+    Raises:
+        ValueError: too few rows.
+    """
+    return losses_of_folds(read_task(order), catalogue_of(order.plugins))
+
+
+def rows_from_store(order: FitOrder) -> str:
+    """The identity of the rows that a fit would read; run in a worker process."""
+    task = read_task(order)
+    return data_sha256(known(task.examples, task.recipe.target), task.columns)
 
 
 def read_task(order: FitOrder) -> FitTask:

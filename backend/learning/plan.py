@@ -67,7 +67,7 @@ class LearningPlan:
                 raise UnknownModelError(name, recipes)
         chosen = [one for name, one in recipes.items() if name in settings.kinds]
         return cls(
-            recipes=tuple(_as_wanted(replace(one, features=sets), settings) for one in chosen),
+            recipes=tuple(as_wanted(replace(one, features=sets), settings) for one in chosen),
             every=every or training_interval(timeframe, settings.every_bars, live=live),
             at=SCHEDULED_AT if live else None,
             delay=timeframe.duration * settings.delay_bars,
@@ -81,10 +81,18 @@ class LearningPlan:
         )
 
 
-def _as_wanted(recipe: Recipe, settings: TrainingSettings) -> Recipe:
-    """With the size and the device that the settings name, where the recipe has them."""
-    on = recipe.changed(device=settings.device)
-    return on if settings.trees is None else on.changed(trees=settings.trees)
+def as_wanted(recipe: Recipe, settings: TrainingSettings) -> Recipe:
+    """With the size and the device that the settings name, where the recipe has them.
+
+    What a variant names itself stays.
+    """
+    wanted = {"device": settings.device, "trees": settings.trees}
+    own = (
+        settings.variants[recipe.kind].of(recipe.target) if recipe.kind in settings.variants else {}
+    )
+    return recipe.changed(
+        **{name: one for name, one in wanted.items() if one is not None and name not in own}
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

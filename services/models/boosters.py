@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import distributions
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from services.models.engines import TreeParameters
 from services.models.forecaster import Forecaster
 from services.models.kinds import Fitted
 from services.models.recipes import Recipe
+from services.models.space import Range
 
 _FIT: Final[Mapping[Target, Callable[..., Fitted]]] = {
     Target.DIRECTION: fit_direction,
@@ -41,6 +42,7 @@ class BoosterKind:
     name: str
     recipes: tuple[Recipe, ...]
     distributions: tuple[str, ...]
+    space: Mapping[str, Range] = field(default_factory=dict, kw_only=True)
 
     def without_cuda(self) -> str:
         return WITHOUT_CUDA[self.name]()
@@ -61,8 +63,25 @@ class BoosterKind:
         return _OPEN[Target(description["target"])](description, files, version)
 
 
+# More and deeper trees forecast slower than a tick may take.
+SPACE: Final[Mapping[str, Range]] = {
+    "trees": Range(low=30, high=200, log=True, whole=True, least=1),
+    "learning_rate": Range(low=0.01, high=0.2, log=True, least=1e-6, most=1.0),
+    "depth": Range(low=2, high=6, whole=True, least=1, most=16),
+    "feature_fraction": Range(low=0.2, high=1.0, least=0.01, most=1.0),
+    "row_fraction": Range(low=0.4, high=1.0, least=0.01, most=1.0),
+    "l2": Range(low=1.0, high=100.0, log=True),
+}
+LEAVES: Final = Range(low=50.0, high=800.0, log=True)
+HESSIANS: Final = Range(low=10.0, high=400.0, log=True)
+
+
 def _booster(
-    name: str, recipes: Mapping[Target, TreeParameters], *, distribution: str | None = None
+    name: str,
+    recipes: Mapping[Target, TreeParameters],
+    *,
+    distribution: str | None = None,
+    min_child: Range | None = None,
 ) -> BoosterKind:
     return BoosterKind(
         name=name,
@@ -71,6 +90,7 @@ def _booster(
             for target, parameters in recipes.items()
         ),
         distributions=(distribution or name,),
+        space=SPACE if min_child is None else {**SPACE, "min_child": min_child},
     )
 
 
@@ -100,6 +120,7 @@ LIGHTGBM: Final = _booster(
         Target.DIRECTION: TreeParameters(trees=70, learning_rate=0.08),
         Target.VOLATILITY: TreeParameters(),
     },
+    min_child=LEAVES,
 )
 XGBOOST: Final = _booster(
     "xgboost",
@@ -109,4 +130,5 @@ XGBOOST: Final = _booster(
         Target.VOLATILITY: TreeParameters(),
     },
     distribution=_installed("xgboost-cpu", "xgboost"),  # the second has GPUs
+    min_child=HESSIANS,
 )

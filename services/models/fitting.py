@@ -92,6 +92,7 @@ class FitResult:
     data_sha256: str
     recipe_sha256: str
     params: Mapping[str, Any]
+    n_trials: int  # of its recipe
     seed: int
     libraries: Mapping[str, str]
     train_seconds: float
@@ -111,7 +112,7 @@ def fit(task: FitTask, catalogue: Catalogue = BUILT_IN) -> FitResult:
     started = time.perf_counter()
     task = replace(task, recipe=settled(task.recipe, catalogue.kinds[task.recipe.kind]))
     target = task.recipe.target
-    examples = _known(task.examples, target)
+    examples = known(task.examples, target)
     splits, final = _splits(task, examples)
     artifacts = [train(task, catalogue, examples.take(split.train)) for split in splits]
     same = len(splits) == 1 and np.array_equal(splits[0].train, final)
@@ -138,6 +139,7 @@ def fit(task: FitTask, catalogue: Catalogue = BUILT_IN) -> FitResult:
         data_sha256=data_sha256(trained, task.columns),
         recipe_sha256=task.recipe.sha256,
         params=task.recipe.written(),
+        n_trials=task.recipe.n_trials,
         seed=task.seed,
         libraries=catalogue.environment(task.recipe),
         train_seconds=time.perf_counter() - started,
@@ -240,6 +242,11 @@ def data_sha256(examples: Examples, columns: tuple[str, ...]) -> str:
     return digest.hexdigest()
 
 
+def known(examples: Examples, target: Target) -> Examples:
+    """Those whose label is known."""
+    return examples.take(knowledge_ms(examples, target) > 0)
+
+
 def baselines(target: Target, horizon: int) -> tuple[Baseline, ...]:
     """The floors of a target, untaught."""
     if target is Target.DIRECTION:
@@ -247,11 +254,6 @@ def baselines(target: Target, horizon: int) -> tuple[Baseline, ...]:
     if target is Target.QUANTILES:
         return (EmpiricalQuantiles(horizon=horizon),)
     return (Ewma(horizon=horizon), Har(horizon=horizon))
-
-
-def _known(examples: Examples, target: Target) -> Examples:
-    """Those whose label is known."""
-    return examples.take(knowledge_ms(examples, target) > 0)
 
 
 def _splits(task: FitTask, examples: Examples) -> tuple[list[Split], Ints]:

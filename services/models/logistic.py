@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +15,7 @@ from services.models.forecaster import FittedForecaster, Forecaster, Table
 from services.models.kinds import Fitted
 from services.models.recipes import Recipe
 from services.models.sample import CLASS_VALUES, Sample, medians, sample_weights, softmax
+from services.models.space import Range
 
 CLIP = 5.0  # standard deviations
 ITERATIONS = 200
@@ -29,6 +30,9 @@ class LogisticKind:
         Recipe(kind="logistic", target=Target.DIRECTION, parameters={"l2": 100.0}),
     )
     distributions: tuple[str, ...] = ("scikit-learn",)
+    space: Mapping[str, Range] = field(
+        default_factory=lambda: {"l2": Range(low=1.0, high=10_000.0, log=True, least=1e-6)}
+    )
 
     def fit(
         self,

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from domain.events import Target
 
-_NAMES: Final = ("kind", "target", "features")
+_NAMES: Final = ("kind", "target", "features", "n_trials")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +21,7 @@ class Recipe:
     target: Target
     parameters: Mapping[str, Any] = field(default_factory=dict)  # JSON numbers, words
     features: tuple[str, ...] = ()  # sets of plug-ins that it reads: `tempo@1`
+    n_trials: int = 1  # how many were tried before this one was chosen, itself among them
 
     @property
     def name(self) -> str:
@@ -34,8 +35,10 @@ class Recipe:
 
     def written(self) -> dict[str, Any]:
         """As the registry keeps it; `read` is the way back."""
-        features = {"features": [*self.features]} if self.features else {}
-        return {**self.parameters, "kind": self.kind, "target": self.target, **features}
+        more: dict[str, Any] = {"features": [*self.features]} if self.features else {}
+        if self.n_trials > 1:
+            more["n_trials"] = self.n_trials
+        return {**self.parameters, "kind": self.kind, "target": self.target, **more}
 
     @classmethod
     def read(cls, written: Mapping[str, Any]) -> Recipe:
@@ -49,6 +52,7 @@ class Recipe:
             target=Target(written["target"]),
             parameters={name: one for name, one in written.items() if name not in _NAMES},
             features=tuple(written.get("features", ())),
+            n_trials=int(written.get("n_trials", 1)),
         )
 
     def changed(self, **parameters: Any) -> Recipe:  # noqa: ANN401 - as in JSON

@@ -12,7 +12,15 @@ from dataclasses import dataclass, replace
 from domain.events import Ints, Target
 from domain.market import Horizon, from_ms, rfc3339
 from services.scores.blocks import HORIZONS_PER_BLOCK, Dates, block_means, block_ms
-from services.scores.promotion import LOOKS, Decision, Number, Verdict, judge_look, measure
+from services.scores.promotion import (
+    LOOKS,
+    NO_SEARCH,
+    Decision,
+    Number,
+    Verdict,
+    judge_look,
+    measure,
+)
 
 
 def next_attempt(begun: Iterable[int], promoted: Iterable[int]) -> int:
@@ -70,7 +78,11 @@ class Challenge:
         return max(LOOKS[self.looks] - len(self._lived(dates, at_ms)), 0)
 
     def look(
-        self, dates: Dates, at_ms: int, failed: Mapping[str, Sequence[str]] | None = None
+        self,
+        dates: Dates,
+        at_ms: int,
+        failed: Mapping[str, Sequence[str]] | None = None,
+        trials: Mapping[str, int] = NO_SEARCH,
     ) -> Decision:
         """The decision of the next look, over the number of blocks that was fixed in advance.
 
@@ -81,6 +93,7 @@ class Challenge:
             dates: column 0 the champion, then the challengers, from `first_ms` on.
             at_ms: the close at which is looked.
             failed: guardrails that each challenger failed, in words.
+            trials: of those that were searched for: each counts as so many kinds.
 
         Raises:
             ValueError: blocks are missing.
@@ -92,7 +105,7 @@ class Challenge:
         looked_at = Dates(
             as_of_ms=dates.as_of_ms[rows], losses=dates.losses[rows], counts=dates.counts[rows]
         )
-        gains = measure(looked_at, self.horizon, self.challengers)
+        gains = measure(looked_at, self.horizon, self.challengers, trials)
         decision = judge_look(gains, self.target, self.looks, self.attempt, failed)
         seen: dict[str, Number] = {
             "first_as_of": rfc3339(from_ms(looked_at.as_of_ms.min())),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
@@ -30,6 +30,8 @@ LOOK_ALPHAS: Final = (0.0005, 0.014, 0.045)
 LEAST_CORRELATION: Final = 0.25
 ROLLBACK_ALPHA: Final = 0.01
 ROLLBACK_BLOCKS: Final = 10
+
+NO_SEARCH: Final[Mapping[str, int]] = {}  # every model is the first of its kind
 
 Number = float | int | str | None  # None: cannot be said
 
@@ -62,6 +64,12 @@ class Gain:
     test: BlockTest  # of winsorised differences, in units of the loss
     reference_loss: float
     blocks: int
+    trials: int = 1  # of a search that it is the best of
+
+    @property
+    def p_better(self) -> float:
+        """Chance of such a gain by the best of so many that are no better (Bonferroni)."""
+        return min(self.trials * self.test.p_above(), 1.0)
 
     @property
     def relative(self) -> float:
@@ -79,19 +87,30 @@ class Gain:
             "p_better": self.test.p_above(),
             "p_worse": self.test.p_below(),
         }
+        if self.trials > 1:
+            values |= {"n_trials": self.trials, "p_better_of_trials": self.p_better}
         return {
             f"{self.model}.{name}": value if math.isfinite(value) else None
             for name, value in values.items()
         }
 
 
-def measure(dates: Dates, horizon: Horizon, models: Sequence[str]) -> list[Gain]:
+def measure(
+    dates: Dates, horizon: Horizon, models: Sequence[str], trials: Mapping[str, int] = NO_SEARCH
+) -> list[Gain]:
     """The gain of each of `models`, columns 1, 2, … of `dates`, over column 0.
 
     Differences are winsorised date by date at 1 and 99 % of those known, which at the
     time of a decision are all of the past, then averaged over blocks.
+
+    Args:
+        dates: losses.
+        horizon: of the predictions.
+        models: the columns after the first.
+        trials: of those that were searched for.
     """
-    return [_gain(dates, horizon, model, column) for column, model in enumerate(models, start=1)]
+    gains = [_gain(dates, horizon, model, column) for column, model in enumerate(models, start=1)]
+    return [replace(gain, trials=trials.get(gain.model, 1)) for gain in gains]
 
 
 def _gain(dates: Dates, horizon: Horizon, model: str, column: int) -> Gain:
@@ -146,6 +165,7 @@ def judge_cold_start(
     models: Sequence[str],
     attempt: int,
     failed: Mapping[str, Sequence[str]] | None = None,
+    trials: Mapping[str, int] = NO_SEARCH,
 ) -> Decision:
     """Kinds that beat the baseline on the locked holdout may begin; baselines need no permission.
 
@@ -155,16 +175,18 @@ def judge_cold_start(
         models: tested together as one attempt, Holm inside.
         attempt: 1, 2, … since the last promotion.
         failed: guardrails that each kind failed, in words.
+        trials: of those that were searched for: each counts as so many kinds.
     """
-    gains = measure(dates, horizon, models)
+    gains = measure(dates, horizon, models, trials)
     alpha = attempt_alpha(attempt)
     passed = [gain for gain in holm(gains, alpha) if not (failed or {}).get(gain.model)]
     evidence = _evidence(gains, failed) | {"attempt": attempt, "alpha": alpha}
-    names = tuple(gain.model for gain in passed)
+    names, counted = tuple(gain.model for gain in passed), _counted(gains)
     if names:
-        words = f"{', '.join(names)} beat the baseline at {alpha:.2g} (attempt {attempt})"
+        words = f"{', '.join(names)} beat the baseline at {alpha:.2g} (attempt {attempt}{counted})"
         return Decision(verdict=Verdict.COLD_START, models=names, evidence=evidence, words=words)
-    words = f"none of {', '.join(models)} beats the baseline at {alpha:.2g} (attempt {attempt})"
+    words = f"none of {', '.join(models)} beats the baseline at {alpha:.2g} "
+    words += f"(attempt {attempt}{counted})"
     return Decision(verdict=Verdict.REJECT, evidence=evidence, words=words)
 
 
@@ -195,16 +217,17 @@ def judge_look(
     ]
     evidence = _evidence(gains, failed)
     evidence |= {"look": look + 1, "attempt": attempt, "alpha": alpha, "margin": margin}
+    when = f"(look {look + 1}, attempt {attempt}{_counted(gains)})"
     if passed:
         best = max(passed, key=lambda gain: gain.relative)
-        words = f"{best.model} is {best.relative:.2%} better, p = {best.test.p_above():.2g}"
-        words += f" < {alpha:.2g} (look {look + 1}, attempt {attempt})"
+        words = f"{best.model} is {best.relative:.2%} better, p = {best.p_better:.2g}"
+        words += f" < {alpha:.2g} {when}"
         return Decision(
             verdict=Verdict.PROMOTE, models=(best.model,), evidence=evidence, words=words
         )
     last = look + 1 == len(LOOK_ALPHAS)
     names = ", ".join(gain.model for gain in gains)
-    words = f"{names} not shown to be better at {alpha:.2g} (look {look + 1}, attempt {attempt})"
+    words = f"{names} not shown to be better at {alpha:.2g} {when}"
     verdict = Verdict.REJECT if last else Verdict.KEEP
     return Decision(verdict=verdict, evidence=evidence, words=words)
 
@@ -233,12 +256,21 @@ def judge_rollback(
 
 
 def holm(gains: Sequence[Gain], alpha: float) -> list[Gain]:
-    """Those shown to be better, at `alpha` for all of them together (Holm 1979)."""
-    ordered = sorted(gains, key=lambda gain: gain.test.p_above())
+    """Those shown to be better, at `alpha` for all of them together (Holm 1979).
+
+    The best of a search enters with the p-value of as many kinds as were tried (Bonferroni).
+    """
+    ordered = sorted(gains, key=lambda gain: gain.p_better)
     for tested, gain in enumerate(ordered):
-        if gain.test.p_above() >= alpha / (len(ordered) - tested):
+        if gain.p_better >= alpha / (len(ordered) - tested):
             return ordered[:tested]
     return ordered
+
+
+def _counted(gains: Sequence[Gain]) -> str:
+    """Which count as more than one kind, in words."""
+    searched = [f"{gain.model} counts {gain.trials} times" for gain in gains if gain.trials > 1]
+    return "".join(f"; {one}" for one in searched)
 
 
 def _evidence(

@@ -84,6 +84,30 @@ def cold_start_rate(stream: Stream, attempts: int, blocks: int, seeds: Iterable[
     return Rate(sum(outcomes), len(outcomes))
 
 
+def searched_rate(
+    stream: Stream, trials: int, blocks: int, seeds: Iterable[int], *, seen: bool
+) -> Rate:
+    """Runs in which the best of `trials` variants beats the baseline on a holdout of `blocks`.
+
+    Args:
+        stream: of each variant; they are independent of one another.
+        trials: that are counted.
+        blocks: of the holdout, and of what the variants are chosen by.
+        seeds: one a run.
+        seen: choose by the holdout itself, as who searches until it agrees does.
+    """
+    outcomes = []
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        judged = [simulated_dates(stream, 0, blocks, rng) for _ in range(trials)]
+        chosen_by = judged if seen else [simulated_dates(stream, 0, blocks, rng) for _ in judged]
+        best = min(range(trials), key=[one.losses[:, 1].mean() for one in chosen_by].__getitem__)
+        counted = {"variant": trials}
+        decision = judge_cold_start(judged[best], stream.horizon, ["variant"], 1, trials=counted)
+        outcomes.append(decision.verdict is Verdict.COLD_START)
+    return Rate(sum(outcomes), len(outcomes))
+
+
 def promotion_day(stream: Stream, days: float, seed: int) -> float | None:
     """Virtual days until the challenger is promoted, or None."""
     rng = np.random.default_rng(seed)

@@ -21,6 +21,7 @@ from services.models.baseline import ClassPrior, EmpiricalQuantiles, Ewma
 from services.models.bundle import read_bundle, write_bundle
 from services.models.catalogue import BUILT_IN
 from services.models.har import Har
+from services.models.variants import Variant, with_variant
 
 BASELINES: dict[str, Callable[[], Learner]] = {
     "class_prior.direction": lambda: ClassPrior(horizon=HORIZON),
@@ -28,6 +29,7 @@ BASELINES: dict[str, Callable[[], Learner]] = {
     "har.volatility": lambda: Har(horizon=HORIZON),
     "empirical.quantiles": lambda: EmpiricalQuantiles(horizon=HORIZON),
 }
+VARIED = with_variant(BUILT_IN, Variant.of("stiff", "logistic", 30, {"direction": {"l2": 500}}))
 CHECKS = [
     *(
         check
@@ -36,6 +38,7 @@ CHECKS = [
     ),
     *(check for kind in BUILT_IN.online for check in online_checks(kind)),
     *(check for kind in BUILT_IN.fitted for check in fitted_checks(kind)),
+    *fitted_checks(VARIED.kinds["stiff"]),
 ]
 FITS = {recipe.name: Fit(kind, recipe) for kind in BUILT_IN.fitted for recipe in kind.recipes}
 

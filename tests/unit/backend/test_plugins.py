@@ -27,6 +27,7 @@ from backend.plugins import (
     plugins,
 )
 from backend.settings import Settings, UnknownModelError
+from backend.settings_file import in_force
 from backend.wiring import decided_by
 from domain.events import Role
 from domain.market import Timeframe
@@ -249,7 +250,7 @@ async def test_without_plugins_nothing_is_checked() -> None:
 def test_settings_that_name_a_plugin_are_shown_as_they_are(put: Put) -> None:
     chosen = switched_on(put(WHOLE), "oak.direction")
 
-    shown = {name: value for name, value, _ in settings.in_force(chosen)}
+    shown = {name: value for name, value, _ in in_force(chosen)}
 
     assert json.loads(shown["training.kinds"].replace("'", '"')) == ["oak.direction"]
 

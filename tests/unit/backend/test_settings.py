@@ -9,7 +9,9 @@ from pydantic import BaseModel
 
 from backend import settings
 from backend.durations import duration, moment, names
-from backend.settings import RedditSettings
+from backend.learning.plan import LearningPlan
+from backend.setting_tables import RedditSettings
+from backend.settings_file import in_force
 from domain.errors import UsageError
 from domain.market import Timeframe
 
@@ -37,7 +39,7 @@ def test_where_each_value_comes_from_is_said_and_secrets_are_masked(
     monkeypatch.setenv("ALPHAPULSE_DATABASE_URL", "postgresql://u:hunter2@h/db")
     monkeypatch.setenv("ALPHAPULSE_SOURCES__CRYPTOPANIC_TOKEN", "hunter2")
 
-    found = {name: (value, origin) for name, value, origin in settings.in_force(settings.load())}
+    found = {name: (value, origin) for name, value, origin in in_force(settings.load())}
 
     assert found["signals.cost_bps"] == ("5.0", "alphapulse.toml")
     assert found["signals.minimum_strength"][1] == "default"
@@ -132,3 +134,56 @@ def test_durations_moments_and_names_are_read_as_people_type_them() -> None:
             duration(wrong)
     with pytest.raises(UsageError):
         moment("yesterday")
+
+
+VARIANT = """
+[training]
+kinds = ["shallow.volatility"]
+[training.variants.shallow]
+kind = "lightgbm"
+trials = 30
+volatility = { depth = 2, trees = 60 }
+"""
+
+
+def test_a_variant_is_fitted_with_what_it_names_whatever_the_size_of_the_others(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "alphapulse.toml").write_text(VARIANT)
+    chosen = settings.load()
+    training = chosen.training.model_copy(update={"trees": 10})
+
+    (recipe,) = LearningPlan.of(training, Timeframe.H1, seed=7, plugins=chosen.plugins).recipes
+
+    assert (recipe.name, recipe.n_trials) == ("shallow.volatility", 30)
+    assert (recipe.parameters["depth"], recipe.parameters["trees"]) == (2, 60)
+    assert chosen.plugins.names == ()
+
+
+@pytest.mark.parametrize(
+    ("sound", "planted", "words"),
+    [
+        ('"lightgbm"', '"lightgb"', "unknown kind of model 'lightgb'; nearest: lightgbm"),
+        ("depth", "dept", "unknown parameter 'shallow.volatility.dept'; nearest: shallow"),
+        ("depth = 2", "depth = 0", "shallow.volatility.depth: 0 is not from 1 to 16"),
+        ("depth = 2", 'depth = "two"', "it is a whole number, like 4"),
+        ('["shallow', '["shalow', "unknown model 'shalow.volatility'; nearest: shallow"),
+        ("volatility = ", "direction = ", "unknown model 'shallow.volatility'"),
+        ("trials = 30", "", "training.variants.shallow.trials: Field required"),
+        ("trials", "trails", "unknown setting 'training.variants.shallow.trails'; nearest"),
+        ("trials = 30", "trials = 0", "training.variants.shallow.trials: Input should be greater"),
+    ],
+)
+def test_a_variant_that_cannot_be_is_refused_in_one_line(
+    tmp_path: Path, sound: str, planted: str, words: str
+) -> None:
+    text = VARIANT.replace(sound, planted, 1)
+    if words.startswith("unknown setting"):
+        text = text.replace("trails = 30", "trials = 30\ntrails = 30")
+    (tmp_path / "alphapulse.toml").write_text(text)
+
+    with pytest.raises(UsageError) as caught:
+        settings.load()
+
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -49,7 +49,7 @@ def test_what_is_commented_out_is_the_default(tmp_path: Path) -> None:
 def test_every_setting_of_a_group_is_in_the_file(group: str) -> None:
     text = annotated({})
     for name, field in settings.GROUPS[group].model_fields.items():
-        assert re.search(rf"^(# )?(\[\w+\.)?{name}( =|\])", text, re.MULTILINE), name
+        assert re.search(rf"^(# )?(\[\w+\.)?{name}( =|\]|\.)", text, re.MULTILINE), name
         assert f"# {field.description}\n" in text
 
 

@@ -22,7 +22,12 @@ from services.scores.promotion import (
     judge_rollback,
     measure,
 )
-from services.scores.promotion_rates import Stream, challenge_rate, cold_start_rate
+from services.scores.promotion_rates import (
+    Stream,
+    challenge_rate,
+    cold_start_rate,
+    searched_rate,
+)
 
 H1 = Horizon(Timeframe.H1, 1)  # blocks of two hours
 H4 = Horizon(Timeframe.H1, 4)
@@ -103,6 +108,40 @@ def test_kinds_tested_together_share_one_error() -> None:
     assert len(holm(five[:1], p_alone * 1.01)) == 1
     assert holm(five, p_alone * 1.01) == []
     assert len(holm(five, p_alone * 5.01)) == 5
+
+
+def test_the_best_of_a_search_counts_as_many_kinds_as_were_tried() -> None:
+    table = dates(30, 0.02)
+    p = measure(table, H1, ["kind"])[0].test.p_above()
+    (searched,) = measure(table, H1, ["kind"], {"kind": 10, "other": 99})
+
+    assert searched.p_better == pytest.approx(10 * p)
+    assert holm([searched], p * 9.9) == []
+    assert holm([searched], p * 10.1) == [searched]
+
+
+def test_a_cold_start_says_how_often_a_variant_counts() -> None:
+    table = dates(12, 0.02, 0.05)
+
+    alone = judge_cold_start(table, H1, ["deep", "kind"], 1)
+    counted = judge_cold_start(table, H1, ["deep", "kind"], 1, trials={"deep": 1000})
+
+    assert alone.models == ("kind", "deep")
+    assert counted.models == ("kind",)
+    assert counted.words.endswith("(attempt 1; deep counts 1000 times)")
+    assert counted.evidence["deep.n_trials"] == 1000
+    assert "kind.n_trials" not in counted.evidence
+
+
+def test_a_look_says_how_often_a_variant_counts() -> None:
+    gains = measure(dates(LOOKS[2], 0.008), H1, ["kind"], {"kind": 7})
+
+    decision = judge_look(gains, Target.DIRECTION, 2, 1)
+
+    assert "kind counts 7 times" in decision.words
+    assert decision.evidence["kind.p_better_of_trials"] == pytest.approx(
+        7 * float(decision.evidence["kind.p_better"] or 0.0)
+    )
 
 
 def test_holm_stops_at_the_first_that_fails() -> None:
@@ -187,6 +226,12 @@ def test_equal_challengers_are_rarely_promoted_and_better_ones_mostly_are() -> N
     assert equal.low <= 0.05
     assert cold.low <= 0.05
     assert better.share >= 0.7
+
+
+def test_the_best_of_a_search_that_saw_the_holdout_rarely_begins() -> None:
+    noise = Stream(gain=0.0, block_spread=0.05, horizon=H4)
+
+    assert searched_rate(noise, 30, 50, SEEDS, seen=True).low <= 0.05
 
 
 def test_the_evidence_of_a_gain_names_its_model() -> None:
