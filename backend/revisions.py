@@ -307,8 +307,7 @@ class Revisions:
         ]
         labels = [
             batch.take(np.flatnonzero(batch.as_of_ms + batch.horizon * length_ms >= first_ms))
-            for batch in map(complete, walked.labels)
-            if self._concerns(batch)
+            for batch in map(complete, filter(self._concerns, walked.labels))
         ]
         ids = {one: number for one, number in (await self._ids()).items() if self._may_differ(one)}
         renewal = Renewal(ids=ids, at_ms=now_ms, fresh_ms=now_ms)
@@ -320,7 +319,7 @@ class Revisions:
         work.filled = [batch for batch in work.filled if batch.as_of_ms.max() >= to_ms(remembered)]
         work.labels += found.labels if self.panel.classes.kinds else []
         if found.features or found.told or found.labels:
-            await self._commit([*found.features, *found.told, *found.labels])
+            await self._commit([*found.features, *found.told, *_joined(found.labels)])
 
     def _concerns(self, batch: FeatureBatch | LabelBatch) -> bool:
         """Whether rows of it may differ; one that is new has batches of its own."""
@@ -377,3 +376,11 @@ class Revisions:
             as_of=self._noted_at,
             payload=pack({"since_ms": None if since is None else to_ms(since)}),
         )
+
+
+def _joined(labels: Sequence[LabelBatch]) -> list[LabelBatch]:
+    """Of each horizon one batch: a batch is merged on its own, and one row is as dear as many."""
+    by_horizon: dict[int, list[LabelBatch]] = {}
+    for batch in labels:
+        by_horizon.setdefault(batch.horizon, []).append(batch)
+    return [LabelBatch.joined(batches) for batches in by_horizon.values()]

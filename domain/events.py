@@ -7,7 +7,7 @@ becomes NULL in the store and null in JSON; it never stands for a value.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -212,6 +212,14 @@ class LabelBatch:
 
     def __len__(self) -> int:
         return len(self.instruments)
+
+    @classmethod
+    def joined(cls, batches: Sequence[LabelBatch]) -> LabelBatch:
+        """The rows of at least one batch, all of one exchange, timeframe and horizon."""
+        names = ("revision", *_TRUTH)
+        arrays = {name: np.concatenate([getattr(one, name) for one in batches]) for name in names}
+        instruments = tuple(one for batch in batches for one in batch.instruments)
+        return replace(batches[0], instruments=instruments, **arrays)
 
     def take(self, positions: Ints) -> LabelBatch:
         """The rows at `positions`."""
