@@ -12,11 +12,13 @@ from typing import Final
 
 from alphapulse_testing.check import Check
 from alphapulse_testing.fitted import fitted_checks
+from alphapulse_testing.labels import label_checks
 from alphapulse_testing.learners import online_checks
 from alphapulse_testing.policies import policy_checks
 from backend.executor import ProcessExecutor
 from backend.plugins import PluginError, SwitchedOn, find, known, plugins
 from backend.settings import Settings
+from domain.classes import LabelKind
 from domain.errors import AlphaPulseError
 from domain.ports import Executor
 from services.models.kinds import FeatureKind, FittedKind, OnlineKind
@@ -123,6 +125,8 @@ def _checks(one: SwitchedOn) -> list[Check]:
     part = known(one).parts[name]
     if isinstance(part, PolicyKind):
         return policy_checks(part)
+    if isinstance(part, LabelKind):
+        return label_checks(part)
     if isinstance(part, FeatureKind):
         from alphapulse_testing.features import (  # noqa: PLC0415 - numba, which only this needs
             feature_checks,

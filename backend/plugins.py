@@ -13,14 +13,19 @@ from importlib.metadata import Distribution, EntryPoint, distributions, entry_po
 from pathlib import Path
 from typing import Any, Final
 
+from domain.classes import LabelKind
 from domain.errors import AlphaPulseError, UnknownNameError
+from services.classes.catalogue import LABELS
 from services.models.catalogue import BUILT_IN, Catalogue
 from services.models.derived import set_id
 from services.models.kinds import FeatureKind, FittedKind, OnlineKind
 from services.models.variants import Variant, with_variant
 from services.signals.kinds import POLICIES, PolicyKind
 
-GROUPS: Final = ("alphapulse.models", "alphapulse.features", "alphapulse.policies")  # entry points
+GROUPS: Final = (  # of entry points
+    *("alphapulse.models", "alphapulse.features"),
+    *("alphapulse.policies", "alphapulse.labels"),
+)
 FOLDER: Final = "plugins"  # of the state folder
 OBJECT: Final = "PLUGIN"  # what a file there defines
 MODULE: Final = "alphapulse_plugins"  # its module is named this and as the file
@@ -43,6 +48,12 @@ class UnknownPolicyError(UnknownNameError):
     noun = "signal policy"
 
 
+class UnknownLabelError(UnknownNameError):
+    """A name that is no kind of class label of the release, and no plug-in."""
+
+    noun = "kind of label"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwitchedOn:
     """Which plug-ins are loaded, and whose files they may be; worker processes are told it."""
@@ -53,12 +64,18 @@ class SwitchedOn:
 
     @classmethod
     def by(
-        cls, models: Iterable[str], features: Iterable[str], policy: str, state: Path
+        cls,
+        models: Iterable[str],
+        features: Iterable[str],
+        policy: str,
+        state: Path,
+        labels: Iterable[str] = (),
     ) -> SwitchedOn:
-        """Those that models are of (`oak.direction` is of `oak`), feature sets, the policy."""
+        """Those that models are of (`oak.direction` is of `oak`), sets, the policy, labels."""
         kinds = [name.partition(".")[0] for name in models if name not in BUILT_IN.names]
         policies = [policy] if policy not in POLICIES else []
-        wanted = dict.fromkeys((*kinds, *features, *policies))
+        told = [name for name in labels if name not in LABELS]
+        wanted = dict.fromkeys((*kinds, *features, *policies, *told))
         return cls(names=tuple(wanted), state=state.absolute())
 
 
@@ -122,6 +139,19 @@ def refuse_unknown_policy(name: str, state: Path) -> None:
         raise UnknownPolicyError(name, (*POLICIES, *there))
 
 
+def refuse_unknown_labels(names: Iterable[str], state: Path) -> None:
+    """See that there are kinds of label, or at least plug-ins, of these names.
+
+    Raises:
+        UnknownLabelError: one is not there.
+        PluginError: two plug-ins have the same name.
+    """
+    there = (*LABELS, *plugins(state))
+    for name in names:
+        if name not in there:
+            raise UnknownLabelError(name, there)
+
+
 def find(name: str, state: Path) -> Plugin:
     """The plug-in `name`.
 
@@ -159,11 +189,18 @@ class Known:
 
     catalogue: Catalogue = BUILT_IN
     policies: Mapping[str, PolicyKind] = field(default_factory=lambda: POLICIES)
+    labels: Mapping[str, LabelKind] = field(default_factory=lambda: LABELS)
 
     @property
     def parts(self) -> Mapping[str, object]:
         """Everything that has a name here."""
-        return {**{one.name: one for one in self.catalogue.parts}, **self.policies}
+        models = {one.name: one for one in self.catalogue.parts}
+        return {**models, **self.policies, **self.labels}
+
+
+# Where a kind with these methods goes: in a `Catalogue`, and beside it in `Known`.
+_OF_CATALOGUE: Final = {"features": FeatureKind, "fitted": FittedKind, "online": OnlineKind}
+_BESIDE_IT: Final = {"policies": PolicyKind, "labels": LabelKind}
 
 
 @lru_cache(maxsize=8)
@@ -201,6 +238,19 @@ def policy_named(name: str, switched_on: SwitchedOn) -> PolicyKind:
     return policies[name]
 
 
+def labels_named(names: Iterable[str], switched_on: SwitchedOn) -> tuple[LabelKind, ...]:
+    """The kinds of class label `names`.
+
+    Raises:
+        PluginError: the plug-in of one of these names is none.
+    """
+    labels = known(switched_on).labels
+    for name in names:
+        if name not in labels:
+            raise PluginError(f"plug-in {name}: it is no kind of label")
+    return tuple(labels[name] for name in dict.fromkeys(names))
+
+
 def feature_sets(catalogue: Catalogue, names: Iterable[str]) -> tuple[str, ...]:
     """The feature sets of plug-ins, as recipes name them.
 
@@ -222,20 +272,18 @@ def _with(known: Known, plugin: Plugin) -> Known:
         raise PluginError(f"plug-in {plugin.name}: it registers {kind!r}, which has another name")
     if plugin.name in known.parts:
         raise PluginError(f"plug-in {plugin.name}: that name is taken")
-    if isinstance(kind, PolicyKind):
-        return replace(known, policies={**known.policies, kind.name: kind})
     catalogue = known.catalogue
     provider = {plugin.name: {plugin.provider: plugin.version}}
     more = replace(catalogue, providers={**catalogue.providers, **provider})
-    if isinstance(kind, FeatureKind):
-        more = replace(more, features=(*catalogue.features, kind))
-    elif isinstance(kind, FittedKind):
-        more = replace(more, fitted=(*catalogue.fitted, kind))
-    elif isinstance(kind, OnlineKind):
-        more = replace(more, online=(*catalogue.online, kind))
-    else:
-        raise PluginError(f"plug-in {plugin.name}: it has the methods of no kind")
-    return replace(known, catalogue=more)
+    for place, port in _OF_CATALOGUE.items():
+        if isinstance(kind, port):
+            wider = replace(more, **{place: (*getattr(more, place), kind)})
+            return replace(known, catalogue=wider)
+    for place, port in _BESIDE_IT.items():
+        if isinstance(kind, port):
+            there = {**getattr(known, place), plugin.name: kind}
+            return replace(known, catalogue=more, **{place: there})
+    raise PluginError(f"plug-in {plugin.name}: it has the methods of no kind")
 
 
 def _installed() -> Iterator[Plugin]:

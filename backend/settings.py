@@ -211,6 +211,9 @@ class TrainingSettings(Group):
     features: tuple[str, ...] = Field(
         (), description="feature sets of plug-ins that fitted models read beside the others"
     )
+    labels: tuple[str, ...] = Field(
+        (), description="class labels that are told and predicted: regime, rotation, plug-ins'"
+    )
     examine_days: int | None = Field(
         None,
         gt=0,
@@ -270,7 +273,8 @@ class Settings(BaseSettings):
         theirs = {name for one in variants for name in one.models}
         models = [name for name in (*about.kinds, *about.online) if name not in theirs]
         models += [name for one in variants for name in one.varied]
-        on = SwitchedOn.by(models, about.features, self.signals.policy, self.state)
+        policy = self.signals.policy
+        on = SwitchedOn.by(models, about.features, policy, self.state, about.labels)
         return replace(on, variants=variants)
 
     @model_validator(mode="after")
@@ -291,6 +295,10 @@ class Settings(BaseSettings):
                 if name not in known and name.partition(".")[0] not in known:
                     raise UnknownModelError(name, known)
             refuse_unknown(self.training.features, self.state)
+        if self.training.labels:
+            from backend.plugins import refuse_unknown_labels  # noqa: PLC0415 - as above
+
+            refuse_unknown_labels(self.training.labels, self.state)
         if "policy" in self.signals.model_fields_set:
             from backend.plugins import refuse_unknown_policy  # noqa: PLC0415 - as above
 

@@ -13,7 +13,7 @@ import asyncpg
 
 from backend.bus.memory import MemoryBus
 from backend.feature_sets import WITH_SENTIMENT
-from backend.plugins import catalogue_of, policy_named
+from backend.plugins import catalogue_of, labels_named, policy_named
 from backend.settings import Settings, UnknownModelError
 from backend.store import database, migrate
 from backend.store.collected import CollectedCandles
@@ -28,6 +28,7 @@ from backend.store.runs import Runs
 from backend.store.sources import SourceStore
 from backend.store.state import StateFolder
 from domain.account import Terms
+from domain.classes import LabelKind
 from domain.errors import UsageError
 from domain.ports import EventBus
 from services.features import feature_set as candle_features
@@ -200,6 +201,15 @@ def decided_by(settings: Settings) -> PolicyKind:
         PluginError: a plug-in of that name is none.
     """
     return policy_named(settings.signals.policy, settings.plugins)
+
+
+def labels_of(settings: Settings) -> tuple[LabelKind, ...]:
+    """The kinds of class label that the operator switched on.
+
+    Raises:
+        PluginError: a plug-in of such a name is none.
+    """
+    return labels_named(settings.training.labels, settings.plugins)
 
 
 def terms_of(settings: Settings, exchange: str) -> Terms:

@@ -197,7 +197,10 @@ class ClassTrainings:
                     },
                     "failed": _failed(fit),
                 },
-                environment=fit.libraries,
+                environment={
+                    **fit.libraries,
+                    **self.seats.store.artifacts.catalogue.providers.get(out.kind.name, {}),
+                },
                 artifact_path=sha256,
                 artifact_sha256=sha256,
                 artifact_bytes=len(fit.artifact),

@@ -268,12 +268,12 @@ class Seats:
         Raises:
             ArtifactError: it cannot be used.
         """
+        if words := self.store.artifacts.catalogue.altered(row["environment"]):
+            raise ArtifactError(words)
         if _label_of(row):
             read = self.store.artifacts.read
             artifact = await asyncio.to_thread(read, row["artifact_sha256"])
             return await asyncio.to_thread(open_classes, artifact, str(row["version"]))
-        if words := self.store.artifacts.catalogue.altered(row["environment"]):
-            raise ArtifactError(words)
         return await asyncio.to_thread(
             self.store.artifacts.load,
             name=row["name"],

@@ -1,19 +1,26 @@
-"""What AlphaPulse asks of every model, feature set and signal policy."""
+"""What AlphaPulse asks of every model, feature set, signal policy and kind of label."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+from alphapulse_example.leader import LEADER
 from alphapulse_example.naive_bayes import KIND
 from alphapulse_example.patience import PATIENCE
 from alphapulse_example.tempo import TEMPO
 from alphapulse_testing.check import Check
 from alphapulse_testing.features import feature_checks
 from alphapulse_testing.fitted import fitted_checks
+from alphapulse_testing.labels import label_checks
 from alphapulse_testing.policies import policy_checks
 
-CHECKS = [*fitted_checks(KIND), *feature_checks(TEMPO), *policy_checks(PATIENCE)]
+CHECKS = [
+    *fitted_checks(KIND),
+    *feature_checks(TEMPO),
+    *policy_checks(PATIENCE),
+    *label_checks(LEADER),
+]
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=str)

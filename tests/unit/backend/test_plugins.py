@@ -21,6 +21,7 @@ from backend.plugins import (
     NO_PLUGINS,
     PluginError,
     SwitchedOn,
+    UnknownLabelError,
     UnknownPluginError,
     UnknownPolicyError,
     catalogue_of,
@@ -28,7 +29,8 @@ from backend.plugins import (
 )
 from backend.settings import Settings, UnknownModelError
 from backend.settings_file import in_force
-from backend.wiring import decided_by
+from backend.wiring import decided_by, labels_of
+from domain.classes import label_id
 from domain.events import Role
 from domain.market import Timeframe
 from services.features.feature_set import OHLCV
@@ -46,6 +48,7 @@ PLUGIN = NaiveBayesKind(name="oak", recipes=(OAK,))
 """
 WHOLE = EXAMPLE.read_text() + NAMED
 PATIENT = (EXAMPLE.parent / "patience.py").read_text() + "PLUGIN = PATIENCE\n"
+LEADING = (EXAMPLE.parent / "leader.py").read_text() + "PLUGIN = LEADER\n"
 HALVED = WHOLE.replace(
     "where(known.any(axis=1, keepdims=True), chances,", "where(True, chances / 2,"
 )
@@ -321,3 +324,30 @@ def test_a_policy_that_is_not_there_is_refused_in_one_line(put: Put) -> None:
             Settings(state=state, signals={"policy": nobody})
     with pytest.raises(PluginError, match="plug-in oak: it is no signal policy"):
         decided_by(Settings(state=state, signals={"policy": "oak"}))
+
+
+async def test_a_kind_of_label_of_a_plugin_is_told_where_settings_name_it(put: Put) -> None:
+    state = put(LEADING, "leader")
+
+    chosen = Settings(state=state, training={"labels": ["regime", "leader"]})
+
+    assert chosen.plugins.names == ("leader",)
+    assert [label_id(kind) for kind in labels_of(chosen)] == ["regime@1", "leader@1"]
+    assert labels_of(Settings(state=state)) == ()
+    await admit(chosen)
+
+
+async def test_a_kind_of_label_that_breaks_a_promise_is_refused(put: Put) -> None:
+    careless = LEADING.replace("np.where(known, told, VOID)", "told")
+    chosen = Settings(state=put(careless, "leader"), training={"labels": ["leader"]})
+
+    with pytest.raises(PluginError, match="a void label has no class"):
+        await admit(chosen)
+
+
+def test_a_kind_of_label_that_is_not_there_is_refused_in_one_line(put: Put) -> None:
+    state = put(WHOLE)
+    with pytest.raises(UnknownLabelError, match="unknown kind of label 'regimes'"):
+        Settings(state=state, training={"labels": ["regimes"]})
+    with pytest.raises(PluginError, match="plug-in oak: it is no kind of label"):
+        labels_of(Settings(state=state, training={"labels": ["oak"]}))
