@@ -199,8 +199,13 @@ class Known:
 
 
 # Where a kind with these methods goes: in a `Catalogue`, and beside it in `Known`.
-_OF_CATALOGUE: Final = {"features": FeatureKind, "fitted": FittedKind, "online": OnlineKind}
-_BESIDE_IT: Final = {"policies": PolicyKind, "labels": LabelKind}
+_Ports = Mapping[str, type[object]]
+_OF_CATALOGUE: Final[_Ports] = {
+    "features": FeatureKind,
+    "fitted": FittedKind,
+    "online": OnlineKind,
+}
+_BESIDE_IT: Final[_Ports] = {"policies": PolicyKind, "labels": LabelKind}
 
 
 @lru_cache(maxsize=8)
@@ -277,12 +282,12 @@ def _with(known: Known, plugin: Plugin) -> Known:
     more = replace(catalogue, providers={**catalogue.providers, **provider})
     for place, port in _OF_CATALOGUE.items():
         if isinstance(kind, port):
-            wider = replace(more, **{place: (*getattr(more, place), kind)})
-            return replace(known, catalogue=wider)
+            wider: dict[str, Any] = {place: (*getattr(more, place), kind)}
+            return replace(known, catalogue=replace(more, **wider))
     for place, port in _BESIDE_IT.items():
         if isinstance(kind, port):
-            there = {**getattr(known, place), plugin.name: kind}
-            return replace(known, catalogue=more, **{place: there})
+            there: dict[str, Any] = {place: {**getattr(known, place), plugin.name: kind}}
+            return replace(known, catalogue=more, **there)
     raise PluginError(f"plug-in {plugin.name}: it has the methods of no kind")
 
 
