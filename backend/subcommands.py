@@ -91,6 +91,36 @@ def models_train(*, state: State = None) -> None:
     ask_for_training(settings_of(state=state))
 
 
+@models_app.command(
+    "search", epilog="Example: alphapulse models search lightgbm.volatility --trials 30"
+)
+def models_search(  # noqa: PLR0913 - a flag each
+    *,
+    model: Annotated[str, typer.Argument(help="NAME, as training.kinds spells it.")],
+    trials: Annotated[int, typer.Option(min=2, help="Of the search, its first included.")] = 30,
+    seed: Annotated[int, typer.Option(min=0, help="Of a new search.")] = 7,
+    exchange: Text = None,
+    timeframe: Text = None,
+    horizon: Horizon = None,
+    toml: Annotated[bool, typer.Option("--toml", help="Print the variant in any case.")] = False,
+    state: State = None,
+) -> None:
+    """Search for parameters before the locked holdout; each trial counts, a kill loses none."""
+    from backend.search import SearchPlan, search_parameters  # noqa: PLC0415 - imports what it needs
+    from domain.market import Timeframe  # noqa: PLC0415 - the same
+
+    plan = SearchPlan(
+        model=model,
+        trials=trials,
+        seed=seed,
+        exchange=exchange,
+        timeframe=Timeframe.parse(timeframe) if timeframe else None,
+        horizon=horizon,
+        toml=toml,
+    )
+    asyncio.run(search_parameters(plan, settings_of(state=state)))
+
+
 @features_app.command("audit", epilog="Example: alphapulse features audit --sample 500")
 def features_audit(
     *,

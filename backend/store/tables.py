@@ -220,7 +220,7 @@ ml_labels = Table(
     Index(None, "timeframe", "horizon", "known_at"),
 )
 
-# What a kind of label (`regime@1`) told; `class` counts from 0, NULL where it is void.
+# What a kind of label (`regime@1`) told; `class` is NULL where it is void.
 ml_class_labels = Table(
     "ml_class_labels",
     metadata,
@@ -231,11 +231,10 @@ ml_class_labels = Table(
     _time("as_of"),
     _int("revision"),
     _time("known_at"),
-    Column("class", SmallInteger),
+    _word("class", nullable=True),
     PrimaryKeyConstraint(
         "instrument_id", "timeframe", "label_kind", "horizon", "as_of", "revision"
     ),
-    _check("class", "class >= 0"),
     _check("later", "known_at > as_of"),
 )
 
@@ -255,12 +254,11 @@ ml_class_predictions = Table(
     _word("origin"),
     Column("served", Boolean, nullable=False),
     _word("degraded", default=""),
-    Column("probabilities", ARRAY(Double, dimensions=1), nullable=False),
+    _json("probabilities"),  # by class
     PrimaryKeyConstraint(
         *("instrument_id", "timeframe", "label_kind", "horizon", "as_of", "revision", "model")
     ),
     _check("origin", "origin IN ('live', 'late', 'backtest')"),
-    _check("shares", "0 <= ALL(probabilities) AND 1 >= ALL(probabilities)"),
 )
 
 ml_models_metadata = Table(
@@ -504,6 +502,37 @@ training_runs = Table(
     _time("begun_at"),
     _time("finished_at", nullable=True),
     PrimaryKeyConstraint("exchange", "timeframe", "horizon", "as_of"),
+)
+
+searches = Table(
+    "searches",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _word("exchange"),
+    _word("timeframe"),
+    _int("horizon"),
+    _word("model"),
+    _json("recipe"),
+    _int("seed"),
+    _word("feature_set"),
+    _time("until"),
+    _int("maximum_rows"),
+    _word("data_sha256"),
+    _time("begun_at"),
+    _time("ended_at", nullable=True),
+    _json("found", nullable=True),
+)
+
+search_trials = Table(
+    "search_trials",
+    metadata,
+    Column("search_id", BigInteger, nullable=False),
+    _int("number"),
+    _json("parameters"),
+    _float("loss", nullable=True),
+    _time("tried_at"),
+    PrimaryKeyConstraint("search_id", "number"),
+    _check("loss", _finite("loss")),
 )
 
 skill_verdicts = Table(
