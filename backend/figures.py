@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ import numpy as np
 from domain.events import Floats, Ints
 from domain.market import Horizon
 from services.scores.direction import of_flat, of_side
+from services.scores.sharpe import deflated_sharpe
 from services.scores.skill import (
     DAY_MS,
     SkillEstimate,
@@ -76,6 +78,23 @@ def sureness(
         "net_return_interval95": _ends(gained) if ended else None,
         "hit_rate_interval95": _ends(won / count),
     }
+
+
+def deflated(
+    rows: Sequence[asyncpg.Record], days: Ints, horizon: Horizon, trials: int
+) -> dict[str, Any]:
+    """The deflated Sharpe ratio of the signals' returns, and the trials that it counts.
+
+    A return is what ended of the signals of a day, of as many days where the horizon is longer;
+    0 where there was none.
+    """
+    ended = [row for row in rows if row["realized_return"] is not None]
+    which = np.searchsorted(days, [row["as_of_ms"] // DAY_MS for row in ended])
+    length = math.ceil(horizon.steps * horizon.timeframe.ms / DAY_MS)
+    periods = -(-len(days) // length)
+    returns = np.array([row["realized_return"] for row in ended])
+    sums = np.bincount(which // length, weights=returns, minlength=periods).astype(np.float64)
+    return {"deflated_sharpe": number(deflated_sharpe(sums, trials)), "n_trials": trials}
 
 
 def _ends(drawn: Floats) -> list[float] | None:

@@ -11,9 +11,18 @@ import asyncpg
 import numpy as np
 import orjson
 
-from backend.figures import CLASSES, PRIORS, interval, number, parts_of_direction, sureness
+from backend.figures import (
+    CLASSES,
+    PRIORS,
+    deflated,
+    interval,
+    number,
+    parts_of_direction,
+    sureness,
+)
 from backend.remarks import of_direction, of_signals
 from backend.store.accounts import read_accounts
+from backend.store.class_record import class_record
 from backend.store.registry import role_of
 from domain.events import QUANTILE_LEVELS, Floats, Ints, Target
 from domain.losses import BASELINES, LOSS_OF
@@ -48,6 +57,13 @@ ORDER BY p.as_of, p.instrument_id
 _SIGNALS: Final = """
 SELECT side, gate, realized_return, (extract(epoch FROM as_of) * 1000)::bigint AS as_of_ms
 FROM trading_signals WHERE horizon = $1
+"""
+# Every model that was fitted was tried, and those that were searched for more than once.
+_TRIALS: Final = """
+SELECT greatest(coalesce(sum(trials), 0), 1)::int FROM (
+    SELECT max(n_trials) AS trials FROM ml_models_metadata
+    WHERE horizon = $1 AND target IN ('direction', 'quantiles', 'volatility') GROUP BY name
+) AS tried
 """
 _MODELS: Final = """
 SELECT m.target, m.name, m.version, m.kind, m.trained_until, m.effective_from,
@@ -124,6 +140,7 @@ async def build_report(
     signals = {
         **_signals(found, context.cost_bps),
         **sureness(found, days, span, context.seed),
+        **deflated(found, days, span, await connection.fetchval(_TRIALS, horizon)),
     }
     return {
         "run": dict(context.run),
@@ -139,6 +156,7 @@ async def build_report(
             _model(row, context.weights) for row in await connection.fetch(_MODELS, horizon)
         ],
         "events": [_event(row["payload"]) for row in await connection.fetch(_EVENTS)],
+        "labels": await class_record(connection, span, context.seed),
         "sentiment": {"with": None, "without": None},
         "remarks": [*of_direction(direction), *of_signals(signals)],
         "cost": dict(context.cost),
@@ -330,7 +348,6 @@ def _signals(rows: Sequence[asyncpg.Record], cost_bps: float) -> dict[str, Any]:
         "net_return": float(returns.sum()) if len(returns) else None,
         "cost_bps": cost_bps,
         "hit_rate": float((returns > 0).mean()) if len(returns) else None,
-        "deflated_sharpe": None,
     }
 
 

@@ -183,6 +183,27 @@ PITFALLS: Final = (
         "tests/integration/test_state_folder.py",
     ),
     Pitfall(
+        "trials not counted in Holm",
+        "services/scores/promotion.py",
+        "return min(self.trials * self.test.p_above(), 1.0)",
+        "return self.test.p_above()",
+        "tests/unit/scores/test_promotion.py",
+    ),
+    Pitfall(
+        "a search that reads the holdout",
+        "services/models/searching.py",
+        "for split in walk_forward(times):",
+        "for split in walk_forward(times, holdout=0.0):",
+        "tests/unit/models/test_searching.py",
+    ),
+    Pitfall(
+        "a deflated Sharpe ratio that ignores trials",
+        "services/scores/sharpe.py",
+        "above = ratio - best_of(trials) / math.sqrt(count - 1)",
+        "above = ratio - best_of(1) / math.sqrt(count - 1)",
+        "tests/unit/scores/test_sharpe.py",
+    ),
+    Pitfall(
         "doctor and verify end well whatever they find",
         "backend/upkeep.py",
         'sys.stdout.writelines(f"{fault}\\n" for fault in faults)\n    return 1',

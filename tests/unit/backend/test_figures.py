@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from backend.figures import sureness
+from backend.figures import deflated, sureness
 from domain.market import Horizon, Timeframe
+from services.scores.sharpe import deflated_sharpe
 from services.scores.skill import DAY_MS
 
 H4 = Horizon(Timeframe.H1, 4)
@@ -39,3 +40,17 @@ def test_without_an_ended_signal_or_with_too_few_days_there_is_no_interval() -> 
 
     for found in (none, short):
         assert (found["net_return_interval95"], found["hit_rate_interval95"]) == (None, None)
+
+
+def test_a_sharpe_ratio_is_of_periods_that_do_not_overlap_and_of_all_that_was_tried() -> None:
+    gains = np.random.default_rng(5).normal(0.003, 0.01, size=40)
+    ended = rows({day: [gain] for day, gain in zip(range(100, 140), gains, strict=True)})
+    two_days = Horizon(Timeframe.H1, 30)
+
+    assert deflated(ended, DAYS, H4, 9) == {
+        "deflated_sharpe": deflated_sharpe(gains, 9),
+        "n_trials": 9,
+    }
+    found = deflated(ended, DAYS, two_days, 1)["deflated_sharpe"]
+    np.testing.assert_allclose(found, deflated_sharpe(gains.reshape(20, 2).sum(axis=1), 1))
+    assert deflated(rows({}), DAYS, H4, 1)["deflated_sharpe"] is None
