@@ -95,7 +95,8 @@ class ClassLabelBatch:
     as_of_ms: Ints  # (n,)
     revision: Ints  # (n,) from 1; the next where another class follows from other labels
     known_ms: Ints  # (n,)
-    classes: Ints  # (n,) positions; VOID
+    names: tuple[str, ...]  # of the kind's classes
+    classes: Ints  # (n,) positions in `names`; VOID
 
     def __len__(self) -> int:
         return len(self.instruments)
@@ -113,5 +114,6 @@ class ClassPredictionBatch(Tick):
     origin: Origin
     revision: Ints  # (n,) of the features that it read
     served: Bools  # (n,) of each row one model's is
-    probabilities: Floats  # (n, classes), all known
+    names: tuple[str, ...]  # of the kind's classes
+    probabilities: Floats  # (n, len(names)), all known
     degraded: tuple[str, ...]  # (n,) codes joined by `,`; "" = none

@@ -58,6 +58,7 @@ async def _classes(order: ClassFitOrder, examples: Examples) -> tuple[Ints, Ints
             examples,
             Horizon(rows.timeframe, rows.horizon),
             kind=order.recipe.label,
+            names=order.recipe.classes,
             until=rows.until,
         )
     finally:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import asyncpg
 import numpy as np
+import orjson
 
 from backend.store.copy import Rows
 from backend.store.tables import ml_class_labels, ml_class_predictions
@@ -53,7 +54,7 @@ WITH said AS (
 )
 SELECT instrument_id, (extract(epoch FROM as_of) * 1000)::bigint AS as_of_ms, label_kind, model,
        version, served, degraded, class,
-       -ln(greatest(probabilities[class + 1], {SMALLEST_PROBABILITY})) AS loss
+       -ln(greatest((probabilities ->> class)::float8, {SMALLEST_PROBABILITY})) AS loss
 FROM said JOIN came USING (instrument_id, timeframe, label_kind, as_of)
 ORDER BY as_of, instrument_id
 """  # noqa: S608 - a number of ours
@@ -88,7 +89,7 @@ def label_rows(batch: ClassLabelBatch, ids: Ints) -> Rows:
             "as_of": batch.as_of_ms,
             "revision": batch.revision,
             "known_at": batch.known_ms,
-            "class": np.ma.masked_less(batch.classes, 0),
+            "class": [None if one < 0 else batch.names[one] for one in batch.classes.tolist()],
         },
     )
 
@@ -111,15 +112,32 @@ def prediction_rows(batch: ClassPredictionBatch, ids: Ints) -> Rows:
             "origin": batch.origin.value,
             "served": batch.served,
             "degraded": batch.degraded,
-            "probabilities": [*batch.probabilities],  # kinds have different numbers of classes
+            "probabilities": [
+                orjson.dumps(dict(zip(batch.names, row, strict=True)))
+                for row in batch.probabilities.tolist()
+            ],
         },
     )
 
 
 async def classes_of(
-    pool: asyncpg.Pool, examples: Examples, horizon: Horizon, *, kind: str, until: datetime
+    pool: asyncpg.Pool,
+    examples: Examples,
+    horizon: Horizon,
+    *,
+    kind: str,
+    names: Sequence[str],
+    until: datetime,
 ) -> tuple[Ints, Ints, Ints]:
     """The classes of examples, as they were known at `until`.
+
+    Args:
+        pool: of the database.
+        examples: of one exchange.
+        horizon: of the labels.
+        kind: `regime@1`.
+        names: of its classes.
+        until: nothing known later counts.
 
     Returns:
         Positions of the examples that have one, by when it was known; the classes; and that.
@@ -133,7 +151,7 @@ async def classes_of(
     exchange = examples.instruments[0].exchange if len(examples) else ""
     rows = await pool.fetch(_CLASSES, exchange, horizon.timeframe.value, horizon.steps, kind, until)
     found = [
-        (row["known_ms"], places[key], row["class"])
+        (row["known_ms"], places[key], names.index(row["class"]))
         for row in rows
         if (key := (row["symbol"], row["as_of_ms"])) in places
     ]

@@ -224,19 +224,18 @@ def _bytes_dtype(width: int) -> np.dtype[Any]:
 
 
 def _array(values: Any, count: int) -> _Field:  # noqa: ANN401 - a column of any type
-    """float8[] from an array of shape (n, size); arrays of any length from a list of n."""
+    """float8[] from an array of shape (n, size); integer arrays from a list of n arrays."""
     if isinstance(values, np.ndarray):
         return _float_array(values, count)
-    return _bytes([_one_array(row) for row in values], count)
+    return _bytes([_int_array(row) for row in values], count)
 
 
-def _one_array(values: Ints | Floats) -> bytes:
-    """One-dimensional float8[], or int4[] or int8[] as wide as the numbers; without NULL."""
-    width, kind = values.dtype.itemsize, values.dtype.kind
-    block = np.empty(len(values), np.dtype([("length", ">i4"), ("value", f">{kind}{width}")]))
+def _int_array(values: Ints) -> bytes:
+    """One-dimensional int4[] or int8[], as wide as the numbers; without NULL."""
+    width = values.dtype.itemsize
+    block = np.empty(len(values), np.dtype([("length", ">i4"), ("value", f">i{width}")]))
     block["length"], block["value"] = width, values
-    element = FLOAT8_OID if kind == "f" else INT_OIDS[width]
-    head = np.array((1, 0, element, len(values), 1), dtype=">i4")
+    head = np.array((1, 0, INT_OIDS[width], len(values), 1), dtype=">i4")
     return head.tobytes() + block.tobytes()
 
 

@@ -18,11 +18,10 @@ CREATE TABLE ml_class_labels (
     as_of TIMESTAMP WITH TIME ZONE NOT NULL,
     revision INTEGER NOT NULL,
     known_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    class SMALLINT,
+    class TEXT COLLATE "C",
     CONSTRAINT ml_class_labels_pkey PRIMARY KEY (
         instrument_id, timeframe, label_kind, horizon, as_of, revision
     ),
-    CONSTRAINT ml_class_labels_class_check CHECK (class >= 0),
     CONSTRAINT ml_class_labels_later_check CHECK (known_at > as_of)
 )
 """
@@ -40,14 +39,12 @@ CREATE TABLE ml_class_predictions (
     origin TEXT COLLATE "C" NOT NULL,
     served BOOLEAN NOT NULL,
     degraded TEXT COLLATE "C" DEFAULT '' NOT NULL,
-    probabilities DOUBLE PRECISION[] NOT NULL,
+    probabilities JSONB NOT NULL,
     CONSTRAINT ml_class_predictions_pkey PRIMARY KEY (
         instrument_id, timeframe, label_kind, horizon, as_of, revision, model
     ),
     CONSTRAINT ml_class_predictions_origin_check
-        CHECK (origin IN ('live', 'late', 'backtest')),
-    CONSTRAINT ml_class_predictions_shares_check
-        CHECK (0 <= ALL(probabilities) AND 1 >= ALL(probabilities))
+        CHECK (origin IN ('live', 'late', 'backtest'))
 )
 """
 

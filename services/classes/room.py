@@ -60,14 +60,14 @@ class _Voice:
 class _Head:
     """What the rows about a kind at a close have in common."""
 
-    kind: str
+    kind: LabelKind
     batch: FeatureBatch
     horizon: int
     made_at: datetime
     origin: Origin
 
     @classmethod
-    def of(cls, kind: str, batch: FeatureBatch, horizon: int, now: datetime) -> _Head:
+    def of(cls, kind: LabelKind, batch: FeatureBatch, horizon: int, now: datetime) -> _Head:
         made_at = max(now, batch.as_of)
         origin = origin_of(made_at, batch.as_of, batch.timeframe, horizon)
         return cls(kind, batch, horizon, made_at, origin)
@@ -83,13 +83,14 @@ class _Head:
             as_of=self.batch.as_of,
             instruments=tuple(self.batch.instruments[row] for row in rows.tolist()),
             horizon=self.horizon,
-            kind=self.kind,
+            kind=label_id(self.kind),
             model=voice.model,
             version=voice.version,
             made_at=self.made_at,
             origin=self.origin,
             revision=self.batch.revision[rows],
             served=served,
+            names=self.kind.classes,
             probabilities=probabilities,
             degraded=(",".join((*voice.codes, *late)),) * len(rows),
         )
@@ -139,11 +140,11 @@ class ClassRoom:
         Of history only the prior, which knows no more than was known then.
         """
         self.grid.promise(batch.instruments, to_ms(batch.as_of))
-        for kind, subject in self._subjects.items():
+        for subject in self._subjects.values():
             names = subject.kind.subjects(batch.instruments)
             rows = np.array([batch.instruments.index(one) for one in names], dtype=np.int64)
             if len(rows):
-                yield from self._said(kind, subject, batch, rows)
+                yield from self._said(subject, batch, rows)
 
     def on_labels(self, labels: LabelBatch) -> Iterable[ClassLabelBatch]:
         """What kinds tell of closes of which labels came, or came otherwise."""
@@ -168,13 +169,14 @@ class ClassRoom:
                     as_of_ms=np.full(len(rows), as_of_ms, dtype=np.int64),
                     revision=revision,
                     known_ms=np.full(len(rows), known_ms, dtype=np.int64),
+                    names=subject.kind.classes,
                     classes=chosen,
                 )
 
     def _said(
-        self, kind: str, subject: _Subject, batch: FeatureBatch, rows: Ints
+        self, subject: _Subject, batch: FeatureBatch, rows: Ints
     ) -> Iterable[ClassPredictionBatch]:
-        head = _Head.of(kind, batch, self.horizon, self._clock.now())
+        head = _Head.of(subject.kind, batch, self.horizon, self._clock.now())
         models = {} if head.origin is Origin.BACKTEST else subject.models
         unserved = np.ones(len(rows), dtype=np.bool_)
         for name, model in models.items():
