@@ -12,6 +12,7 @@ import aiohttp
 from backend.settings import SourceSettings
 from collectors.sources import cryptopanic, fear_greed, gdelt, reddit, rss
 from collectors.sources.ccxt_metrics import CcxtDerivatives
+from collectors.sources.kinds import SourceKind
 from domain.market import Instrument
 from domain.ports import Clock, Source
 from domain.sources import Answer
@@ -33,7 +34,10 @@ class Asked:
 
 
 def web_sources(
-    settings: SourceSettings, session: aiohttp.ClientSession, clock: Clock
+    settings: SourceSettings,
+    session: aiohttp.ClientSession,
+    clock: Clock,
+    plugins: Iterable[SourceKind],
 ) -> list[Source]:
     """The sources of the web that are switched on, and those that there is a key for."""
     asked: list[Source] = []
@@ -53,6 +57,8 @@ def web_sources(
             client_id=about.client_id, client_secret=about.client_secret, username=about.username
         )
         asked.append(reddit.reddit(session, clock, application=key, communities=about.communities))
+    told = [kind for kind in plugins if not kind.key or kind.name in settings.keys]
+    asked += [kind.source(session, clock, settings.keys.get(kind.name)) for kind in told]
     return asked
 
 
@@ -61,13 +67,14 @@ def feeds(settings: SourceSettings) -> list[str]:
     return list(dict.fromkeys([*settings.news, *settings.feeds]))
 
 
-def not_asked(settings: SourceSettings) -> dict[str, str]:
+def not_asked(settings: SourceSettings, plugins: Iterable[SourceKind]) -> dict[str, str]:
     """The sources of the web that are off, and why."""
     reasons = {
         fear_greed.NAME: None if settings.fear_greed else SWITCHED_OFF,
         gdelt.NAME: None if settings.gdelt else SWITCHED_OFF,
         cryptopanic.NAME: None if settings.cryptopanic_token else NO_KEY,
         reddit.NAME: None if settings.reddit else NO_KEY,
+        **{one.name: NO_KEY for one in plugins if one.key and one.name not in settings.keys},
     }
     return {name: why for name, why in reasons.items() if why is not None}
 
@@ -75,7 +82,7 @@ def not_asked(settings: SourceSettings) -> dict[str, str]:
 def nothing_asked(settings: SourceSettings, why: str) -> Asked:
     """All sources are off for one reason."""
     names = (fear_greed.NAME, *feeds(settings), gdelt.NAME, cryptopanic.NAME, reddit.NAME)
-    return Asked(off=dict.fromkeys(names, why))
+    return Asked(off=dict.fromkeys((*names, *settings.plugins), why))
 
 
 def metric_sources(

@@ -17,6 +17,7 @@ from backend.asked import SWITCHED_OFF, Asked, metric_sources, not_asked, nothin
 from backend.clock import ExchangeClock, SystemClock
 from backend.exchanges import Exchanges, Reached, opened
 from backend.feed import Feed
+from backend.plugins import sources_named
 from backend.setting_tables import ExchangeSettings
 from backend.settings import Settings
 from backend.system import run_system
@@ -93,7 +94,8 @@ async def _asked(
     if not about.on or settings.clock != "system":
         return nothing_asked(about, SWITCHED_OFF if not about.on else "the market is simulated")
     session = await stack.enter_async_context(open_session())
-    sources = web_sources(about, session, clock)
+    plugins = sources_named(about.plugins, settings.plugins)
+    sources = web_sources(about, session, clock, plugins)
     for name, budget in exchanges.budgets.items():
         watched = partial(status.watched_on, name)
         if about.derivatives:
@@ -111,7 +113,7 @@ async def _asked(
             sources.append(large)
     return Asked(
         sources=sources,
-        off=not_asked(about),
+        off=not_asked(about, plugins),
         assets=lambda: {one.base for one in status.instruments},
         keep_posts=timedelta(hours=about.social_text_hours),
     )

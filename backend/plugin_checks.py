@@ -15,9 +15,11 @@ from alphapulse_testing.fitted import fitted_checks
 from alphapulse_testing.labels import label_checks
 from alphapulse_testing.learners import online_checks
 from alphapulse_testing.policies import policy_checks
+from alphapulse_testing.sources import source_checks
 from backend.executor import ProcessExecutor
 from backend.plugins import PluginError, SwitchedOn, find, known, plugins
 from backend.settings import Settings
+from collectors.sources.kinds import SourceKind
 from domain.classes import LabelKind
 from domain.errors import AlphaPulseError
 from domain.ports import Executor
@@ -127,6 +129,8 @@ def _checks(one: SwitchedOn) -> list[Check]:
         return policy_checks(part)
     if isinstance(part, LabelKind):
         return label_checks(part)
+    if isinstance(part, SourceKind):
+        return source_checks(part)
     if isinstance(part, FeatureKind):
         from alphapulse_testing.features import (  # noqa: PLC0415 - numba, which only this needs
             feature_checks,

@@ -13,6 +13,7 @@ from importlib.metadata import Distribution, EntryPoint, distributions, entry_po
 from pathlib import Path
 from typing import Any, Final
 
+from collectors.sources.kinds import SourceKind
 from domain.classes import LabelKind
 from domain.errors import AlphaPulseError, UnknownNameError
 from services.classes.catalogue import LABELS
@@ -24,7 +25,7 @@ from services.signals.kinds import POLICIES, PolicyKind
 
 GROUPS: Final = (  # of entry points
     *("alphapulse.models", "alphapulse.features"),
-    *("alphapulse.policies", "alphapulse.labels"),
+    *("alphapulse.policies", "alphapulse.labels", "alphapulse.sources"),
 )
 FOLDER: Final = "plugins"  # of the state folder
 OBJECT: Final = "PLUGIN"  # what a file there defines
@@ -63,20 +64,11 @@ class SwitchedOn:
     variants: tuple[Variant, ...] = ()  # of their kinds, and of those of the release
 
     @classmethod
-    def by(
-        cls,
-        models: Iterable[str],
-        features: Iterable[str],
-        policy: str,
-        state: Path,
-        labels: Iterable[str] = (),
-    ) -> SwitchedOn:
-        """Those that models are of (`oak.direction` is of `oak`), sets, the policy, labels."""
+    def by(cls, models: Iterable[str], others: Iterable[str], state: Path) -> SwitchedOn:
+        """Those that models are of (`oak.direction` is of `oak`), and all others by name."""
         kinds = [name.partition(".")[0] for name in models if name not in BUILT_IN.names]
-        policies = [policy] if policy not in POLICIES else []
-        told = [name for name in labels if name not in LABELS]
-        wanted = dict.fromkeys((*kinds, *features, *policies, *told))
-        return cls(names=tuple(wanted), state=state.absolute())
+        rest = [name for name in others if name not in {*POLICIES, *LABELS}]
+        return cls(names=tuple(dict.fromkeys((*kinds, *rest))), state=state.absolute())
 
 
 NO_PLUGINS: Final = SwitchedOn()
@@ -116,40 +108,23 @@ def plugins(state: Path) -> dict[str, Plugin]:
     return found
 
 
-def refuse_unknown(names: Iterable[str], state: Path) -> None:
-    """See that there are plug-ins of these names.
+def refuse_unknown(place: str, names: Iterable[str], state: Path) -> None:
+    """See that there are such kinds, or at least plug-ins, of these names.
+
+    Args:
+        place: of `Known`, or `features`.
+        names: as settings have them.
+        state: the folder.
 
     Raises:
-        UnknownPluginError: one is not there.
-        PluginError: two have the same name.
-    """
-    for name in names:
-        find(name, state)
-
-
-def refuse_unknown_policy(name: str, state: Path) -> None:
-    """See that there is a policy, or at least a plug-in, of this name.
-
-    Raises:
-        UnknownPolicyError: there is none.
+        UnknownNameError: one is not there.
         PluginError: two plug-ins have the same name.
     """
-    there = plugins(state)
-    if name not in POLICIES and name not in there:
-        raise UnknownPolicyError(name, (*POLICIES, *there))
-
-
-def refuse_unknown_labels(names: Iterable[str], state: Path) -> None:
-    """See that there are kinds of label, or at least plug-ins, of these names.
-
-    Raises:
-        UnknownLabelError: one is not there.
-        PluginError: two plug-ins have the same name.
-    """
-    there = (*LABELS, *plugins(state))
+    ours, unknown = _NAMED[place]
+    there = (*ours, *plugins(state))
     for name in names:
         if name not in there:
-            raise UnknownLabelError(name, there)
+            raise unknown(name, there)
 
 
 def find(name: str, state: Path) -> Plugin:
@@ -190,12 +165,13 @@ class Known:
     catalogue: Catalogue = BUILT_IN
     policies: Mapping[str, PolicyKind] = field(default_factory=lambda: POLICIES)
     labels: Mapping[str, LabelKind] = field(default_factory=lambda: LABELS)
+    sources: Mapping[str, SourceKind] = field(default_factory=dict)
 
     @property
     def parts(self) -> Mapping[str, object]:
         """Everything that has a name here."""
         models = {one.name: one for one in self.catalogue.parts}
-        return {**models, **self.policies, **self.labels}
+        return {**models, **self.policies, **self.labels, **self.sources}
 
 
 # Where a kind with these methods goes: in a `Catalogue`, and beside it in `Known`.
@@ -205,7 +181,19 @@ _OF_CATALOGUE: Final[_Ports] = {
     "fitted": FittedKind,
     "online": OnlineKind,
 }
-_BESIDE_IT: Final[_Ports] = {"policies": PolicyKind, "labels": LabelKind}
+_BESIDE_IT: Final[_Ports] = {
+    "policies": PolicyKind,
+    "labels": LabelKind,
+    "sources": SourceKind,
+}
+# What is there without a plug-in, and what is raised of a name that is not.
+_NAMED: Final[Mapping[str, tuple[Iterable[str], type[UnknownNameError]]]] = {
+    "features": ((), UnknownPluginError),
+    "sources": ((), UnknownPluginError),
+    "policies": (POLICIES, UnknownPolicyError),
+    "labels": (LABELS, UnknownLabelError),
+}
+_CALLED: Final = {"policies": "signal policy", "labels": "kind of label", "sources": "source"}
 
 
 @lru_cache(maxsize=8)
@@ -232,28 +220,32 @@ def catalogue_of(switched_on: SwitchedOn) -> Catalogue:
 
 
 def policy_named(name: str, switched_on: SwitchedOn) -> PolicyKind:
-    """The signal policy `name`.
-
-    Raises:
-        PluginError: the plug-in of that name is none.
-    """
-    policies = known(switched_on).policies
-    if name not in policies:
-        raise PluginError(f"plug-in {name}: it is no signal policy")
-    return policies[name]
+    """The signal policy `name`; raises as `_named`."""
+    policy: PolicyKind = _named("policies", (name,), switched_on)[0]
+    return policy
 
 
 def labels_named(names: Iterable[str], switched_on: SwitchedOn) -> tuple[LabelKind, ...]:
-    """The kinds of class label `names`.
+    """The kinds of class label `names`; raises as `_named`."""
+    return tuple(_named("labels", names, switched_on))
+
+
+def sources_named(names: Iterable[str], switched_on: SwitchedOn) -> tuple[SourceKind, ...]:
+    """The sources `names` of plug-ins; raises as `_named`."""
+    return tuple(_named("sources", names, switched_on))
+
+
+def _named(place: str, names: Iterable[str], switched_on: SwitchedOn) -> list[Any]:
+    """What stands under these names in a place of `Known`, each once.
 
     Raises:
-        PluginError: the plug-in of one of these names is none.
+        PluginError: the plug-in of one of them is something else.
     """
-    labels = known(switched_on).labels
+    there = getattr(known(switched_on), place)
     for name in names:
-        if name not in labels:
-            raise PluginError(f"plug-in {name}: it is no kind of label")
-    return tuple(labels[name] for name in dict.fromkeys(names))
+        if name not in there:
+            raise PluginError(f"plug-in {name}: it is no {_CALLED[place]}")
+    return [there[name] for name in dict.fromkeys(names)]
 
 
 def feature_sets(catalogue: Catalogue, names: Iterable[str]) -> tuple[str, ...]:

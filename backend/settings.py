@@ -118,6 +118,10 @@ class SourceSettings(Group):
     )
     news: tuple[str, ...] = Field(tuple(FEEDS), description="feeds that are read")
     feeds: dict[str, str] = Field(default_factory=dict, description="addresses of further feeds")
+    plugins: tuple[str, ...] = Field((), description="further sources, of plug-ins")
+    keys: dict[str, SecretStr] = Field(
+        default_factory=dict, description="of those of them that need one"
+    )
     gdelt: bool = Field(default=False, description="headlines of the world's news sites")
     cryptopanic_token: SecretStr | None = Field(None, description="asked where it is set")
     reddit: RedditSettings | None = Field(None, description="asked where it is set")
@@ -266,15 +270,15 @@ class Settings(BaseSettings):
 
     @property
     def plugins(self) -> SwitchedOn:
-        """The plug-ins that the names of models, feature sets and the policy switch on."""
+        """The plug-ins that names of models, features, labels, sources and the policy switch on."""
         from backend.plugins import SwitchedOn  # noqa: PLC0415 - only where it is asked
 
         about, variants = self.training, self.training.varied
         theirs = {name for one in variants for name in one.models}
         models = [name for name in (*about.kinds, *about.online) if name not in theirs]
         models += [name for one in variants for name in one.varied]
-        policy = self.signals.policy
-        on = SwitchedOn.by(models, about.features, policy, self.state, about.labels)
+        others = (*about.features, *about.labels, self.signals.policy, *self.sources.plugins)
+        on = SwitchedOn.by(models, others, self.state)
         return replace(on, variants=variants)
 
     @model_validator(mode="after")
@@ -283,26 +287,29 @@ class Settings(BaseSettings):
 
         Raises:
             UnknownModelError: neither.
-            UnknownPluginError: a feature set is of nobody.
+            UnknownNameError: a feature set, label, source or policy is of nobody.
             UsageError: a variant cannot be.
         """
         if self.training.model_fields_set & {"kinds", "online", "features", "variants"}:
-            from backend.plugins import known_models, refuse_unknown  # noqa: PLC0415 - only where they are named
+            from backend.plugins import known_models  # noqa: PLC0415 - only where they are named
 
             fitted, online = known_models(self.state, self.training.varied)
             named = [(name, fitted) for name in self.training.kinds]
             for name, known in (*named, *((name, online) for name in self.training.online)):
                 if name not in known and name.partition(".")[0] not in known:
                     raise UnknownModelError(name, known)
-            refuse_unknown(self.training.features, self.state)
-        if self.training.labels:
-            from backend.plugins import refuse_unknown_labels  # noqa: PLC0415 - as above
+        policy = self.signals.policy if "policy" in self.signals.model_fields_set else None
+        about = self.training
+        for place, wanted in (
+            ("features", about.features),
+            ("labels", about.labels),
+            ("sources", self.sources.plugins),
+            ("policies", (policy,) if policy else ()),
+        ):
+            if wanted:
+                from backend.plugins import refuse_unknown  # noqa: PLC0415 - as above
 
-            refuse_unknown_labels(self.training.labels, self.state)
-        if "policy" in self.signals.model_fields_set:
-            from backend.plugins import refuse_unknown_policy  # noqa: PLC0415 - as above
-
-            refuse_unknown_policy(self.signals.policy, self.state)
+                refuse_unknown(place, wanted, self.state)
         return self
 
     @classmethod

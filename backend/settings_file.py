@@ -20,6 +20,7 @@ SCHEMA_FILE: Final = Path("docs/alphapulse.schema.json")
 _EXAMPLES: Final = {  # of what is named by its user
     "exchange": "binance",
     "sources.feeds": 'name = "https://…"',
+    "sources.keys": 'name = "…"',
     "ledger.fees": "kraken = 25.0",
     "training.variants": "shallow",
 }

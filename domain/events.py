@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -217,7 +218,9 @@ class LabelBatch:
     def joined(cls, batches: Sequence[LabelBatch]) -> LabelBatch:
         """The rows of at least one batch, all of one exchange, timeframe and horizon."""
         names = ("revision", *_TRUTH)
-        arrays = {name: np.concatenate([getattr(one, name) for one in batches]) for name in names}
+        arrays: dict[str, Any] = {
+            name: np.concatenate([getattr(one, name) for one in batches]) for name in names
+        }
         instruments = tuple(one for batch in batches for one in batch.instruments)
         return replace(batches[0], instruments=instruments, **arrays)
 

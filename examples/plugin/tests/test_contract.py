@@ -1,4 +1,4 @@
-"""What AlphaPulse asks of every model, feature set, signal policy and kind of label."""
+"""What AlphaPulse asks of every model, feature set, signal policy, kind of label and source."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 
 from alphapulse_example.leader import LEADER
 from alphapulse_example.naive_bayes import KIND
+from alphapulse_example.notices import NOTICES
 from alphapulse_example.patience import PATIENCE
 from alphapulse_example.tempo import TEMPO
 from alphapulse_testing.check import Check
@@ -14,12 +15,14 @@ from alphapulse_testing.features import feature_checks
 from alphapulse_testing.fitted import fitted_checks
 from alphapulse_testing.labels import label_checks
 from alphapulse_testing.policies import policy_checks
+from alphapulse_testing.sources import source_checks
 
 CHECKS = [
     *fitted_checks(KIND),
     *feature_checks(TEMPO),
     *policy_checks(PATIENCE),
     *label_checks(LEADER),
+    *source_checks(NOTICES),
 ]
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from alphapulse_testing.panel import panel_examples
 from backend import settings
+from backend.asked import not_asked, web_sources
 from backend.learning.plan import LearningPlan
 from backend.panel import Panel, PanelKey
 from backend.plugin_checks import admit, check_plugin, list_plugins
@@ -26,10 +27,12 @@ from backend.plugins import (
     UnknownPolicyError,
     catalogue_of,
     plugins,
+    sources_named,
 )
 from backend.settings import Settings, UnknownModelError
 from backend.settings_file import in_force
 from backend.wiring import decided_by, labels_of
+from collectors.sources.session import open_session
 from domain.classes import label_id
 from domain.events import Role
 from domain.market import Timeframe
@@ -351,3 +354,43 @@ def test_a_kind_of_label_that_is_not_there_is_refused_in_one_line(put: Put) -> N
         Settings(state=state, training={"labels": ["regimes"]})
     with pytest.raises(PluginError, match="plug-in oak: it is no kind of label"):
         labels_of(Settings(state=state, training={"labels": ["oak"]}))
+
+
+async def test_a_source_of_a_plugin_is_asked_where_settings_name_it(put: Put) -> None:
+    text = (EXAMPLE.parent / "notices.py").read_text()
+    state = put(text + "PLUGIN = NOTICES\n", "notices")
+
+    chosen = Settings(state=state, sources={"plugins": ["notices"]})
+    told = sources_named(chosen.sources.plugins, chosen.plugins)
+
+    await admit(chosen)
+    assert not_asked(chosen.sources, told).get("notices") is None
+    async with open_session() as session:
+        asked = web_sources(chosen.sources, session, ManualClock(), told)
+    assert asked[-1].name == "notices"
+
+
+async def test_a_source_without_its_key_is_not_asked_and_says_why(put: Put) -> None:
+    text = (EXAMPLE.parent / "notices.py").read_text()
+    state = put(
+        f"{text}\nfrom dataclasses import replace\nPLUGIN = replace(NOTICES, key='k')\n", "notices"
+    )
+    without = Settings(state=state, sources={"plugins": ["notices"]})
+    with_it = Settings(state=state, sources={"plugins": ["notices"], "keys": {"notices": "s3"}})
+
+    for chosen, why in ((without, "no key"), (with_it, None)):
+        told = sources_named(chosen.sources.plugins, chosen.plugins)
+        assert not_asked(chosen.sources, told).get("notices") == why
+        async with open_session() as session:
+            asked = web_sources(chosen.sources, session, ManualClock(), told)
+        assert ("notices" in {one.name for one in asked}) is (why is None)
+    assert "s3" not in repr(with_it)
+
+
+def test_what_is_no_source_is_not_asked(put: Put) -> None:
+    state = put(WHOLE)
+    with pytest.raises(UnknownPluginError, match="unknown plug-in 'nobody'"):
+        Settings(state=state, sources={"plugins": ["nobody"]})
+    chosen = Settings(state=state, sources={"plugins": ["oak"]})
+    with pytest.raises(PluginError, match="plug-in oak: it is no source"):
+        sources_named(chosen.sources.plugins, chosen.plugins)
