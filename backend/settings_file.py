@@ -9,7 +9,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Final, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
@@ -17,6 +17,7 @@ from backend.setting_tables import Group
 from backend.settings import PREFIX, SETTINGS_FILE, Settings, table
 
 SCHEMA_FILE: Final = Path("docs/alphapulse.schema.json")
+_PLAIN: Final = (str, float, SecretStr)  # a table of these names them one by one
 _EXAMPLES: Final = {  # of what is named by its user
     "exchange": "binance",
     "sources.feeds": 'name = "https://…"',
@@ -56,7 +57,7 @@ def _table(group: type[BaseModel], chosen: Mapping[str, Any], path: str = "") ->
         yield ""
         about = group.model_fields[name].description
         yield f"# {about or within.__doc__}"
-        if within in (str, float) or get_origin(group.model_fields[name].annotation) is dict:
+        if within in _PLAIN or get_origin(group.model_fields[name].annotation) is dict:
             yield from _named_tables(place, within, given or {})
         elif given is None and group.model_fields[name].default is None:
             yield from _commented(within, place)
@@ -67,7 +68,7 @@ def _table(group: type[BaseModel], chosen: Mapping[str, Any], path: str = "") ->
 
 def _named_tables(place: str, within: type, given: Mapping[str, Any]) -> Iterator[str]:
     """Tables whose names are the user's; an example where there is none."""
-    if within in (str, float):
+    if within in _PLAIN:
         yield f"[{place}]" if given else f"# [{place}]"
         yield from ([_line(*one) for one in given.items()] or [f"# {_EXAMPLES[place]}"])
         return
