@@ -306,6 +306,25 @@ async def test_one_that_failed_a_guardrail_is_not_promoted(trial: Trial) -> None
     assert last["evidence"]["logistic.direction.failed"] == "coverage 0.20"
 
 
+async def test_the_best_of_many_trials_needs_as_much_more_proof(trial: Trial) -> None:
+    async with trial.store.writers.acquire() as connection:
+        await connection.execute("UPDATE ml_models_metadata SET n_trials = 1000000")
+    await trial.live(8, 300, logistic=0.01, river=0.0)
+
+    await trial.look(LOOK_AT[0])
+
+    *_, last = await trial.store.registry.decisions(seat(POOL))
+    numbers = {
+        name: last["evidence"][f"{ON_TRIAL}.{name}"]
+        for name in ("p_better", "n_trials", "p_better_of_trials")
+    }
+    assert last["verdict"] == "keep"
+    assert numbers["p_better"] < last["evidence"]["alpha"] / 2
+    assert numbers["n_trials"] == 1_000_000
+    assert numbers["p_better_of_trials"] > last["evidence"]["alpha"]
+    assert f"{ON_TRIAL} counts 1000000 times" in last["evidence"]["words"]
+
+
 async def test_models_that_wait_for_their_seats_put_a_look_off(trial: Trial) -> None:
     model = trial.seats.model(4, ON_TRIAL)
     assert model is not None
