@@ -12,6 +12,7 @@ import orjson
 from backend.executor import ProcessExecutor
 from backend.feature_sets import FEATURE_SETS
 from backend.learning.fits import ExamplesOrder, FitOrder, fit_from_store
+from backend.mirror import MirrorOrder, mirror
 from backend.orders import orders_to
 from backend.plugins import SwitchedOn, catalogue_of
 from backend.settings import Settings, UnknownModelError
@@ -128,6 +129,19 @@ async def _fitted_again(order: FitOrder) -> FitResult:
         return await asyncio.wrap_future(executor.submit(fit_from_store, order))
     finally:
         executor.close()
+
+
+async def mirror_models(uri: str, settings: Settings) -> None:
+    """Copy every version that is not at an MLflow server yet.
+
+    Raises:
+        MirrorError: the library is absent, or the server does not do what it should.
+    """
+    artifacts = settings.state / "artifacts"
+    async with store_of(settings) as store:
+        order = MirrorOrder(database_url=store.url, artifacts=artifacts, uri=uri)
+        count = await asyncio.to_thread(mirror, order)
+    sys.stdout.write(f"{count} versions were copied; aliases stand as they do here\n")
 
 
 async def roll_back_model(wanted: Wanted, settings: Settings) -> None:

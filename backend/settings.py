@@ -227,6 +227,9 @@ class TrainingSettings(Group):
         "evidence",
         description="always: each fit takes its seat, as most systems have it; to compare with",
     )
+    mirror: SecretStr | None = Field(
+        None, description="an MLflow server that every version is copied to: http://host:5000"
+    )
     triggers: tuple[Literal["error", "coverage", "feature", "prediction", "calibration"], ...] = (
         Field(("error", "coverage"), description="kinds of drift that make a fit due, not a report")
     )

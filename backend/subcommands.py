@@ -83,6 +83,18 @@ def models_rollback(
     asyncio.run(roll_back_model(wanted, settings_of(state=state)))
 
 
+@models_app.command("mirror", epilog="Example: alphapulse models mirror --to http://127.0.0.1:5000")
+def models_mirror(
+    *,
+    to: Annotated[str, typer.Option(help="Of an MLflow server, or sqlite:///FILE.")],
+    state: State = None,
+) -> None:
+    """Copy every version that is not there yet to MLflow; the aliases stand as here."""
+    from backend.models import mirror_models  # noqa: PLC0415 - imports what it needs
+
+    asyncio.run(mirror_models(to, settings_of(state=state)))
+
+
 @models_app.command("train", epilog="Example: alphapulse models train")
 def models_train(*, state: State = None) -> None:
     """Let the running system fit its models now, not at the next time of its schedule."""

@@ -25,6 +25,7 @@ from backend.feed import Feed
 from backend.following import Following
 from backend.garbage import settle
 from backend.joining import Orders
+from backend.mirror import Mirror, MirrorOrder
 from backend.observer import Observer
 from backend.plugin_checks import admit
 from backend.plugins import catalogue_of
@@ -144,6 +145,8 @@ class System:
                     follow(feed, waited_for=True)
                 live.append(tasks.create_task(self._refresh_dashboard()))
                 live.append(tasks.create_task(collection.run()))
+                if (uri := self.settings.training.mirror) is not None:
+                    live.append(tasks.create_task(self._mirror(uri.get_secret_value()).run()))
                 try:
                     live += [
                         tasks.create_task(self._welcome(one)) for one in await self._until_ready()
@@ -160,6 +163,11 @@ class System:
             for runner, observer in self._watches:
                 await observer.close(keep=runner.whole)
             await collection.close()
+
+    def _mirror(self, uri: str) -> Mirror:
+        artifacts = StateFolder(self.settings.state).path / "artifacts"
+        order = MirrorOrder(database_url=self.store.url, artifacts=artifacts, uri=uri)
+        return Mirror(order=order, pool=self.store.readers)
 
     def train(self) -> None:
         """Somebody asks for a training: every panel fits at its next tick that has enough rows."""
