@@ -3,6 +3,9 @@
 p = softmax(a · log q + b), learnt by stochastic gradient on matured labels only, pulled
 gently towards the identity (a = 1, b = 0): Platt scaling in the multinomial form of
 Guo et al. 2017, made recursive.
+
+Labels of consecutive ticks overlap by the horizon: what looks like many ticks of evidence is one
+in `horizon`. Steps are as much shorter, or they would follow the noise of the last few labels.
 """
 
 from __future__ import annotations
@@ -14,15 +17,16 @@ import numpy as np
 
 from domain.events import Floats
 
-RATE = 0.005  # per tick, on the mean gradient over instruments: a memory of some 900 ticks
-PULL = 2e-5  # towards the identity, per tick
+RATE = 0.01  # per horizon, on the mean gradient over instruments
+PULL = 8e-5  # towards the identity, per horizon
 MINIMUM_TICKS = 50  # before that the pool is served as it is
 
 
 class Recalibration:
-    """State of one horizon's calibrator."""
+    """State of one horizon's calibrator; the horizon is in candles."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, horizon: int) -> None:
+        self._rate, self._pull = RATE / horizon, PULL / horizon
         self._slope = 1.0
         self._bias = np.zeros(3)
         self._ticks = 0
@@ -41,9 +45,9 @@ class Recalibration:
         logs = np.log(np.clip(probabilities[known], 1e-12, 1.0))
         truth = np.eye(3)[outcome[known].astype(np.int64) + 1]
         error = self._softmax(logs) - truth
-        self._slope -= RATE * float((error * logs).sum(axis=1).mean())
-        self._slope += PULL * (1.0 - self._slope)
-        self._bias = (1 - PULL) * (self._bias - RATE * error.mean(axis=0))
+        self._slope -= self._rate * float((error * logs).sum(axis=1).mean())
+        self._slope += self._pull * (1.0 - self._slope)
+        self._bias = (1 - self._pull) * (self._bias - self._rate * error.mean(axis=0))
         self._bias -= self._bias.mean()
         self._ticks += 1
 

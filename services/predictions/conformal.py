@@ -2,8 +2,8 @@
 
 Quantile tracking (Gibbs and Candès 2021; Angelopoulos, Candès and Tibshirani 2023): after
 each tick the lower bound moves by γ · (share below it − 0.1), in units of the volatility
-forecast, and the upper one alike. Labels come a horizon late; the guarantee holds all the
-same, more slowly.
+forecast, and the upper one alike. Labels come a horizon late, and those of consecutive ticks
+overlap by it; the steps are as much shorter, and the guarantee holds all the same, more slowly.
 """
 
 from __future__ import annotations
@@ -15,13 +15,18 @@ import numpy as np
 
 from domain.events import QUANTILE_LEVELS, Floats
 
-GAMMA = 0.02  # standard deviations per tick and unit of coverage error
+GAMMA = 0.04  # standard deviations per horizon and unit of coverage error
 
 
 class ConformalQuantiles:
-    """How far the outer quantiles of one forecaster are moved, in standard deviations."""
+    """How far the outer quantiles of one forecaster are moved, in standard deviations.
 
-    def __init__(self) -> None:
+    Args:
+        horizon: in candles.
+    """
+
+    def __init__(self, *, horizon: int) -> None:
+        self._gamma = GAMMA / horizon
         self._shift = np.zeros(2)  # below q10, above q90
 
     def apply(self, quantiles: Floats, volatility: Floats) -> Floats:
@@ -40,8 +45,8 @@ class ConformalQuantiles:
             return
         below = float((log_return[known] < served[known, 0]).mean())
         above = float((log_return[known] > served[known, 2]).mean())
-        self._shift[0] += GAMMA * (below - QUANTILE_LEVELS[0])
-        self._shift[1] += GAMMA * (above - (1 - QUANTILE_LEVELS[2]))
+        self._shift[0] += self._gamma * (below - QUANTILE_LEVELS[0])
+        self._shift[1] += self._gamma * (above - (1 - QUANTILE_LEVELS[2]))
 
     def state(self) -> dict[str, Any]:
         return {"shift": self._shift}

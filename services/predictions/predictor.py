@@ -56,8 +56,10 @@ class Predictor:
         self._compositions = {
             target: Composition(target, timeframe=timeframe, horizon=horizon) for target in TARGETS
         }
-        self._calibration = Recalibration()
-        self._intervals = {"pool": ConformalQuantiles(), "baseline": ConformalQuantiles()}
+        self._calibration = Recalibration(horizon=horizon)
+        self._intervals = {
+            name: ConformalQuantiles(horizon=horizon) for name in ("pool", "baseline")
+        }
         self._memory = Memory(horizon=horizon)
         self._answered: tuple[dict[str, Floats], Standing] | None = None  # of the newest batch
         self._pools: set[Target] = set()  # that have shown enough to be served

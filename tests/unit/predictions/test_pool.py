@@ -74,7 +74,7 @@ def test_pooled_volatility_is_a_geometric_mean() -> None:
 
 def test_recalibration_mends_a_forecaster_that_is_too_sure() -> None:
     generator = np.random.default_rng(3)
-    calibration = Recalibration()
+    calibration = Recalibration(horizon=1)
     truth = np.array([0.3, 0.4, 0.3])
     said = np.array([0.08, 0.84, 0.08])
     for _ in range(6_000):
@@ -86,9 +86,30 @@ def test_recalibration_mends_a_forecaster_that_is_too_sure() -> None:
     assert mended.tolist() == pytest.approx(truth.tolist(), abs=0.05)
 
 
+def test_labels_that_overlap_count_as_often_as_they_say_something_new() -> None:
+    """A day of hourly labels over the same day is one label."""
+    generator = np.random.default_rng(4)
+    once = Recalibration(horizon=1), ConformalQuantiles(horizon=1)
+    daily = Recalibration(horizon=24), ConformalQuantiles(horizon=24)
+    said, quantiles = np.array([[0.2, 0.3, 0.5]]), np.array([[-1.0, 0.0, 1.0]])
+    for _ in range(300):
+        outcome, move = generator.integers(-1, 2, 1).astype(float), generator.normal(0, 1.5, 1)
+        for (calibration, intervals), times in ((once, 1), (daily, 24)):
+            for _ in range(times):
+                calibration.learn(said, outcome)
+                intervals.learn(quantiles, move)
+
+    told = [one.apply(said)[0].tolist() for one, _ in (once, daily)]
+    moved = [one.apply(quantiles, np.ones(1))[0].tolist() for _, one in (once, daily)]
+    assert told[0] == pytest.approx(told[1], abs=0.003)
+    assert moved[0] == pytest.approx(moved[1], rel=1e-9)
+    assert moved[0][0] < -1.3
+    assert told[0][1] > 0.31
+
+
 def test_intervals_keep_their_coverage_when_the_variance_doubles() -> None:
     generator = np.random.default_rng(5)
-    intervals = ConformalQuantiles()
+    intervals = ConformalQuantiles(horizon=1)
     gaussian = np.array([[-1.2816, 0.0, 1.2816]]) * 0.01
     inside = []
     for tick in range(6_000):
@@ -102,7 +123,7 @@ def test_intervals_keep_their_coverage_when_the_variance_doubles() -> None:
 
 
 def test_intervals_never_cross() -> None:
-    intervals = ConformalQuantiles()
+    intervals = ConformalQuantiles(horizon=1)
     for _ in range(500):
         intervals.learn(np.array([[-1.0, 0.0, 1.0]]), np.array([0.0]))
 
