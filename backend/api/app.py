@@ -20,6 +20,7 @@ from backend.api import (
     problems,
     reference,
     routes_instruments,
+    routes_labels,
     routes_market,
     routes_models,
     routes_orders,
@@ -93,6 +94,7 @@ def create_app(state: ApiState) -> FastAPI:
         routes_instruments.router,
         routes_market.router,
         routes_predictions.router,
+        routes_labels.router,
         routes_models.router,
         routes_orders.router,
     ):

@@ -129,6 +129,12 @@ class LatestSelection(Scope):
     role: _Roles = Field([Role.CHAMPION.value], description="champion (served), member, challenger")
 
 
+class LabelSelection(Scope):
+    """The newest predictions of a kind of class label, in one answer."""
+
+    horizon: _Horizons = Field([], description="candles ahead")
+
+
 class Between(BaseModel):
     """Of which stretch of time."""
 

@@ -82,6 +82,18 @@ class PredictionRow(_Ahead):
     )
 
 
+class ClassPredictionRow(_Ahead):
+    """What is said of a class label."""
+
+    label_kind: str = Field(description="`regime@1`")
+    made_at: datetime
+    origin: Literal["live", "late", "backtest"] = Field(description="when it was said")
+    probabilities: dict[str, float] = Field(description="by class; they sum to 1")
+    degraded: list[str] = Field(
+        description="`no_skill`: the class prior's, `warming_up`: too few labels, `late`"
+    )
+
+
 class ContributionRow(_Row):
     """A feature's part in a raw score."""
 

@@ -94,11 +94,13 @@ class ClassTrainings:
             seated = next(iter(seats.members(due.horizon, kind.name)), None)
             if seated is None:
                 await self._cold_start(out, results, versions)
-            elif not await self._roll_back(out, seated, live):
-                await self._refresh(out, seated, results, versions, live)
-            for name in results:
-                if seated is not None and name != seated:
-                    await self._on_trial(out, results[name], versions[name])
+            else:
+                lost = await self._roll_back(out, seated, live)
+                if not lost and seated in results:
+                    await self._refresh(out, results[seated], versions[seated], live)
+                for name in sorted(results):
+                    if lost or name != seated:
+                        await self._on_trial(out, results[name], versions[name])
         out.happen()
 
     async def _cold_start(
@@ -136,24 +138,14 @@ class ClassTrainings:
         out.tell("rolled_back", seated, model.version, f"{decision.words}; on trial again")
         return True
 
-    async def _refresh(
-        self,
-        out: ClassConclusion,
-        seated: str,
-        results: Mapping[str, ClassFit],
-        versions: Mapping[str, int],
-        live: Live,
-    ) -> None:
+    async def _refresh(self, out: ClassConclusion, fit: ClassFit, version: int, live: Live) -> None:
         """The same model on more data: it takes the seat unless it is worse."""
-        if seated not in results:
-            return
-        fit, version = results[seated], versions[seated]
-        dates = _beside_seat(fit, live.get(seated))
-        decision = judge_refresh(dates, self._horizon(out.due), seated, _failed(fit))
+        dates = _beside_seat(fit, live.get(fit.name))
+        decision = judge_refresh(dates, self._horizon(out.due), fit.name, _failed(fit))
         lifted = decision.verdict is Verdict.PROMOTE
         role = Role.MEMBER if lifted else None
-        await out.enter(seated, version, role, decision, trigger=REFRESH)
-        out.tell("refreshed" if lifted else "rejected", seated, str(version), decision.words)
+        await out.enter(fit.name, version, role, decision, trigger=REFRESH)
+        out.tell("refreshed" if lifted else "rejected", fit.name, str(version), decision.words)
         if lifted:
             self._seat(out, fit, version, Role.MEMBER)
 

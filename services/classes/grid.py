@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
-from typing import Any
 
 import numpy as np
 
@@ -135,16 +135,20 @@ class LabelGrid:
         shape = (len(self._empty), self._size, columns)
         return np.broadcast_to(self._empty[:, None, None], shape).copy()
 
-    def snapshot(self) -> dict[str, Any]:
-        """The whole state, for `pack`."""
-        return {
-            "instruments": [str(one) for one in self._slots],
-            "as_of_ms": self._as_of_ms,
-            "cells": self._cells,
-        }
+    def snapshot(self) -> bytes:
+        """The whole state; most of it is alike, and is written once."""
+        file = io.BytesIO()
+        np.savez_compressed(
+            file,
+            names=np.array([str(one) for one in self._slots], dtype=str),
+            as_of_ms=self._as_of_ms,
+            cells=self._cells,
+        )
+        return file.getvalue()
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: bytes) -> None:
         """Continue from a snapshot of a grid of the same shape."""
-        names = map(Instrument.parse, state["instruments"])
+        with np.load(io.BytesIO(state), allow_pickle=False) as arrays:
+            names = [Instrument.parse(str(name)) for name in arrays["names"]]
+            self._as_of_ms, self._cells = arrays["as_of_ms"], arrays["cells"]
         self._slots = {instrument: slot for slot, instrument in enumerate(names)}
-        self._as_of_ms, self._cells = state["as_of_ms"], state["cells"]

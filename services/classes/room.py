@@ -140,9 +140,10 @@ class ClassRoom:
         Of history only the prior, which knows no more than was known then.
         """
         self.grid.promise(batch.instruments, to_ms(batch.as_of))
+        places = {one: row for row, one in enumerate(batch.instruments)}
         for subject in self._subjects.values():
             names = subject.kind.subjects(batch.instruments)
-            rows = np.array([batch.instruments.index(one) for one in names], dtype=np.int64)
+            rows = np.array([places[one] for one in names], dtype=np.int64)
             if len(rows):
                 yield from self._said(subject, batch, rows)
 
@@ -194,7 +195,7 @@ class ClassRoom:
         yield head.rows(voice, rows, prior, unserved)
 
     def snapshot(self) -> bytes:
-        state = {"kinds": [*self._subjects], "grid": self.grid.snapshot()}
+        state = {"kinds": [*self._subjects], "grid": np.frombuffer(self.grid.snapshot(), np.uint8)}
         counts = {kind: subject.counts for kind, subject in self._subjects.items()}
         return pack({**state, "counts": counts})
 
@@ -203,6 +204,6 @@ class ClassRoom:
         state = unpack(data)
         if state["kinds"] != [*self._subjects]:
             return
-        self.grid.restore(state["grid"])
+        self.grid.restore(state["grid"].tobytes())
         for kind, subject in self._subjects.items():
             subject.counts = state["counts"][kind]

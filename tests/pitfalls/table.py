@@ -71,6 +71,27 @@ PITFALLS: Final = (
         "tests/properties/test_labels_look_only_ahead_of_their_close.py",
     ),
     Pitfall(
+        "limits of a class label that were not known at its close",
+        "services/classes/grid.py",
+        "known = (known_ms > 0) & (known_ms <= as_of_ms)",
+        "known = known_ms > 0",
+        "tests/properties/test_class_labels_know_nothing_of_the_future.py",
+    ),
+    Pitfall(
+        "a class prior of labels to come",
+        "services/models/class_fits.py",
+        'known = np.searchsorted(task.known_ms[order], task.examples.as_of_ms[rows], side="right")',
+        "known = np.full(len(rows), len(order))",
+        "tests/unit/models/test_class_fits.py -k prior",
+    ),
+    Pitfall(
+        "a class of a label that is void",
+        "services/classes/regime.py",
+        "np.where(void, VOID, classes)",
+        "classes",
+        "tests/contracts/test_label_kind.py",
+    ),
+    Pitfall(
         "entry at a price that was past",
         "services/labels/labeller.py",
         "self._enter(cells, ohlc[0], now)",
