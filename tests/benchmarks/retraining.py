@@ -1,13 +1,19 @@
 """Self-training beside the same models never fitted again, and fitted weekly without being judged.
 
-Three replays of the same candles, and of each what was said live of the same rows:
+A replay of the same candles for each policy, and of each what was said live of the same rows:
 
     python -m tests.benchmarks.retraining --data DIR --symbols … --from 2025-03-01 --horizon 4
+
+What each trigger of a training earns: the clock alone, and beside it one kind of drift or all:
+
+    … --policies "clock alone,clock and error,clock and coverage,clock and feature,clock and \
+        prediction,clock and calibration"
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -33,7 +39,9 @@ from services.scores.skill import (
 )
 
 WEEK: Final = "168"  # candles of an hour
-NO_TRIGGERS: Final = {"ALPHAPULSE_TRAINING__TRIGGERS": "[]"}
+TRIGGERS: Final = "ALPHAPULSE_TRAINING__TRIGGERS"
+NO_TRIGGERS: Final = {TRIGGERS: "[]"}
+DRIFT: Final = ("error", "coverage", "feature", "prediction", "calibration")
 POLICIES: Final[Mapping[str, Mapping[str, str]]] = {
     "self-training": {},
     "never again": {"ALPHAPULSE_TRAINING__EVERY_BARS": "1000000", **NO_TRIGGERS},
@@ -42,6 +50,10 @@ POLICIES: Final[Mapping[str, Mapping[str, str]]] = {
         "ALPHAPULSE_TRAINING__PROMOTION": "always",
         **NO_TRIGGERS,
     },
+}
+ABLATION: Final[Mapping[str, Mapping[str, str]]] = {
+    "clock alone": NO_TRIGGERS,
+    **{f"clock and {kind}": {TRIGGERS: f'["{kind}"]'} for kind in DRIFT},
 }
 FORECASTS: Final = {
     Target.DIRECTION: ["p_down", "p_flat", "p_up"],
@@ -61,6 +73,12 @@ def replay(arguments: argparse.Namespace, policy: Mapping[str, str], out: Path) 
     command += ["--report", str(out / "report.json")]
     subprocess.run(command, env={**os.environ, **policy}, check=True)  # noqa: S603 - our own program
     return time.perf_counter() - started
+
+
+def fits(out: Path) -> int:
+    """How many models a replay fitted."""
+    events = json.loads((out / "report.json").read_text())["events"]
+    return sum(event["kind"] == "trained" for event in events)
 
 
 def told(out: Path) -> pd.DataFrame:
@@ -139,18 +157,24 @@ def main() -> None:
     parser.add_argument("--symbols", required=True)
     parser.add_argument("--from", dest="since", required=True)
     parser.add_argument("--horizon", type=int, default=4)
+    parser.add_argument("--policies", default=",".join(POLICIES).replace(", ", " "))
     parser.add_argument("--rows", type=Path, help="folder of rows that were replayed before")
     arguments = parser.parse_args()
     horizon = Horizon(Timeframe.H1, arguments.horizon)
+    known = {name.replace(", ", " "): name for name in (*POLICIES, *ABLATION)}
+    wanted = arguments.policies.split(",")
+    if unknown := [name for name in wanted if name not in known]:
+        parser.error(f"no policy is called {unknown[0]}; there are {', '.join(known)}")
     say("| policy | forecast | loss | best baseline | skill | 95 % | median | above 0 | rows |")
     say("|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
-        for name, policy in POLICIES.items():
+        for name in (known[one] for one in wanted):
+            policy = {**POLICIES, **ABLATION}[name]
             out = (arguments.rows or Path(folder)) / name.replace(", ", "_").replace(" ", "_")
             seconds = None if arguments.rows else replay(arguments, policy, out)
             say("\n".join(table(out, name, horizon)))
             if seconds is not None:
-                sys.stderr.write(f"{name}: {seconds:.0f} s\n")
+                sys.stderr.write(f"{name}: {fits(out)} fits, {seconds:.0f} s\n")
 
 
 if __name__ == "__main__":
