@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from domain.errors import UnknownNameError, UsageError
 from domain.events import Examples, Floats, Target
+from domain.losses import BASELINE_NAMES
 from services.models.catalogue import Catalogue
 from services.models.explanation import Explanation
 from services.models.forecaster import Forecaster, Table
@@ -18,6 +19,8 @@ from services.models.recipes import Recipe
 from services.models.space import Searchable
 
 Value = int | float | str
+# By those that are in every catalogue: `pool.direction` is what is served, not a model of a kind.
+TAKEN: Final = {"pool", *(name.partition(".")[0] for name in BASELINE_NAMES)}
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -134,7 +137,7 @@ def with_variant(catalogue: Catalogue, variant: Variant) -> Catalogue:
         )
     if not _NAME.fullmatch(variant.name):
         raise UsageError(f"variant {variant.name!r}: name it in small letters, digits and _")
-    if variant.name in {one.name for one in catalogue.parts}:
+    if variant.name in TAKEN | {one.name for one in catalogue.parts}:
         raise UsageError(f"variant {variant.name}: that name is taken")
     kind = catalogue.kinds.get(variant.kind)
     if kind is None:

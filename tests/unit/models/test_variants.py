@@ -84,7 +84,8 @@ def test_what_cannot_be_is_said_in_one_line() -> None:
     )
     assert "xgboost does not forecast quantiles" in refused("a", "xgboost", {"quantiles": {}})
     assert "names no target" in refused("a", "xgboost", {})
-    assert "that name is taken" in refused("xgboost", "lightgbm", depth)
+    for name in ("xgboost", "river", "pool", "har"):
+        assert f"variant {name}: that name is taken" in refused(name, "lightgbm", depth)
     assert "small letters" in refused("a.b", "lightgbm", depth)
     with pytest.raises(UsageError, match="stiff is a variant"):
         with_variant(CATALOGUE, Variant.of("a", "stiff", 1, {"direction": {"l2": 1}}))
