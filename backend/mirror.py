@@ -8,7 +8,6 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import groupby
@@ -65,13 +64,14 @@ def mirror(order: MirrorOrder) -> int:
 
     Raises:
         MirrorError: the library is absent, or the server does not do what it should.
+        StoreUnavailableError: our database does not answer.
     """
     if find_spec("mlflow") is None:
         raise MirrorError("a mirror needs mlflow: install alphapulse[mlflow]")
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    mlflow = importlib.import_module("mlflow")
     rows = asyncio.run(_rows(order.database_url))
+    mlflow = importlib.import_module("mlflow")
     try:
         client = mlflow.MlflowClient(tracking_uri=order.uri, registry_uri=order.uri)
         there = _There(client, ArtifactStore(order.artifacts))
@@ -232,25 +232,40 @@ class Mirror:
         """Copy what is new; a failure is told once, and tried again ever more rarely."""
         try:
             state = tuple(await self.pool.fetchrow(_STATE))
-            if state == self._copied:
-                return
-            count = await self._copy()
-        except (MirrorError, BrokenProcessPool, TimeoutError, *CONNECTION_ERRORS) as error:
-            self._pause_s = min(2 * self._pause_s, LATEST_S)
-            words = str(error) or type(error).__name__
-            if words != self._said:
-                log.warning("the registry is mirrored later", extra={"reason": words})
-            self._said = words
+        except CONNECTION_ERRORS as error:
+            self._failed(error)
+            return
+        if state == self._copied:
+            return
+        failure, count = await self._copy()
+        if failure is not None:
+            self._failed(failure)
             return
         self._copied, self._said, self._pause_s = state, "", EVERY_S
         if count:
             log.info("versions were mirrored", extra={"count": count})
 
-    async def _copy(self) -> int:
-        """In a process that ends with it: the library is large, and trainings do not wait."""
+    def _failed(self, error: BaseException) -> None:
+        self._pause_s = min(2 * self._pause_s, LATEST_S)
+        words = " ".join(str(error).split()) or type(error).__name__
+        words = words.replace(self.order.uri, "the server")  # there may be a password in it
+        if words != self._said:
+            log.warning("the registry is mirrored later", extra={"reason": words})
+        self._said = words
+
+    async def _copy(self) -> tuple[BaseException | None, int]:
+        """What went wrong, whatever it was, and how many were copied.
+
+        In a process that ends with it: the library is large, and trainings do not wait.
+        """
         executor = ProcessExecutor()
         try:
-            future = asyncio.wrap_future(executor.submit(mirror, self.order))
-            return await asyncio.wait_for(future, AT_MOST_S)
+            copying = asyncio.wrap_future(executor.submit(mirror, self.order))
+            await asyncio.wait([copying], timeout=AT_MOST_S)
+            if not copying.done():
+                copying.cancel()
+                return MirrorError(f"it took over {AT_MOST_S:.0f} s"), 0
+            error = copying.exception()
+            return error, 0 if error else copying.result()
         finally:
             executor.close()

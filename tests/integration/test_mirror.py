@@ -128,6 +128,18 @@ async def test_a_server_that_is_gone_is_told_of_once_and_asked_ever_more_rarely(
     assert beside._pause_s == 4 * EVERY_S
 
 
+async def test_whatever_goes_wrong_with_it_ends_nothing_else(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    order = MirrorOrder(database_url="postgresql://127.0.0.1:1/x", artifacts=tmp_path, uri=NOBODY)
+    beside = Mirror(order=order, pool=store.readers)
+
+    with caplog.at_level(logging.WARNING):
+        await beside.look()
+
+    assert "the registry is mirrored later" in caplog.text
+
+
 def test_without_the_library_it_is_said_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
