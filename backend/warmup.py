@@ -13,12 +13,14 @@ from backend.panel import ROOM, Panel
 from backend.revised_rows import unsaid
 from backend.revisions import Revisions
 from backend.store import score_days
+from backend.store.classes import told_after
 from backend.store.columns import FeatureTable
 from backend.store.snapshots import Snapshot, load
 from backend.ticks import labels_once, ticks
 from backend.wiring import Store
 from domain.events import CandleBatch, FeatureBatch, PredictionBatch, SentimentBatch
 from domain.market import Horizon, Instrument, Timeframe, from_ms, to_ms
+from services.classes.grid import SLACK as KEPT
 from services.features.feature_set import OHLCV
 from services.models.examples import SLACK
 from services.sentiment.feature_set import SENTIMENT
@@ -122,6 +124,10 @@ async def recall(
             judged_after=as_of - ahead.duration,
         )
         rooms.scorekeeper.restore(pending)
+    for horizon, classes in panel.classes.rooms.items():
+        ahead = Horizon(key.timeframe, horizon)
+        after = as_of - ahead.duration - KEPT * key.timeframe.duration
+        classes.recall(await told_after(store.readers, key.exchange, ahead, after))
 
 
 async def _reopen(panel: Panel, instruments: Sequence[Instrument], store: Store) -> None:

@@ -22,6 +22,7 @@ from backend.warmup import catch_up, snapshot_of
 from backend.wiring import Store
 from collectors.cross_section import CrossSection
 from collectors.versions import rank
+from domain.classes import LabelKind
 from domain.events import Candle, CandleBatch, Source
 from domain.market import EPOCH, Instrument, Listing, Timeframe, to_ms
 from services.signals.policy import PolicySettings
@@ -74,6 +75,8 @@ class Watch:
 class Life:
     """One panel over the store, which may be killed and started again."""
 
+    kinds: tuple[LabelKind, ...] = ()  # of class labels
+
     def __init__(self, store: Store, exchange: str) -> None:
         self.store, self.exchange = store, exchange
         self.instruments = tuple(Instrument(exchange, name) for name in NAMES)
@@ -88,6 +91,7 @@ class Life:
             [HORIZON],
             clock=self.clock,
             policy=PolicySettings(),
+            kinds=self.kinds,
         )
         self.revisions = Revisions(
             panel=panel,

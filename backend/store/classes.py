@@ -16,7 +16,7 @@ from backend.store.tables import ml_class_labels, ml_class_predictions
 from domain.classes import ClassLabelBatch, ClassPredictionBatch
 from domain.events import Examples, Floats, Ints
 from domain.losses import SMALLEST_PROBABILITY
-from domain.market import Horizon
+from domain.market import Horizon, Instrument
 
 # Ticks that are played again at a start tell them again, perhaps otherwise where a candle has
 # changed since: what was told first stays.
@@ -58,6 +58,14 @@ SELECT instrument_id, (extract(epoch FROM as_of) * 1000)::bigint AS as_of_ms, la
 FROM said JOIN came USING (instrument_id, timeframe, label_kind, as_of)
 ORDER BY as_of, instrument_id
 """  # noqa: S608 - a number of ours
+
+
+_TOLD: Final = """
+SELECT label_kind, symbol, (extract(epoch FROM as_of) * 1000)::bigint AS as_of_ms, class
+FROM ml_class_labels JOIN instruments USING (instrument_id)
+WHERE exchange = $1 AND timeframe = $2 AND horizon = $3 AND as_of > $4
+ORDER BY label_kind, symbol, as_of, revision
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -118,6 +126,17 @@ def prediction_rows(batch: ClassPredictionBatch, ids: Ints) -> Rows:
             ],
         },
     )
+
+
+async def told_after(
+    pool: asyncpg.Pool, exchange: str, horizon: Horizon, after: datetime
+) -> list[tuple[str, Instrument, int, str | None]]:
+    """Kind, whose, as_of in ms, class (None: void) of closes after `after`, by revision."""
+    rows = await pool.fetch(_TOLD, exchange, horizon.timeframe.value, horizon.steps, after)
+    return [
+        (row["label_kind"], Instrument(exchange, row["symbol"]), row["as_of_ms"], row["class"])
+        for row in rows
+    ]
 
 
 async def classes_of(

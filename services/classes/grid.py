@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import IntEnum
 
 import numpy as np
@@ -41,6 +41,7 @@ class LabelGrid:
         self._empty = np.array([np.nan, np.nan, np.nan, *([NOTHING, 0] * kinds)])
         self._as_of_ms: Ints = np.full(self._size, -1, dtype=np.int64)
         self._slots: dict[Instrument, int] = {}
+        self._recalled: dict[tuple[int, Instrument, int], Sequence[int]] = {}
         self._cells = self._blank(0)
 
     def promise(self, instruments: Sequence[Instrument], as_of_ms: int) -> None:
@@ -89,19 +90,34 @@ class LabelGrid:
             past_realized_volatility=np.where(known, past[Cell.REALIZED_VOLATILITY], np.nan),
         )
 
-    def enter(self, kind: int, as_of_ms: int, classes: Ints) -> tuple[Ints, Ints]:
+    def recall(self, told: Mapping[tuple[int, Instrument, int], Sequence[int]]) -> None:
+        """Classes that the record has, by revision, of (kind, whose, as_of); told after our state.
+
+        They are what stands once their closes are told again.
+        """
+        self._recalled = dict(told)
+
+    def enter(self, kind: int, as_of_ms: int, classes: Ints) -> tuple[Ints, Ints, list[int]]:
         """What a kind tells of a close, and which of it is news.
 
         Returns:
-            Positions among the close's instruments, and the revisions that they have now.
+            Positions among the close's instruments, the revisions that they have now, and the
+            classes that were told first, by us or before.
         """
         row = as_of_ms // self._step_ms % self._size
         columns = self._universe(row)
         told, revision = self._cells[Cell.TOLD + 2 * kind : Cell.TOLD + 2 * kind + 2, row]
+        first: list[int] = []
+        for column in columns[classes != NOTHING].tolist() if self._recalled else ():
+            key = (kind, self._named(np.array([column]))[0], as_of_ms)
+            if not revision[column] and (before := self._recalled.pop(key, None)):
+                told[column], revision[column] = before[-1], len(before)
+                first.append(before[0])
         news = np.flatnonzero((classes != told[columns]) & (classes != NOTHING))
         told[columns[news]] = classes[news]
         revision[columns[news]] += 1
-        return news, revision[columns[news]].astype(np.int64)
+        now = revision[columns[news]].astype(np.int64)
+        return news, now, first + classes[news][now == 1].tolist()
 
     def _universe(self, row: int) -> Ints:
         """The columns of those who had a candle, in the order of instruments."""

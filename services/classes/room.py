@@ -18,7 +18,7 @@ from domain.classes import (
 )
 from domain.codec import pack, unpack
 from domain.events import Bools, FeatureBatch, Floats, Ints, LabelBatch, Origin, origin_of
-from domain.market import Timeframe, to_ms
+from domain.market import Instrument, Timeframe, to_ms
 from domain.ports import Clock
 from services.classes.grid import LabelGrid
 
@@ -114,6 +114,7 @@ class ClassRoom:
         self.horizon = horizon
         self._place = (exchange, timeframe)
         self._clock = clock
+        self._restored = False  # from a snapshot of the same kinds
         self._subjects = {
             label_id(kind): _Subject(kind, np.zeros(len(kind.classes), dtype=np.int64))
             for kind in kinds
@@ -155,12 +156,12 @@ class ClassRoom:
             for position, (name, subject) in enumerate(self._subjects.items()):
                 close = self.grid.close(as_of_ms, subject.kind.memory)
                 classes = subject.kind.tell(close)
-                rows, revision = self.grid.enter(position, as_of_ms, classes)
+                rows, revision, first = self.grid.enter(position, as_of_ms, classes)
+                for one in first:
+                    subject.counts[one] += one != VOID
                 if not len(rows):
                     continue
                 chosen = classes[rows]
-                first = chosen[(revision == 1) & (chosen != VOID)]
-                subject.counts = subject.counts + np.bincount(first, minlength=len(subject.counts))
                 yield ClassLabelBatch(
                     exchange=labels.exchange,
                     timeframe=labels.timeframe,
@@ -207,3 +208,20 @@ class ClassRoom:
         self.grid.restore(state["grid"].tobytes())
         for kind, subject in self._subjects.items():
             subject.counts = state["counts"][kind]
+        self._restored = True
+
+    def recall(self, told: Iterable[tuple[str, Instrument, int, str | None]]) -> None:
+        """What the record has been told after the snapshot that we go on from.
+
+        Args:
+            told: kind, whose, as_of in ms, class, in the order of revisions.
+        """
+        kinds = [*self._subjects]
+        found: dict[tuple[int, Instrument, int], list[int]] = {}
+        for kind, instrument, as_of_ms, name in told if self._restored else ():
+            if kind in kinds:
+                names = self._subjects[kind].kind.classes
+                number = VOID if name is None else names.index(name)
+                place = (kinds.index(kind), instrument, as_of_ms)
+                found.setdefault(place, []).append(number)
+        self.grid.recall(found)
