@@ -15,6 +15,7 @@ from backend.learning.fits import ExamplesOrder, FitOrder, fit_from_store
 from backend.mirror import MirrorOrder, mirror
 from backend.orders import orders_to
 from backend.plugins import SwitchedOn, catalogue_of
+from backend.setting_tables import mirror_address
 from backend.settings import Settings, UnknownModelError
 from backend.store.registry import Seat, role_of
 from backend.store.tables import LABEL_SET
@@ -135,8 +136,13 @@ async def mirror_models(uri: str, settings: Settings) -> None:
     """Copy every version that is not at an MLflow server yet.
 
     Raises:
+        UsageError: that is no address.
         MirrorError: the library is absent, or the server does not do what it should.
     """
+    try:
+        mirror_address(uri)
+    except ValueError as error:
+        raise UsageError(f"--to: {error}") from error
     artifacts = settings.state / "artifacts"
     async with store_of(settings) as store:
         order = MirrorOrder(database_url=store.url, artifacts=artifacts, uri=uri)

@@ -13,9 +13,9 @@ from importlib.metadata import Distribution, EntryPoint, distributions, entry_po
 from pathlib import Path
 from typing import Any, Final
 
-from collectors.sources.kinds import SourceKind
+from collectors.sources.kinds import SHIPPED, SourceKind
 from domain.classes import LabelKind
-from domain.errors import AlphaPulseError, UnknownNameError
+from domain.errors import AlphaPulseError, UnknownNameError, nearest
 from services.classes.catalogue import LABELS
 from services.models.catalogue import BUILT_IN, Catalogue
 from services.models.derived import set_id
@@ -124,7 +124,7 @@ def refuse_unknown(place: str, names: Iterable[str], state: Path) -> None:
     there = (*ours, *plugins(state))
     for name in names:
         if name not in there:
-            raise unknown(name, there)
+            raise unknown(name, there if nearest(name, there) else tuple(ours) or there)
 
 
 def find(name: str, state: Path) -> Plugin:
@@ -267,7 +267,7 @@ def _with(known: Known, plugin: Plugin) -> Known:
     kind = plugin.load()
     if getattr(kind, "name", None) != plugin.name:
         raise PluginError(f"plug-in {plugin.name}: it registers {kind!r}, which has another name")
-    if plugin.name in known.parts:
+    if plugin.name in known.parts or (isinstance(kind, SourceKind) and kind.name in SHIPPED):
         raise PluginError(f"plug-in {plugin.name}: that name is taken")
     catalogue = known.catalogue
     provider = {plugin.name: {plugin.provider: plugin.version}}

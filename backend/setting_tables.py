@@ -2,15 +2,54 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, SecretStr
 
 if TYPE_CHECKING:
     from services.models.variants import Variant
 
 Parameters = Mapping[str, int | float | str]
+
+
+MIRRORS: Final = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
+
+
+def mirror_address(value: str) -> str:
+    """`value`, which MLflow can copy to.
+
+    Raises:
+        ValueError: it cannot be an address of it; the message does not repeat it.
+    """
+    scheme, there, place = value.partition("://")
+    if not (there and place) or scheme not in MIRRORS:
+        raise ValueError(f"no address of an MLflow server; it begins with {MIRRORS[0]}://")
+    return value
+
+
+def _checked(value: SecretStr) -> SecretStr:
+    mirror_address(value.get_secret_value())
+    return value
+
+
+MirrorAddress = Annotated[SecretStr, AfterValidator(_checked)]
+
+
+def not_json(prefix: str, environment: Mapping[str, str]) -> str:
+    """Which variables of groups cannot be lists or tables, in words without their values."""
+    nested = [name for name in environment if name.startswith(prefix) and "__" in name]
+    broken = sorted(name for name in nested if not _is_json(environment[name]))
+    return f'a list or a table in a variable is JSON, as ["a", "b"]: see {", ".join(broken)}'
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 class Group(BaseModel):

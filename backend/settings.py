@@ -22,11 +22,19 @@ from pydantic_settings import (
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
 from backend.durations import names
-from backend.setting_tables import ExchangeSettings, Group, RedditSettings, VariantSettings
+from backend.setting_tables import (
+    ExchangeSettings,
+    Group,
+    MirrorAddress,
+    RedditSettings,
+    VariantSettings,
+    not_json,
+)
 from collectors.sources.feeds import FEEDS
 from domain.errors import UnknownNameError, UsageError
 from domain.market import Timeframe
@@ -227,7 +235,7 @@ class TrainingSettings(Group):
         "evidence",
         description="always: each fit takes its seat, as most systems have it; to compare with",
     )
-    mirror: SecretStr | None = Field(
+    mirror: MirrorAddress | None = Field(
         None, description="an MLflow server that every version is copied to: http://host:5000"
     )
     triggers: tuple[Literal["error", "coverage", "feature", "prediction", "calibration"], ...] = (
@@ -359,6 +367,8 @@ def load(flags: Mapping[str, Any] | None = None) -> Settings:
             known = group.model_fields
             raise UnknownSettingError(where, [f"{within}.{name}" for name in known]) from error
         raise UsageError(f"setting {where}: {first['msg']}") from error
+    except SettingsError as error:  # it names the group, and not the variable
+        raise UsageError(not_json(PREFIX, os.environ)) from error
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{SETTINGS_FILE}: {error}") from error
 

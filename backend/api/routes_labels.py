@@ -88,8 +88,9 @@ async def _kind(connection: asyncpg.Connection, name: str) -> str:
     known: list[str] = [row["label_kind"] for row in told]
     ours = [one for one in known if name in {one, one.partition("@")[0]}]
     if not ours:
-        hint = f"known: {', '.join(sorted(known))}" if known else "training.labels switches them on"
-        raise ProblemError("not_found", f"unknown label {shortened(name)!r}; {hint}")
+        hint = f"known: {', '.join(sorted(known))}; " if known else ""
+        words = f"nothing is said of a label {shortened(name)!r} yet; {hint}"
+        raise ProblemError("not_found", f"{words}`training.labels` names them")
     return max(ours, key=lambda one: int(one.partition("@")[2]))
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from domain.errors import StateFolderError
 
 VERSION = 1  # of the folder's layout; raise it when an older program could not use it
-FOREIGN = {"lost+found"}  # in an empty folder that is a mounted disk
+FOREIGN = {"lost+found", "plugins"}  # of a mounted disk; of who prepares a folder
 LOCK_ATTEMPTS = 5  # others look whether it is held by holding it for microseconds
 LOCK_PAUSE_S = 0.02
 TRAIN = signal.SIGUSR1  # asks the running system for a training

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from collectors.sources.feeds import FEEDS
 from domain.sources import Answer
 
 if TYPE_CHECKING:
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from domain.ports import Clock, Source
+
+
+SHIPPED: Final = frozenset({*FEEDS, "fear_greed", "gdelt", "cryptopanic", "reddit"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

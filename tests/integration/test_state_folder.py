@@ -98,6 +98,14 @@ def test_an_empty_mounted_disk_is_accepted(tmp_path: Path) -> None:
     assert (tmp_path / "version").exists()
 
 
+def test_a_folder_may_hold_plugins_before_a_system_ran_on_it(tmp_path: Path) -> None:
+    (tmp_path / "state/plugins").mkdir(parents=True)
+
+    StateFolder(tmp_path / "state").open()
+
+    assert (tmp_path / "state/version").exists()
+
+
 def test_a_file_in_the_folders_place_is_refused(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("")
 

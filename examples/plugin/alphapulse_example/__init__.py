@@ -1,1 +1,1 @@
-"""A model and a feature set for AlphaPulse."""
+"""A model, a feature set, a signal policy, a class label and a source for AlphaPulse."""

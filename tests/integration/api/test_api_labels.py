@@ -103,8 +103,8 @@ async def test_a_label_that_nobody_tells_is_not_found(
     strange = await get(rest, "mood", symbol="BTC/USD")
 
     assert (nobody.status_code, other.status_code) == (404, 404)
-    assert "training.labels switches them on" in nobody.json()["detail"]
-    assert "unknown label 'moods'; known: mood@2" in other.json()["detail"]
+    assert "`training.labels` names them" in nobody.json()["detail"]
+    assert "nothing is said of a label 'moods' yet; known: mood@2" in other.json()["detail"]
     assert strange.json()["type"] == "/docs#unknown_symbol"
 
 

@@ -29,9 +29,11 @@ from backend.plugins import (
     plugins,
     sources_named,
 )
-from backend.settings import Settings, UnknownModelError
+from backend.settings import Settings, SourceSettings, UnknownModelError
 from backend.settings_file import in_force
 from backend.wiring import decided_by, labels_of
+from collectors.sources.feeds import FEEDS
+from collectors.sources.kinds import SHIPPED
 from collectors.sources.session import open_session
 from domain.classes import label_id
 from domain.events import Role
@@ -394,3 +396,34 @@ def test_what_is_no_source_is_not_asked(put: Put) -> None:
     chosen = Settings(state=state, sources={"plugins": ["oak"]})
     with pytest.raises(PluginError, match="plug-in oak: it is no source"):
         sources_named(chosen.sources.plugins, chosen.plugins)
+
+
+async def test_a_check_that_hangs_ends_the_checks_and_the_rest_is_not_said_to_have_failed(
+    put: Put, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.plugin_checks.AT_MOST_S", 5.0)
+    text = (EXAMPLE.parent / "leader.py").read_text() + "PLUGIN = LEADER\n"
+    looping = re.sub(r"(def tell\(self[^\n]*\n)", r"\1        while True: pass\n", text)
+    assert looping != text
+
+    assert await check_plugin("leader", Settings(state=put(looping, "leader"))) == 1
+
+    *_, failed, verdict = capsys.readouterr().out.splitlines()
+    assert failed.startswith("FAIL ")
+    assert "it took over" in failed
+    assert re.search(r": 1 of (\d+) checks failed, \d+ were not run$", verdict)
+
+
+async def test_a_source_of_a_shipped_sources_name_is_refused(put: Put) -> None:
+    text = (EXAMPLE.parent / "notices.py").read_text().replace('"notices"', '"gdelt"', 1)
+    chosen = Settings(
+        state=put(text + "PLUGIN = NOTICES\n", "gdelt"), sources={"plugins": ["gdelt"]}
+    )
+
+    with pytest.raises(PluginError, match="plug-in gdelt: that name is taken"):
+        await admit(chosen)
+
+
+def test_the_names_of_shipped_sources_are_all_known() -> None:
+    ours = {*FEEDS, *not_asked(SourceSettings(fear_greed=False), ())}
+    assert ours == SHIPPED

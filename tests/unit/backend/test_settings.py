@@ -187,3 +187,23 @@ def test_a_variant_that_cannot_be_is_refused_in_one_line(
 
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_variable_that_is_no_list_is_named_without_its_value(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ALPHAPULSE_SOURCES__KEYS", "hunter2")
+
+    with pytest.raises(UsageError, match=r"is JSON, .* see ALPHAPULSE_SOURCES__KEYS$"):
+        settings.load()
+
+
+@pytest.mark.parametrize("address", ["", "nowhere", "wrong://hunter2", "http://"])
+def test_a_mirror_that_is_no_address_is_refused_without_being_repeated(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("ALPHAPULSE_TRAINING__MIRROR", address)
+
+    with pytest.raises(UsageError, match="no address of an MLflow server") as refused:
+        settings.load()
+    assert "hunter2" not in str(refused.value)

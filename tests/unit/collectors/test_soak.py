@@ -20,7 +20,7 @@ from tests.doubles import START
 from tests.factories import candles
 from tests.scripted_exchange import ScriptedExchange
 from tests.scripted_faults import Script, drawn, until
-from tests.soak import Account, Footprint, complaints
+from tests.soak import Account, Footprint, complaints, unheard
 from tests.virtual_time import LoopClock
 
 M1 = Timeframe.M1
@@ -91,12 +91,15 @@ def prove(soaked: Soaked) -> None:
 
 @pytest.mark.long
 def test_an_hour_of_faults() -> None:
-    prove(virtual_time.run(soak(60, 10, seed=1)))
+    with unheard():
+        soaked = virtual_time.run(soak(60, 10, seed=1))
+    prove(soaked)
 
 
 @pytest.mark.soak
 def test_a_day_of_faults(capsys: pytest.CaptureFixture[str]) -> None:
-    soaked = virtual_time.run(soak(24 * 60, 50, seed=2))
+    with unheard():
+        soaked = virtual_time.run(soak(24 * 60, 50, seed=2))
 
     with capsys.disabled():
         sys.stdout.write(f"\n{soaked}\n")
