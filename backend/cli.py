@@ -27,6 +27,7 @@ from backend.flags import (
     settings_of,
 )
 from domain.errors import AlphaPulseError, UsageError
+from domain.keys import masked
 
 app = typer.Typer(
     add_completion=False,
@@ -298,7 +299,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         if debug:
             traceback.print_exc()
-        typer.echo(f"alphapulse: {cause}", err=True)
+        typer.echo(masked(f"alphapulse: {cause}"), err=True)
         code = 2 if isinstance(cause, UsageError) else 1
     finally:
         if not debug:  # typer puts a hook of its own

@@ -1,4 +1,4 @@
-"""One event per line with its fields, on stderr; JSON when nobody is looking."""
+"""One event per line with its fields, on stderr, without secrets; JSON when nobody is looking."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
+
+from domain.keys import masked
 
 QUIET_S = 300.0
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
@@ -26,7 +28,8 @@ class LineFormatter(logging.Formatter):
         fields = " ".join(f"{name}={value}" for name, value in fields_of(record).items())
         line = f"{moment} {record.levelname:<7} {record.getMessage()}"
         line = f"{line}  {fields}" if fields else line
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        trace = f"\n{self.formatException(record.exc_info)}" if record.exc_info else ""
+        return masked(f"{line}{trace}")
 
 
 class JsonFormatter(logging.Formatter):
@@ -42,7 +45,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             document["error"] = self.formatException(record.exc_info)
-        return orjson.dumps(document, default=str).decode()
+        return masked(orjson.dumps(document, default=str).decode())
 
 
 class Brief(logging.Filter):

@@ -1,4 +1,4 @@
-"""Commands in groups: of models, features, instruments, the dashboard, sentiment, plug-ins."""
+"""Commands in groups: of models, features, instruments, keys, the dashboard, texts, plug-ins."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ from typing import Annotated, Final, Optional
 
 import typer
 
-from backend.durations import moment
+from backend.durations import duration, moment, names
 from backend.flags import Comments, Horizon, Named, State, Text, Version, settings_of
 
 models_app = typer.Typer(help="The models that serve and those on trial.", no_args_is_help=True)
 features_app = typer.Typer(help="The rows that models read.", no_args_is_help=True)
 instruments_app = typer.Typer(help="What is watched.", no_args_is_help=True)
+keys_app = typer.Typer(help="Who may call.", no_args_is_help=True)
 dashboard_app = typer.Typer(help="The dashboard's cache.", no_args_is_help=True)
 sentiment_app = typer.Typer(help="The scorer of texts.", no_args_is_help=True)
 plugins_app = typer.Typer(help="Models and features that others wrote.", no_args_is_help=True)
+MOST: Final = 1_000_000  # of anything that a flag counts
 GROUPS: Final = {
     "instruments": instruments_app,
+    "keys": keys_app,
     "models": models_app,
     "features": features_app,
     "dashboard": dashboard_app,
@@ -171,6 +174,72 @@ def instruments_remove(*, instrument: Named, state: State = None) -> None:
     from backend.instruments import remove_instrument  # noqa: PLC0415 - imports what it needs
 
     asyncio.run(remove_instrument(instrument, settings_of(state=state)))
+
+
+@keys_app.command(
+    "create",
+    epilog="Example: alphapulse keys create grafana --scope read --instruments 'binance:*'"
+    " --expires 90d > key",
+)
+def keys_create(  # noqa: PLR0913 - a flag each
+    *,
+    name: Annotated[str, typer.Argument(help="What it is for.")],
+    scope: Annotated[str, typer.Option(help="Of read, stream, operate.")] = "read,stream",
+    instruments: Annotated[
+        Optional[str],  # noqa: UP045 - typer reads it
+        typer.Option(help="Patterns: binance:BTC/USDT,kraken:*. All where not given."),
+    ] = None,
+    quota: Annotated[int, typer.Option(min=1, max=MOST, help="Requests a minute.")] = 600,
+    connections: Annotated[int, typer.Option(min=1, max=MOST, help="Sockets at a time.")] = 20,
+    expires: Annotated[Optional[str], typer.Option(help="After, e.g. 90d.")] = None,  # noqa: UP045
+    state: State = None,
+) -> None:
+    """Make a key; it goes to stdout, once, and all else to stderr."""
+    from backend.keys import NewKey, create_key  # noqa: PLC0415 - imports what it needs
+
+    wanted = NewKey(
+        name=name,
+        scopes=names(scope) or [],
+        instruments=names(instruments),
+        quota=quota,
+        connections=connections,
+        lasts=duration(expires) if expires is not None else None,
+    )
+    asyncio.run(create_key(wanted, settings_of(state=state)))
+
+
+@keys_app.command("list", epilog="Example: alphapulse keys list")
+def keys_list(*, state: State = None) -> None:
+    """Every key by its id, what it may do, and the day on which it was used last."""
+    from backend.keys import list_keys  # noqa: PLC0415 - imports what it needs
+
+    asyncio.run(list_keys(settings_of(state=state)))
+
+
+@keys_app.command("revoke", epilog="Example: alphapulse keys revoke 0123456789ab")
+def keys_revoke(
+    *,
+    key: Annotated[str, typer.Argument(metavar="ID", help="As `keys list` spells it.")],
+    state: State = None,
+) -> None:
+    """End a key for good; a running system refuses it within a second or two."""
+    from backend.keys import revoke_key  # noqa: PLC0415 - imports what it needs
+
+    asyncio.run(revoke_key(key, settings_of(state=state)))
+
+
+@keys_app.command("audit", epilog="Example: alphapulse keys audit --since 2026-01-31")
+def keys_audit(
+    *,
+    since: Annotated[Optional[str], typer.Option(help="Nothing earlier.")] = None,  # noqa: UP045
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help="Lines, the newest.")] = 100,
+    state: State = None,
+) -> None:
+    """Every change that was asked for and every request that was refused, with its caller."""
+    from backend.keys import show_audit  # noqa: PLC0415 - imports what it needs
+
+    start = moment(since) if since else None
+    asyncio.run(show_audit(settings_of(state=state), since=start, limit=limit))
 
 
 @dashboard_app.command("rebuild", epilog="Example: alphapulse dashboard rebuild")

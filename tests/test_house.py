@@ -223,6 +223,7 @@ def test_no_tracked_file_names_a_place_on_somebodys_machine() -> None:
 
 def test_no_tracked_file_holds_a_secret() -> None:
     keys = r"-----BEGIN [A-Z ]*PRIVATE|AKIA[0-9A-Z]{16}|\bgh[pousr]_\w{30}|\bxox[abprs]-\w{10}"
+    keys += r"|\bap_[0-9a-f]{12}_[0-9a-f]{64}"
     assert found(keys) == []
     # A password may stand in an example of an address, under a name that says that it is one.
     address = r"://[^/\s:@{}\"']+:(?!secret@|password@|hunter2@|p@ss:|\*\*\*@)[^/\s@{}\"']+@"

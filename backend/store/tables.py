@@ -14,6 +14,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     Double,
     Identity,
     Index,
@@ -796,4 +797,53 @@ candle_extents = Table(
     _time("to_time"),  # the first open time that was not expected yet
     PrimaryKeyConstraint("instrument_id", "timeframe"),
     _check("times", "to_time > from_time"),
+)
+
+# Who may call. Only the digest of a secret is kept; `instruments` NULL: all.
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("key_id", _WORD, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("scopes", ARRAY(_WORD), nullable=False),
+    Column("instruments", ARRAY(_WORD)),
+    _int("quota"),  # requests a minute
+    _int("connections"),  # sockets at a time
+    _time("created_at"),
+    _time("expires_at", nullable=True),
+    _time("revoked_at", nullable=True),
+    Column("last_used", Date),
+    _check("digest", "octet_length(digest) = 32"),
+    _check("quota", "quota > 0"),
+    _check("connections", "connections > 0"),
+)
+
+# What was changed or refused. Refused requests that differ in nothing but their paths are one row
+# a minute, with the first of the paths and their count.
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _time("at"),
+    _time("last_at"),
+    _word("caller"),
+    _word("address"),
+    _word("action"),
+    Column("path", Text, nullable=False),
+    _int("outcome", nullable=True),  # a status or a close code; NULL: how it ended is not known
+    _word("request_id", nullable=True),
+    Column("count", BigInteger, nullable=False, server_default=text("1")),
+    _time("minute", nullable=True),  # of refused requests
+    _check("count", "count > 0"),
+    Index("audit_log_at_idx", "at"),
+    Index(
+        "audit_log_refused_idx",
+        "minute",
+        "caller",
+        "address",
+        "outcome",
+        unique=True,
+        postgresql_where=text("minute IS NOT NULL"),
+    ),
 )
