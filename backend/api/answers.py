@@ -1,4 +1,4 @@
-"""The one shape of every list: `data`, `meta`, `next`; and the transaction it is read in."""
+"""Every list as an answer to a request; and the transaction it is read in."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import asyncpg
 from fastapi import Request, Response
 
-from backend.api import rows
 from backend.api.coverage import read_coverage
+from backend.api.formats import ACCEPTED, JSON, Format, chosen
 from backend.api.known import refuse_unmatched
 from backend.api.parameters import Selection
 from backend.api.problems import ProblemError
 from backend.api.reads import Page, Span, read_page
-from backend.api.shelves import CANDLES, Filters, Shelf
+from backend.api.shelves import CANDLES, FEATURES, Filters, Shelf
+from backend.api.spellings import ListAnswer, enveloped
 from backend.api.state import ApiState
+from domain.errors import shortened
 from domain.market import Timeframe
 
 
@@ -60,26 +63,64 @@ def moment(state: ApiState, as_of: datetime | None) -> datetime:
 
 
 async def answer_page(
-    state: ApiState, shelf: Shelf, selection: Selection, filters: Filters
+    request: Request, shelf: Shelf, selection: Selection, filters: Filters
 ) -> Response:
     """One page of a shelf with its coverage."""
+    state = state_of(request)
     async with reading(state) as connection:
         await refuse_unmatched(connection, state, filters)
         page = await read_page(connection, shelf, selection, filters)
         coverage = await _coverage(connection, shelf, page)
+        spread = {"values": await _features(connection, page)} if shelf is FEATURES else {}
     revisions = [row["revision"] for row in page.data]
     watermark = page.watermark
     if watermark is not None and shelf is CANDLES:
         watermark = min(_closes(span, span.last) for span in page.spans)
-    return await asyncio.to_thread(
-        envelope,
-        page.data,
+    told = ListAnswer(
+        data=page.data,
+        described=shelf.described,
         as_of=moment(state, selection.as_of),
         watermark=watermark,
         coverage=coverage,
         revision=max(revisions, default=None),
         following=page.cursor,
+        spread=spread,
     )
+    return await answer_list(request, selection.format, told)
+
+
+async def answer_list(request: Request, asked: Format | None, told: ListAnswer) -> Response:
+    """A list as `format` or `Accept` asks for it, with the address of the next page.
+
+    Raises:
+        ProblemError: `not_acceptable`.
+    """
+    accept = request.headers.get("accept", "")
+    how = asked or chosen(accept)
+    if how is None:
+        detail = f"Accept names {shortened(accept)!r}; a list is one of {', '.join(ACCEPTED)}"
+        raise ProblemError("not_acceptable", detail)
+    headers = {**told.headers(), "Vary": "Accept"}
+    if told.following:
+        headers["Link"] = f'<{_following(request, told.following)}>; rel="next"'
+    # In a thread: thousands of rows take longer than a tick or a heartbeat may wait.
+    body = await asyncio.to_thread(told.spelled, how)
+    return Response(body, media_type=how.media_type, headers=headers)
+
+
+def _following(request: Request, cursor: str) -> str:
+    """The request with another cursor, as a reference that a proxy's address does not matter to."""
+    others = [each for each in request.query_params.multi_items() if each[0] != "cursor"]
+    return f"{quote(request.url.path)}?{urlencode([*others, ('cursor', cursor)])}"
+
+
+async def _features(connection: asyncpg.Connection, page: Page) -> list[str]:
+    """The features of the sets that the selected series are of, whether or not there are rows."""
+    found = await connection.fetch(
+        "SELECT columns FROM feature_sets WHERE feature_set = ANY($1) ORDER BY feature_set",
+        sorted({span.place[FEATURES.series.index("feature_set")] for span in page.spans}),
+    )
+    return list(dict.fromkeys(name for row in found for name in row["columns"]))
 
 
 async def _coverage(
@@ -109,10 +150,7 @@ def envelope(
     watermark: datetime | None = None,
     coverage: dict[str, Any] | None = None,
     revision: int | None = None,
-    following: str | None = None,
 ) -> Response:
-    """The JSON answer."""
+    """The JSON answer of what is no list of plain rows."""
     meta = {"as_of": as_of, "watermark": watermark, "coverage": coverage, "revision": revision}
-    return Response(
-        rows.dumps({"data": data, "meta": meta, "next": following}), media_type="application/json"
-    )
+    return Response(enveloped(data, meta), media_type=JSON)

@@ -14,11 +14,11 @@ from backend.api.problems import ProblemError
 from backend.api.shelves import Filters, Shelf
 from domain.market import to_ms
 
-_INTEGERS: Final = ("time", "instrument_id", "horizon", "detected")
+_INTEGERS: Final = ("time", "instrument_id", "horizon", "detected", "model_id")
 
 
 def fingerprint(shelf: Shelf, selection: Paged, filters: Filters) -> str:
-    asked = selection.model_dump(mode="json", exclude={"cursor", "limit"})
+    asked = selection.model_dump(mode="json", exclude={"cursor", "limit", "format"})
     text = orjson.dumps([shelf.table, asked, filters], option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(text).hexdigest()[:16]
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from backend.api import cursors, rows
+from backend.api import cursors, rows, schemas
 from backend.api.parameters import EARLIEST, LATEST, GapSelection
 from backend.api.problems import ProblemError
 from backend.api.reads import instrument_ids
@@ -24,6 +24,7 @@ GAPS: Final = Shelf(
     newest="t.detected_at DESC",
     columns='exchange, symbol, timeframe, from_time AS "from", until AS "to", cause, state,'
     " detected_at, filled_at, attempts",
+    described=schemas.GapRow,
     spell=lambda row, _at: rows.plain(row),
 )
 

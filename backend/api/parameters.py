@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from backend.api.formats import Format
 from backend.store.panels import PANELS
 from domain.errors import shortened
 from domain.events import Role, Target
@@ -105,7 +106,17 @@ _Panels = Annotated[_Words, _one_of("panel", tuple(PANELS))]
 _Targets = Annotated[_Words, _one_of("target", TARGETS)]
 
 
-class Scope(BaseModel):
+class Formatted(BaseModel):
+    """How the rows are spelt."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: Format | None = Field(
+        None, description="objects, columns, csv, arrow; by default what `Accept` asks for"
+    )
+
+
+class Scope(Formatted):
     """Whose rows, known when."""
 
     model_config = ConfigDict(extra="forbid")
@@ -163,7 +174,7 @@ class ScoreSelection(Stretch):
     role: _Roles = Field([*ROLES], description="champion (served), member, challenger")
 
 
-class Paged(Between):
+class Paged(Between, Formatted):
     """How many rows of a stretch of time, in which order."""
 
     limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT)
@@ -222,10 +233,8 @@ class GapSelection(Selection):
     state: _GapStates = Field([], description=", ".join(GAP_STATES))
 
 
-class ModelSelection(BaseModel):
-    """Which fitted models."""
-
-    model_config = ConfigDict(extra="forbid")
+class ModelSelection(Paged):
+    """Which fitted models; the time is the one at which they were registered."""
 
     exchange: _Words = Field([], description="exchange ids")
     timeframe: _Timeframes = Field([], description="1m 3m 5m 15m 30m 1h 4h 1d")
@@ -233,7 +242,6 @@ class ModelSelection(BaseModel):
     model: _Words = Field([], description="model names, `lightgbm.direction`")
     target: _Targets = Field([], description=", ".join(TARGETS))
     as_of: _Utc | None = Field(None, description="models that existed at this time")
-    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT)
 
 
 class LedgerSelection(BaseModel):

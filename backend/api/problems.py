@@ -59,6 +59,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "not_found": Kind(404, "Not found"),
     "artifact_missing": Kind(404, "A model's file is missing"),
     "not_as_it_was": Kind(409, "No longer what it was"),
+    "not_acceptable": Kind(406, "No such spelling"),
     "method_not_allowed": Kind(405, "Method not allowed"),
     "too_many_subscriptions": Kind(409, "Too many subscriptions"),
     "too_many_connections": Kind(409, "Too many connections"),

@@ -44,7 +44,10 @@ def page(openapi: dict[str, Any]) -> str:
         "<a href=/asyncapi.json>AsyncAPI</a> · <a href=/metrics>metrics</a> · "
         "<a href=/>the page</a></p>"
         "<p>Lists answer <code>{data, meta: {as_of, watermark, coverage, revision}, next}</code>; "
-        "ask again with <code>cursor=next</code> until it is null.</p>"
+        "ask again with <code>cursor=next</code> until it is null, or follow the header "
+        "<code>Link: &lt;…&gt;; rel=next</code>, all that CSV and Arrow have. There codes of <code>"
+        "degraded</code> are joined by commas and what else is nested is JSON text; features "
+        "are columns <code>values.NAME</code>.</p>"
         f"<h2>REST</h2>{routes}<h2>Socket</h2><p><code>/ws</code>, pinned as <code>/ws/v1</code>, "
         "sub-protocol <code>alphapulse.v1.json</code>. Members that are not described here are "
         f"ignored, on both sides.</p><table>{frames}</table>"
@@ -67,6 +70,7 @@ def _route(path: str, method: str, operation: Fields, schemas: Fields) -> str:
 def _fields(content: Fields, schemas: Fields) -> Fields:
     """The members of the object that a request or an answer carries; empty: not described."""
     schema = content.get("content", {}).get("application/json", {}).get("schema", {})
+    schema = schema.get("anyOf", [schema])[0]  # objects, before columns
     found: Fields = _resolved(schema, schemas).get("properties", {})
     return found
 

@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from backend.api import rows
 from backend.api.answers import envelope, reading, starting, state_of
+from backend.api.described import answering
 from backend.api.hosts import may_order
 from backend.api.problems import ProblemError
-from backend.api.schemas import InstrumentRow, OrderRow, answering
+from backend.api.schemas import InstrumentRow, OrderRow
 from backend.api.state import ApiState, Members
 from domain.errors import ExchangeError
 from domain.market import Instrument

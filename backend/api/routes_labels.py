@@ -8,13 +8,14 @@ import asyncpg
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from backend.api import rows, schemas
-from backend.api.answers import envelope, moment, reading, state_of
+from backend.api.answers import answer_list, moment, reading, state_of
 from backend.api.coverage import read_coverage
+from backend.api.described import listed
 from backend.api.parameters import LabelSelection
 from backend.api.problems import ProblemError
 from backend.api.reads import instrument_ids, read_spans, series_scan
-from backend.api.schemas import answering
 from backend.api.shelves import Filters, Shelf
+from backend.api.spellings import ListAnswer
 from domain.errors import shortened
 
 router = APIRouter(prefix="/v1", tags=["predictions"])
@@ -29,11 +30,12 @@ CLASS_PREDICTIONS: Final = Shelf(
     newest="t.revision DESC",
     columns="i.exchange, i.symbol, t.timeframe, t.label_kind, t.horizon, t.as_of, t.revision,"
     " t.made_at, t.origin, t.model, t.version, t.probabilities, t.degraded",
+    described=schemas.ClassPredictionRow,
     spell=lambda row, _at: _spelled(row),
 )
 
 
-@router.get("/labels/{kind}", responses=answering(schemas.ClassPredictionRow))
+@router.get("/labels/{kind}", responses=listed(schemas.ClassPredictionRow))
 async def labels(
     request: Request,
     kind: Annotated[
@@ -68,13 +70,15 @@ async def labels(
         times = [row["as_of"] for row in found]
         spans = await read_spans(connection, CLASS_PREDICTIONS, wanted)
         coverage = await read_coverage(connection, spans, min(times), max(times)) if times else None
-    return envelope(
-        [CLASS_PREDICTIONS.spell(row, selection.as_of) for row in found],
+    told = ListAnswer(
+        data=[CLASS_PREDICTIONS.spell(row, selection.as_of) for row in found],
+        described=CLASS_PREDICTIONS.described,
         as_of=moment(state, selection.as_of),
         watermark=min(times, default=None),
         coverage=coverage,
         revision=max((row["revision"] for row in found), default=None),
     )
+    return await answer_list(request, selection.format, told)
 
 
 async def _kind(connection: asyncpg.Connection, name: str) -> str:

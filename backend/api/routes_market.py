@@ -7,31 +7,32 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from backend.api import schemas
-from backend.api.answers import answer_page, envelope, moment, reading, state_of
-from backend.api.gap_pages import read_gaps
+from backend.api.answers import answer_list, answer_page, envelope, moment, reading, state_of
+from backend.api.described import answering, listed
+from backend.api.gap_pages import GAPS, read_gaps
 from backend.api.parameters import FeatureSelection, GapSelection, Selection, TextSelection
-from backend.api.schemas import answering
 from backend.api.shelves import CANDLES, FEATURES, Filters
 from backend.api.snapshots import HEADS
-from backend.api.text_pages import read_states, read_texts
+from backend.api.spellings import ListAnswer
+from backend.api.text_pages import TEXTS, read_states, read_texts
 
 router = APIRouter(prefix="/v1", tags=["market"])
 
 
-@router.get("/candles", responses=answering(schemas.CandleRow))
+@router.get("/candles", responses=listed(schemas.CandleRow))
 async def candles(request: Request, selection: Annotated[Selection, Query()]) -> Response:
     """Closed candles; a candle is named by its open time."""
-    return await answer_page(state_of(request), CANDLES, selection, {})
+    return await answer_page(request, CANDLES, selection, {})
 
 
-@router.get("/features", responses=answering(schemas.FeatureRow))
+@router.get("/features", responses=listed(schemas.FeatureRow))
 async def features(request: Request, selection: Annotated[FeatureSelection, Query()]) -> Response:
     """Feature rows; null is a value that was not known yet."""
     filters: Filters = {"feature_set": selection.feature_set} if selection.feature_set else {}
-    return await answer_page(state_of(request), FEATURES, selection, filters)
+    return await answer_page(request, FEATURES, selection, filters)
 
 
-@router.get("/sentiment")
+@router.get("/sentiment", responses=listed(schemas.TextRow))
 async def sentiment(request: Request, selection: Annotated[TextSelection, Query()]) -> Response:
     """Texts with what they score; `coverage` says how each source was doing."""
     state = state_of(request)
@@ -39,16 +40,29 @@ async def sentiment(request: Request, selection: Annotated[TextSelection, Query(
     async with reading(state) as connection:
         found, following = await read_texts(connection, selection)
         sources = await read_states(connection, at)
-    return envelope(found, as_of=at, coverage={"sources": sources}, following=following)
+    told = ListAnswer(
+        data=found,
+        described=TEXTS.described,
+        as_of=at,
+        coverage={"sources": sources},
+        following=following,
+    )
+    return await answer_list(request, selection.format, told)
 
 
-@router.get("/gaps", responses=answering(schemas.GapRow))
+@router.get("/gaps", responses=listed(schemas.GapRow))
 async def gaps(request: Request, selection: Annotated[GapSelection, Query()]) -> Response:
     """Stretches of missing candles, newest first, and what became of them."""
     state = state_of(request)
     async with reading(state) as connection:
         found, following = await read_gaps(connection, selection)
-    return envelope(found, as_of=moment(state, selection.as_of), following=following)
+    told = ListAnswer(
+        data=found,
+        described=GAPS.described,
+        as_of=moment(state, selection.as_of),
+        following=following,
+    )
+    return await answer_list(request, selection.format, told)
 
 
 @router.get("/streams", responses=answering(schemas.StreamRow))

@@ -8,8 +8,17 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from backend.api import schemas
-from backend.api.answers import answer_page, envelope, moment, reading, starting, state_of
+from backend.api.answers import (
+    answer_list,
+    answer_page,
+    envelope,
+    moment,
+    reading,
+    starting,
+    state_of,
+)
 from backend.api.coverage import read_coverage
+from backend.api.described import answering, listed
 from backend.api.explanations import SHAPE, PredictionId, explain, read_spoken
 from backend.api.known import refuse_unmatched
 from backend.api.parameters import (
@@ -20,15 +29,15 @@ from backend.api.parameters import (
 )
 from backend.api.problems import ProblemError
 from backend.api.reads import instrument_ids, read_spans, series_scan
-from backend.api.schemas import answering
 from backend.api.shelves import PREDICTIONS, SIGNALS, Filters
+from backend.api.spellings import ListAnswer
 from backend.store.accounts import read_accounts
 
 router = APIRouter(prefix="/v1", tags=["predictions"])
 LATEST_LIMIT = 10_000
 
 
-@router.get("/predictions", responses=answering(schemas.PredictionRow))
+@router.get("/predictions", responses=listed(schemas.PredictionRow))
 async def predictions(
     request: Request, selection: Annotated[PredictionSelection, Query()]
 ) -> Response:
@@ -38,10 +47,10 @@ async def predictions(
         filters["horizon"] = list(selection.horizon)
     if selection.model:
         filters["model"] = selection.model
-    return await answer_page(state_of(request), PREDICTIONS, selection, filters)
+    return await answer_page(request, PREDICTIONS, selection, filters)
 
 
-@router.get("/predictions/latest", responses=answering(schemas.PredictionRow))
+@router.get("/predictions/latest", responses=listed(schemas.PredictionRow))
 async def latest(request: Request, selection: Annotated[LatestSelection, Query()]) -> Response:
     """The newest row of each (instrument, timeframe, horizon), and model, in one answer."""
     state = state_of(request)
@@ -70,13 +79,15 @@ async def latest(request: Request, selection: Annotated[LatestSelection, Query()
         raise ProblemError(
             "answer_too_large", f"more than {LATEST_LIMIT} rows; name symbols or a timeframe"
         )
-    return envelope(
-        [PREDICTIONS.spell(row, selection.as_of) for row in found],
+    told = ListAnswer(
+        data=[PREDICTIONS.spell(row, selection.as_of) for row in found],
+        described=PREDICTIONS.described,
         as_of=moment(state, selection.as_of),
         watermark=min(times, default=None),
         coverage=coverage,
         revision=max((row["revision"] for row in found), default=None),
     )
+    return await answer_list(request, selection.format, told)
 
 
 @router.get(
@@ -115,7 +126,7 @@ async def explanation(
     )
 
 
-@router.get("/signals", responses=answering(schemas.SignalRow))
+@router.get("/signals", responses=listed(schemas.SignalRow))
 async def signals(request: Request, selection: Annotated[SignalSelection, Query()]) -> Response:
     """Signals; a flat one names the gate that made it so."""
     if selection.status and selection.as_of:
@@ -124,7 +135,7 @@ async def signals(request: Request, selection: Annotated[SignalSelection, Query(
     for name in ("horizon", "model", "side", "status"):
         if accepted := getattr(selection, name):
             filters[name] = list(accepted)
-    return await answer_page(state_of(request), SIGNALS, selection, filters)
+    return await answer_page(request, SIGNALS, selection, filters)
 
 
 @router.get("/ledger", responses=answering(schemas.AccountRow))

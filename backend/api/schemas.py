@@ -1,4 +1,4 @@
-"""What is answered, as models: they describe it in OpenAPI, and a test holds the answers to them.
+"""Rows that are answered, as models: they describe them, and a test holds the answers to them.
 
 Rows are served as the database spells them; nothing is checked on the way out.
 """
@@ -6,33 +6,27 @@ Rows are served as the database spells them; nothing is checked on the way out.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final, Generic, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-T = TypeVar("T")
-_MOMENT: Final = "2024-01-01T00:00:00.000Z"  # in examples
 
+class Row(BaseModel):
+    """Members that are not described are not answered."""
 
-class _Row(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class _OfInstrument(_Row):
+class _OfInstrument(Row):
     exchange: str = Field(description="exchange id; `simulated` where nothing is quoted")
     symbol: str = Field(description="in ccxt's spelling")
     timeframe: str
 
 
-class _OfClose(_OfInstrument):
-    as_of: datetime = Field(description="close of the last candle that was used")
-    revision: int = Field(description="1, or higher where a candle was corrected afterwards")
-
-
-class _Ahead(_OfClose):
-    horizon: int = Field(description="candles ahead")
-    model: str
-    version: str
+AsOf = Annotated[datetime, Field(description="close of the last candle that was used")]
+Revision = Annotated[int, Field(description="1, or higher where a candle was corrected afterwards")]
+Steps = Annotated[int, Field(description="candles ahead")]
+Origin = Annotated[Literal["live", "late", "backtest"], Field(description="when it was said")]
 
 
 class CandleRow(_OfInstrument):
@@ -50,23 +44,30 @@ class CandleRow(_OfInstrument):
     known_at: datetime = Field(description="when it could first be used")
 
 
-class FeatureRow(_OfClose):
+class FeatureRow(_OfInstrument):
     """The features of a close."""
 
     feature_set: str = Field(description="`name@version`")
+    as_of: AsOf
+    revision: Revision
     known_at: datetime
     candle_revision: int
     coverage: float = Field(description="share of the candles it needs that were there")
     values: dict[str, float | None] = Field(description="by name; null = not known")
 
 
-class PredictionRow(_Ahead):
+class PredictionRow(_OfInstrument):
     """A prediction; all numbers of a target are null where its forecaster abstained."""
 
+    horizon: Steps
+    as_of: AsOf
+    revision: Revision
     made_at: datetime
-    origin: Literal["live", "late", "backtest"] = Field(description="when it was said")
+    origin: Origin
     role: Literal["champion", "member", "challenger"] = Field(description="champion: served")
     target: str
+    model: str
+    version: str
     members: dict[str, Any] | None = Field(description="models behind it, with their versions")
     p_down: float | None = Field(description="chance that the lower barrier is touched first")
     p_flat: float | None
@@ -82,19 +83,24 @@ class PredictionRow(_Ahead):
     )
 
 
-class ClassPredictionRow(_Ahead):
+class ClassPredictionRow(_OfInstrument):
     """What is said of a class label."""
 
     label_kind: str = Field(description="`regime@1`")
+    horizon: Steps
+    as_of: AsOf
+    revision: Revision
     made_at: datetime
-    origin: Literal["live", "late", "backtest"] = Field(description="when it was said")
+    origin: Origin
+    model: str
+    version: str
     probabilities: dict[str, float] = Field(description="by class; they sum to 1")
     degraded: list[str] = Field(
         description="`no_skill`: the class prior's, `warming_up`: too few labels, `late`"
     )
 
 
-class ContributionRow(_Row):
+class ContributionRow(Row):
     """A feature's part in a raw score."""
 
     feature: str
@@ -102,7 +108,7 @@ class ContributionRow(_Row):
     contribution: float
 
 
-class OutputRow(_Row):
+class OutputRow(Row):
     """One raw score of a model: `base` and all contributions together, within 1e-4."""
 
     output: str = Field(description="`p_down`, `p_flat`, `p_up`; `q10`, …; `volatility`")
@@ -111,7 +117,7 @@ class OutputRow(_Row):
     contributions: list[ContributionRow] = Field(description="of all features, the largest first")
 
 
-class ExplanationRow(_Row):
+class ExplanationRow(Row):
     """Why a member of a served prediction said what it said."""
 
     model: str
@@ -149,9 +155,12 @@ EXPLANATION: Final[dict[str, Any]] = {
 }
 
 
-class SignalRow(_Ahead):
+class SignalRow(_OfInstrument):
     """A signal, in its newest state."""
 
+    horizon: Steps
+    as_of: AsOf
+    revision: Revision
     side: Literal["long", "short", "flat"]
     strength: float
     gate: str = Field(description="what held a flat one back; else empty")
@@ -164,13 +173,15 @@ class SignalRow(_Ahead):
     closed_at: datetime | None
     exit_price: float | None
     realized_return: float | None = Field(description="after costs")
+    model: str
+    version: str
     expected_edge_bps: float | None = Field(description="net of cost; null where flat")
     votes: dict[str, float | None] | None = Field(
         description="p_up − p_down of each member that was asked; null where flat"
     )
 
 
-class PositionRow(_Row):
+class PositionRow(Row):
     """What an account holds of an instrument."""
 
     symbol: str
@@ -178,7 +189,7 @@ class PositionRow(_Row):
     share: float | None = Field(description="of the equity; null where none is left")
 
 
-class BenchmarkRow(_Row):
+class BenchmarkRow(Row):
     """What the same capital would be worth."""
 
     equity: float
@@ -186,14 +197,14 @@ class BenchmarkRow(_Row):
     max_drawdown: float
 
 
-class BenchmarkRows(_Row):
+class BenchmarkRows(Row):
     """Beside which an account is laid."""
 
     buy_and_hold: BenchmarkRow = Field(description="all instruments in equal parts, after costs")
     flat: BenchmarkRow
 
 
-class RiskRow(_Row):
+class RiskRow(Row):
     """What the open positions may lose, as shares of the equity."""
 
     level: float
@@ -206,7 +217,7 @@ class RiskRow(_Row):
     correlation: list[list[float]] = Field(description="in the order of `symbols`")
 
 
-class AccountRow(_Row):
+class AccountRow(Row):
     """A paper account at a close: equity = capital + realized + unrealized − all costs."""
 
     exchange: str
@@ -236,7 +247,7 @@ class AccountRow(_Row):
     risk: RiskRow | None = Field(description="null where nothing is open, or too little known")
 
 
-class ScoreRow(_Row):
+class ScoreRow(Row):
     """The record of a forecaster for one target, beside its baseline's on the same rows."""
 
     exchange: str
@@ -259,7 +270,7 @@ class ScoreRow(_Row):
     gate: dict[str, Any] | None = Field(description="newest verdict on what is served")
 
 
-class InstrumentRow(_Row):
+class InstrumentRow(Row):
     """An instrument that is or was watched."""
 
     exchange: str
@@ -279,7 +290,7 @@ class InstrumentRow(_Row):
     predicted: dict[str, datetime] = Field(description="timeframe → `as_of` of its newest")
 
 
-class OrderRow(_Row):
+class OrderRow(Row):
     """What became of an order."""
 
     exchange: str
@@ -299,7 +310,7 @@ class GapRow(_OfInstrument):
     attempts: int
 
 
-class StreamRow(_Row):
+class StreamRow(Row):
     """A stream and where its log stands."""
 
     stream: str
@@ -308,30 +319,61 @@ class StreamRow(_Row):
     hash: str | None
 
 
-class Meta(_Row):
-    """Of what moment an answer is, and how complete."""
+class ScoreOfText(Row):
+    """What a scorer reads in a text of an asset."""
 
-    as_of: datetime
-    watermark: datetime | None = Field(description="every selected series reaches at least to here")
-    coverage: dict[str, Any] | None = Field(description="candles expected, present, and gaps")
-    revision: int | None
-
-
-class Answer(_Row, Generic[T]):
-    """The one shape of every list."""
-
-    data: list[T]
-    meta: Meta
-    next: str | None = Field(description="ask again with `cursor=` this, until it is null")
+    asset: str | None = Field(description="ticker; null: it speaks of none")
+    scorer: str = Field(description="`blend@1`")
+    polarity: float | None = Field(description="−1 bad for holders, 1 good; null: no word known")
+    confidence: float = Field(description="0 … 1: how much of the text the polarity rests on")
+    relevance: float = Field(description="the asset's share of the mentions")
 
 
-def answering(
-    row: type[BaseModel], status: int = 200, *, example: dict[str, Any] | None = None
-) -> dict[int | str, dict[str, Any]]:
-    """The answer of a route with such rows, as FastAPI's `responses` takes it."""
-    described = {"model": Answer[row], "description": (row.__doc__ or "").strip()}  # type: ignore[valid-type]
-    if example is None:
-        return {status: described}
-    meta = {"as_of": _MOMENT, "watermark": _MOMENT, "coverage": None, "revision": 1}
-    shown = {"data": [example], "meta": meta, "next": None}
-    return {status: {**described, "content": {"application/json": {"example": shown}}}}
+class TextRow(Row):
+    """A version of a text of a source, with what it scores."""
+
+    source: str
+    item_id: str
+    known_at: datetime = Field(description="when it was stored")
+    published_at: datetime
+    dating: Literal["told", "clamped", "missing"] = Field(description="whence `published_at` is")
+    kind: Literal["news", "social"]
+    title: str | None = Field(description="null: forgotten")
+    url: str | None
+    language: str | None
+    cluster: str | None = Field(description="first item of the story, `source:item_id`")
+    engagement: float | None = Field(description="votes, comments and shares")
+    scores: list[ScoreOfText]
+
+
+class ModelRow(Row):
+    """A version of a fitted model, from its row in the registry."""
+
+    exchange: str
+    timeframe: str
+    horizon: int
+    target: str
+    model: str
+    version: int
+    kind: str
+    status: Literal["registered", "eligible", "rejected", "retired"]
+    feature_set: str = Field(description="`name@version`")
+    label_set: str
+    trained_from: datetime
+    trained_until: datetime
+    effective_from: datetime | None = Field(description="null: it has not spoken")
+    n_train: int = Field(description="rows")
+    n_effective: float = Field(description="allowing for labels that overlap")
+    n_trials: int
+    params: dict[str, Any] | None
+    seed: int
+    metrics: dict[str, Any] | None
+    environment: dict[str, Any] | None
+    code_sha: str
+    data_sha256: str
+    artifact_sha256: str
+    artifact_bytes: int
+    train_seconds: float
+    parent_version: int | None
+    created_at: datetime
+    role: str | None = Field(description="now: `member`, `challenger`, `previous`, or null")

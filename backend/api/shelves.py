@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from backend.api import rows
+from pydantic import BaseModel
+
+from backend.api import rows, schemas
 
 Filters = dict[str, list[Any]]  # column → accepted values
 
@@ -32,6 +34,7 @@ class Shelf:
         newest: SQL order that puts the newest revision of a row first.
         columns: SQL list of public columns, in served order.
         joins: SQL joins that `columns` needs beside `instruments i`.
+        described: the model of a JSON row.
         spell: database row → JSON row, given the point in time or None.
     """
 
@@ -44,6 +47,7 @@ class Shelf:
     newest: str
     columns: str
     joins: str = ""
+    described: type[BaseModel]
     spell: Callable[[rows.Row, datetime | None], dict[str, Any]]
 
     @property
@@ -62,6 +66,7 @@ CANDLES: Final = Shelf(
     newest=CANDLE_RANK,
     columns="i.exchange, i.symbol, t.timeframe, t.open_time, t.close_time, t.open, t.high, t.low,"
     " t.close, t.volume, t.revision, t.source, t.known_at",
+    described=schemas.CandleRow,
     spell=lambda row, _at: rows.plain(row),
 )
 
@@ -76,6 +81,7 @@ FEATURES: Final = Shelf(
     columns="i.exchange, i.symbol, t.timeframe, t.feature_set, t.as_of, t.revision, t.known_at,"
     " t.candle_revision, t.coverage, f.columns, t.values",
     joins="JOIN feature_sets f USING (feature_set)",
+    described=schemas.FeatureRow,
     spell=lambda row, _at: rows.feature(row),
 )
 
@@ -90,6 +96,7 @@ PREDICTIONS: Final = Shelf(
     columns="i.exchange, i.symbol, t.timeframe, t.horizon, t.as_of, t.revision, t.made_at,"
     " t.origin, t.role, t.target, t.model, t.version, t.members, t.p_down, t.p_flat, t.p_up,"
     " t.q10, t.q50, t.q90, t.volatility, t.degraded, t.dissimilarity",
+    described=schemas.PredictionRow,
     spell=lambda row, _at: rows.prediction(row),
 )
 
@@ -105,5 +112,6 @@ SIGNALS: Final = Shelf(
     " t.strength, t.gate, t.size_fraction, t.entry_price, t.stop, t.take, t.expires_at, t.status,"
     " t.closed_at, t.exit_price, t.realized_return, t.model, t.version, t.expected_edge_bps,"
     " t.votes",
+    described=schemas.SignalRow,
     spell=rows.signal,
 )

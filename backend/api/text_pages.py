@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from backend.api import cursors, rows
+from backend.api import cursors, rows, schemas
 from backend.api.parameters import TextSelection
 from backend.api.shelves import Shelf
 from backend.store.sources import STATES
@@ -24,6 +24,7 @@ TEXTS: Final = Shelf(
     newest="t.known_at DESC",
     columns="source, item_id, known_at, published_at, dating, kind, title, url, language, cluster,"
     " engagement",
+    described=schemas.TextRow,
     spell=lambda row, _at: rows.plain(row),
 )
 _SOURCES: Final = """

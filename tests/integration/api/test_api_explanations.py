@@ -13,8 +13,9 @@ import orjson
 import pytest
 
 from alphapulse_testing.panel import EXAMPLES, HOUR_MS, PANEL
+from backend.api.described import Answer
 from backend.api.explanations import PredictionId
-from backend.api.schemas import EXPLANATION, Answer, ExplanationRow
+from backend.api.schemas import EXPLANATION, ExplanationRow
 from domain.events import Floats
 from domain.market import rfc3339
 from services.models.artifacts import ArtifactStore

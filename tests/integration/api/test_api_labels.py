@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 
 from backend.api import schemas
-from backend.api.schemas import Answer
+from backend.api.described import Answer
 from backend.store.class_record import class_record
 from domain.classes import VOID, ClassLabelBatch, ClassPredictionBatch
 from domain.events import Origin

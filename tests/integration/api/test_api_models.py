@@ -12,6 +12,7 @@ import pytest
 from backend.store import ledger, panels
 from domain.account import Terms
 from tests.doubles import START
+from tests.full_market import MODELS, SEATED
 from tests.served_market import HORIZON, TICKS, ServedMarket, outcomes
 
 
@@ -51,8 +52,8 @@ async def test_outcomes_scored_later_are_not_in_an_earlier_record(
 async def test_models_carry_the_role_of_their_rows(
     market: ServedMarket, rest: httpx.AsyncClient
 ) -> None:
-    await market.pool.execute(_MODEL)
-    await market.pool.execute(_ALIAS)
+    await market.pool.execute(MODELS)
+    await market.pool.execute(SEATED)
 
     found = (await rest.get("/v1/models")).json()["data"]
 
@@ -134,19 +135,3 @@ async def test_no_more_candles_are_present_than_expected_while_more_come(
 
     assert [row["newest"]["present"] for row in rows] == [TICKS] * 3
     assert [row["newest"]["expected"] for row in rows] == [TICKS] * 3
-
-
-_MODEL = """
-    INSERT INTO ml_models_metadata (name, timeframe, exchange, horizon, version, target, kind,
-        status, params, seed, code_sha, data_sha256, feature_set, label_set, trained_from,
-        trained_until, n_train, n_effective, n_trials, metrics, environment, artifact_path,
-        artifact_sha256, artifact_bytes, train_seconds, created_at)
-    SELECT 'lightgbm.direction', '1h', 'simulated', 4, version, 'direction', 'lightgbm',
-        'eligible', '{}', 1, 'c', 'd', 'few@1', 'direction@1', '2023-12-01', '2023-12-31', 900,
-        225.0, 1, '{"loss": 0.9}', '{}', 'p', 's', 10, 1.5, '2023-12-31'
-    FROM generate_series(1, 2) AS version
-    """
-_ALIAS = """
-    INSERT INTO model_aliases
-    VALUES ('simulated', '1h', 4, 'direction', 'lightgbm.direction', 'champion', 1, '2023-12-31')
-    """

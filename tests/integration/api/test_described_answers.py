@@ -8,14 +8,9 @@ import httpx
 from pydantic import BaseModel
 
 from backend.api import schemas
-from backend.api.schemas import Answer
-from backend.store import ledger
-from backend.store.instruments import Instruments
-from domain.account import Terms
-from domain.market import Listing
-from tests.doubles import START
-from tests.factories import BTC, ETH
-from tests.served_market import ServedMarket, outcomes, signals
+from backend.api.described import Answer
+from tests.full_market import fill
+from tests.served_market import ServedMarket
 
 ROWS: dict[str, type[BaseModel]] = {
     "/v1/candles": schemas.CandleRow,
@@ -26,6 +21,9 @@ ROWS: dict[str, type[BaseModel]] = {
     "/v1/ledger": schemas.AccountRow,
     "/v1/scores": schemas.ScoreRow,
     "/v1/gaps": schemas.GapRow,
+    "/v1/labels/mood": schemas.ClassPredictionRow,
+    "/v1/models": schemas.ModelRow,
+    "/v1/sentiment": schemas.TextRow,
     "/v1/streams": schemas.StreamRow,
     "/v1/instruments": schemas.InstrumentRow,
 }
@@ -34,16 +32,7 @@ ROWS: dict[str, type[BaseModel]] = {
 async def test_every_row_is_as_it_is_described(
     market: ServedMarket, rest: httpx.AsyncClient
 ) -> None:
-    await Instruments(market.pool).watch([Listing(instrument=BTC)], since=START)
-    for batch in market.batches[:20]:
-        await market.recorder.commit_learning(outcomes(batch, START), published_at=START)
-    await market.pool.execute(
-        "INSERT INTO ingest_gaps SELECT instrument_id, '1h', $1::timestamptz, $1 + interval '1 h',"
-        " 'audit', 'open', $1, NULL FROM instruments WHERE symbol = $2",
-        START,
-        ETH.symbol,
-    )
-    await held(market)
+    await fill(market)
     for path, row in ROWS.items():
         answer = await rest.get(path)
 
@@ -51,24 +40,15 @@ async def test_every_row_is_as_it_is_described(
         Answer[row].model_validate_json(answer.content)  # type: ignore[valid-type]
 
 
-async def held(market: ServedMarket) -> None:
-    """The account has an open position."""
-    batch = market.batches[20]
-    entered = {"status": "active", "entry_price": 100.0}
-    await market.recorder.commit_tick(
-        [signals(batch, event="updated", **entered)], published_at=START
-    )
-    async with market.pool.acquire() as connection:
-        await ledger.fold(connection, lambda _: Terms(), closes=100)
-
-
 async def test_openapi_and_the_page_name_the_fields_of_an_answer(rest: httpx.AsyncClient) -> None:
     openapi = (await rest.get("/openapi.json")).json()
     page = (await rest.get("/docs")).text
 
     for path in ROWS:
-        answer = openapi["paths"][path.partition("?")[0]]["get"]["responses"]["200"]
-        whole = _resolved(openapi, answer["content"]["application/json"]["schema"])
+        place = path.partition("?")[0].replace("/mood", "/{kind}")
+        answer = openapi["paths"][place]["get"]["responses"]["200"]
+        described = answer["content"]["application/json"]["schema"]
+        whole = _resolved(openapi, described.get("anyOf", [described])[0])
         row = _resolved(openapi, whole["properties"]["data"]["items"])
         assert row["properties"]
         assert all(f"<code>{name}</code>" in page for name in row["properties"])

@@ -1,0 +1,62 @@
+"""The answers that rows come in, and how a route is described in OpenAPI."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final, Generic, TypeVar
+
+from pydantic import BaseModel, Field
+
+from backend.api.formats import ARROW, CSV
+from backend.api.schemas import Row
+
+T = TypeVar("T")
+_MOMENT: Final = "2024-01-01T00:00:00.000Z"  # in examples
+
+
+class Meta(Row):
+    """Of what moment an answer is, and how complete."""
+
+    as_of: datetime
+    watermark: datetime | None = Field(description="every selected series reaches at least to here")
+    coverage: dict[str, Any] | None = Field(description="candles expected, present, and gaps")
+    revision: int | None
+
+
+class Answer(Row, Generic[T]):
+    """The one shape of every list."""
+
+    data: list[T]
+    meta: Meta
+    next: str | None = Field(description="ask again with `cursor=` this, until it is null")
+
+
+class Columns(Row):
+    """The same with `format=columns`."""
+
+    data: dict[str, list[Any]] = Field(description="by name, all of one length")
+    meta: Meta
+    next: str | None
+
+
+def listed(row: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """The answer of a route that has `format`, as FastAPI's `responses` takes it."""
+    texts = {CSV: {"schema": {"type": "string"}}, ARROW: {"schema": {"type": "string"}}}
+    answer = {"model": Answer[row] | Columns, "description": _purpose(row), "content": texts}  # type: ignore[valid-type]
+    return {200: answer}
+
+
+def answering(
+    row: type[BaseModel], status: int = 200, *, example: dict[str, Any] | None = None
+) -> dict[int | str, dict[str, Any]]:
+    """The answer of a route with such rows, as FastAPI's `responses` takes it."""
+    described = {"model": Answer[row], "description": _purpose(row)}  # type: ignore[valid-type]
+    if example is None:
+        return {status: described}
+    meta = {"as_of": _MOMENT, "watermark": _MOMENT, "coverage": None, "revision": 1}
+    shown = {"data": [example], "meta": meta, "next": None}
+    return {status: {**described, "content": {"application/json": {"example": shown}}}}
+
+
+def _purpose(row: type[BaseModel]) -> str:
+    return (row.__doc__ or "").strip()
