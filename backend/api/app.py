@@ -25,6 +25,7 @@ from backend.api import (
     routes_models,
     routes_orders,
     routes_predictions,
+    routes_streams,
     rows,
 )
 from backend.api.messages import Problem
@@ -97,6 +98,7 @@ def create_app(state: ApiState) -> FastAPI:
         routes_labels.router,
         routes_models.router,
         routes_orders.router,
+        routes_streams.router,
     ):
         app.include_router(router)
     _serve_socket(app, state)

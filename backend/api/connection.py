@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
@@ -20,7 +21,12 @@ ABUSE: Final = 4429
 FAILED: Final = 4500
 DRAINING: Final = 4501
 SLOW_CONSUMER: Final = 4508
+POSITION_LOST: Final = 4511
 WRITE_BYTES: Final = 65_536  # in one write, and a frame more
+ROOM: Final = 2  # a replay waits while the queue is fuller than one half,
+LAG: Final = 4  # and of `latest` streams the newest alone is kept beyond a quarter
+_UPDATE: Final = b'{"type":"update",'
+_HORIZON: Final = re.compile(rb'"horizon":(\d+)')
 
 
 class Head(NamedTuple):
@@ -49,8 +55,23 @@ class Subscription:
     with an offset up to `floor` are part of the snapshot and dropped.
     """
 
+    latest: bool = False  # only the newest event, where the peer lags
     floor: int | None = None
     held: list[tuple[Head, bytes]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Latest:
+    """An update that a later one of its key may take the place of, while it waits."""
+
+    key: tuple[str, bytes]
+    body: bytes
+    conflated: int = 0
+
+    def frame(self) -> bytes:
+        if not self.conflated:
+            return self.body
+        return b'%b"conflated":%d,%b' % (_UPDATE, self.conflated, self.body[len(_UPDATE) :])
 
 
 class Connection:
@@ -64,25 +85,56 @@ class Connection:
         self.subscriptions: dict[str, Subscription] = {}
         self.moved: dict[str, Head] = {}  # heads since the last heartbeat
         self.heads: dict[str, Head] = {}
+        self.patterns: dict[str, bool] = {}  # with a `*`; whether the newest events suffice
         self.closing: asyncio.Future[CloseReason] = asyncio.get_running_loop().create_future()
         self._send = send
         self._limits = limits
-        self._queue: deque[bytes] = deque()
+        self._queue: deque[bytes | _Latest] = deque()
         self._queued = 0
+        self._waiting: dict[tuple[str, bytes], _Latest] = {}  # in the queue
         self._wake = asyncio.Event()
+        self._taken = asyncio.Event()  # something of the queue
         self._seq = 0
         self._blocked_since: float | None = None
 
     def push(self, body: bytes) -> None:
         """Queue one message; `body` is its JSON object without the closing brace."""
+        self._enqueue(body, len(body))
+
+    def _enqueue(self, frame: bytes | _Latest, size: int) -> None:
         if self.closing.done():
             return
-        self._queued += len(body)
+        self._queued += size
         if self._queued > self._limits.queue_bytes:
             self.close(CloseReason(SLOW_CONSUMER, "slow_consumer", 1_000))
             return
-        self._queue.append(body)
+        self._queue.append(frame)
         self._wake.set()
+
+    def _push_latest(self, stream: str, body: bytes) -> None:
+        horizon = _HORIZON.search(body)
+        waits = _Latest((stream, horizon.group(1) if horizon else b""), body)
+        before = self._waiting.get(waits.key)
+        if before is not None and self._queued * LAG > self._limits.queue_bytes:
+            waits.conflated = before.conflated + 1
+            self._queued -= len(before.body)
+            before.body = b""  # its place in the queue is passed over
+        self._waiting[waits.key] = waits
+        self._enqueue(waits, len(body))
+
+    async def room(self) -> None:
+        """Wait until less than half of the queue is taken, or the connection ends."""
+        while self._queued * ROOM > self._limits.queue_bytes and not self.closing.done():
+            await self._take()
+
+    async def flushed(self) -> None:
+        """Wait until all that is queued is sent, or the connection ends."""
+        while (self._queue or self._blocked_since is not None) and not self.closing.done():
+            await self._take()
+
+    async def _take(self) -> None:
+        self._taken.clear()
+        await self._taken.wait()
 
     def push_object(self, message: dict[str, Any]) -> None:
         self.push(orjson.dumps(message)[:-1])
@@ -96,7 +148,10 @@ class Connection:
                 self.close(CloseReason(SLOW_CONSUMER, "slow_consumer", 1_000))
         elif head.offset > subscription.floor:
             self.moved[stream] = self.heads[stream] = head
-            self.push(body)
+            if subscription.latest:
+                self._push_latest(stream, body)
+            else:
+                self.push(body)
 
     def go_live(self, stream: str, head: Head) -> None:
         """Send what was held beyond `head`, the snapshot's place, and what comes from now on."""
@@ -122,6 +177,7 @@ class Connection:
         if not self.closing.done():
             self.closing.set_result(reason)
             self._queue.clear()
+            self._taken.set()
 
     def check_blocked(self, now: float) -> None:
         """Close when the peer has taken nothing for the write timeout; `now` in loop seconds."""
@@ -139,14 +195,27 @@ class Connection:
             while self._queue:
                 await self._send({"type": SEND_MANY, "texts": self._next_frames()})
                 self._blocked_since = loop.time()
+                self._taken.set()
             self._blocked_since = None
+            self._taken.set()
 
     def _next_frames(self) -> list[bytes]:
         frames, size = [], 0
         while self._queue and size < WRITE_BYTES:
-            body = self._queue.popleft()
+            body = self._body(self._queue.popleft())
+            if not body:
+                continue
             size += len(body)
             frames.append(b'%b,"seq":%d}' % (body, self._seq))
             self._seq += 1
-        self._queued -= size
         return frames
+
+    def _body(self, frame: bytes | _Latest) -> bytes:
+        """What is sent of a frame of the queue; nothing where a later one took its place."""
+        if isinstance(frame, bytes):
+            self._queued -= len(frame)
+            return frame
+        self._queued -= len(frame.body)
+        if self._waiting.get(frame.key) is frame:
+            del self._waiting[frame.key]
+        return frame.frame() if frame.body else b""

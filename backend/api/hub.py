@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Final
@@ -18,13 +18,16 @@ from backend.api.connection import (
     Subscription,
 )
 from backend.api.limits import Limits
+from backend.api.streams import KnownStreams
 from backend.store.stream_log import StreamEvent
 from domain.market import rfc3339
 from domain.ports import Clock
 
 FULL_HEADS_EVERY: Final = 12  # heartbeats
+FIRST_RETRY_MS: Final = 500  # after a server stopped: the first client,
+SPREAD_MS: Final = 2_000  # and the last so much later
 _UPDATE: Final = (
-    b'{"type":"update","stream":%b,"epoch":%b,"offset":%d,"event":%b,"as_of":"%b","ts":"%b",'
+    b'{"type":"update",%b"stream":%b,"epoch":%b,"offset":%d,"event":%b,"as_of":"%b","ts":"%b",'
     b'"hash":"%b","previous_hash":"%b","data":%b'
 )
 
@@ -37,17 +40,47 @@ class Hub:
         self.clock = clock
         self.connections: set[Connection] = set()
         self.heads: dict[str, Head] = {}
+        self.draining = False
         self._subscribers: dict[str, dict[Connection, Subscription]] = {}
 
     def publish(self, events: Sequence[StreamEvent]) -> None:
         """Queue committed events, in log order, for whoever subscribed to their streams."""
         for event in events:
+            if event.stream not in self.heads:
+                self._take_in(event)
             head = self.heads[event.stream] = Head(event.epoch, event.offset)
             subscribers = self._subscribers.get(event.stream)
             if subscribers:
                 body = update_body(event)
                 for connection, subscription in subscribers.items():
                     connection.update(subscription, event.stream, head, body)
+
+    def learn(self, heads: Mapping[str, Head]) -> None:
+        """Streams that a reader found in the log: they are not new any more."""
+        for stream, head in heads.items():
+            self.heads.setdefault(stream, head)
+
+    def _take_in(self, event: StreamEvent) -> None:
+        """Whoever subscribed to a pattern gets a stream of it that begins now."""
+        known = KnownStreams([event.stream])
+        for connection in self.connections:
+            fitting = (one for one in connection.patterns if known.expand(one))
+            pattern = next(fitting, None)
+            if pattern is None or event.stream in connection.subscriptions:
+                continue
+            before = Head(event.epoch, event.offset - 1)
+            subscription = self.join(event.stream, connection)
+            subscription.latest = connection.patterns[pattern]
+            connection.push_object(
+                {
+                    "type": "joined",
+                    "stream": event.stream,
+                    "epoch": before.epoch,
+                    "offset": before.offset,
+                    "ts": rfc3339(self.clock.now()),
+                }
+            )
+            connection.go_live(event.stream, before)
 
     def join(self, stream: str, connection: Connection) -> Subscription:
         """Start to hold the events of `stream` for `connection`."""
@@ -83,18 +116,33 @@ class Hub:
                 connection.check_blocked(loop.time())
                 connection.heartbeat(ts, full=count % FULL_HEADS_EVERY == 0)
 
-    def drain(self) -> None:
-        """Ask every client to come back later: the server is about to stop."""
-        for connection in tuple(self.connections):
-            connection.close(CloseReason(DRAINING, "draining", 1_000))
+    async def drain(self) -> None:
+        """Ask every client to come back later, each at another time: the server stops.
+
+        What is queued is sent first, as far as a client takes it within `grace_ms`.
+        """
+        self.draining = True
+        connections, grace_ms = tuple(self.connections), self.limits.grace_ms
+        goodbye = {"type": "shutdown", "ts": rfc3339(self.clock.now()), "grace_ms": grace_ms}
+        for connection in connections:
+            connection.push_object(goodbye)
+        flushing = [asyncio.ensure_future(each.flushed()) for each in connections]
+        if flushing:
+            await asyncio.wait(flushing, timeout=grace_ms / 1_000)
+        for task in flushing:
+            task.cancel()
+        for number, connection in enumerate(connections):
+            retry_ms = FIRST_RETRY_MS + number * SPREAD_MS // len(connections)
+            connection.close(CloseReason(DRAINING, "draining", retry_ms))
 
 
-def update_body(event: StreamEvent) -> bytes:
+def update_body(event: StreamEvent, *, replay: bool = False) -> bytes:
     """The update message of `event`, without its `seq` and closing brace.
 
     `data` is the payload byte for byte, so that a client can recompute the hash.
     """
     return _UPDATE % (
+        b'"replay":true,' if replay else b"",
         orjson.dumps(event.stream),
         orjson.dumps(event.epoch),
         event.offset,

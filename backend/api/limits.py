@@ -16,12 +16,15 @@ class Limits:
     frame_bytes: int = 65_536
     queue_bytes: int = 4_194_304  # ticks of 5 000 streams wait here; frames are shared
     heartbeat_ms: int = 5_000
+    replay_max: int = 10_000  # events of one stream, about a year of hours
+    grace_ms: int = 2_000  # for a client to take what is queued when the server stops
     write_timeout_ms: int = 5_000  # a peer that takes nothing for so long is gone
 
     def public(self) -> dict[str, int]:
         """What a client is told: what it can keep to, and how many there may be."""
         names = (
             "connections", "subscriptions", "requests_per_s", "burst", "frame_bytes", "queue_bytes",
+            "replay_max",
         )  # fmt: skip
         values = asdict(self)
         return {name: values[name] for name in names}

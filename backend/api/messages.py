@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+
+from backend.api.parameters import parse_time
 
 RequestId = int | str | None
 
@@ -19,11 +22,43 @@ Pattern = Annotated[str, Field(min_length=1, max_length=200)]
 MOST_PATTERNS = 5_000
 
 
+class Position(BaseModel):
+    """Behind an event of a stream: the last one that was received; offset 0 is before the first."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    epoch: str | None = Field(None, max_length=64)
+    offset: int = Field(ge=0, lt=2**63)
+
+
+class FromTime(BaseModel):
+    """Before the first event whose `ts` is not before this time."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    time: Annotated[datetime, BeforeValidator(parse_time)]
+
+
+Since = Literal["head"] | FromTime | Position
+SinceEach = Annotated[
+    Literal["head"] | FromTime | dict[Pattern, Since],
+    Field(union_mode="left_to_right"),
+]
+
+
 class SubscribeParams(BaseModel):
-    """Streams by name; `*` stands for any segment."""
+    """Streams by name; `*` stands for any segment, and takes in streams that come to be later.
+
+    `since` says where to begin instead of with a snapshot: `"head"`, `{"time": …}`, or by stream
+    (`"*"` for all others) one of these or the `{"epoch", "offset"}` of the last event received.
+    """
 
     streams: list[Pattern] = Field(min_length=1, max_length=MOST_PATTERNS)
     snapshot: bool = True
+    deliver: Literal["all", "latest"] = Field(
+        "all", description="latest: a client that lags gets the newest of each stream and horizon"
+    )
+    since: SinceEach | None = None
 
 
 class Subscribe(_Request):
@@ -66,8 +101,28 @@ class Ping(_Request):
     params: PingParams = PingParams()
 
 
+class HistoryParams(BaseModel):
+    """A page of a stream's log: behind `since` oldest first, before it newest first."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    stream: Pattern
+    since: Position | None = None
+    start: Annotated[datetime, BeforeValidator(parse_time)] | None = Field(None, alias="from")
+    to: Annotated[datetime, BeforeValidator(parse_time)] | None = None
+    limit: int = Field(500, ge=1, le=1_000)
+    order: Literal["asc", "desc"] = "asc"
+
+
+class History(_Request):
+    """Events of the log, without a subscription."""
+
+    method: Literal["history"]
+    params: HistoryParams
+
+
 ClientMessage = Annotated[
-    Subscribe | Unsubscribe | ListSubscriptions | Ping, Field(discriminator="method")
+    Subscribe | Unsubscribe | ListSubscriptions | Ping | History, Field(discriminator="method")
 ]
 
 
@@ -98,6 +153,18 @@ class StreamHead(BaseModel):
     stream: str
     epoch: str | None
     offset: int
+
+
+class Granted(StreamHead):
+    """A stream of a subscription; the rest where `since` was asked of it.
+
+    `recovered`: every event behind the place that was asked for follows, at least `replay` of them.
+    Else none does, and `reason` says why.
+    """
+
+    recovered: bool | None = None
+    replay: int | None = None
+    reason: Literal["epoch_changed", "offset_expired", "too_far", "unknown_offset"] | None = None
 
 
 class Problem(BaseModel):
@@ -141,8 +208,33 @@ class StreamList(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    streams: list[StreamHead]
+    streams: list[Granted]
     rejected: list[Rejected] = []
+
+
+class Event(BaseModel):
+    """An event of a log, as `history` gives it; `data` to the byte as it was published."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    stream: str
+    epoch: str
+    offset: int
+    event: str
+    as_of: str
+    ts: str
+    hash: str
+    previous_hash: str
+    data: dict[str, Any]
+
+
+class EventPage(BaseModel):
+    """Events, and the `since` of the page that follows; null where none does."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    data: list[Event]
+    next: Position | None
 
 
 class Reply(_Frame):
@@ -150,11 +242,11 @@ class Reply(_Frame):
 
     type: Literal["reply"]
     id: RequestId
-    method: Literal["subscribe", "unsubscribe", "list"]
+    method: Literal["subscribe", "unsubscribe", "list", "history"]
     ok: Literal[True]
     ts_in: str
     ts_out: str
-    result: StreamList
+    result: StreamList | EventPage
 
 
 class Snapshot(_Frame):
@@ -175,11 +267,15 @@ class Update(_Frame):
     """One event of a stream's log; `data` is the row as REST spells it.
 
     `ts` is when the commit of the event began: not before anything in `data` was made or known.
+    `replay`: it was published before the subscription; `conflated`: how many events of this stream
+    and horizon it stands for beside itself, where `latest` was asked for.
     `hash` is SHA-256 over, each followed by a line feed, previous_hash, stream, epoch,
     offset, event, as_of and ts, and then the bytes of `data` as sent.
     """
 
     type: Literal["update"]
+    replay: Literal[True] | None = None
+    conflated: int | None = Field(None, gt=0)
     stream: str
     epoch: str
     offset: int
@@ -189,6 +285,34 @@ class Update(_Frame):
     hash: str
     previous_hash: str
     data: dict[str, Any]
+
+
+class Live(_Frame):
+    """A stream has caught up: what comes from now on happens now, beginning behind `offset`."""
+
+    type: Literal["live"]
+    stream: str
+    epoch: str | None
+    offset: int
+    ts: str
+
+
+class Joined(_Frame):
+    """A stream that came to be, and that a pattern of the connection takes in."""
+
+    type: Literal["joined"]
+    stream: str
+    epoch: str
+    offset: int
+    ts: str
+
+
+class Shutdown(_Frame):
+    """The server stops; it ends the connection within `grace_ms` and asks to come back."""
+
+    type: Literal["shutdown"]
+    ts: str
+    grace_ms: int
 
 
 class Heartbeat(_Frame):
@@ -218,16 +342,17 @@ class Error(_Frame):
     error: Problem
 
 
+CLIENT_MESSAGES = (Subscribe, Unsubscribe, ListSubscriptions, Ping, History)
+SERVER_MESSAGES = (
+    Welcome, Reply, Snapshot, Update, Live, Joined, Heartbeat, Pong, Error, Shutdown,
+)  # fmt: skip
 ServerMessage = Annotated[
-    Welcome | Reply | Snapshot | Update | Heartbeat | Pong | Error, Field(discriminator="type")
+    Welcome | Reply | Snapshot | Update | Live | Joined | Heartbeat | Pong | Error | Shutdown,
+    Field(discriminator="type"),
 ]
 
-CLIENT: TypeAdapter[Subscribe | Unsubscribe | ListSubscriptions | Ping] = TypeAdapter(ClientMessage)
-SERVER: TypeAdapter[Welcome | Reply | Snapshot | Update | Heartbeat | Pong | Error] = TypeAdapter(
-    ServerMessage
-)
+CLIENT: TypeAdapter[Any] = TypeAdapter(ClientMessage)
+SERVER: TypeAdapter[Any] = TypeAdapter(ServerMessage)
 
-CLIENT_MESSAGES = (Subscribe, Unsubscribe, ListSubscriptions, Ping)
-SERVER_MESSAGES = (Welcome, Reply, Snapshot, Update, Heartbeat, Pong, Error)
-METHODS = ("subscribe", "unsubscribe", "list", "ping")
+METHODS = ("subscribe", "unsubscribe", "list", "history", "ping")
 ALIASES = {"list_subscriptions": "list"}

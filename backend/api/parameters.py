@@ -226,6 +226,18 @@ class FeatureSelection(Selection):
     feature_set: _Words = Field([], description="`name@version`")
 
 
+class EventSelection(Between):
+    """A page of a stream's events; its times are those of publication."""
+
+    since: int | None = Field(
+        None, ge=0, lt=2**63, description="offset: behind it, or with `desc` before it"
+    )
+    cursor: int | None = Field(None, ge=0, lt=2**63, description="`next` of the page before")
+    epoch: str | None = Field(None, max_length=64, description="of the log that `since` is of")
+    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT)
+    order: Literal["asc", "desc"] | None = Field(None, description="by offset; asc by default")
+
+
 class GapSelection(Selection):
     """Gaps in one of some states."""
 
@@ -270,6 +282,7 @@ PARAMETERS: Final = sorted(
             SignalSelection,
             FeatureSelection,
             GapSelection,
+            EventSelection,
             TextSelection,
             ModelSelection,
             LedgerSelection,

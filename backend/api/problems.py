@@ -58,6 +58,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "unknown_method": Kind(404, "Unknown method"),
     "not_found": Kind(404, "Not found"),
     "artifact_missing": Kind(404, "A model's file is missing"),
+    "epoch_changed": Kind(410, "The log began anew"),
+    "unknown_offset": Kind(404, "Offset beyond the head"),
     "not_as_it_was": Kind(409, "No longer what it was"),
     "not_acceptable": Kind(406, "No such spelling"),
     "method_not_allowed": Kind(405, "Method not allowed"),

@@ -1,4 +1,4 @@
-"""REST: candles, features, gaps, streams, and what the system says of itself."""
+"""REST: candles, features, gaps, and what the system says of itself."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from fastapi import APIRouter, Query, Request, Response
 
 from backend.api import schemas
 from backend.api.answers import answer_list, answer_page, envelope, moment, reading, state_of
-from backend.api.described import answering, listed
+from backend.api.described import listed
 from backend.api.gap_pages import GAPS, read_gaps
 from backend.api.parameters import FeatureSelection, GapSelection, Selection, TextSelection
 from backend.api.shelves import CANDLES, FEATURES, Filters
-from backend.api.snapshots import HEADS
 from backend.api.spellings import ListAnswer
 from backend.api.text_pages import TEXTS, read_states, read_texts
 
@@ -63,21 +62,6 @@ async def gaps(request: Request, selection: Annotated[GapSelection, Query()]) ->
         following=following,
     )
     return await answer_list(request, selection.format, told)
-
-
-@router.get("/streams", responses=answering(schemas.StreamRow))
-async def streams(request: Request) -> Response:
-    """Every stream of the log with its head; watched ones without an event yet at offset 0."""
-    state = state_of(request)
-    async with reading(state) as connection:
-        found = await connection.fetch(HEADS)
-    data = [dict(row) for row in found]
-    existing = {row["stream"] for row in data}
-    data.extend(
-        {"stream": stream, "epoch": None, "offset": 0, "hash": None}
-        for stream in sorted(set(state.status.streams()) - existing)
-    )
-    return envelope(data, as_of=state.clock.now())
 
 
 @router.get("/status")

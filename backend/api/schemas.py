@@ -319,6 +319,20 @@ class StreamRow(Row):
     hash: str | None
 
 
+class EventRow(Row):
+    """An event of a stream; how its hash is made is in `/asyncapi.json` (Update)."""
+
+    stream: str
+    epoch: str
+    offset: int
+    event: str
+    as_of: datetime
+    ts: datetime = Field(description="when the commit of the event began")
+    hash: str
+    previous_hash: str
+    data: dict[str, Any]
+
+
 class ScoreOfText(Row):
     """What a scorer reads in a text of an asset."""
 

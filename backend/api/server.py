@@ -96,7 +96,7 @@ async def serve(app: FastAPI, listener: socket.socket) -> None:
         await asyncio.shield(running)
     except asyncio.CancelledError:
         state: ApiState = app.state.alphapulse
-        state.hub.drain()
+        await state.hub.drain()
         server.should_exit = True
         await running
         raise

@@ -4,33 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from itertools import zip_longest
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-import orjson
-
-from backend.api import messages, requests
-from backend.api.answers import reading, starting
+from backend.api import messages, requests, subscribing
+from backend.api.answers import reading
 from backend.api.connection import ABUSE, CloseReason, Connection, Head
 from backend.api.limits import RequestBudget
-from backend.api.messages import StreamProblem
+from backend.api.past_events import Asked, read_events
 from backend.api.problems import ProblemError
-from backend.api.snapshots import known_heads, newest_rows
 from backend.api.state import ApiState
 from backend.api.streams import KnownStreams
 from backend.store.database import CONNECTION_ERRORS
-from domain.errors import shortened
 from domain.market import rfc3339
 
 log = logging.getLogger(__name__)
 
-HINTED: Final = 3  # unknown streams of a request that are answered with the nearest names
-UNKNOWN: Final = {
-    name: value
-    for name, value in ProblemError("unknown_stream", "no stream of this name").body().items()
-    if name in StreamProblem.model_fields
-}
+Asking = messages.Subscribe | messages.Unsubscribe | messages.ListSubscriptions | messages.History
 PATIENCE: Final = 200  # refused requests without one accepted in between: abuse
 
 
@@ -113,13 +103,18 @@ class Session:
                 self._reply(request, self._ts(), self._held(self._connection.subscriptions))
             case messages.Unsubscribe():
                 self._unsubscribe(request)
+            case messages.History():
+                await self._history(request)
             case _:
                 await self._subscribe(request)
 
     def _unsubscribe(self, request: messages.Unsubscribe) -> None:
         held = self._connection.subscriptions
         leaving = set(held) if request.params.all else set()
-        matched, rejected = _sorted_out(request.params.streams, KnownStreams(held))
+        patterns = self._connection.patterns
+        for pattern in patterns.copy() if request.params.all else request.params.streams:
+            patterns.pop(pattern, None)
+        matched, rejected = subscribing.sorted_out(request.params.streams, KnownStreams(held))
         leaving.update(matched)
         gone = self._held(sorted(leaving))
         for stream in leaving:
@@ -127,62 +122,37 @@ class Session:
         self._reply(request, self._ts(), gone, rejected)
 
     async def _subscribe(self, request: messages.Subscribe) -> None:
-        if self._state.reader is None:
-            raise starting(self._state)
         ts_in = self._ts()
+        await subscribing.subscribe(
+            self._state,
+            self._connection,
+            request.params,
+            lambda granted, rejected: self._reply(request, ts_in, granted, rejected),
+        )
+
+    async def _history(self, request: messages.History) -> None:
+        ts_in, params = self._ts(), request.params
+        asked = Asked(
+            params.stream, params.since, params.start, params.to, params.limit, params.order
+        )
         async with reading(self._state) as database:
-            known = KnownStreams([*self._state.status.streams(), *await known_heads(database)])
-        granted, rejected = _sorted_out(request.params.streams, known)
-        if not granted:
-            raise _nothing(rejected)
-        self._refuse_more_than_it_may_hold(granted)
-        fresh = [each for each in granted if each not in self._connection.subscriptions]
-        for stream in fresh:
-            self._state.hub.join(stream, self._connection)
-        try:
-            # Read after joining: what is committed meanwhile is held, and nothing falls between.
-            async with reading(self._state) as database:
-                heads = await known_heads(database)
-                rows = await newest_rows(database, fresh if request.params.snapshot else [])
-        except BaseException:
-            for stream in fresh:
-                self._state.hub.leave(stream, self._connection)
-            raise
-        places = {stream: heads.get(stream, Head(None, 0)) for stream in fresh}
-        held = {stream: self._connection.heads.get(stream, Head(None, 0)) for stream in granted}
-        self._reply(request, ts_in, _heads({**held, **places}), rejected)
-        for stream, head in places.items():
-            if request.params.snapshot:
-                self._snapshot(stream, head, rows.get(stream, []))
-            self._connection.go_live(stream, head)
-
-    def _refuse_more_than_it_may_hold(self, granted: Iterable[str]) -> None:
-        limit = self._state.hub.limits.subscriptions
-        if len({*granted, *self._connection.subscriptions}) > limit:
-            raise ProblemError("too_many_subscriptions", f"a connection may hold {limit} streams")
-
-    def _snapshot(self, stream: str, head: Head, payloads: Sequence[bytes]) -> None:
-        envelope = {
-            "type": "snapshot",
-            "stream": stream,
-            "epoch": head.epoch,
-            "offset": head.offset,
-            "ts": self._ts(),
-        }
-        data = b",".join(payloads)
-        body = orjson.dumps(envelope)[:-1] + b',"data":[' + data + b"]"
-        self._connection.push(body)
+            page = await read_events(database, asked)
+        following = page.following and page.following.model_dump()
+        self._answered(request, ts_in, {"data": page.data, "next": following})
 
     def _held(self, names: Sequence[str] | dict[str, Any]) -> list[dict[str, Any]]:
         return _heads({name: self._connection.heads.get(name, Head(None, 0)) for name in names})
 
     def _reply(
         self,
-        request: messages.Subscribe | messages.Unsubscribe | messages.ListSubscriptions,
+        request: Asking,
         ts_in: str,
         held: list[dict[str, Any]],
         rejected: Sequence[dict[str, Any]] = (),
     ) -> None:
+        self._answered(request, ts_in, {"streams": held, "rejected": rejected})
+
+    def _answered(self, request: Asking, ts_in: str, result: dict[str, Any]) -> None:
         self._connection.push_object(
             {
                 "type": "reply",
@@ -191,7 +161,7 @@ class Session:
                 "ok": True,
                 "ts_in": ts_in,
                 "ts_out": self._ts(),
-                "result": {"streams": held, "rejected": rejected},
+                "result": result,
             }
         )
 
@@ -204,31 +174,3 @@ def _heads(places: dict[str, Head]) -> list[dict[str, Any]]:
         {"stream": stream, "epoch": head.epoch, "offset": head.offset}
         for stream, head in places.items()
     ]
-
-
-def _sorted_out(
-    patterns: Iterable[str], known: KnownStreams
-) -> tuple[list[str], list[dict[str, Any]]]:
-    """The streams that are meant, each once, and what is said of patterns that name none."""
-    matched: dict[str, None] = {}
-    strange = []
-    for pattern in dict.fromkeys(patterns):
-        streams = known.expand(pattern)
-        matched.update(dict.fromkeys(streams))
-        if not streams:
-            strange.append(pattern)
-    # Nearest names are for who mistyped a few, and cost too much to be looked up for thousands.
-    near = [known.closest(pattern) for pattern in strange[:HINTED]]
-    return list(matched), [
-        {"stream": pattern, "error": {**UNKNOWN, "suggestions": hints} if hints else UNKNOWN}
-        for pattern, hints in zip_longest(strange, near)
-    ]
-
-
-def _nothing(rejected: Sequence[dict[str, Any]]) -> ProblemError:
-    """The answer to a subscription that is left with no stream; it names every one."""
-    detail = f"none of the {len(rejected)} streams asked for exists; GET /v1/streams lists them"
-    if len(rejected) == 1:
-        name = shortened(rejected[0]["stream"])
-        detail = f"no stream matches {name!r}; GET /v1/streams lists them"
-    return ProblemError("unknown_stream", detail, rejected=rejected)

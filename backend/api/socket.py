@@ -12,8 +12,9 @@ from typing import Any, Final
 from starlette.types import Receive, Scope, Send
 
 from backend import metrics
-from backend.api.connection import FAILED, CloseReason, Connection
+from backend.api.connection import DRAINING, FAILED, CloseReason, Connection
 from backend.api.hosts import FORBIDDEN, host_of, is_own_origin
+from backend.api.hub import FIRST_RETRY_MS
 from backend.api.session import Session
 from backend.api.state import ApiState
 
@@ -54,6 +55,8 @@ class Socket:
         hub = self._state.hub
         if offered and SUB_PROTOCOL not in offered:
             return BAD_PROTOCOL
+        if hub.draining:
+            return CloseReason(DRAINING, "draining", FIRST_RETRY_MS)
         return CONNECTION_LIMIT if len(hub.connections) >= hub.limits.connections else None
 
     async def _converse(self, receive: Receive, send: Send) -> CloseReason | None:

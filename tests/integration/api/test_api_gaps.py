@@ -123,7 +123,8 @@ async def test_a_subscriber_of_gaps_begins_with_all_that_are_missing(
 
     async with market.connect() as socket:
         await socket.send('{"id": 1, "method": "subscribe", "params": {"streams": ["gaps"]}}')
-        _welcome, _reply, snapshot = [orjson.loads(await socket.recv()) for _ in range(3)]
+        frames = [orjson.loads(await socket.recv()) for _ in range(4)]
+        _welcome, _reply, snapshot, _live = frames
         await told(market, START, hole(ETH, 6, 4, GapState.ABSENT))
         update = orjson.loads(await socket.recv())
 

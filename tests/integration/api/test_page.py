@@ -201,7 +201,8 @@ async def test_what_became_of_a_signal_during_an_outage_is_shown_after_it(
         [signals(batch, event="updated", **filled)], published_at=START + timedelta(minutes=1)
     )
 
-    market.state.hub.drain()
+    await market.state.hub.drain()
+    market.state.hub.draining = False
 
     await expect(newest).to_contain_text("stop 88.000, take 93.000")
     await expect(page.locator("#feed .event")).to_have_count(TICKS)
@@ -276,7 +277,8 @@ async def test_a_lost_connection_is_shown_and_made_again(
     await expect(page.locator("#link")).to_have_text("live")
     await page.evaluate("document.querySelector('#link').textContent = 'seen'")
 
-    market.state.hub.drain()
+    await market.state.hub.drain()
+    market.state.hub.draining = False
 
     await expect(page.locator("#link")).to_have_text("live")
     await market.tick(TICKS)

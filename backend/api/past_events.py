@@ -1,0 +1,100 @@
+"""Pages of a stream's log, for the socket's `history` and for REST."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+import asyncpg
+import orjson
+
+from backend.api.messages import Position
+from backend.api.problems import ProblemError
+from backend.store.stream_log import StreamEvent, log_of
+from backend.store.stream_reads import Log, offsets_at, read_log, read_range
+from domain.errors import nearest, shortened
+from domain.market import rfc3339
+
+
+class Asked(NamedTuple):
+    """Which page: behind `since` oldest first, or before it newest first."""
+
+    stream: str
+    since: Position | None
+    start: datetime | None
+    to: datetime | None
+    limit: int
+    order: Literal["asc", "desc"]
+
+
+class EventPage(NamedTuple):
+    """Events as they are served, and the `since` of the next page."""
+
+    data: list[dict[str, Any]]
+    following: Position | None
+
+
+async def log_with(connection: asyncpg.Connection, stream: str) -> Log:
+    """The log that has `stream`.
+
+    Raises:
+        ProblemError: `unknown_stream`, with the nearest of its log.
+    """
+    log = await read_log(connection, log_of(stream))
+    if log is None or stream not in log.places:
+        near = nearest(stream, list(log.places) if log else [])
+        detail = f"stream {shortened(stream)!r} has no event; GET /v1/streams lists them"
+        raise ProblemError("unknown_stream", detail, suggestions=near)
+    return log
+
+
+async def read_events(connection: asyncpg.Connection, asked: Asked) -> EventPage:
+    """A page of one stream's events.
+
+    Raises:
+        ProblemError: `unknown_stream`, `epoch_changed`, `unknown_offset`.
+    """
+    log = await log_with(connection, asked.stream)
+    head = log.offsets[log.places[asked.stream] - 1]
+    _refuse(asked.since, log, head)
+    low, high = 0, head
+    if asked.start is not None:
+        low = (await offsets_at(connection, log, [asked.stream], asked.start))[asked.stream]
+    if asked.to is not None:
+        high = (await offsets_at(connection, log, [asked.stream], asked.to))[asked.stream]
+    if asked.order == "asc":
+        low = max(low, asked.since.offset if asked.since else 0)
+        near, far = low, min(high, low + asked.limit)
+    else:
+        high = min(high, asked.since.offset - 1 if asked.since else high)
+        near, far = max(low, high - asked.limit), high
+    events = await read_range(connection, log, asked.stream, near, far) if far > near else []
+    if asked.order == "desc":
+        events.reverse()
+    more = far < high if asked.order == "asc" else near > low
+    following = Position(epoch=log.epoch, offset=events[-1].offset) if events and more else None
+    return EventPage([event_row(event) for event in events], following)
+
+
+def event_row(event: StreamEvent) -> dict[str, Any]:
+    """An event as it is served; `data` to the byte as it was published."""
+    return {
+        "stream": event.stream,
+        "epoch": event.epoch,
+        "offset": event.offset,
+        "event": event.event,
+        "as_of": rfc3339(event.as_of),
+        "ts": rfc3339(event.published_at),
+        "hash": event.hash.hex(),
+        "previous_hash": event.previous_hash.hex(),
+        "data": orjson.Fragment(event.payload),
+    }
+
+
+def _refuse(since: Position | None, log: Log, head: int) -> None:
+    if since is None:
+        return
+    if since.epoch is not None and since.epoch != log.epoch:
+        raise ProblemError("epoch_changed", f"the log began anew; its epoch is {log.epoch}")
+    if since.offset > head + 1:
+        raise ProblemError("unknown_offset", f"the stream stands at {head}")
