@@ -22,6 +22,7 @@ FAILED: Final = 4500
 DRAINING: Final = 4501
 SLOW_CONSUMER: Final = 4508
 POSITION_LOST: Final = 4511
+FIRST_RETRY_MS: Final = 500
 WRITE_BYTES: Final = 65_536  # in one write, and a frame more
 ROOM: Final = 2  # a replay waits while the queue is fuller than one half,
 LAG: Final = 4  # and of `latest` streams the newest alone is kept beyond a quarter
@@ -147,6 +148,10 @@ class Connection:
             if self._queued > self._limits.queue_bytes:
                 self.close(CloseReason(SLOW_CONSUMER, "slow_consumer", 1_000))
         elif head.offset > subscription.floor:
+            if head.offset != self.heads[stream].offset + 1:
+                # An event before it was not published, or not yet. The log has it.
+                self.close(CloseReason(POSITION_LOST, "position_lost", FIRST_RETRY_MS))
+                return
             self.moved[stream] = self.heads[stream] = head
             if subscription.latest:
                 self._push_latest(stream, body)

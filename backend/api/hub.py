@@ -12,6 +12,7 @@ import orjson
 
 from backend.api.connection import (
     DRAINING,
+    FIRST_RETRY_MS,
     CloseReason,
     Connection,
     Head,
@@ -24,8 +25,7 @@ from domain.market import rfc3339
 from domain.ports import Clock
 
 FULL_HEADS_EVERY: Final = 12  # heartbeats
-FIRST_RETRY_MS: Final = 500  # after a server stopped: the first client,
-SPREAD_MS: Final = 2_000  # and the last so much later
+SPREAD_MS: Final = 2_000  # after a server stopped the last client comes so much later
 _UPDATE: Final = (
     b'{"type":"update",%b"stream":%b,"epoch":%b,"offset":%d,"event":%b,"as_of":"%b","ts":"%b",'
     b'"hash":"%b","previous_hash":"%b","data":%b'

@@ -12,9 +12,8 @@ from typing import Any, Final
 from starlette.types import Receive, Scope, Send
 
 from backend import metrics
-from backend.api.connection import DRAINING, FAILED, CloseReason, Connection
+from backend.api.connection import DRAINING, FAILED, FIRST_RETRY_MS, CloseReason, Connection
 from backend.api.hosts import FORBIDDEN, host_of, is_own_origin
-from backend.api.hub import FIRST_RETRY_MS
 from backend.api.session import Session
 from backend.api.state import ApiState
 
