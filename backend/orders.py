@@ -36,7 +36,8 @@ async def orders_to(settings: Settings, path: str) -> AsyncIterator[Any]:
     runtime = StateFolder(settings.state).attach()
     if runtime is None:
         raise StateFolderError(f"no system runs on the state folder {settings.state}")
-    async with aiohttp.ClientSession() as session:
+    headers = {"Authorization": f"Bearer {runtime.api_token}"}
+    async with aiohttp.ClientSession(headers=headers) as session:
 
         async def ask(method: str, **more: Any) -> Any:  # noqa: ANN401 - JSON
             try:

@@ -65,6 +65,14 @@ class ExchangeSettings(Group):
     ws_url: str | None = Field(None, description="the same of its WebSocket")
 
 
+class ApiSettings(Group):
+    """Who may call, from this machine and from others."""
+
+    require_keys: bool = Field(
+        default=False, description="of callers on this machine too, as behind a proxy on it"
+    )
+
+
 class RedditSettings(Group):
     """An application of yours at Reddit («script»)."""
 

@@ -28,6 +28,7 @@ from pydantic_settings import (
 
 from backend.durations import names
 from backend.setting_tables import (
+    ApiSettings,
     ExchangeSettings,
     Group,
     MirrorAddress,
@@ -270,6 +271,7 @@ class Settings(BaseSettings):
     history_bars: int = Field(2_000, ge=200, description="candles loaded before going live")
     deadline_ms: int = Field(250, gt=0, description="wait for a tick's last instruments")
     snapshot_bars: int = Field(100, gt=0, description="candles between snapshots of state")
+    api: ApiSettings = ApiSettings()
     watch: WatchSettings = WatchSettings()
     exchange: dict[str, ExchangeSettings] = Field(default_factory=dict)
     build: BuildSettings = BuildSettings()
@@ -337,6 +339,7 @@ class Settings(BaseSettings):
 
 
 GROUPS: Mapping[str, type[Group]] = {
+    "api": ApiSettings,
     "build": BuildSettings,
     "capture": CaptureSettings,
     "exchange": ExchangeSettings,

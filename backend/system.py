@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import secrets
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -13,12 +14,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
+from backend.api.access import Access, AccessRules
 from backend.api.app import create_app
+from backend.api.hosts import is_loopback
 from backend.api.hub import Hub
 from backend.api.server import listen, serve
 from backend.api.state import ApiState
 from backend.api.status import Status
 from backend.cadence import FOLDED_DAYS, Cadence
+from backend.clock import SystemClock
 from backend.devices import refuse_absent
 from backend.executor import ProcessExecutor
 from backend.feed import Feed
@@ -35,10 +39,12 @@ from backend.seating import Seating
 from backend.settings import Settings
 from backend.sources import Collection
 from backend.store import ledger, panels, score_days
-from backend.store.database import CONNECTION_ERRORS
+from backend.store.database import CONNECTION_ERRORS, connect
+from backend.store.keys import KeyStore, any_key
 from backend.store.state import TRAIN, Runtime, StateFolder
 from backend.system_plan import SystemPlan
 from backend.wiring import Store, database_of, make_bus, open_store, terms_of
+from domain.errors import UsageError
 
 log = logging.getLogger(__name__)
 
@@ -61,11 +67,17 @@ async def run_system(plan: SystemPlan, settings: Settings) -> None:
     folder.refuse_second()  # before a port of the first is found to be in use
     await admit(settings)
     await refuse_absent(settings)
-    listener = listen(settings.host, settings.port, allow_no_keys=plan.allow_no_keys)
+    if not (plan.allow_no_keys or is_loopback(settings.host)):
+        await _refuse_without_keys(settings)
+    listener = listen(settings.host, settings.port)
     with folder.owned(), until_signalled():
         host, port = listener.getsockname()[:2]
         status = Status(market=plan.market, speed=plan.speed, horizons=plan.horizons)
-        api = ApiState(clock=plan.clock, hub=Hub(plan.clock), status=status)
+        token = secrets.token_urlsafe()
+        rules = AccessRules(
+            require_keys=settings.api.require_keys, allow_no_keys=plan.allow_no_keys, token=token
+        )
+        api = ApiState(clock=plan.clock, hub=Hub(plan.clock), status=status, access=Access(rules))
         say(f"page and API at http://{host}:{port}/")
         async with AsyncExitStack() as stack:
             serving = asyncio.create_task(serve(create_app(api), listener))
@@ -79,10 +91,19 @@ async def run_system(plan: SystemPlan, settings: Settings) -> None:
             )
             api.reader, api.models = store.readers, kinds.names
             api.artifacts = store.artifacts
+            api.access.keyring.store = KeyStore(store.readers, store.writers)
             status.report("database", 1, 1)
             system = System(plan=plan, settings=settings, store=store, api=api)
             asyncio.get_running_loop().add_signal_handler(TRAIN, system.train)
-            folder.publish(Runtime(pid=os.getpid(), database_url=url, api_host=host, api_port=port))
+            folder.publish(
+                Runtime(
+                    pid=os.getpid(),
+                    database_url=url,
+                    api_host=host,
+                    api_port=port,
+                    api_token=token,
+                )
+            )
             await system.run(stack)
 
 
@@ -263,6 +284,26 @@ class System:
                 await panels.refresh(connection, name, self.plan.clock.now())
         except CONNECTION_ERRORS as error:
             log.warning("the dashboard waits for the database", extra={"reason": str(error)})
+
+
+async def _refuse_without_keys(settings: Settings) -> None:
+    """See that somebody can call from another machine.
+
+    Raises:
+        UsageError: no key is valid.
+    """
+    if settings.database_url is not None or (settings.state / "version").exists():
+        async with database_of(settings) as url:
+            connection = await connect(url)
+            try:
+                if await any_key(connection, SystemClock().now()):
+                    return
+            finally:
+                await connection.close()
+    raise UsageError(
+        f"{settings.host} can be reached from other machines and there is no valid key; make one"
+        " with `alphapulse keys create NAME`, use 127.0.0.1, or pass --allow-no-keys"
+    )
 
 
 @contextmanager

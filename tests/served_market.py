@@ -14,6 +14,7 @@ import numpy as np
 import orjson
 import websockets
 
+from backend.api.access import Access
 from backend.api.app import create_app
 from backend.api.hub import Hub
 from backend.api.limits import Limits
@@ -22,6 +23,7 @@ from backend.api.state import ApiState
 from backend.api.status import Market, Status
 from backend.store.database import connect_pool
 from backend.store.instruments import Instruments
+from backend.store.keys import KeyStore
 from backend.store.recorder import CrossSection, Recorder
 from backend.store.stream_log import StreamEvent
 from domain.events import (
@@ -187,9 +189,15 @@ class ServedMarket:
 
     @classmethod
     def over(
-        cls, pool: asyncpg.Pool, clock: ManualClock, limits: Limits | None = None
+        cls,
+        pool: asyncpg.Pool,
+        clock: ManualClock,
+        limits: Limits | None = None,
+        access: Access | None = None,
     ) -> ServedMarket:
         """The market on a database, ready after its recorded ticks."""
+        access = access or Access()
+        access.keyring.store = KeyStore(pool, pool)
         status = Status(
             market=Market.SIMULATED,
             instruments=MEMBERS,
@@ -197,8 +205,9 @@ class ServedMarket:
             horizons=(HORIZON,),
         )
         status.predicted(Timeframe.H1, MEMBERS, START)
+        hub = Hub(clock, limits)
         return cls(
-            state=ApiState(clock=clock, hub=Hub(clock, limits), status=status, reader=pool),
+            state=ApiState(clock=clock, hub=hub, status=status, access=access, reader=pool),
             pool=pool,
             recorder=Recorder(pool, Instruments(pool), feature_set=SET.id),
             clock=clock,
@@ -264,12 +273,16 @@ async def record(database_url: str, ticks: int) -> None:
 
 @asynccontextmanager
 async def serving(
-    database_url: str, clock: ManualClock, *, limits: Limits | None = None
+    database_url: str,
+    clock: ManualClock,
+    *,
+    limits: Limits | None = None,
+    access: Access | None = None,
 ) -> AsyncIterator[ServedMarket]:
     """Serve a recorded market on a port of its own."""
     pool = await connect_pool(database_url)
     listener = listen("127.0.0.1", 0)
-    served = ServedMarket.over(pool, clock, limits)
+    served = ServedMarket.over(pool, clock, limits, access)
     served.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     running = asyncio.create_task(serve(create_app(served.state), listener))
     try:

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlencode
 import asyncpg
 from fastapi import Request, Response
 
+from backend.api.callers import caller_of
 from backend.api.coverage import read_coverage
 from backend.api.formats import ACCEPTED, JSON, Format, chosen
 from backend.api.known import refuse_unmatched
@@ -50,10 +51,10 @@ async def reading(state: ApiState) -> AsyncIterator[asyncpg.Connection]:
 
 def starting(state: ApiState) -> ProblemError:
     """The problem that names what still loads."""
-    public = state.status.public(state.clock.now())
-    loading = [each["name"] for each in public["progress"] if each["done"] < each["total"]]
+    progress = state.status.loading()
+    loading = [each["name"] for each in progress if each["done"] < each["total"]]
     detail = f"still loading: {', '.join(loading)}" if loading else "still starting"
-    return ProblemError("starting", detail, progress=public["progress"], retry_after_ms=1_000)
+    return ProblemError("starting", detail, progress=progress, retry_after_ms=1_000)
 
 
 def moment(state: ApiState, as_of: datetime | None) -> datetime:
@@ -69,7 +70,7 @@ async def answer_page(
     state = state_of(request)
     async with reading(state) as connection:
         await refuse_unmatched(connection, state, filters)
-        page = await read_page(connection, shelf, selection, filters)
+        page = await read_page(connection, caller_of(request), shelf, selection, filters)
         coverage = await _coverage(connection, shelf, page)
         spread = {"values": await _features(connection, page)} if shelf is FEATURES else {}
     revisions = [row["revision"] for row in page.data]

@@ -28,9 +28,11 @@ from backend.api import (
     routes_streams,
     rows,
 )
+from backend.api.guard import Guard
 from backend.api.messages import Problem
 from backend.api.socket import Socket
 from backend.api.state import ApiState
+from backend.api.watch import keep_watch
 
 PAGE: Final = Path(__file__).parent.parent / "dashboard"
 LARGEST_BODY: Final = 65_536  # bytes, as of a frame
@@ -89,6 +91,7 @@ def create_app(state: ApiState) -> FastAPI:
     app.state.registry = health.gauges(state)
     app.add_middleware(HeadAsGet)
     app.add_middleware(ShortBodies)
+    app.add_middleware(Guard, state=state)
     problems.install(app)
     for router in (
         health.router,
@@ -111,9 +114,10 @@ def create_app(state: ApiState) -> FastAPI:
 async def _beating(app: FastAPI) -> AsyncIterator[None]:
     state: ApiState = app.state.alphapulse
     async with asyncio.TaskGroup() as tasks:
-        heart = tasks.create_task(state.hub.beat())
+        endless = [tasks.create_task(state.hub.beat()), tasks.create_task(keep_watch(state))]
         yield
-        heart.cancel()
+        for task in endless:
+            task.cancel()
 
 
 def _serve_socket(app: FastAPI, state: ApiState) -> None:

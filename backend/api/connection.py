@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from backend.api.callers import Caller
 from backend.api.frames import SEND_MANY
 from backend.api.limits import Limits
 
@@ -82,7 +83,8 @@ class Connection:
     connection, never the pipeline's pace.
     """
 
-    def __init__(self, send: Send, limits: Limits) -> None:
+    def __init__(self, send: Send, limits: Limits, caller: Caller) -> None:
+        self.caller = caller  # who hears no other streams than its own
         self.subscriptions: dict[str, Subscription] = {}
         self.moved: dict[str, Head] = {}  # heads since the last heartbeat
         self.heads: dict[str, Head] = {}

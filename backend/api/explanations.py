@@ -118,7 +118,7 @@ async def read_spoken(connection: asyncpg.Connection, wanted: PredictionId) -> S
         wanted.as_of, wanted.revision,
     )  # fmt: skip
     if served is None:
-        raise ProblemError("not_found", f"no served prediction {wanted}")
+        raise unspoken(wanted)
     place = served["instrument_id"], wanted.timeframe
     feature_set, revision = served["feature_set"], served["feature_revision"]
     row = await connection.fetchrow(_ROW, *place, feature_set, wanted.as_of, revision)
@@ -147,6 +147,11 @@ async def read_spoken(connection: asyncpg.Connection, wanted: PredictionId) -> S
             for name, version in sorted(versions.items(), key=_by_target)
         ),
     )
+
+
+def unspoken(wanted: PredictionId) -> ProblemError:
+    """The problem of a prediction that was not made, or not for who asks."""
+    return ProblemError("not_found", f"no served prediction {wanted}")
 
 
 def explain(spoken: Spoken, artifacts: ArtifactStore) -> list[dict[str, Any]]:

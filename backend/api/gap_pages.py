@@ -8,6 +8,7 @@ from typing import Any, Final
 import asyncpg
 
 from backend.api import cursors, rows, schemas
+from backend.api.callers import Caller
 from backend.api.parameters import EARLIEST, LATEST, GapSelection
 from backend.api.problems import ProblemError
 from backend.api.reads import instrument_ids
@@ -30,7 +31,7 @@ GAPS: Final = Shelf(
 
 
 async def read_gaps(
-    connection: asyncpg.Connection, selection: GapSelection
+    connection: asyncpg.Connection, caller: Caller, selection: GapSelection
 ) -> tuple[list[dict[str, Any]], str | None]:
     """One page of gaps and the mark of the next; newest first unless `order` says otherwise.
 
@@ -40,7 +41,7 @@ async def read_gaps(
     filters: Filters = {"state": selection.state}
     made_for = cursors.fingerprint(GAPS, selection, filters)
     after = cursors.decode(selection.cursor, made_for, GAPS) if selection.cursor else None
-    ids = await instrument_ids(connection, selection.exchange, selection.wanted_symbols)
+    ids = await instrument_ids(connection, caller, selection.exchange, selection.wanted_symbols)
     place = _place(after) if after else (None, None, None, None)
     found = await connection.fetch(
         _page(ascending=selection.order == "asc"),

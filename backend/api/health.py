@@ -12,6 +12,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from backend import metrics
 from backend.api import rows
 from backend.api.answers import starting, state_of
+from backend.api.callers import Caller, caller_of
 from backend.api.problems import ProblemError
 from backend.api.state import ApiState
 from domain.market import rfc3339
@@ -33,26 +34,32 @@ async def readyz(request: Request) -> Response:
 
     503 `starting` before the first, 503 `stale` when one is older than its timeframe (by
     the speed) and 30 s of wall time, or of a close that the clock has yet to reach.
+    Of the instruments that the caller sees.
     """
-    state = state_of(request)
+    state, caller = state_of(request), caller_of(request)
     if not state.status.ready:
         raise starting(state)
-    if late := stale(state):
+    if late := stale(state, caller):
         named = ", ".join(
             f"{each['exchange']}:{each['symbol']} {each['timeframe']}" for each in late[:NAMED]
         )
         rest = f" and {len(late) - NAMED} more" if len(late) > NAMED else ""
         ahead = state.status.ahead(state.clock.now())
         why = "; the clock is behind the newest of them" if ahead else ""
-        away = "".join(f"; {line}" for line in state.status.away().values())
+        lines = state.status.away().values() if caller.sees_all else ()
+        away = "".join(f"; {line}" for line in lines)
         raise ProblemError("stale", f"no fresh prediction of {named}{rest}{why}{away}", stale=late)
     ages = state.status.ages(state.clock.now())
-    body = {"status": "ready", "prediction_age_seconds": round(max(ages.values()), 3)}
+    oldest = max((age for (one, _), age in ages.items() if caller.sees(one)), default=None)
+    body = {
+        "status": "ready",
+        "prediction_age_seconds": None if oldest is None else round(oldest, 3),
+    }
     return Response(rows.dumps(body), media_type="application/json")
 
 
-def stale(state: ApiState) -> list[dict[str, Any]]:
-    """The watched instruments whose newest prediction is too old, or ahead of the clock."""
+def stale(state: ApiState, caller: Caller) -> list[dict[str, Any]]:
+    """The instruments of a caller whose newest prediction is too old, or ahead of the clock."""
     now = state.clock.now()
     ages = state.status.ages(now)
     return [
@@ -64,6 +71,7 @@ def stale(state: ApiState) -> list[dict[str, Any]]:
             "age_seconds": round(ages[instrument, timeframe], 3),
         }
         for instrument, timeframe in state.status.stale(now)
+        if caller.sees(instrument)
     ]
 
 

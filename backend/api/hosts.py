@@ -40,27 +40,8 @@ def is_own_origin(origin: str, host: str) -> bool:
     netloc = origin.partition("://")[2]
     if netloc == host != "":
         return True
-    (theirs, their_port), (ours, our_port) = _place(netloc), _place(host)
+    (theirs, their_port), (ours, our_port) = place_of(netloc), place_of(host)
     return is_loopback(theirs) and is_loopback(ours) and their_port == our_port
-
-
-def may_order(scope: Scope) -> bool:
-    """Whether a request may change something: it comes from this machine, and from no other page.
-
-    There are no keys; what a page of another origin sends, a browser sends without asking.
-
-    >>> may_order({"headers": [], "client": ("127.0.0.1", 5000)})
-    True
-    >>> may_order({"headers": [], "client": ("10.0.0.8", 5000)})
-    False
-    """
-    origins = [text.decode("latin-1") for name, text in scope["headers"] if name == b"origin"]
-    client = scope.get("client")
-    return (
-        client is not None
-        and is_loopback(client[0])
-        and all(is_own_origin(origin, host_of(scope)) for origin in origins)
-    )
 
 
 class LoopbackHosts:
@@ -77,7 +58,7 @@ class LoopbackHosts:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or is_loopback(_place(host_of(scope))[0]):
+        if scope["type"] == "lifespan" or is_loopback(place_of(host_of(scope))[0]):
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
             await receive()  # websocket.connect
@@ -96,7 +77,13 @@ def host_of(scope: Scope) -> str:
     return found[0] if len(found) == 1 else ""
 
 
-def _place(netloc: str) -> tuple[str, int | None]:
+def origins_of(scope: Scope) -> list[str]:
+    """The `Origin` headers: there is one where a page asks of another, or changes something."""
+    return [text.decode("latin-1") for name, text in scope["headers"] if name == b"origin"]
+
+
+def place_of(netloc: str) -> tuple[str, int | None]:
+    """Host and port; no host where it is none."""
     try:
         parts = urlsplit(f"//{netloc}")
         place = (parts.hostname or "", parts.port)

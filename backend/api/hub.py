@@ -68,6 +68,8 @@ class Hub:
             pattern = next(fitting, None)
             if pattern is None or event.stream in connection.subscriptions:
                 continue
+            if not connection.caller.streams([event.stream]):
+                continue
             before = Head(event.epoch, event.offset - 1)
             subscription = self.join(event.stream, connection)
             subscription.latest = connection.patterns[pattern]

@@ -19,6 +19,7 @@ class Limits:
     replay_max: int = 10_000  # events of one stream, about a year of hours
     grace_ms: int = 2_000  # for a client to take what is queued when the server stops
     write_timeout_ms: int = 5_000  # a peer that takes nothing for so long is gone
+    auth_ms: int = 10_000  # for the first frame, where it has to say who calls
 
     def public(self) -> dict[str, int]:
         """What a client is told: what it can keep to, and how many there may be."""

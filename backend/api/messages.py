@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, TypeAdapter
 
 from backend.api.parameters import parse_time
 
@@ -121,8 +121,22 @@ class History(_Request):
     params: HistoryParams
 
 
+class AuthParams(BaseModel):
+    """Who calls: a key, or a ticket of `POST /v1/ws-tickets`."""
+
+    token: SecretStr = Field(min_length=1, max_length=200)
+
+
+class Auth(_Request):
+    """Must be the first frame where a key is needed and the handshake had none."""
+
+    method: Literal["auth"]
+    params: AuthParams
+
+
 ClientMessage = Annotated[
-    Subscribe | Unsubscribe | ListSubscriptions | Ping | History, Field(discriminator="method")
+    Subscribe | Unsubscribe | ListSubscriptions | Ping | History | Auth,
+    Field(discriminator="method"),
 ]
 
 
@@ -242,7 +256,7 @@ class Reply(_Frame):
 
     type: Literal["reply"]
     id: RequestId
-    method: Literal["subscribe", "unsubscribe", "list", "history"]
+    method: Literal["subscribe", "unsubscribe", "list", "history", "auth"]
     ok: Literal[True]
     ts_in: str
     ts_out: str
@@ -342,7 +356,7 @@ class Error(_Frame):
     error: Problem
 
 
-CLIENT_MESSAGES = (Subscribe, Unsubscribe, ListSubscriptions, Ping, History)
+CLIENT_MESSAGES = (Subscribe, Unsubscribe, ListSubscriptions, Ping, History, Auth)
 SERVER_MESSAGES = (
     Welcome, Reply, Snapshot, Update, Live, Joined, Heartbeat, Pong, Error, Shutdown,
 )  # fmt: skip
@@ -354,5 +368,5 @@ ServerMessage = Annotated[
 CLIENT: TypeAdapter[Any] = TypeAdapter(ClientMessage)
 SERVER: TypeAdapter[Any] = TypeAdapter(ServerMessage)
 
-METHODS = ("subscribe", "unsubscribe", "list", "history", "ping")
+METHODS = ("subscribe", "unsubscribe", "list", "history", "auth", "ping")
 ALIASES = {"list_subscriptions": "list"}

@@ -7,8 +7,10 @@ from typing import Any, Final
 import asyncpg
 
 from backend.api import cursors, rows, schemas
+from backend.api.callers import Caller
 from backend.api.parameters import ModelSelection
 from backend.api.shelves import Shelf
+from backend.api.visible import whole_exchanges
 from backend.store.registry import role_of
 from domain.market import from_ms
 
@@ -31,15 +33,19 @@ MODELS: Final = Shelf(
 
 
 async def read_models(
-    connection: asyncpg.Connection, selection: ModelSelection
+    connection: asyncpg.Connection, caller: Caller, selection: ModelSelection
 ) -> tuple[list[dict[str, Any]], str | None]:
     """One page of models and the mark of the next; a start, an end are of `created_at`."""
     made_for = cursors.fingerprint(MODELS, selection, {})
     after = cursors.decode(selection.cursor, made_for, MODELS) if selection.cursor else None
     place = (from_ms(after[0]), after[1]) if after else (None, None)
+    exchanges = selection.exchange or None
+    if not caller.sees_all:
+        whole = await whole_exchanges(connection, caller)
+        exchanges = sorted(whole.intersection(exchanges) if exchanges else whole)
     found = await connection.fetch(
         _page(ascending=selection.ascending),
-        selection.exchange or None, selection.timeframe or None, list(selection.horizon) or None,
+        exchanges, selection.timeframe or None, list(selection.horizon) or None,
         selection.model or None, selection.target or None, selection.as_of, selection.start,
         selection.end, *place, selection.limit + 1,
     )  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import asyncpg
 import orjson
 
+from backend.api.callers import Caller
 from backend.api.messages import Position
 from backend.api.problems import ProblemError
 from backend.store.stream_log import StreamEvent, log_of
@@ -34,27 +35,28 @@ class EventPage(NamedTuple):
     following: Position | None
 
 
-async def log_with(connection: asyncpg.Connection, stream: str) -> Log:
-    """The log that has `stream`.
+async def log_with(connection: asyncpg.Connection, caller: Caller, stream: str) -> Log:
+    """The log that has `stream`, which `caller` may hear.
 
     Raises:
-        ProblemError: `unknown_stream`, with the nearest of its log.
+        ProblemError: `unknown_stream`, with the nearest of its log that the caller may hear.
     """
     log = await read_log(connection, log_of(stream))
-    if log is None or stream not in log.places:
-        near = nearest(stream, list(log.places) if log else [])
+    heard = caller.streams(log.places) if log else []
+    if log is None or stream not in heard:
+        near = nearest(stream, heard)
         detail = f"stream {shortened(stream)!r} has no event; GET /v1/streams lists them"
         raise ProblemError("unknown_stream", detail, suggestions=near)
     return log
 
 
-async def read_events(connection: asyncpg.Connection, asked: Asked) -> EventPage:
+async def read_events(connection: asyncpg.Connection, caller: Caller, asked: Asked) -> EventPage:
     """A page of one stream's events.
 
     Raises:
         ProblemError: `unknown_stream`, `epoch_changed`, `unknown_offset`.
     """
-    log = await log_with(connection, asked.stream)
+    log = await log_with(connection, caller, asked.stream)
     head = log.offsets[log.places[asked.stream] - 1]
     _refuse(asked.since, log, head)
     low, high = 0, head

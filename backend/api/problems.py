@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from backend.api.needs import methods_at
 from backend.api.parameters import PARAMETERS
 from domain.errors import (
     AlphaPulseError,
@@ -26,13 +27,13 @@ from domain.errors import (
     nearest,
     shortened,
 )
+from domain.keys import masked
 
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE: Final = "application/problem+json"
 MOST_MISTAKES: Final = 10  # of one request that are named
-ALLOWED: Final = "GET, HEAD"  # of every path but those of `ORDERS`
-ORDERS: Final = {"/v1/instruments": "GET, HEAD, POST, DELETE"}
+STORE_FAILURES: Final = (StoreError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "bad_json": Kind(400, "Not a JSON object"),
     "bad_request": Kind(422, "Malformed request"),
     "bad_cursor": Kind(422, "Malformed cursor"),
+    "unauthorized": Kind(401, "Key needed"),
+    "token_expired": Kind(401, "Key expired"),
     "forbidden": Kind(403, "Not allowed"),
     "unreachable": Kind(502, "Exchange unreachable", temporary=True),
     "unknown_timeframe": Kind(422, "Unknown timeframe"),
@@ -103,10 +106,10 @@ class ProblemError(AlphaPulseError):
         errors: Sequence[Mapping[str, str]] = (),
         **more: Any,  # noqa: ANN401 - extension members are of any JSON type
     ) -> None:
-        super().__init__(detail)
         self.code = code
-        self.detail = detail
-        self.errors = list(errors)
+        self.detail = masked(detail)  # it may repeat what was sent in a wrong place
+        self.errors = [{name: masked(text) for name, text in one.items()} for one in errors]
+        super().__init__(self.detail)
         self.more = more
 
     @property
@@ -142,7 +145,9 @@ def answer(problem: ProblemError) -> Response:
     if KINDS[problem.code].temporary:
         headers["Retry-After"] = str(-(-problem.more.get("retry_after_ms", 1_000) // 1_000))
     if problem.status == KINDS["method_not_allowed"].status:
-        headers["Allow"] = problem.more.get("allow", ALLOWED)
+        headers["Allow"] = problem.more["allow"]
+    if problem.status == KINDS["unauthorized"].status:
+        headers["WWW-Authenticate"] = "Bearer"
     if problem.status == KINDS["upgrade_required"].status:
         headers |= {"Upgrade": "websocket", "Connection": "Upgrade"}
     return Response(
@@ -159,7 +164,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(UsageError, _on_usage)
     app.add_exception_handler(RequestValidationError, _on_validation)
     app.add_exception_handler(HTTPException, _on_http)
-    for failure in (StoreError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+    for failure in STORE_FAILURES:
         app.add_exception_handler(failure, _on_store)
     app.add_exception_handler(Exception, _on_bug)
 
@@ -206,19 +211,34 @@ def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type only
     path = request.url.path
     if error.status_code == KINDS["method_not_allowed"].status:
-        detail = f"{shortened(path)} does not answer {shortened(request.method)}"
-        problem = ProblemError("method_not_allowed", detail, allow=ORDERS.get(path, ALLOWED))
+        problem = not_answered(path, request.method)
     elif error.status_code == KINDS["not_found"].status:
-        detail = f"there is nothing at {shortened(path)}; /docs lists what is"
-        problem = ProblemError("not_found", detail)
+        problem = nothing_at(path)
     else:
         problem = ProblemError("bad_request", str(error.detail))
     return answer(problem)
 
 
-def _on_store(_request: Request, error: Exception) -> Response:
+def not_answered(path: str, method: str) -> ProblemError:
+    """The problem of a method that a path does not have."""
+    allow = ", ".join("GET, HEAD" if one == "GET" else one for one in methods_at(path))
+    detail = f"{shortened(path)} does not answer {shortened(method)}"
+    return ProblemError("method_not_allowed", detail, allow=allow)
+
+
+def nothing_at(path: str) -> ProblemError:
+    """The problem of a path that is none."""
+    return ProblemError("not_found", f"there is nothing at {shortened(path)}; /docs lists what is")
+
+
+def unreadable(error: Exception) -> ProblemError:
+    """The problem of who asks while the database is away; the log says why."""
     log.warning("a read failed: %s", error)
-    return answer(ProblemError("unavailable", "the database cannot be read right now"))
+    return ProblemError("unavailable", "the database cannot be read right now")
+
+
+def _on_store(_request: Request, error: Exception) -> Response:
+    return answer(unreadable(error))
 
 
 def _on_bug(request: Request, error: Exception) -> Response:

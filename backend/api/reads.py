@@ -17,10 +17,11 @@ from typing import Any, Final
 import asyncpg
 
 from backend.api import cursors
+from backend.api.callers import Caller
 from backend.api.parameters import Selection
 from backend.api.shelves import Filters, Shelf
 from domain.errors import UnknownExchangeError, UnknownSymbolError
-from domain.market import EPOCH, Timeframe, from_ms
+from domain.market import EPOCH, Instrument, Timeframe, from_ms
 from domain.sources import MARKET
 
 WIDEN: Final = 8  # each further window reaches this many times as far
@@ -48,17 +49,22 @@ class Page:
 
 
 async def instrument_ids(
-    connection: asyncpg.Connection, exchanges: Sequence[str], symbols: Sequence[str]
+    connection: asyncpg.Connection,
+    caller: Caller,
+    exchanges: Sequence[str] = (),
+    symbols: Sequence[str] = (),
 ) -> list[int]:
-    """The instruments asked for; all when neither list names any.
+    """The instruments asked for; all that `caller` sees when neither list names any.
 
     Raises:
-        UnknownExchangeError, UnknownSymbolError: a name that has no row, with the closest.
+        UnknownExchangeError, UnknownSymbolError: a name that has no row which the caller sees,
+            with the closest of those that have.
     """
-    listed = await connection.fetch(
+    every = await connection.fetch(
         "SELECT instrument_id, exchange, symbol FROM instruments WHERE exchange <> $1",
         MARKET.exchange,
     )
+    listed = [row for row in every if caller.sees(Instrument(row["exchange"], row["symbol"]))]
     chosen, named = set(exchanges), set(symbols)
     known = {row["exchange"] for row in listed}
     if strange := chosen - known:
@@ -71,17 +77,22 @@ async def instrument_ids(
 
 
 async def read_page(
-    connection: asyncpg.Connection, shelf: Shelf, selection: Selection, filters: Filters
+    connection: asyncpg.Connection,
+    caller: Caller,
+    shelf: Shelf,
+    selection: Selection,
+    filters: Filters,
 ) -> Page:
     """One page of `shelf`.
 
     Args:
         connection: inside one read-only transaction.
+        caller: who reads it.
         shelf: what to list.
         selection: the request, checked.
         filters: column → accepted values, beside the instruments and timeframes.
     """
-    ids = await instrument_ids(connection, selection.exchange, selection.wanted_symbols)
+    ids = await instrument_ids(connection, caller, selection.exchange, selection.wanted_symbols)
     wanted: Filters = {"instrument_id": ids, **filters}
     if selection.timeframe:
         wanted["timeframe"] = selection.timeframe

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from backend.api import rows
 from backend.api.answers import envelope, reading, starting, state_of
+from backend.api.callers import caller_of
 from backend.api.described import answering
-from backend.api.hosts import may_order
 from backend.api.problems import ProblemError
 from backend.api.schemas import InstrumentRow, OrderRow
 from backend.api.state import ApiState, Members
@@ -49,7 +49,8 @@ async def instruments(request: Request) -> Response:
     state = state_of(request)
     async with reading(state) as connection:
         found = await connection.fetch(_EVER)
-    return envelope([_row(state, row) for row in found], as_of=state.clock.now())
+    seen = (one for one in found if caller_of(request).sees(_named(one)))
+    return envelope([_row(state, row) for row in seen], as_of=state.clock.now())
 
 
 @router.post("", status_code=202, responses=answering(OrderRow, 202))
@@ -77,9 +78,6 @@ async def remove(request: Request, named: Annotated[Named, Query()]) -> Response
 
 def _members(request: Request) -> Members:
     state = state_of(request)
-    if not may_order(request.scope):
-        detail = "only this machine may change what is watched: `alphapulse instruments`"
-        raise ProblemError("forbidden", detail)
     if state.members is None:
         raise starting(state)
     return state.members
@@ -96,13 +94,17 @@ def _answer(state: ApiState, instruments: Sequence[Instrument], status: int) -> 
 
 
 def _row(state: ApiState, row: asyncpg.Record) -> dict[str, Any]:
-    instrument = Instrument(row["exchange"], row["symbol"])
+    instrument = _named(row)
     predicted = {
         timeframe.value: as_of
         for (one, timeframe), as_of in state.status.newest.items()
         if one == instrument
     }
     return {**rows.plain(row), "state": _state(state, instrument), "predicted": predicted}
+
+
+def _named(row: asyncpg.Record) -> Instrument:
+    return Instrument(row["exchange"], row["symbol"])
 
 
 def _state(state: ApiState, instrument: Instrument) -> str:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from backend.api import rows, schemas
 from backend.api.answers import answer_list, moment, reading, state_of
+from backend.api.callers import caller_of
 from backend.api.coverage import read_coverage
 from backend.api.described import listed
 from backend.api.parameters import LabelSelection
@@ -56,7 +57,7 @@ async def labels(
     async with reading(state) as connection:
         wanted: Filters = {
             "instrument_id": await instrument_ids(
-                connection, selection.exchange, selection.wanted_symbols
+                connection, caller_of(request), selection.exchange, selection.wanted_symbols
             ),
             "label_kind": [await _kind(connection, kind)],
         }

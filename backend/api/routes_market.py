@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from backend.api import schemas
 from backend.api.answers import answer_list, answer_page, envelope, moment, reading, state_of
+from backend.api.callers import caller_of
 from backend.api.described import listed
 from backend.api.gap_pages import GAPS, read_gaps
 from backend.api.parameters import FeatureSelection, GapSelection, Selection, TextSelection
@@ -54,7 +55,7 @@ async def gaps(request: Request, selection: Annotated[GapSelection, Query()]) ->
     """Stretches of missing candles, newest first, and what became of them."""
     state = state_of(request)
     async with reading(state) as connection:
-        found, following = await read_gaps(connection, selection)
+        found, following = await read_gaps(connection, caller_of(request), selection)
     told = ListAnswer(
         data=found,
         described=GAPS.described,
@@ -70,7 +71,7 @@ async def status(request: Request) -> Response:
     state = state_of(request)
     now = state.clock.now()
     row = {
-        **state.status.public(now),
+        **state.status.public(now, caller_of(request)),
         "store": state.reader is not None,
         "settings": dict(state.settings),
     }

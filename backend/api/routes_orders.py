@@ -8,8 +8,6 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from backend.api.answers import envelope, starting, state_of
-from backend.api.hosts import may_order
-from backend.api.problems import ProblemError
 from domain.market import Timeframe
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
@@ -34,9 +32,6 @@ async def roll_back(request: Request, place: Place) -> Response:
     baseline, and rows say `no_skill.direction`.
     """
     state = state_of(request)
-    if not may_order(request.scope):
-        detail = "only this machine may change what serves: `alphapulse models rollback`"
-        raise ProblemError("forbidden", detail)
     if state.seats is None:
         raise starting(state)
     done = await state.seats.roll_back(

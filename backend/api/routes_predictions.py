@@ -17,9 +17,10 @@ from backend.api.answers import (
     starting,
     state_of,
 )
+from backend.api.callers import caller_of
 from backend.api.coverage import read_coverage
 from backend.api.described import answering, listed
-from backend.api.explanations import SHAPE, PredictionId, explain, read_spoken
+from backend.api.explanations import SHAPE, PredictionId, explain, read_spoken, unspoken
 from backend.api.known import refuse_unmatched
 from backend.api.parameters import (
     LatestSelection,
@@ -31,7 +32,9 @@ from backend.api.problems import ProblemError
 from backend.api.reads import instrument_ids, read_spans, series_scan
 from backend.api.shelves import PREDICTIONS, SIGNALS, Filters
 from backend.api.spellings import ListAnswer
+from backend.api.visible import whole_exchanges
 from backend.store.accounts import read_accounts
+from domain.market import Instrument
 
 router = APIRouter(prefix="/v1", tags=["predictions"])
 LATEST_LIMIT = 10_000
@@ -57,7 +60,7 @@ async def latest(request: Request, selection: Annotated[LatestSelection, Query()
     async with reading(state) as connection:
         wanted: Filters = {
             "instrument_id": await instrument_ids(
-                connection, selection.exchange, selection.wanted_symbols
+                connection, caller_of(request), selection.exchange, selection.wanted_symbols
             )
         }
         if selection.timeframe:
@@ -115,6 +118,8 @@ async def explanation(
     """
     state = state_of(request)
     wanted = PredictionId.parse(prediction)
+    if not caller_of(request).sees(Instrument(wanted.exchange, wanted.symbol)):
+        raise unspoken(wanted)
     async with reading(state) as connection:
         spoken = await read_spoken(connection, wanted)
     if state.artifacts is None:
@@ -140,16 +145,22 @@ async def signals(request: Request, selection: Annotated[SignalSelection, Query(
 
 @router.get("/ledger", responses=answering(schemas.AccountRow))
 async def accounts(request: Request, selection: Annotated[LedgerSelection, Query()]) -> Response:
-    """The paper account of each exchange and timeframe, beside holding everything and nothing."""
+    """The paper account of each exchange and timeframe, beside holding everything and nothing.
+
+    It is of all instruments of its exchange: who does not see them all does not see it.
+    """
     state = state_of(request)
     async with reading(state) as connection:
-        await instrument_ids(connection, selection.exchange, [])
+        caller = caller_of(request)
+        await instrument_ids(connection, caller, selection.exchange)
         found = await read_accounts(
             connection,
             selection.as_of,
             exchanges=selection.exchange,
             timeframes=selection.timeframe,
         )
+        seen = await whole_exchanges(connection, caller)
+    found = [row for row in found if row["exchange"] in seen]
     return envelope(
         found,
         as_of=moment(state, selection.as_of),

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from backend.api import schemas
 from backend.api.answers import answer_list, envelope, reading, state_of
+from backend.api.callers import caller_of
 from backend.api.described import answering
 from backend.api.formats import Format
 from backend.api.messages import Position
@@ -32,7 +33,8 @@ async def streams(request: Request) -> Response:
         {"stream": stream, "epoch": None, "offset": 0, "hash": None}
         for stream in sorted(set(state.status.streams()) - existing)
     )
-    return envelope(data, as_of=state.clock.now())
+    heard = set(caller_of(request).streams(row["stream"] for row in data))
+    return envelope([row for row in data if row["stream"] in heard], as_of=state.clock.now())
 
 
 @router.get("/{stream:path}/head", responses=answering(schemas.StreamRow))
@@ -40,7 +42,7 @@ async def head(request: Request, stream: str) -> Response:
     """The last offset of a stream and its hash, which no event before it can change unseen."""
     state = state_of(request)
     async with reading(state) as connection:
-        log = await log_with(connection, stream)
+        log = await log_with(connection, caller_of(request), stream)
     place = log.places[stream] - 1
     row = {
         "stream": stream,
@@ -67,7 +69,7 @@ async def events(
         stream, since, selection.start, selection.end, selection.limit, selection.order or "asc"
     )
     async with reading(state) as connection:
-        page = await read_events(connection, asked)
+        page = await read_events(connection, caller_of(request), asked)
     told = ListAnswer(
         data=page.data,
         described=schemas.EventRow,

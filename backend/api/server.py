@@ -35,19 +35,13 @@ class _Server(uvicorn.Server):
         yield
 
 
-def listen(host: str, port: int, *, allow_no_keys: bool = False) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """The bound socket; port 0 picks a free one.
 
     Raises:
-        UsageError: the address is not loopback and keys are not waived, or is none of this
-            machine's.
+        UsageError: the address is none of this machine's.
         PortTakenError: it cannot be had.
     """
-    if not (allow_no_keys or is_loopback(host)):
-        raise UsageError(
-            f"{host} can be reached from other machines and there are no keys;"
-            " use 127.0.0.1, or pass --allow-no-keys"
-        )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -76,11 +70,14 @@ def _refused(error: Exception, host: str, port: int) -> AlphaPulseError:
 async def serve(app: FastAPI, listener: socket.socket) -> None:
     """Answer on `listener` until cancelled; then say goodbye to sockets and finish requests.
 
-    On loopback only requests to this machine's names are answered. uvicorn's deflate is on by
-    default: for small frames it costs more than it saves.
+    On loopback only requests to this machine's names are answered, unless all callers need keys,
+    which no page has whose name leads here. uvicorn's deflate is on by default: for small frames
+    it costs more than it saves.
     """
+    state: ApiState = app.state.alphapulse
+    alone = is_loopback(listener.getsockname()[0]) and not state.access.rules.require_keys
     config = uvicorn.Config(
-        LoopbackHosts(app) if is_loopback(listener.getsockname()[0]) else app,
+        LoopbackHosts(app) if alone else app,
         ws=BatchingProtocol,
         ws_per_message_deflate=False,
         ws_max_size=LARGEST_FRAME,
@@ -95,7 +92,6 @@ async def serve(app: FastAPI, listener: socket.socket) -> None:
     try:
         await asyncio.shield(running)
     except asyncio.CancelledError:
-        state: ApiState = app.state.alphapulse
         await state.hub.drain()
         server.should_exit = True
         await running

@@ -16,11 +16,18 @@ from backend.api.problems import ProblemError
 from backend.api.state import ApiState
 from backend.api.streams import KnownStreams
 from backend.store.database import CONNECTION_ERRORS
+from domain.keys import KeyScope
 from domain.market import rfc3339
 
 log = logging.getLogger(__name__)
 
-Asking = messages.Subscribe | messages.Unsubscribe | messages.ListSubscriptions | messages.History
+Asking = (
+    messages.Subscribe
+    | messages.Unsubscribe
+    | messages.ListSubscriptions
+    | messages.History
+    | messages.Auth
+)
 PATIENCE: Final = 200  # refused requests without one accepted in between: abuse
 
 
@@ -37,7 +44,8 @@ class Session:
         )
         self._refused = 0
 
-    def welcome(self, session: str) -> None:
+    def welcome(self, session: str, auth: messages.Auth | None = None) -> None:
+        """Send the first frame, and the answer to `auth` where that opened the door."""
         limits = self._state.hub.limits
         self._connection.push_object(
             {
@@ -51,6 +59,8 @@ class Session:
                 "limits": limits.public(),
             }
         )
+        if auth is not None:
+            self._reply(auth, self._ts(), [])
 
     async def on_text(self, text: str | None) -> None:
         """Answer one frame; `text` is None for a binary one."""
@@ -105,8 +115,21 @@ class Session:
                 self._unsubscribe(request)
             case messages.History():
                 await self._history(request)
+            case messages.Auth():
+                await self._authenticate(request)
             case _:
                 await self._subscribe(request)
+
+    async def _authenticate(self, request: messages.Auth) -> None:
+        """Go on as another caller, or as the same one with a newer key."""
+        ts_in, connection = self._ts(), self._connection
+        token = request.params.token.get_secret_value()
+        caller = await self._state.access.by_token(token, connection.caller.address)
+        held = list(connection.subscriptions)
+        if not caller.may(KeyScope.STREAM) or caller.streams(held) != held:
+            raise ProblemError("forbidden", "this key may not hear what this connection holds")
+        connection.caller = caller
+        self._reply(request, ts_in, self._held(held))
 
     def _unsubscribe(self, request: messages.Unsubscribe) -> None:
         held = self._connection.subscriptions
@@ -136,7 +159,7 @@ class Session:
             params.stream, params.since, params.start, params.to, params.limit, params.order
         )
         async with reading(self._state) as database:
-            page = await read_events(database, asked)
+            page = await read_events(database, self._connection.caller, asked)
         following = page.following and page.following.model_dump()
         self._answered(request, ts_in, {"data": page.data, "next": following})
 

@@ -12,8 +12,12 @@ from typing import Any, Final
 from starlette.types import Receive, Scope, Send
 
 from backend import metrics
+from backend.api.callers import Caller
 from backend.api.connection import DRAINING, FAILED, FIRST_RETRY_MS, CloseReason, Connection
-from backend.api.hosts import FORBIDDEN, host_of, is_own_origin
+from backend.api.handshake import admitted, closing
+from backend.api.hosts import FORBIDDEN, host_of, is_own_origin, origins_of
+from backend.api.messages import Auth
+from backend.api.problems import ProblemError
 from backend.api.session import Session
 from backend.api.state import ApiState
 
@@ -43,9 +47,7 @@ class Socket:
         offered = scope.get("subprotocols", [])
         chosen = SUB_PROTOCOL if SUB_PROTOCOL in offered else None
         await send({"type": "websocket.accept", "subprotocol": chosen})
-        reason = self._refusal(offered)
-        if reason is None:
-            reason = await self._converse(receive, send)
+        reason = self._refusal(offered) or await self._admit(scope, receive, send)
         if reason is not None:
             metrics.SOCKETS_CLOSED.labels(str(reason.code)).inc()
             await _close(send, reason)
@@ -58,12 +60,21 @@ class Socket:
             return CloseReason(DRAINING, "draining", FIRST_RETRY_MS)
         return CONNECTION_LIMIT if len(hub.connections) >= hub.limits.connections else None
 
-    async def _converse(self, receive: Receive, send: Send) -> CloseReason | None:
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> CloseReason | None:
+        try:
+            known = await admitted(self._state, scope, receive)
+        except ProblemError as problem:
+            return closing(problem)
+        return None if known is None else await self._converse(*known, receive, send)
+
+    async def _converse(
+        self, caller: Caller, auth: Auth | None, receive: Receive, send: Send
+    ) -> CloseReason | None:
         hub = self._state.hub
-        connection = Connection(send, hub.limits)
+        connection = Connection(send, hub.limits, caller)
         hub.connections.add(connection)
         session = Session(self._state, connection)
-        session.welcome(f"s{next(self._numbers)}")
+        session.welcome(f"s{next(self._numbers)}", auth)
         reader = asyncio.create_task(_read(receive, session))
         writer = asyncio.create_task(connection.write())
         try:
@@ -107,5 +118,4 @@ def _welcome(scope: Scope) -> bool:
 
     A page of another site could otherwise read the streams of a server on loopback.
     """
-    origins = [text.decode("latin-1") for name, text in scope["headers"] if name == b"origin"]
-    return all(is_own_origin(origin, host_of(scope)) for origin in origins)
+    return all(is_own_origin(origin, host_of(scope)) for origin in origins_of(scope))

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import asyncpg
 
+from backend.api.access import Access
 from backend.api.hub import Hub
 from backend.api.status import Status
 from domain.market import Instrument
@@ -83,6 +84,7 @@ class ApiState:
     clock: Clock
     hub: Hub
     status: Status
+    access: Access = field(default_factory=Access)
     reader: asyncpg.Pool | None = None
     artifacts: ArtifactStore | None = None
     # One at a time: ticks need the threads too.

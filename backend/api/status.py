@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from backend import VERSION
 from backend.api import streams
+from backend.api.callers import Caller
 from backend.store.payloads import GAPS_STREAM
 from domain.market import Instrument, Timeframe, rfc3339
 from domain.sources import SourceStatus
@@ -116,9 +117,16 @@ class Status:
             if age < -max(key[1].duration.total_seconds() / self.speed, SKEW.total_seconds())
         ]
 
-    def public(self, now: datetime) -> dict[str, Any]:
-        """The status as REST answers it."""
-        ages = self.ages(now)
+    def loading(self) -> list[dict[str, Any]]:
+        """How far each piece of the start has come, as REST answers it."""
+        return [
+            {"name": each.name, "done": each.done, "total": each.total}
+            for each in self.progress.values()
+        ]
+
+    def public(self, now: datetime, caller: Caller) -> dict[str, Any]:
+        """The status as REST answers it; notes may name any instrument."""
+        ages = {key: age for key, age in self.ages(now).items() if caller.sees(key[0])}
         stale = set(self.stale(now))
         return {
             "version": self.version,
@@ -127,15 +135,14 @@ class Status:
             "now": rfc3339(now),
             "ready": self.ready,
             "fresh": self.ready and not stale,
-            "progress": [
-                {"name": each.name, "done": each.done, "total": each.total}
-                for each in self.progress.values()
-            ],
-            "notes": [*self.notes, *self.away().values()],
+            "progress": self.loading(),
+            "notes": [*self.notes, *self.away().values()] if caller.sees_all else [],
             "timeframes": [each.value for each in self.timeframes],
             "horizons": list(self.horizons),
             "instruments": [
-                {"exchange": each.exchange, "symbol": each.symbol} for each in self.instruments
+                {"exchange": each.exchange, "symbol": each.symbol}
+                for each in self.instruments
+                if caller.sees(each)
             ],
             "sources": [
                 {

@@ -29,6 +29,18 @@ def names(instruments: Iterable[Instrument], timeframes: Iterable[Timeframe]) ->
     ]
 
 
+def instrument_of(stream: str) -> Instrument | None:
+    """Whose stream it is; None of one that tells of all instruments.
+
+    >>> instrument_of("signals.1h.binance.BTC/USDT")
+    Instrument(exchange='binance', symbol='BTC/USDT')
+    >>> instrument_of("gaps") is None
+    True
+    """
+    segments = stream.split(".", SYMBOL)
+    return Instrument(segments[2], segments[SYMBOL]) if len(segments) == SEGMENTS else None
+
+
 class KnownStreams:
     """The streams that exist. Asking for thousands costs little, whatever they are called."""
 

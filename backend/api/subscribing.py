@@ -59,7 +59,7 @@ async def subscribe(
         raise starting(state)
     async with reading(state) as database:
         heads = await known_heads(database)
-        known = KnownStreams({*state.status.streams(), *heads})
+        known = KnownStreams(connection.caller.streams({*state.status.streams(), *heads}))
         granted, rejected = sorted_out(params.streams, known)
         if not granted:
             raise _nothing(rejected)

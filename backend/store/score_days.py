@@ -37,7 +37,7 @@ class Scope:
     horizons: Sequence[int] = ()
     roles: Sequence[str] = ()
     models: Sequence[str] = ()
-    symbols: Sequence[str] = ()
+    instruments: Sequence[int] | None = None  # their numbers; None: of all
     start: datetime | None = None
     end: datetime | None = None
     scored_by: datetime | None = None  # outcomes known at this time
@@ -59,7 +59,7 @@ async def read_days(
     if scope.scored_by is not None:  # what was scored by then was said before
         scope = replace(scope, end=min(scope.end or scope.scored_by, scope.scored_by))
     found: list[Mapping[str, Any]] = []
-    folded = {} if scope.symbols else await _folded(connection, scope)
+    folded = {} if scope.instruments is not None else await _folded(connection, scope)
     for group in await _groups(connection):
         if not scope.has(group):
             continue
@@ -182,9 +182,9 @@ def _values(scope: Scope) -> list[Any]:
         scope.horizons,
         scope.roles,
         scope.models,
-        scope.symbols,
     )
-    return [*(list(each) or None for each in lists), scope.start, scope.end, scope.scored_by]
+    chosen = [list(each) or None for each in lists]
+    return [*chosen, scope.instruments, scope.start, scope.end, scope.scored_by]
 
 
 _COLUMNS: Final = """exchange, timeframe, horizon, role, model, origin, baseline, day, count,
@@ -277,7 +277,7 @@ def _daily(loss: str) -> str:
       AND ($4::int[] IS NULL OR o.horizon = ANY($4))
       AND ($5::text[] IS NULL OR o.role = ANY($5))
       AND ($6::text[] IS NULL OR o.model = ANY($6))
-      AND ($7::text[] IS NULL OR i.symbol = ANY($7))
+      AND ($7::int[] IS NULL OR o.instrument_id = ANY($7))
       AND ($8::timestamptz IS NULL OR o.as_of >= $8)
       AND ($9::timestamptz IS NULL OR o.as_of < $9)
       AND ($8::timestamptz IS NULL OR b.as_of >= $8)

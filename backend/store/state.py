@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from domain.errors import StateFolderError
@@ -29,6 +29,9 @@ class Runtime:
     database_url: str
     api_host: str
     api_port: int
+    api_token: str = field(
+        default="", repr=False
+    )  # of commands beside the system: who reads it operates it
 
 
 class StateFolder:

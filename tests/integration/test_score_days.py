@@ -29,7 +29,8 @@ SCOPES = [
     Scope(),
     Scope(roles=("champion",)),
     Scope(models=("class_prior.direction",)),
-    Scope(symbols=("ETH/USDT",)),
+    Scope(instruments=[2]),  # numbers are handed out from 1 on
+    Scope(instruments=[]),
     Scope(exchanges=("another",)),
     Scope(horizons=(HORIZON + 1,)),
     Scope(start=START + timedelta(hours=7)),

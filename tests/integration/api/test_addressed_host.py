@@ -76,7 +76,7 @@ async def test_the_names_of_this_machine_are_one_origin(market: ServedMarket) ->
 async def test_a_server_that_others_reach_answers_to_any_name(
     market: ServedMarket, host: str
 ) -> None:
-    listener = listen("0.0.0.0", 0, allow_no_keys=True)  # noqa: S104 - what is tested
+    listener = listen("0.0.0.0", 0)  # noqa: S104 - what is tested
     running = asyncio.create_task(serve(create_app(market.state), listener))
     try:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -8,7 +8,6 @@ import httpx
 import pytest
 
 from backend.api.server import PortTakenError, listen
-from domain.errors import UsageError
 from tests.served_market import MEMBERS, TICKS, ServedMarket
 
 
@@ -98,10 +97,3 @@ async def test_a_port_in_use_is_one_clear_line(market: ServedMarket) -> None:
 
     with pytest.raises(PortTakenError, match=f"port {port} on 127.0.0.1 is in use"):
         listen("127.0.0.1", port)
-
-
-def test_an_address_that_others_reach_needs_keys_or_their_waiver() -> None:
-    with pytest.raises(UsageError, match="no keys"):
-        listen("0.0.0.0", 0)  # noqa: S104 - refused
-
-    listen("0.0.0.0", 0, allow_no_keys=True).close()  # noqa: S104 - closed at once

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from backend.api.callers import LOOPBACK, operator
 from backend.api.status import Market, Status
 from domain.market import Timeframe
 from tests.doubles import START
@@ -18,7 +19,7 @@ def fresh(age: timedelta, timeframe: Timeframe, speed: float) -> bool:
         market=Market.SIMULATED, speed=speed, instruments=(BTC,), timeframes=(timeframe,)
     )
     status.predicted(timeframe, (BTC,), START)
-    public: bool = status.public(START + age)["fresh"]
+    public: bool = status.public(START + age, operator(LOOPBACK, "127.0.0.1"))["fresh"]
     assert public is not bool(status.stale(START + age))
     return public
 

@@ -1,0 +1,108 @@
+"""Who calls is decided here: by a key, or by being on this machine."""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from starlette.datastructures import Headers
+from starlette.types import Scope
+
+from backend.api.callers import COMMAND, LOOPBACK, Caller, anyone, holder, operator
+from backend.api.hosts import host_of, is_loopback, place_of
+from backend.api.keyring import Keyring, unauthorized
+from backend.clock import SystemClock
+from domain.ports import Clock
+
+# Set by a proxy for whom it asks: then the machine that connects is not who calls.
+FORWARDED: Final = (
+    "forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessRules:
+    """What the operator decided about callers."""
+
+    require_keys: bool = False  # of callers on this machine too
+    allow_no_keys: bool = False  # whoever it is may see everything
+    token: str | None = field(default=None, repr=False)  # of commands beside this system
+
+
+class Access:
+    """Who calls, by what a request shows.
+
+    Args:
+        rules: what the operator decided.
+        wall: the machine's clock, by which keys expire.
+        now: seconds of a clock that nobody sets.
+    """
+
+    def __init__(
+        self,
+        rules: AccessRules | None = None,
+        *,
+        wall: Clock | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.rules = rules or AccessRules()
+        self.keyring = Keyring(wall or SystemClock(), now)
+
+    async def caller(self, scope: Scope) -> Caller:
+        """Who sent a request or a handshake.
+
+        A key that is shown is looked at, also where none is needed.
+
+        Raises:
+            ProblemError: `unauthorized`, `token_expired`; `starting`, before there is a store.
+        """
+        headers = Headers(scope=scope)
+        address = address_of(scope)
+        if shown := headers.getlist("authorization"):
+            scheme, _, token = shown[0].partition(" ")
+            if len(shown) > 1 or scheme.lower() != "bearer":
+                raise unauthorized()
+            return await self.by_token(token.strip(), address)
+        if not self.rules.require_keys and _is_here(scope, headers):
+            return operator(LOOPBACK, address)
+        if self.rules.allow_no_keys:
+            return anyone(address)
+        raise unauthorized()
+
+    def waits_for_auth(self, scope: Scope) -> bool:
+        """Whether a handshake shows nothing, and its first frame has to say who it is."""
+        headers = Headers(scope=scope)
+        known = "authorization" in headers or self.rules.allow_no_keys
+        return not known and (self.rules.require_keys or not _is_here(scope, headers))
+
+    async def by_token(self, token: str, address: str) -> Caller:
+        """Who shows `token`.
+
+        Raises:
+            ProblemError: as `caller`.
+        """
+        ours = self.rules.token
+        if ours is not None and hmac.compare_digest(ours.encode(), token.encode()):
+            return operator(COMMAND, address)
+        return holder(await self.keyring.owner(token), address)
+
+
+def address_of(scope: Scope) -> str:
+    """Whose machine it is, as far as it can be told; empty where it cannot."""
+    client = scope.get("client")
+    return client[0] if client else ""
+
+
+def _is_here(scope: Scope, headers: Headers) -> bool:
+    """Whether somebody on this machine asks it by one of its names.
+
+    By another name a page of another site may ask, whose name was made to lead here.
+    """
+    return (
+        is_loopback(address_of(scope))
+        and is_loopback(place_of(host_of(scope))[0])
+        and not any(name in headers for name in FORWARDED)
+    )
