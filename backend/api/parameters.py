@@ -256,6 +256,19 @@ class ModelSelection(Paged):
     as_of: _Utc | None = Field(None, description="models that existed at this time")
 
 
+_Timeframe = Annotated[str, AfterValidator(lambda value: Timeframe.parse(value).value)]
+
+
+class ComparisonSelection(Between):
+    """Which two forecasters, where."""
+
+    a: str = Field(min_length=1, max_length=80, description="`lightgbm.direction@3`")
+    b: str = Field(min_length=1, max_length=80, description="the other one")
+    exchange: str | None = Field(None, max_length=64, description="exchange id")
+    timeframe: _Timeframe | None = Field(None, description="1m 3m 5m 15m 30m 1h 4h 1d")
+    horizon: int | None = Field(None, ge=1, le=100_000, description="candles ahead")
+
+
 class LedgerSelection(BaseModel):
     """Which paper accounts."""
 
@@ -285,6 +298,7 @@ PARAMETERS: Final = sorted(
             EventSelection,
             TextSelection,
             ModelSelection,
+            ComparisonSelection,
             LedgerSelection,
             DashboardSelection,
         )
