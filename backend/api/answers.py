@@ -5,26 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import asyncpg
 from fastapi import Request, Response
 
+from backend.api.caching import ASK, FINAL, VARY, is_final, is_held, settled_at, validator
 from backend.api.callers import caller_of
 from backend.api.coverage import read_coverage
 from backend.api.formats import ACCEPTED, JSON, Format, chosen
 from backend.api.known import refuse_unmatched
 from backend.api.parameters import Selection
 from backend.api.problems import ProblemError
-from backend.api.reads import Page, Span, read_page
-from backend.api.shelves import CANDLES, FEATURES, Filters, Shelf
+from backend.api.reads import Page, read_page
+from backend.api.shelves import FEATURES, Filters, Shelf
 from backend.api.spellings import ListAnswer, enveloped
 from backend.api.state import ApiState
 from domain.errors import shortened
-from domain.market import Timeframe
 
 
 def state_of(request: Request) -> ApiState:
@@ -71,21 +70,20 @@ async def answer_page(
     async with reading(state) as connection:
         await refuse_unmatched(connection, state, filters)
         page = await read_page(connection, caller_of(request), shelf, selection, filters)
-        coverage = await _coverage(connection, shelf, page)
+        times = [row[shelf.close or shelf.time] for row in page.data]
+        coverage = await read_coverage(connection, page.spans, times, selection.as_of)
         spread = {"values": await _features(connection, page)} if shelf is FEATURES else {}
-    revisions = [row["revision"] for row in page.data]
-    watermark = page.watermark
-    if watermark is not None and shelf is CANDLES:
-        watermark = min(_closes(span, span.last) for span in page.spans)
+        settled = await settled_at(connection, shelf, selection, page)
     told = ListAnswer(
         data=page.data,
         described=shelf.described,
-        as_of=moment(state, selection.as_of),
-        watermark=watermark,
+        as_of=moment(state, selection.as_of or settled),
+        watermark=selection.end if settled else page.watermark,
         coverage=coverage,
-        revision=max(revisions, default=None),
+        revision=max((row["revision"] for row in page.data), default=None),
         following=page.cursor,
         spread=spread,
+        final=is_final(shelf, selection, page, coverage),
     )
     return await answer_list(request, selection.format, told)
 
@@ -101,12 +99,20 @@ async def answer_list(request: Request, asked: Format | None, told: ListAnswer) 
     if how is None:
         detail = f"Accept names {shortened(accept)!r}; a list is one of {', '.join(ACCEPTED)}"
         raise ProblemError("not_acceptable", detail)
-    headers = {**told.headers(), "Vary": "Accept"}
+    # In a thread: thousands of rows take longer than a tick or a heartbeat may wait.
+    body, etag = await asyncio.to_thread(_validated, told, how)
+    kept = {"ETag": etag, "Cache-Control": FINAL if told.final else ASK, "Vary": VARY}
+    headers = {**told.headers(), **kept}
     if told.following:
         headers["Link"] = f'<{_following(request, told.following)}>; rel="next"'
-    # In a thread: thousands of rows take longer than a tick or a heartbeat may wait.
-    body = await asyncio.to_thread(told.spelled, how)
+    if is_held(request.headers.get("if-none-match", ""), etag):
+        return Response(status_code=304, headers=headers)
     return Response(body, media_type=how.media_type, headers=headers)
+
+
+def _validated(told: ListAnswer, how: Format) -> tuple[bytes, str]:
+    body = told.spelled(how)
+    return body, validator(body)
 
 
 def _following(request: Request, cursor: str) -> str:
@@ -124,26 +130,6 @@ async def _features(connection: asyncpg.Connection, page: Page) -> list[str]:
     return list(dict.fromkeys(name for row in found for name in row["columns"]))
 
 
-async def _coverage(
-    connection: asyncpg.Connection, shelf: Shelf, page: Page
-) -> dict[str, Any] | None:
-    if not page.data:
-        return None
-    spans: Sequence[Span] = page.spans
-    times = [row["close_time" if shelf is CANDLES else "as_of"] for row in page.data]
-    if shelf is CANDLES:
-        spans = [
-            replace(span, first=_closes(span, span.first), last=_closes(span, span.last))
-            for span in spans
-        ]
-    return await read_coverage(connection, spans, min(times), max(times))
-
-
-def _closes(span: Span, open_time: datetime) -> datetime:
-    duration: timedelta = Timeframe(span.timeframe).duration
-    return open_time + duration
-
-
 def envelope(
     data: Sequence[Any],
     *,
@@ -154,4 +140,5 @@ def envelope(
 ) -> Response:
     """The JSON answer of what is no list of plain rows."""
     meta = {"as_of": as_of, "watermark": watermark, "coverage": coverage, "revision": revision}
-    return Response(enveloped(data, meta), media_type=JSON)
+    kept = {"Cache-Control": ASK, "Vary": VARY}
+    return Response(enveloped(data, meta), media_type=JSON, headers=kept)

@@ -9,11 +9,12 @@ import asyncpg
 
 from backend.api import cursors, rows, schemas
 from backend.api.callers import Caller
+from backend.api.coverage import known_gaps
 from backend.api.parameters import EARLIEST, LATEST, GapSelection
 from backend.api.problems import ProblemError
 from backend.api.reads import instrument_ids
 from backend.api.shelves import Filters, Shelf
-from domain.market import Timeframe, from_ms, to_ms
+from domain.market import from_ms, to_ms
 
 GAPS: Final = Shelf(
     table="ingest_gaps",
@@ -75,22 +76,12 @@ def _place(after: list[Any]) -> tuple[datetime, int, str, datetime]:
 
 def _page(*, ascending: bool) -> str:
     direction, beyond = ("ASC", ">") if ascending else ("DESC", "<")
-    steps = ", ".join(f"('{each.value}', interval '{each.ms} ms')" for each in Timeframe)
     keys = ("from_time", "instrument_id", "timeframe", "detected_at")
     return f"""
-    SELECT instrument_id, {GAPS.columns} FROM (
-        SELECT i.exchange, i.symbol, g.instrument_id, g.timeframe, g.from_time, g.cause,
-               g.detected_at, g.attempts,
-               least(g.to_time, date_bin(step, $5::timestamptz, timestamptz 'epoch')) AS until,
-               CASE WHEN g.filled_at > $5 THEN 'open' ELSE g.state END AS state,
-               CASE WHEN g.filled_at > $5 THEN NULL ELSE g.filled_at END AS filled_at
-        FROM ingest_gaps g JOIN instruments i USING (instrument_id)
-        JOIN (VALUES {steps}) AS grid (timeframe, step) USING (timeframe)
-        WHERE ($1::int[] IS NULL OR g.instrument_id = ANY($1))
-          AND ($2::text[] IS NULL OR g.timeframe = ANY($2))
-          AND ($5::timestamptz IS NULL OR g.detected_at <= $5)
-    ) known
+    SELECT instrument_id, {GAPS.columns} FROM {known_gaps("$5")} known
     WHERE until > from_time
+      AND ($1::int[] IS NULL OR instrument_id = ANY($1))
+      AND ($2::text[] IS NULL OR timeframe = ANY($2))
       AND ($3::timestamptz IS NULL OR until > $3) AND ($4::timestamptz IS NULL OR from_time < $4)
       AND ($6::text[] IS NULL OR state = ANY($6))
       AND ($7::timestamptz IS NULL OR ({", ".join(keys)}) {beyond} ($7, $8::int, $9::text, $10))

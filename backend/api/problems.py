@@ -141,7 +141,7 @@ def from_usage(error: UsageError) -> ProblemError:
 
 def answer(problem: ProblemError) -> Response:
     """`problem` as an HTTP response."""
-    headers = {}
+    headers = {"Cache-Control": "no-store"}
     if KINDS[problem.code].temporary:
         headers["Retry-After"] = str(-(-problem.more.get("retry_after_ms", 1_000) // 1_000))
     if problem.status == KINDS["method_not_allowed"].status:

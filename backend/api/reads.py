@@ -29,13 +29,17 @@ WIDEN: Final = 8  # each further window reaches this many times as far
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """The first and last time of one series; `place` holds the values of `Shelf.series`."""
+    """The first and last time of one series; `place` holds the values of `Shelf.series`.
+
+    The times of candles are those of their close.
+    """
 
     place: tuple[Any, ...]
     instrument_id: int
     timeframe: str
     first: datetime
-    last: datetime
+    last: datetime  # as it was known at the point in time that is asked for
+    newest: datetime  # as it is now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +48,14 @@ class Page:
 
     data: list[dict[str, Any]]
     cursor: str | None
-    watermark: datetime | None  # every selected series reaches at least to here
     spans: list[Span]
+    wanted: Filters  # column → accepted values, all that were asked for
+    window: tuple[datetime, datetime]  # what was read for it, beginning inclusive
+
+    @property
+    def watermark(self) -> datetime | None:
+        """Every selected series reaches at least to here."""
+        return min((span.last for span in self.spans), default=None)
 
 
 async def instrument_ids(
@@ -96,12 +106,12 @@ async def read_page(
     wanted: Filters = {"instrument_id": ids, **filters}
     if selection.timeframe:
         wanted["timeframe"] = selection.timeframe
-    spans = await read_spans(connection, shelf, wanted)
+    spans = await read_spans(connection, shelf, wanted, selection.as_of)
     for position, name in enumerate(shelf.series):  # so that the primary key is read by ranges
         wanted.setdefault(name, sorted({span.place[position] for span in spans}))
     fingerprint = cursors.fingerprint(shelf, selection, filters)
     after = cursors.decode(selection.cursor, fingerprint, shelf) if selection.cursor else None
-    found = await _windows(connection, shelf, selection, wanted, spans, after)
+    found, window = await _windows(connection, shelf, selection, wanted, spans, after)
     more = len(found) > selection.limit
     kept = found[: selection.limit]
     key = [kept[-1][f"k{n}"] for n in range(len(shelf.key) + 1)] if more else None
@@ -109,22 +119,50 @@ async def read_page(
         # In a thread: thousands of rows take longer than a tick or a heartbeat may wait.
         data=await asyncio.to_thread(_spelled, shelf, kept, selection.as_of),
         cursor=cursors.encode(key, fingerprint) if key else None,
-        watermark=min((span.last for span in spans), default=None),
         spans=spans,
+        wanted=wanted,
+        window=window,
     )
 
 
-async def read_spans(connection: asyncpg.Connection, shelf: Shelf, wanted: Filters) -> list[Span]:
-    """First and last time of each series that is wanted."""
+async def last_change(connection: asyncpg.Connection, shelf: Shelf, page: Page) -> datetime | None:
+    """When a version of a row that `page` was chosen from last told something new."""
+    chosen = [name for name in page.wanted if name in shelf.key]
+    conditions = [f"t.{shelf.time} >= $1", f"t.{shelf.time} < $2"]
+    conditions += [f"t.{name} = ANY(${n})" for n, name in enumerate(chosen, 3)]
+    versions = " UNION ALL ".join(
+        f"SELECT max({shelf.changed or shelf.known}) AS at FROM {table} t"  # noqa: S608 - names are ours
+        f" WHERE {' AND '.join(conditions)}"
+        for table in shelf.versions or (shelf.table,)
+    )
+    found: datetime | None = await connection.fetchval(
+        f"SELECT max(at) FROM ({versions}) versions",  # noqa: S608 - as above
+        *page.window,
+        *(page.wanted[name] for name in chosen),
+    )
+    return found
+
+
+async def read_spans(
+    connection: asyncpg.Connection, shelf: Shelf, wanted: Filters, as_of: datetime | None = None
+) -> list[Span]:
+    """First and last time of each series that is wanted, and was there at `as_of`."""
     scan, values = series_scan(shelf, wanted)
-    edge = f"SELECT t.{shelf.time} FROM {shelf.table} t WHERE {shelf.same_series}"  # noqa: S608 - names are ours
+    edge = f"SELECT {shelf.closes} FROM {shelf.table} t WHERE {shelf.same_series}"  # noqa: S608 - names are ours
+    known = edge
+    if as_of is not None:
+        values.append(as_of)
+        at = f"${len(values)}"
+        known += f" AND t.{shelf.time} <= {at} AND {shelf.closes} <= {at} AND {shelf.known_by(at)}"
     found = await connection.fetch(
         f"""
         {scan}
-        SELECT s.*,
-               ({edge} ORDER BY t.{shelf.time} LIMIT 1) AS first,
-               ({edge} ORDER BY t.{shelf.time} DESC LIMIT 1) AS last
-        FROM wanted_series s
+        SELECT * FROM (
+            SELECT s.*, ({known} ORDER BY t.{shelf.time} LIMIT 1) AS first,
+                   ({known} ORDER BY t.{shelf.time} DESC LIMIT 1) AS last,
+                   ({edge} ORDER BY t.{shelf.time} DESC LIMIT 1) AS newest
+            FROM wanted_series s
+        ) spans WHERE first IS NOT NULL
         """,  # noqa: S608 - names are ours, values are parameters
         *values,
     )
@@ -135,6 +173,7 @@ async def read_spans(connection: asyncpg.Connection, shelf: Shelf, wanted: Filte
             timeframe=row["timeframe"],
             first=row["first"],
             last=row["last"],
+            newest=row["newest"],
         )
         for row in found
     ]
@@ -167,11 +206,13 @@ async def _windows(
     wanted: Filters,
     spans: list[Span],
     after: list[Any] | None,
-) -> list[asyncpg.Record]:
+) -> tuple[list[asyncpg.Record], tuple[datetime, datetime]]:
     if not spans:
-        return []
+        return [], (EPOCH, EPOCH)
     step = min(Timeframe(span.timeframe).duration for span in spans)
-    low = max(selection.start or EPOCH, min(span.first for span in spans))
+    # A candle's time is that of its opening.
+    opened = min(span.first - Timeframe(span.timeframe).duration for span in spans)
+    low = max(selection.start or EPOCH, opened)
     # Nothing is known of a time that has not come: as_of bounds the rows as `end` does.
     bounds = [max(span.last for span in spans) + step, selection.end]
     bounds.append(selection.as_of + step if selection.as_of else None)
@@ -185,7 +226,7 @@ async def _windows(
         near, far = max(near, low), min(far, high)
         found = await _read(connection, shelf, selection, wanted, (near, far), after)
         if len(found) > selection.limit or (near <= low and far >= high):
-            return found
+            return found, (near, far)
         width *= WIDEN
 
 

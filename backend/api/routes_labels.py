@@ -69,8 +69,8 @@ async def labels(
         query = scan + _newest(f"${len(values) + 1}")
         found = await connection.fetch(query, *values, selection.as_of)
         times = [row["as_of"] for row in found]
-        spans = await read_spans(connection, CLASS_PREDICTIONS, wanted)
-        coverage = await read_coverage(connection, spans, min(times), max(times)) if times else None
+        spans = await read_spans(connection, CLASS_PREDICTIONS, wanted, selection.as_of)
+        coverage = await read_coverage(connection, spans, times, selection.as_of)
     told = ListAnswer(
         data=[CLASS_PREDICTIONS.spell(row, selection.as_of) for row in found],
         described=CLASS_PREDICTIONS.described,

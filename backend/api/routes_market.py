@@ -36,7 +36,8 @@ async def features(request: Request, selection: Annotated[FeatureSelection, Quer
 async def sentiment(request: Request, selection: Annotated[TextSelection, Query()]) -> Response:
     """Texts with what they score; `coverage` says how each source was doing."""
     state = state_of(request)
-    at = moment(state, selection.as_of)
+    # A text's time is when it was known: those of a range are what was known at its end.
+    at = moment(state, selection.as_of or selection.end)
     async with reading(state) as connection:
         found, following = await read_texts(connection, selection)
         sources = await read_states(connection, at)

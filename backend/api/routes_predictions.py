@@ -76,8 +76,8 @@ async def latest(request: Request, selection: Annotated[LatestSelection, Query()
             *values, selection.role, selection.model or None, selection.as_of,
         )  # fmt: skip
         times = [row["as_of"] for row in found]
-        spans = await read_spans(connection, PREDICTIONS, wanted)
-        coverage = await read_coverage(connection, spans, min(times), max(times)) if times else None
+        spans = await read_spans(connection, PREDICTIONS, wanted, selection.as_of)
+        coverage = await read_coverage(connection, spans, times, selection.as_of)
     if len(found) > LATEST_LIMIT:
         raise ProblemError(
             "answer_too_large", f"more than {LATEST_LIMIT} rows; name symbols or a timeframe"

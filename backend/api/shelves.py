@@ -10,10 +10,17 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from backend.api import rows, schemas
+from domain.market import Timeframe
 
 Filters = dict[str, list[Any]]  # column → accepted values
 
-CANDLE_KNOWN: Final = "CASE WHEN t.source = 'backfill' THEN t.close_time ELSE t.known_at END"
+
+def candle_known(row: str) -> str:
+    """SQL for the time from which a version of a candle could be used."""
+    return f"CASE WHEN {row}.source = 'backfill' THEN {row}.close_time ELSE {row}.known_at END"
+
+
+_STEPS: Final = " ".join(f"WHEN '{one.value}' THEN interval '{one.ms} ms'" for one in Timeframe)
 CANDLE_RANK: Final = (
     "t.confirmed DESC, t.event_time DESC NULLS LAST, t.trades DESC NULLS LAST,"
     " t.volume DESC, t.row_hash DESC"
@@ -29,8 +36,12 @@ class Shelf:
         history: what to read when an earlier point in time is asked for.
         series: columns that name one series in the order of the primary key.
         time: the key's time column.
+        close: the column that says when what a row is about was over; `time` by default.
         key: columns that tell rows of one time apart.
         known: SQL for the time from which a row could be used.
+        known_before: SQL that is true where another version of a row was known at `{at}`.
+        versions: tables that have all versions of a row between them; `table` by default.
+        changed: SQL for the last time at which a version told something new; `known` by default.
         newest: SQL order that puts the newest revision of a row first.
         columns: SQL list of public columns, in served order.
         joins: SQL joins that `columns` needs beside `instruments i`.
@@ -47,6 +58,10 @@ class Shelf:
     newest: str
     columns: str
     joins: str = ""
+    close: str = ""
+    known_before: str = "false"
+    versions: tuple[str, ...] = ()
+    changed: str = ""
     described: type[BaseModel]
     spell: Callable[[rows.Row, datetime | None], dict[str, Any]]
 
@@ -55,14 +70,27 @@ class Shelf:
         """SQL: row `t` belongs to series `s`."""
         return " AND ".join(f"t.{name} = s.{name}" for name in self.series)
 
+    @property
+    def closes(self) -> str:
+        return f"t.{self.close or self.time}"
+
+    def known_by(self, at: str) -> str:
+        """SQL: some version of row `t` was known at `at`."""
+        return f"({self.known} <= {at} OR {self.known_before.format(at=at)})"
+
 
 CANDLES: Final = Shelf(
     table="candles",
     history="candle_history",
     series=("instrument_id", "timeframe"),
     time="open_time",
+    close="close_time",
     key=("instrument_id", "timeframe"),
-    known=CANDLE_KNOWN,
+    known=candle_known("t"),
+    known_before="EXISTS (SELECT FROM candle_revisions r WHERE (r.instrument_id, r.timeframe,"
+    " r.open_time) = (t.instrument_id, t.timeframe, t.open_time)"
+    f" AND {candle_known('r')} <= {{at}})",
+    versions=("candles", "candle_revisions"),
     newest=CANDLE_RANK,
     columns="i.exchange, i.symbol, t.timeframe, t.open_time, t.close_time, t.open, t.high, t.low,"
     " t.close, t.volume, t.revision, t.source, t.known_at",
@@ -113,5 +141,8 @@ SIGNALS: Final = Shelf(
     " t.closed_at, t.exit_price, t.realized_return, t.model, t.version, t.expected_edge_bps,"
     " t.votes",
     described=schemas.SignalRow,
+    # As `rows.signal_as_known` has it.
+    changed="greatest(t.made_at, t.closed_at, CASE WHEN t.entry_price IS NOT NULL"
+    f" THEN t.as_of + CASE t.timeframe {_STEPS} END END)",
     spell=rows.signal,
 )

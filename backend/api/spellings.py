@@ -30,6 +30,7 @@ class ListAnswer:
         described: the model of a row; its fields are the columns, rows or none.
         as_of, watermark, coverage, revision: members of `meta`.
         following: where the next page begins.
+        final: whether no later moment can see other bytes.
         spread: of members whose own members are columns, the names of those.
     """
 
@@ -40,6 +41,7 @@ class ListAnswer:
     coverage: Mapping[str, Any] | None = None
     revision: int | None = None
     following: str | None = None
+    final: bool = False
     spread: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def spelled(self, how: Format) -> bytes:

@@ -134,6 +134,18 @@ async def test_at_a_point_in_time_there_are_the_texts_and_states_that_were_known
     }
 
 
+async def test_texts_of_a_range_are_told_as_of_its_end(
+    market: ServedMarket, rest: httpx.AsyncClient
+) -> None:
+    end = rfc3339(START - 2 * HOUR)
+    before = await get(rest, end=end)
+    market.clock.advance(HOUR)
+
+    assert await get(rest, end=end) == before
+    assert before["meta"]["as_of"] == end
+    assert [one["state"] for one in before["meta"]["coverage"]["sources"]] == ["ok"]
+
+
 async def test_a_source_that_nobody_asked_is_a_problem_with_suggestions(
     rest: httpx.AsyncClient,
 ) -> None:
