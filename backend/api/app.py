@@ -27,6 +27,7 @@ from backend.api import (
     routes_orders,
     routes_predictions,
     routes_streams,
+    routes_udf,
     rows,
 )
 from backend.api.guard import Guard
@@ -104,6 +105,7 @@ def create_app(state: ApiState) -> FastAPI:
         routes_models.router,
         routes_orders.router,
         routes_streams.router,
+        routes_udf.router,
     ):
         app.include_router(router)
     _serve_socket(app, state)

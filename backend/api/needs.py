@@ -58,6 +58,13 @@ NEEDS: Final[Mapping[str, Mapping[str, Need]]] = {
     "/v1/streams": {"GET": READ},
     "/v1/streams/{stream:path}/events": {"GET": READ},
     "/v1/streams/{stream:path}/head": {"GET": READ},
+    "/udf/config": {"GET": READ},
+    "/udf/history": {"GET": READ},
+    "/udf/marks": {"GET": READ},
+    "/udf/search": {"GET": READ},
+    "/udf/symbols": {"GET": READ},
+    "/udf/time": {"GET": READ},
+    "/udf/timescale_marks": {"GET": READ},
 }
 _PATTERNS: Final = [(compile_path(path)[0], needs) for path, needs in NEEDS.items() if "{" in path]
 

@@ -269,6 +269,17 @@ class ComparisonSelection(Between):
     horizon: int | None = Field(None, ge=1, le=100_000, description="candles ahead")
 
 
+class SymbolSearch(BaseModel):
+    """A search of the charting library."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    query: str = Field("", max_length=100, description="part of a name")
+    type: str = Field("", max_length=32, description="`crypto`; there is no other")
+    exchange: str = Field("", max_length=64, description="exchange id; empty: every one")
+    limit: int = Field(30, ge=1, le=1_000)
+
+
 class LedgerSelection(BaseModel):
     """Which paper accounts."""
 
