@@ -71,6 +71,9 @@ class ApiSettings(Group):
     require_keys: bool = Field(
         default=False, description="of callers on this machine too, as behind a proxy on it"
     )
+    quota: int = Field(
+        600, gt=0, description="requests a minute of an address that shows no valid key"
+    )
 
 
 class RedditSettings(Group):

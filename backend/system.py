@@ -21,6 +21,7 @@ from backend.api.hub import Hub
 from backend.api.server import listen, serve
 from backend.api.state import ApiState
 from backend.api.status import Status
+from backend.api.watch import look
 from backend.cadence import FOLDED_DAYS, Cadence
 from backend.clock import SystemClock
 from backend.devices import refuse_absent
@@ -39,6 +40,7 @@ from backend.seating import Seating
 from backend.settings import Settings
 from backend.sources import Collection
 from backend.store import ledger, panels, score_days
+from backend.store.audit import AuditLog
 from backend.store.database import CONNECTION_ERRORS, connect
 from backend.store.keys import KeyStore, any_key
 from backend.store.state import TRAIN, Runtime, StateFolder
@@ -75,7 +77,10 @@ async def run_system(plan: SystemPlan, settings: Settings) -> None:
         status = Status(market=plan.market, speed=plan.speed, horizons=plan.horizons)
         token = secrets.token_urlsafe()
         rules = AccessRules(
-            require_keys=settings.api.require_keys, allow_no_keys=plan.allow_no_keys, token=token
+            require_keys=settings.api.require_keys,
+            allow_no_keys=plan.allow_no_keys,
+            token=token,
+            quota=settings.api.quota,
         )
         api = ApiState(clock=plan.clock, hub=Hub(plan.clock), status=status, access=Access(rules))
         say(f"page and API at http://{host}:{port}/")
@@ -92,6 +97,8 @@ async def run_system(plan: SystemPlan, settings: Settings) -> None:
             api.reader, api.models = store.readers, kinds.names
             api.artifacts = store.artifacts
             api.access.keyring.store = KeyStore(store.readers, store.writers)
+            api.access.trail.log = AuditLog(store.writers)
+            stack.push_async_callback(look, api)  # for the last time, before the store is closed
             status.report("database", 1, 1)
             system = System(plan=plan, settings=settings, store=store, api=api)
             asyncio.get_running_loop().add_signal_handler(TRAIN, system.train)

@@ -21,6 +21,7 @@ from backend.api.limits import Limits
 from backend.api.server import listen, serve
 from backend.api.state import ApiState
 from backend.api.status import Market, Status
+from backend.store.audit import AuditLog
 from backend.store.database import connect_pool
 from backend.store.instruments import Instruments
 from backend.store.keys import KeyStore
@@ -198,6 +199,7 @@ class ServedMarket:
         """The market on a database, ready after its recorded ticks."""
         access = access or Access()
         access.keyring.store = KeyStore(pool, pool)
+        access.trail.log = AuditLog(pool)
         status = Status(
             market=Market.SIMULATED,
             instruments=MEMBERS,

@@ -14,6 +14,8 @@ from starlette.types import Scope
 from backend.api.callers import COMMAND, LOOPBACK, Caller, anyone, holder, operator
 from backend.api.hosts import host_of, is_loopback, place_of
 from backend.api.keyring import Keyring, unauthorized
+from backend.api.quotas import Quotas, Spent
+from backend.api.trail import Trail
 from backend.clock import SystemClock
 from domain.ports import Clock
 
@@ -30,6 +32,7 @@ class AccessRules:
     require_keys: bool = False  # of callers on this machine too
     allow_no_keys: bool = False  # whoever it is may see everything
     token: str | None = field(default=None, repr=False)  # of commands beside this system
+    quota: int = 600  # requests a minute of an address that shows no valid key
 
 
 class Access:
@@ -49,7 +52,20 @@ class Access:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.rules = rules or AccessRules()
-        self.keyring = Keyring(wall or SystemClock(), now)
+        self._now = now
+        clock = wall or SystemClock()
+        self.keyring = Keyring(clock, now)
+        self.trail = Trail(clock)
+        self.waiting = 0  # handshakes that have not said who they are
+        self._quotas = Quotas()
+
+    def spend(self, caller: Caller | None, address: str) -> Spent | None:
+        """Take one request from the quota of a caller, or of an address; None: it has none."""
+        if caller is not None and caller.operates:
+            return None
+        if caller is not None and caller.key is not None:
+            return self._quotas.of_key(caller.key.id, caller.key.terms.quota, self._now())
+        return self._quotas.of_address(address, self.rules.quota, self._now())
 
     async def caller(self, scope: Scope) -> Caller:
         """Who sent a request or a handshake.

@@ -122,6 +122,7 @@ async def _beating(app: FastAPI) -> AsyncIterator[None]:
         yield
         for task in endless:
             task.cancel()
+    state.access.trail.give_up()
 
 
 def _serve_socket(app: FastAPI, state: ApiState) -> None:

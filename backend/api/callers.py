@@ -16,6 +16,7 @@ from domain.market import Instrument
 LOOPBACK: Final = "loopback"  # who is on this machine, where no key is required there
 COMMAND: Final = "command"  # an `alphapulse` command beside the running system
 ANYONE: Final = "anyone"  # whoever it is, where keys are waived
+UNKNOWN: Final = "unknown"  # in the audit log: who showed no valid key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

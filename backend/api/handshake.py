@@ -9,16 +9,21 @@ from starlette.types import Receive, Scope
 
 from backend.api import messages, requests
 from backend.api.access import address_of
-from backend.api.callers import Caller
+from backend.api.callers import ANYONE, UNKNOWN, Caller
 from backend.api.connection import FAILED, CloseReason
-from backend.api.keyring import unauthorized
+from backend.api.keyring import EndedKeyError, unauthorized
 from backend.api.needs import CONNECT, needs_at
 from backend.api.problems import KINDS, STORE_FAILURES, ProblemError, unreadable
+from backend.api.quotas import network_of
 from backend.api.state import ApiState
+from backend.store.audit import Act
+from domain.keys import masked
 
 UNAUTHORIZED: Final = 4401
 NOT_ALLOWED: Final = 4403
 TOO_MANY: Final = 4409
+MOST_OF_ADDRESS: Final = 20  # sockets of an address that needs no key
+MOST_WAITING: Final = 200  # handshakes whose first frame is to say who calls
 
 Admitted = tuple[Caller, messages.Auth | None]  # with the frame that said so
 
@@ -27,15 +32,23 @@ async def admitted(state: ApiState, scope: Scope, receive: Receive) -> Admitted 
     """Who calls; None where the client leaves before it says so.
 
     Raises:
-        ProblemError: nobody who may listen.
+        ProblemError: nobody who may listen; the audit log is told.
     """
+    name = UNKNOWN
     try:
         known = await _known(state, scope, receive)
+        if known is not None:
+            name = known[0].name
+            _refuse_unless_listening(known[0], scope["path"])
+            _refuse_one_more(state, known[0])
     except STORE_FAILURES as error:
         raise unreadable(error) from error
-    if known is not None:
-        refuse_unless_listening(known[0], scope["path"])
-        _refuse_one_more(state, known[0])
+    except ProblemError as problem:
+        if isinstance(problem, EndedKeyError):
+            name = problem.key_id
+        if not KINDS[problem.code].temporary:
+            state.access.trail.refused(_act(scope, name), closing(problem).code)
+        raise
     return known
 
 
@@ -45,7 +58,12 @@ def closing(problem: ProblemError) -> CloseReason:
     return CloseReason(code, problem.code, 1_000 if KINDS[problem.code].temporary else None)
 
 
-def refuse_unless_listening(caller: Caller, path: str) -> None:
+def _act(scope: Scope, name: str) -> Act:
+    path = masked(scope["path"])
+    return Act(caller=name, address=address_of(scope), action=CONNECT, path=path)
+
+
+def _refuse_unless_listening(caller: Caller, path: str) -> None:
     """See that a caller may have a socket.
 
     Raises:
@@ -60,12 +78,17 @@ async def _known(state: ApiState, scope: Scope, receive: Receive) -> Admitted | 
     access = state.access
     if not access.waits_for_auth(scope):
         return await access.caller(scope), None
+    if access.waiting >= MOST_WAITING:
+        raise ProblemError("too_many_connections", "too many handshakes wait for their callers")
     message = None
+    access.waiting += 1
     try:
         async with asyncio.timeout(state.hub.limits.auth_ms / 1_000):
             message = await receive()
     except TimeoutError:
         raise unauthorized() from None
+    finally:
+        access.waiting -= 1
     if message["type"] == "websocket.disconnect":
         return None
     auth = _auth(message.get("text"), state.hub.limits.frame_bytes)
@@ -89,8 +112,14 @@ def _refuse_one_more(state: ApiState, caller: Caller) -> None:
     Raises:
         ProblemError: `too_many_connections`.
     """
-    if caller.key is None:
+    if caller.operates:
         return
-    limit = caller.key.terms.connections
-    if sum(one.caller.name == caller.name for one in state.hub.connections) >= limit:
-        raise ProblemError("too_many_connections", f"this key may have {limit} sockets at a time")
+    limit = MOST_OF_ADDRESS if caller.key is None else caller.key.terms.connections
+    place = _place(caller)
+    if sum(_place(one.caller) == place for one in state.hub.connections) >= limit:
+        raise ProblemError("too_many_connections", f"a caller may have {limit} sockets at a time")
+
+
+def _place(caller: Caller) -> str:
+    """Whose sockets are counted together: a key's, or an address's."""
+    return network_of(caller.address) if caller.name == ANYONE else caller.name

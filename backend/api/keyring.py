@@ -16,6 +16,14 @@ FRESH_S: Final = 1.0  # wall; a key that was revoked is refused so late
 _HINT: Final = "send one as `Authorization: Bearer ap_…`; `alphapulse keys create` makes it"
 
 
+class EndedKeyError(ProblemError):
+    """A key that was one: who shows it is known, and refused."""
+
+    def __init__(self, code: str, key_id: str, ended: str) -> None:
+        super().__init__(code, f"the key {key_id} {ended}")
+        self.key_id = key_id
+
+
 class Keyring:
     """Whose key it is.
 
@@ -54,10 +62,11 @@ class Keyring:
             ProblemError: `unauthorized`, `token_expired`.
         """
         if key.revoked_at is not None:
-            raise unauthorized(f"the key {key.id} was revoked at {rfc3339(key.revoked_at)}")
+            ended = f"was revoked at {rfc3339(key.revoked_at)}"
+            raise EndedKeyError("unauthorized", key.id, ended)
         if key.terms.expires_at is not None and key.expired(self._wall.now()):
-            ended = rfc3339(key.terms.expires_at)
-            raise ProblemError("token_expired", f"the key {key.id} expired at {ended}")
+            ended = f"expired at {rfc3339(key.terms.expires_at)}"
+            raise EndedKeyError("token_expired", key.id, ended)
 
     async def again(self, key: StoredKey) -> None:
         """See that a key which was valid still is.

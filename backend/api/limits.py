@@ -34,11 +34,16 @@ class Limits:
 class RequestBudget:
     """A token bucket: `burst` at once, then `per_s`."""
 
-    def __init__(self, *, per_s: int, burst: int, at: float) -> None:
+    def __init__(self, *, per_s: float, burst: int, at: float) -> None:
         self._per_s = per_s
         self._burst = burst
         self._tokens = float(burst)
         self._at = at
+
+    @property
+    def tokens(self) -> float:
+        """What was left when it was spent from last."""
+        return self._tokens
 
     def spend(self, at: float) -> float:
         """Take one token at `at` (seconds); 0, or the seconds until there is one.

@@ -29,6 +29,7 @@ async def look(state: ApiState) -> None:
     try:
         await _end_sockets(state)
         await state.access.keyring.note_used()
+        await state.access.trail.flush()
     except STORE_FAILURES as error:
         log.warning("callers are looked at later", extra={"reason": str(error)})
 
