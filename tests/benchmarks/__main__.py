@@ -28,6 +28,7 @@ from tests.benchmarks import (  # noqa: E402
     market,
     memory,
     parts,
+    served_api,
     store,
     training_cost,
 )
@@ -94,6 +95,12 @@ class Bench:
     async def fanout(self) -> list[Row]:
         return await fanout.fan_out(*self.place)
 
+    async def rest(self) -> list[Row]:
+        return await served_api.rest(*self.place)
+
+    async def resume(self) -> list[Row]:
+        return await served_api.resume(*self.place)
+
     async def memory(self) -> list[Row]:
         return await memory.demo_memory(self.size)
 
@@ -101,7 +108,8 @@ class Bench:
     def all(self) -> dict[str, Callable[[], Coroutine[Any, Any, list[Row]]]]:
         names = (
             "features", "sentiment", "latency", "arrivals", "timeframes", "growth", "interference",
-            "retrain", "training", "wide", "store", "collectors", "fanout", "replay", "memory",
+            "retrain", "training", "wide", "store", "collectors", "fanout", "rest",
+            "resume", "replay", "memory",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 

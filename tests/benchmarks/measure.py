@@ -60,6 +60,7 @@ class Size:
     replay_bars: int
     store_ticks: int
     subscribers: int
+    requests: int  # of REST, by each count of clients
     demo_instruments: tuple[int, ...]
     demo_seconds: int
 
@@ -75,6 +76,7 @@ QUICK = Size(
     replay_bars=250,
     store_ticks=10,
     subscribers=20,
+    requests=64,
     demo_instruments=(4,),
     demo_seconds=20,
 )
@@ -89,6 +91,7 @@ FULL = Size(
     replay_bars=500,
     store_ticks=40,
     subscribers=100,
+    requests=3_200,
     demo_instruments=(12, 100),
     demo_seconds=60,
 )

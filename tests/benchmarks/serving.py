@@ -111,10 +111,17 @@ class Subscriber:
     process: asyncio.subprocess.Process
 
     async def next(self) -> tuple[str, int]:
+        """What has come, and when the last of it did (monotonic, in ns)."""
+        what, *times = await self.arrivals()
+        return what, times[-1]
+
+    async def arrivals(self) -> tuple[str, int, int, int]:
+        """The same, with the median and the 99th percentile of its arrivals before."""
         assert self.process.stdout is not None
         line = await asyncio.wait_for(self.process.stdout.readline(), PATIENCE_S)
-        what, _, nanoseconds = line.decode().rpartition(" ")
-        return what, int(nanoseconds)
+        what, *times = line.decode().rsplit(" ", 3)
+        middle, high, last = map(int, times)
+        return what, middle, high, last
 
 
 @dataclass(slots=True, kw_only=True)
