@@ -28,6 +28,7 @@ from backend.api import (
     routes_predictions,
     routes_streams,
     routes_udf,
+    routes_watched,
     rows,
 )
 from backend.api.guard import Guard
@@ -106,6 +107,7 @@ def create_app(state: ApiState) -> FastAPI:
         routes_orders.router,
         routes_streams.router,
         routes_udf.router,
+        routes_watched.router,
     ):
         app.include_router(router)
     _serve_socket(app, state)

@@ -116,8 +116,8 @@ class Formatted(BaseModel):
     )
 
 
-class Scope(Formatted):
-    """Whose rows, known when."""
+class WatchSelection(Formatted):
+    """Whose rows."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -125,11 +125,16 @@ class Scope(Formatted):
     symbol: _Words = Field([], description="symbols in ccxt's spelling, `BTC/USDT`")
     symbols: _Words = Field([], description="the same as `symbol`")
     timeframe: _Timeframes = Field([], description="1m 3m 5m 15m 30m 1h 4h 1d")
-    as_of: _Utc | None = Field(None, description="answer with what was known at this time")
 
     @property
     def wanted_symbols(self) -> list[str]:
         return sorted({*self.symbol, *self.symbols})
+
+
+class Scope(WatchSelection):
+    """Whose rows, known when."""
+
+    as_of: _Utc | None = Field(None, description="answer with what was known at this time")
 
 
 class LatestSelection(Scope):

@@ -16,6 +16,7 @@ from backend.api.described import answering
 from backend.api.problems import ProblemError
 from backend.api.schemas import InstrumentRow, OrderRow
 from backend.api.state import ApiState, Members
+from backend.api.watched import standing
 from domain.errors import ExchangeError
 from domain.market import Instrument
 
@@ -85,7 +86,7 @@ def _members(request: Request) -> Members:
 
 def _answer(state: ApiState, instruments: Sequence[Instrument], status: int) -> Response:
     told = [
-        {"exchange": one.exchange, "symbol": one.symbol, "state": _state(state, one)}
+        {"exchange": one.exchange, "symbol": one.symbol, "state": standing(state, one)}
         for one in instruments
     ]
     answer = envelope(told, as_of=state.clock.now())
@@ -100,14 +101,8 @@ def _row(state: ApiState, row: asyncpg.Record) -> dict[str, Any]:
         for (one, timeframe), as_of in state.status.newest.items()
         if one == instrument
     }
-    return {**rows.plain(row), "state": _state(state, instrument), "predicted": predicted}
+    return {**rows.plain(row), "state": standing(state, instrument), "predicted": predicted}
 
 
 def _named(row: asyncpg.Record) -> Instrument:
     return Instrument(row["exchange"], row["symbol"])
-
-
-def _state(state: ApiState, instrument: Instrument) -> str:
-    if state.members is not None and instrument in state.members.under_way():
-        return "joining"
-    return "watched" if instrument in state.status.instruments else "left"

@@ -28,9 +28,13 @@ LISTS = (
     "/v1/models?limit=40",
     "/v1/scores?as_of=2030-01-01",
     "/v1/labels/mood?as_of=2030-01-01",
+    "/v1/exchanges?exchange=simulated",
+    "/v1/symbols?exchange=simulated",
+    "/v1/timeframes?exchange=simulated",
 )
 NESTED = (
     "members", "votes", "scores", "params", "metrics", "environment", "gate", "probabilities",
+    "timeframes", "horizons",
 )  # fmt: skip
 EMPTY = "&start=2050-01-01"
 PAGED = [path for path in LISTS if "limit" in path]
@@ -71,9 +75,10 @@ def _value(name: str, value: Any) -> Any:
 
 
 def in_a_table(row: dict[str, Any]) -> dict[str, Any]:
-    """A row as CSV and Arrow have it: codes are joined."""
-    codes = {"degraded": ",".join(row["degraded"])} if "degraded" in row else {}
-    return flat(row) | codes
+    """A row as CSV and Arrow have it: words are joined."""
+    words = {"degraded", "kinds", "exchanges"} | ({"timeframes"} if "kinds" in row else set())
+    joined = {name: ",".join(row[name]) for name in words & row.keys()}
+    return flat(row) | joined
 
 
 async def test_columns_are_the_members_of_objects(rest: httpx.AsyncClient) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 from pydantic import BaseModel
 
-from backend.api import schemas
+from backend.api import schemas, schemas_watched
 from backend.api.described import Answer
 from tests.full_market import fill
 from tests.served_market import ServedMarket
@@ -26,6 +26,9 @@ ROWS: dict[str, type[BaseModel]] = {
     "/v1/sentiment": schemas.TextRow,
     "/v1/streams": schemas.StreamRow,
     "/v1/instruments": schemas.InstrumentRow,
+    "/v1/exchanges": schemas_watched.ExchangeRow,
+    "/v1/symbols": schemas_watched.SymbolRow,
+    "/v1/timeframes": schemas_watched.TimeframeRow,
 }
 
 

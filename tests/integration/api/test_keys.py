@@ -203,7 +203,10 @@ async def plant(market: ServedMarket) -> None:
 
 PATHS = [path for path, needs in NEEDS.items() if needs.get("GET") == READ and "{" not in path]
 # They name no instrument, or only those that are late.
-NAMELESS = {"/v1/sentiment", "/v1/models", "/v1/ledger", "/v1/scores", "/readyz"}
+NAMELESS = {
+    "/v1/exchanges", "/v1/ledger", "/v1/models", "/v1/scores", "/v1/sentiment", "/v1/timeframes",
+    "/readyz",
+}  # fmt: skip
 
 
 async def test_a_key_sees_its_own_instruments_and_nothing_else(doors: KeyedMarket) -> None:
@@ -232,6 +235,7 @@ async def test_what_a_key_may_not_see_is_as_unknown_as_what_is_not(doors: KeyedM
     mine = await doors.key(instruments=MINE)
     listed = ["/v1/candles", "/v1/predictions", "/v1/predictions/latest", "/v1/signals"]
     listed += ["/v1/features", "/v1/gaps", "/v1/scores"]
+    listed += ["/v1/exchanges", "/v1/symbols", "/v1/timeframes"]
 
     async with doors.client(mine) as client:
         for path in listed:
