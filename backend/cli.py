@@ -233,14 +233,31 @@ def doctor(*, state: State = None) -> None:
 
 
 @app.command(epilog="Example: alphapulse verify")
-def verify(*, state: State = None) -> None:
+def verify(
+    *,
+    heads: Annotated[
+        Path | None, typer.Option(help="Heads kept elsewhere, that the log must go through.")
+    ] = None,
+    state: State = None,
+) -> None:
     """Recompute every stream's hash chain, and compare predictions and signals with it.
 
     Names of each log the first offset that fails, and the first 20 rows that are not as published.
     """
     from backend.upkeep import verify_streams  # noqa: PLC0415 - imports what it needs
 
-    raise typer.Exit(asyncio.run(verify_streams(settings_of(state=state))))
+    raise typer.Exit(asyncio.run(verify_streams(settings_of(state=state), heads)))
+
+
+@app.command(epilog="Example: alphapulse heads > heads-2026-01-31.jsonl")
+def heads(*, state: State = None) -> None:
+    """Print the last offset and hash of every stream: keep or publish them where nobody edits.
+
+    `verify --heads FILE` then notices also events that were deleted together with their heads.
+    """
+    from backend.upkeep import print_heads  # noqa: PLC0415 - imports what it needs
+
+    asyncio.run(print_heads(settings_of(state=state)))
 
 
 @app.command("settings", epilog="Example: alphapulse settings")

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backend.settings import Settings
-from backend.store import chain, growth, migrate, panels, published
+from backend.store import chain, growth, kept_heads, migrate, panels, published
 from backend.store.state import TRAIN, StateFolder
 from backend.wiring import Store, database_of, open_store
-from domain.errors import AlphaPulseError, StateFolderError
+from domain.errors import AlphaPulseError, StateFolderError, UsageError
 from services.features import feature_set
 
 ENOUGH_DISK_GB = 5.0
@@ -45,19 +45,48 @@ async def migrate_store(settings: Settings) -> None:
     sys.stdout.write(f"schema {after} ({changed})\n")
 
 
-async def verify_streams(settings: Settings) -> int:
-    """Recompute every chain and compare rows with it; 1 when any is not as published."""
+async def verify_streams(settings: Settings, heads: Path | None = None) -> int:
+    """Recompute every chain and compare rows with it; 1 when any is not as published.
+
+    Args:
+        settings: name the store.
+        heads: a file of heads that were kept elsewhere, which the log must go through.
+
+    Raises:
+        UsageError: `heads` is no such file.
+    """
+    kept = kept_heads.parse(_read(heads)) if heads else []
     async with store_of(settings) as store, store.readers.acquire() as connection:
-        faults = [*await chain.breaks(connection), *await published.compare(connection)]
+        faults: list[object] = [
+            *await chain.breaks(connection),
+            *await published.compare(connection),
+        ]
+        faults += await kept_heads.breaks(connection, kept)
         streams, events = await chain.size(connection)
     if not faults:
         sys.stdout.write(
             f"{events} events of {streams} streams are intact, "
             f"and predictions and signals are as published\n"
         )
+        if heads:
+            sys.stdout.write(f"they go through all {len(kept)} heads of {heads}\n")
         return 0
     sys.stdout.writelines(f"{fault}\n" for fault in faults)
     return 1
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
+
+
+async def print_heads(settings: Settings) -> None:
+    """The head of every stream, a line of JSON each, to be kept or published elsewhere."""
+    async with store_of(settings) as store, store.readers.acquire() as connection:
+        for head in await kept_heads.heads(connection):
+            sys.stdout.write(f"{head.line()}\n")
 
 
 def ask_for_training(settings: Settings) -> None:
