@@ -31,8 +31,8 @@ from backend.api import (
     routes_watched,
     rows,
 )
+from backend.api.described import RestProblem
 from backend.api.guard import Guard
-from backend.api.messages import Problem
 from backend.api.socket import Socket
 from backend.api.state import ApiState
 from backend.api.watch import keep_watch
@@ -70,7 +70,7 @@ class ShortBodies:
         if chunked or not length.isdigit() or int(length) > LARGEST_BODY:
             detail = f"a body may have {LARGEST_BODY} bytes, and says how many by Content-Length"
             problem = problems.ProblemError("body_too_large", detail)
-            await problems.answer(problem)(scope, receive, send)
+            await problems.answer(problem, scope)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
@@ -86,7 +86,7 @@ def create_app(state: ApiState) -> FastAPI:
         responses={
             422: {
                 "description": "a problem object, as all errors are",
-                "content": {problems.MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
+                "content": {problems.MEDIA_TYPE: {"schema": RestProblem.model_json_schema()}},
             }
         },
     )

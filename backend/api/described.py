@@ -8,6 +8,7 @@ from typing import Any, Final, Generic, TypeVar
 from pydantic import BaseModel, Field
 
 from backend.api.formats import ARROW, CSV
+from backend.api.messages import Problem
 from backend.api.schemas import Row
 
 T = TypeVar("T")
@@ -29,6 +30,13 @@ class Answer(Row, Generic[T]):
     data: list[T]
     meta: Meta
     next: str | None = Field(description="ask again with `cursor=` this, until it is null")
+
+
+class RestProblem(Problem):
+    """A problem object; which further members it has depends on its `code`."""
+
+    instance: str = Field(description="the path that was asked for")
+    request_id: str = Field(description="as `X-Request-Id` of the answer, and of the log")
 
 
 class Columns(Row):

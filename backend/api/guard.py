@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import re
-import uuid
 from typing import Final
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend.api.access import address_of
@@ -23,6 +21,7 @@ from backend.api.problems import (
     nothing_at,
     unreadable,
 )
+from backend.api.request_ids import REQUEST_ID, request_id_of
 from backend.api.state import ApiState
 from backend.store.audit import Act
 from domain.keys import masked
@@ -32,8 +31,6 @@ log = logging.getLogger(__name__)
 SAFE: Final = frozenset({"GET", "HEAD"})  # methods that change nothing
 REFUSED: Final = frozenset({401, 403, 429})  # statuses that the audit log is told of
 FAILED: Final = 500
-REQUEST_ID: Final = "X-Request-Id"
-_TAME: Final = re.compile(r"[\w.:-]{1,64}", re.ASCII)  # an id that goes into logs as it is
 
 
 class _Answer:
@@ -67,7 +64,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        told = _Answer(send, _request_id(scope))
+        told = _Answer(send, request_id_of(scope))
         needs = needs_at(scope["path"])
         need = needs.get("GET" if scope["method"] == "HEAD" else scope["method"])
         if need is PUBLIC:
@@ -85,7 +82,7 @@ class Guard:
                 act = _act(scope, problem.key_id, told)
             if problem.status in REFUSED:
                 self._state.access.trail.refused(act, problem.status)
-            await answer(problem)(scope, receive, told)
+            await answer(problem, scope)(scope, receive, told)
             return
         scope.setdefault("state", {})["caller"] = caller
         try:
@@ -158,9 +155,3 @@ def _act(scope: Scope, caller: str, told: _Answer) -> Act:
         path=masked(scope["path"]),
         request_id=told.headers[REQUEST_ID],
     )
-
-
-def _request_id(scope: Scope) -> str:
-    """The caller's own name for a request, if it is one; else one of ours."""
-    given = Headers(scope=scope).get(REQUEST_ID, "")
-    return given if _TAME.fullmatch(given) else uuid.uuid4().hex

@@ -68,7 +68,7 @@ class LoopbackHosts:
                 f"this server is for this machine, not for {host_of(scope)!r};"
                 " ask localhost, 127.0.0.1 or [::1]"
             )
-            await answer(ProblemError("misdirected", detail))(scope, receive, send)
+            await answer(ProblemError("misdirected", detail), scope)(scope, receive, send)
 
 
 def host_of(scope: Scope) -> str:

@@ -12,9 +12,11 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from backend.api.needs import methods_at
 from backend.api.parameters import PARAMETERS
+from backend.api.request_ids import REQUEST_ID, request_id_of
 from domain.errors import (
     AlphaPulseError,
     StoreError,
@@ -139,9 +141,10 @@ def from_usage(error: UsageError) -> ProblemError:
     return ProblemError("bad_request", str(error))
 
 
-def answer(problem: ProblemError) -> Response:
-    """`problem` as an HTTP response."""
-    headers = {"Cache-Control": "no-store"}
+def answer(problem: ProblemError, scope: Scope) -> Response:
+    """`problem` as the HTTP response to a request."""
+    name = request_id_of(scope)
+    headers = {"Cache-Control": "no-store", REQUEST_ID: name}
     if KINDS[problem.code].temporary:
         headers["Retry-After"] = str(-(-problem.more.get("retry_after_ms", 1_000) // 1_000))
     if problem.status == KINDS["method_not_allowed"].status:
@@ -151,7 +154,9 @@ def answer(problem: ProblemError) -> Response:
     if problem.status == KINDS["upgrade_required"].status:
         headers |= {"Upgrade": "websocket", "Connection": "Upgrade"}
     return Response(
-        orjson.dumps(problem.body()),
+        orjson.dumps(
+            {**problem.body(), "instance": masked(shortened(scope["path"])), "request_id": name}
+        ),
         status_code=problem.status,
         media_type=MEDIA_TYPE,
         headers=headers,
@@ -169,26 +174,26 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _on_bug)
 
 
-def _on_problem(_request: Request, error: Exception) -> Response:
+def _on_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, ProblemError)  # noqa: S101 - registered for this type only
-    return answer(error)
+    return answer(error, request.scope)
 
 
-def _on_usage(_request: Request, error: Exception) -> Response:
+def _on_usage(request: Request, error: Exception) -> Response:
     assert isinstance(error, UsageError)  # noqa: S101 - registered for this type only
-    return answer(from_usage(error))
+    return answer(from_usage(error), request.scope)
 
 
-def _on_validation(_request: Request, error: Exception) -> Response:
+def _on_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type only
     items = error.errors()[:MOST_MISTAKES]
     for item in items:
         if item["type"] == "json_invalid":
             detail = f"the body is not JSON: {item['ctx']['error']} at character {item['loc'][1]}"
-            return answer(ProblemError("bad_json", detail))
+            return answer(ProblemError("bad_json", detail), request.scope)
     errors = [_parameter(item) for item in items]
     detail = "; ".join(f"{item['parameter']}: {item['detail']}" for item in errors)
-    return answer(ProblemError("bad_request", detail, errors=errors))
+    return answer(ProblemError("bad_request", detail, errors=errors), request.scope)
 
 
 def _parameter(item: Mapping[str, Any]) -> dict[str, str]:
@@ -216,7 +221,7 @@ def _on_http(request: Request, error: Exception) -> Response:
         problem = nothing_at(path)
     else:
         problem = ProblemError("bad_request", str(error.detail))
-    return answer(problem)
+    return answer(problem, request.scope)
 
 
 def not_answered(path: str, method: str) -> ProblemError:
@@ -237,10 +242,12 @@ def unreadable(error: Exception) -> ProblemError:
     return ProblemError("unavailable", "the database cannot be read right now")
 
 
-def _on_store(_request: Request, error: Exception) -> Response:
-    return answer(unreadable(error))
+def _on_store(request: Request, error: Exception) -> Response:
+    return answer(unreadable(error), request.scope)
 
 
 def _on_bug(request: Request, error: Exception) -> Response:
-    log.error("%s failed", request.url.path, exc_info=error)
-    return answer(ProblemError("internal", "the request failed; the log says why"))
+    told = {"request_id": request_id_of(request.scope)}
+    log.error("%s failed", request.url.path, exc_info=error, extra=told)
+    problem = ProblemError("internal", "the request failed; the log says why, by its request_id")
+    return answer(problem, request.scope)

@@ -13,7 +13,9 @@ from backend.store.instruments import Instruments
 from domain.sources import MARKET
 from tests.served_market import ServedMarket
 
-MEMBERS = {"type", "title", "status", "detail", "code", "temporary", "errors"}
+MEMBERS = {
+    "type", "title", "status", "detail", "code", "temporary", "errors", "instance", "request_id",
+}  # fmt: skip
 
 
 async def problem(rest: httpx.AsyncClient, path: str, status: int, code: str) -> dict[str, Any]:
@@ -26,6 +28,7 @@ async def problem(rest: httpx.AsyncClient, path: str, status: int, code: str) ->
     body: dict[str, Any] = answer.json()
     assert set(body) >= MEMBERS
     assert (body["status"], body["code"]) == (status, code)
+    assert body["request_id"] == answer.headers["x-request-id"]
     return body
 
 
@@ -189,6 +192,23 @@ async def test_the_frameworks_own_errors_are_problems_too(rest: httpx.AsyncClien
     assert answer.json()["code"] == "method_not_allowed"
     assert answer.headers["allow"] == "GET, HEAD"
     assert (await rest.post("/static/main.js")).headers["allow"] == "GET, HEAD"
+
+
+async def test_a_problem_names_its_request_and_what_was_asked_for(
+    rest: httpx.AsyncClient, market: ServedMarket
+) -> None:
+    rest.headers["x-request-id"] = "mine-1"
+    named = await problem(rest, "/v1/candles?limit=0", 422, "bad_request")
+    elsewhere = await rest.get("/v1/candles", headers={"host": "alphapulse.example"})
+    market.state.settings = None  # type: ignore[assignment]  # a bug of ours
+    bug = await problem(rest, "/v1/status", 500, "internal")
+    rest.headers["x-request-id"] = "not\x7ftame"
+    strange = await problem(rest, "/v1/candles?limit=0", 422, "bad_request")
+
+    assert (named["instance"], named["request_id"]) == ("/v1/candles", "mine-1")
+    assert (elsewhere.status_code, elsewhere.headers["x-request-id"]) == (421, "mine-1")
+    assert bug["request_id"] == "mine-1"
+    assert len(strange["request_id"]) == 32
 
 
 async def test_the_socket_asked_without_an_upgrade_says_what_it_is(rest: httpx.AsyncClient) -> None:

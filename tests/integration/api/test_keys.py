@@ -217,7 +217,8 @@ async def test_a_key_sees_its_own_instruments_and_nothing_else(doors: KeyedMarke
         for path in PATHS:
             seen, whole = (await some.get(path)).text, (await every.get(path)).text
             assert all(one.symbol not in seen for one in (ETH, SOL)), path
-            if path not in NAMELESS:
+            # Charts ask for one instrument at a time, and without it for nothing.
+            if path not in NAMELESS and not path.startswith("/udf/"):
                 assert all(one.symbol in whole for one in (BTC, ETH, SOL)), path
                 assert BTC.symbol in seen, path
         scores = [(await one.get("/v1/scores")).json()["data"] for one in (some, every)]
@@ -237,7 +238,7 @@ async def test_what_a_key_may_not_see_is_as_unknown_as_what_is_not(doors: KeyedM
     listed += ["/v1/features", "/v1/gaps", "/v1/scores"]
     listed += ["/v1/exchanges", "/v1/symbols", "/v1/timeframes"]
 
-    async with doors.client(mine) as client:
+    async with doors.client(mine, **{"X-Request-Id": "the-same"}) as client:
         for path in listed:
             hidden = await client.get(path, params={"symbol": "ETH/USDT"})
             absent = await client.get(path, params={"symbol": "ETA/USDT"})
