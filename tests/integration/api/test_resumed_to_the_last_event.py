@@ -130,7 +130,7 @@ async def test_clients_that_resume_have_every_event_once(database_url: str) -> N
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(5))
 async def test_clients_that_resume_have_every_event_once_however_they_are_cut(
     database_url: str, seed: int
 ) -> None:
