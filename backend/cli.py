@@ -96,6 +96,8 @@ def run(  # noqa: PLR0913 - the flags of interface.md
     host: Text = None,
     port: Port = None,
     state: State = None,
+    tls_cert: Annotated[Optional[Path], typer.Option(help="Certificates (PEM).")] = None,  # noqa: UP045
+    tls_key: Annotated[Optional[Path], typer.Option(help="Private key (PEM).")] = None,  # noqa: UP045
     allow_no_keys: Annotated[bool, typer.Option("--allow-no-keys")] = False,
 ) -> None:
     """The live system, on real exchanges; it never falls back to made-up data.
@@ -105,7 +107,9 @@ def run(  # noqa: PLR0913 - the flags of interface.md
     from backend.live import run_live  # noqa: PLC0415 - imports what it needs
 
     watch = _watched(exchange, symbols, timeframes, horizons)
-    in_force = settings_of(host=host, port=port, state=state, watch=watch)
+    files = {"tls_cert": tls_cert, "tls_key": tls_key}
+    api = {name: path for name, path in files.items() if path is not None}
+    in_force = settings_of(host=host, port=port, state=state, watch=watch, api=api)
     asyncio.run(run_live(in_force, allow_no_keys=allow_no_keys))
 
 

@@ -37,11 +37,15 @@ async def orders_to(settings: Settings, path: str) -> AsyncIterator[Any]:
     if runtime is None:
         raise StateFolderError(f"no system runs on the state folder {settings.state}")
     headers = {"Authorization": f"Bearer {runtime.api_token}"}
+    shown = runtime.api_certificate
+    # Its name is that of another address; we know the certificate itself.
+    trusted = aiohttp.Fingerprint(bytes.fromhex(shown)) if shown else True
     async with aiohttp.ClientSession(headers=headers) as session:
 
         async def ask(method: str, **more: Any) -> Any:  # noqa: ANN401 - JSON
             try:
-                async with session.request(method, _address(runtime, path), **more) as response:
+                address = _address(runtime, path)
+                async with session.request(method, address, ssl=trusted, **more) as response:
                     answer = await response.json(content_type=None)
             except (aiohttp.ClientError, TimeoutError) as error:
                 raise OrderRefusedError(f"the system does not answer: {error}") from error
@@ -55,4 +59,5 @@ async def orders_to(settings: Settings, path: str) -> AsyncIterator[Any]:
 
 def _address(runtime: Runtime, path: str) -> str:
     host = ANYWHERE.get(runtime.api_host, runtime.api_host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{runtime.api_port}{path}"
+    scheme = "https" if runtime.api_certificate else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{runtime.api_port}{path}"

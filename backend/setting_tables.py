@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, SecretStr
 
@@ -34,6 +36,20 @@ def _checked(value: SecretStr) -> SecretStr:
     return value
 
 
+def origin(value: str) -> str:
+    """`value`, which a browser sends as `Origin`.
+
+    Raises:
+        ValueError: none does.
+    """
+    parts = urlsplit(value)
+    whole = f"{parts.scheme}://{parts.netloc}"
+    if parts.scheme not in {"http", "https"} or not parts.netloc or value != whole or "*" in value:
+        raise ValueError(f"{value!r} is no origin; write https://app.example, without a path")
+    return value
+
+
+Origin = Annotated[str, AfterValidator(origin)]
 MirrorAddress = Annotated[SecretStr, AfterValidator(_checked)]
 
 
@@ -74,6 +90,11 @@ class ApiSettings(Group):
     quota: int = Field(
         600, gt=0, description="requests a minute of an address that shows no valid key"
     )
+    origins: tuple[Origin, ...] = Field(
+        (), description='of pages of other sites that may call: "https://app.example"'
+    )
+    tls_cert: Path | None = Field(None, description="file of certificates, to serve encrypted")
+    tls_key: Path | None = Field(None, description="file of its private key")
 
 
 class RedditSettings(Group):

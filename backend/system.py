@@ -21,6 +21,7 @@ from backend.api.hub import Hub
 from backend.api.server import listen, serve
 from backend.api.state import ApiState
 from backend.api.status import Status
+from backend.api.tls import certificate
 from backend.api.watch import look
 from backend.cadence import FOLDED_DAYS, Cadence
 from backend.clock import SystemClock
@@ -69,9 +70,12 @@ async def run_system(plan: SystemPlan, settings: Settings) -> None:
     folder.refuse_second()  # before a port of the first is found to be in use
     await admit(settings)
     await refuse_absent(settings)
+    shown = certificate(settings.api.tls_cert, settings.api.tls_key)
     if not (plan.allow_no_keys or is_loopback(settings.host)):
         await _refuse_without_keys(settings)
     listener = listen(settings.host, settings.port)
+    if not (shown or is_loopback(settings.host)):
+        log.warning("keys travel readably: pass --tls-cert and --tls-key, or put a proxy before it")
     with folder.owned(), until_signalled():
         host, port = listener.getsockname()[:2]
         status = Status(market=plan.market, speed=plan.speed, horizons=plan.horizons)
@@ -80,12 +84,13 @@ async def run_system(plan: SystemPlan, settings: Settings) -> None:
             require_keys=settings.api.require_keys,
             allow_no_keys=plan.allow_no_keys,
             token=token,
+            origins=settings.api.origins,
             quota=settings.api.quota,
         )
         api = ApiState(clock=plan.clock, hub=Hub(plan.clock), status=status, access=Access(rules))
-        say(f"page and API at http://{host}:{port}/")
+        say(f"page and API at http{'s' if shown else ''}://{host}:{port}/")
         async with AsyncExitStack() as stack:
-            serving = asyncio.create_task(serve(create_app(api), listener))
+            serving = asyncio.create_task(serve(create_app(api), listener, shown))
             stack.push_async_callback(_cancelled, serving)
             status.report("database", 0, 1)
             watch = await stack.enter_async_context(asyncio.TaskGroup())
@@ -108,6 +113,7 @@ async def run_system(plan: SystemPlan, settings: Settings) -> None:
                     database_url=url,
                     api_host=host,
                     api_port=port,
+                    api_certificate=shown.fingerprint() if shown else None,
                     api_token=token,
                 )
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from starlette.datastructures import Headers
@@ -15,6 +15,7 @@ from backend.api.callers import COMMAND, LOOPBACK, Caller, anyone, holder, opera
 from backend.api.hosts import host_of, is_loopback, place_of
 from backend.api.keyring import Keyring, unauthorized
 from backend.api.quotas import Quotas, Spent
+from backend.api.tickets import SUB_PROTOCOL, Tickets, is_ticket
 from backend.api.trail import Trail
 from backend.clock import SystemClock
 from domain.ports import Clock
@@ -32,6 +33,7 @@ class AccessRules:
     require_keys: bool = False  # of callers on this machine too
     allow_no_keys: bool = False  # whoever it is may see everything
     token: str | None = field(default=None, repr=False)  # of commands beside this system
+    origins: tuple[str, ...] = ()  # of pages of other sites that may call
     quota: int = 600  # requests a minute of an address that shows no valid key
 
 
@@ -53,11 +55,12 @@ class Access:
     ) -> None:
         self.rules = rules or AccessRules()
         self._now = now
-        clock = wall or SystemClock()
-        self.keyring = Keyring(clock, now)
-        self.trail = Trail(clock)
+        self.wall = wall or SystemClock()
+        self.keyring = Keyring(self.wall, now)
+        self.trail = Trail(self.wall)
         self.waiting = 0  # handshakes that have not said who they are
         self._quotas = Quotas()
+        self._tickets = Tickets()
 
     def spend(self, caller: Caller | None, address: str) -> Spent | None:
         """Take one request from the quota of a caller, or of an address; None: it has none."""
@@ -81,7 +84,9 @@ class Access:
             scheme, _, token = shown[0].partition(" ")
             if len(shown) > 1 or scheme.lower() != "bearer":
                 raise unauthorized()
-            return await self.by_token(token.strip(), address)
+            return await self._by_key(token.strip(), address)
+        if (ticket := _ticket_of(scope)) is not None:
+            return await self.by_token(ticket, address)
         if not self.rules.require_keys and _is_here(scope, headers):
             return operator(LOOPBACK, address)
         if self.rules.allow_no_keys:
@@ -91,19 +96,37 @@ class Access:
     def waits_for_auth(self, scope: Scope) -> bool:
         """Whether a handshake shows nothing, and its first frame has to say who it is."""
         headers = Headers(scope=scope)
-        known = "authorization" in headers or self.rules.allow_no_keys
+        shown = "authorization" in headers or _ticket_of(scope) is not None
+        known = shown or self.rules.allow_no_keys
         return not known and (self.rules.require_keys or not _is_here(scope, headers))
 
     async def by_token(self, token: str, address: str) -> Caller:
-        """Who shows `token`.
+        """Who shows `token` on a socket: a key, or a ticket.
 
         Raises:
             ProblemError: as `caller`.
         """
+        if not is_ticket(token):
+            return await self._by_key(token, address)
+        caller = self._tickets.redeem(token, self._now())
+        if caller.key is not None:
+            await self.keyring.again(caller.key)
+        return replace(caller, address=address)
+
+    async def _by_key(self, token: str, address: str) -> Caller:
         ours = self.rules.token
         if ours is not None and hmac.compare_digest(ours.encode(), token.encode()):
             return operator(COMMAND, address)
         return holder(await self.keyring.owner(token), address)
+
+    def ticket(self, caller: Caller) -> str:
+        """A ticket for one connection of a caller."""
+        return self._tickets.issue(caller, self._now())
+
+
+def _ticket_of(scope: Scope) -> str | None:
+    offered = (one for one in scope.get("subprotocols", ()) if one.startswith(SUB_PROTOCOL))
+    return next((one.removeprefix(SUB_PROTOCOL) for one in offered), None)
 
 
 def address_of(scope: Scope) -> str:

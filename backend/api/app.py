@@ -11,6 +11,7 @@ from typing import Final
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -27,6 +28,7 @@ from backend.api import (
     routes_orders,
     routes_predictions,
     routes_streams,
+    routes_tickets,
     routes_udf,
     routes_watched,
     rows,
@@ -37,6 +39,14 @@ from backend.api.socket import Socket
 from backend.api.state import ApiState
 from backend.api.watch import keep_watch
 
+# Of pages of other sites: what they may ask with, and see of an answer beside its body.
+METHODS: Final = ("GET", "HEAD", "POST", "DELETE")
+ASKED_WITH: Final = ("Authorization", "Content-Type", "If-None-Match", "X-Request-Id")
+TOLD: Final = (
+    "ETag", "Link", "RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate",
+    "X-Request-Id", "AlphaPulse-As-Of", "AlphaPulse-Watermark", "AlphaPulse-Revision",
+    "AlphaPulse-Coverage",
+)  # fmt: skip
 PAGE: Final = Path(__file__).parent.parent / "dashboard"
 LARGEST_BODY: Final = 65_536  # bytes, as of a frame
 # Nothing but this server is asked for anything; inline styles are the chart library's.
@@ -95,6 +105,14 @@ def create_app(state: ApiState) -> FastAPI:
     app.add_middleware(HeadAsGet)
     app.add_middleware(ShortBodies)
     app.add_middleware(Guard, state=state)
+    if origins := state.access.rules.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=METHODS,
+            allow_headers=ASKED_WITH,
+            expose_headers=TOLD,
+        )
     problems.install(app)
     for router in (
         health.router,
@@ -106,6 +124,7 @@ def create_app(state: ApiState) -> FastAPI:
         routes_models.router,
         routes_orders.router,
         routes_streams.router,
+        routes_tickets.router,
         routes_udf.router,
         routes_watched.router,
     ):

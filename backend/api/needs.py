@@ -61,6 +61,7 @@ NEEDS: Final[Mapping[str, Mapping[str, Need]]] = {
     "/v1/streams": {"GET": READ},
     "/v1/streams/{stream:path}/events": {"GET": READ},
     "/v1/streams/{stream:path}/head": {"GET": READ},
+    "/v1/ws-tickets": {"POST": STREAM},
     "/udf/config": {"GET": READ},
     "/udf/history": {"GET": READ},
     "/udf/marks": {"GET": READ},

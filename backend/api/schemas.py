@@ -29,6 +29,13 @@ Steps = Annotated[int, Field(description="candles ahead")]
 Origin = Annotated[Literal["live", "late", "backtest"], Field(description="when it was said")]
 
 
+class TicketRow(Row):
+    """What opens one connection."""
+
+    ticket: str = Field(description="once, as a sub-protocol or as the token of `auth`")
+    expires_at: datetime = Field(description="by the machine's clock")
+
+
 class CandleRow(_OfInstrument):
     """A closed candle."""
 

@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from backend.api.frames import BatchingProtocol
 from backend.api.hosts import LoopbackHosts, is_loopback
 from backend.api.state import ApiState
+from backend.api.tls import Certificate
 from domain.errors import AlphaPulseError, UsageError
 
 BACKLOG: Final = 2_048
@@ -67,7 +68,9 @@ def _refused(error: Exception, host: str, port: int) -> AlphaPulseError:
             return UsageError(f"cannot listen on {host}:{port}: {error}")
 
 
-async def serve(app: FastAPI, listener: socket.socket) -> None:
+async def serve(
+    app: FastAPI, listener: socket.socket, certificate: Certificate | None = None
+) -> None:
     """Answer on `listener` until cancelled; then say goodbye to sockets and finish requests.
 
     On loopback only requests to this machine's names are answered, unless all callers need keys,
@@ -75,6 +78,7 @@ async def serve(app: FastAPI, listener: socket.socket) -> None:
     it costs more than it saves.
     """
     state: ApiState = app.state.alphapulse
+    context = None if certificate is None else certificate.context()
     alone = is_loopback(listener.getsockname()[0]) and not state.access.rules.require_keys
     config = uvicorn.Config(
         LoopbackHosts(app) if alone else app,
@@ -86,6 +90,10 @@ async def serve(app: FastAPI, listener: socket.socket) -> None:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
+        # Who connects from loopback may be a proxy, and tells for whom it asks.
+        proxy_headers=True,
+        forwarded_allow_ips=["127.0.0.1", "::1"],
+        ssl_context_factory=None if context is None else lambda _config, _default: context,
     )
     server = _Server(config)
     running = asyncio.create_task(server.serve(sockets=[listener]))

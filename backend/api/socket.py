@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Collection, MutableMapping, Sequence
 from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
@@ -41,7 +41,7 @@ class Socket:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
-        if not _welcome(scope):
+        if not _welcome(scope, self._state.access.rules.origins):
             await send({"type": "websocket.close", "code": FORBIDDEN})
             return
         offered = scope.get("subprotocols", [])
@@ -113,9 +113,11 @@ async def _close(send: Send, reason: CloseReason) -> None:
         await asyncio.wait_for(send(message), CLOSE_TIMEOUT_S)
 
 
-def _welcome(scope: Scope) -> bool:
-    """Whether no browser is asking, or one that shows a page of ours.
+def _welcome(scope: Scope, others: Collection[str]) -> bool:
+    """Whether no browser is asking, or one that shows a page of ours, or of who may call too.
 
     A page of another site could otherwise read the streams of a server on loopback.
     """
-    return all(is_own_origin(origin, host_of(scope)) for origin in origins_of(scope))
+    return all(
+        origin in others or is_own_origin(origin, host_of(scope)) for origin in origins_of(scope)
+    )

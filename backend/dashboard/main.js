@@ -1,5 +1,6 @@
 // Brings the page to life: status, the chosen instrument, the live streams, the panels.
 
+import { askForKey, bearer } from "/static/access.js";
 import { ledger } from "/static/account.js";
 import { MarketChart } from "/static/chart.js";
 import { $, el, show } from "/static/dom.js";
@@ -25,10 +26,15 @@ const view = { timeframe: null, horizon: null, selected: null, loaded: null, eve
 let chart = null;
 let status = null;
 let dirty = false;
+let shut = false; // a key is needed, and there is none
 
 async function ask(path) {
-  const answer = await fetch(path, { headers: { accept: "application/json" } });
+  const answer = await fetch(path, { headers: { accept: "application/json", ...bearer() } });
   const body = await answer.json();
+  if (answer.status === 401) {
+    shut = true;
+    askForKey(body.detail);
+  }
   if (!answer.ok) throw new Error(body.detail);
   return body.data;
 }
@@ -249,9 +255,9 @@ async function pollStatus() {
     watch(status);
     if (view.selected && !view.loaded) select(view.selected);
   } catch (error) {
-    trouble(`The server does not answer: ${error.message}`);
+    if (!shut) trouble(`The server does not answer: ${error.message}`);
   }
-  setTimeout(pollStatus, status?.ready ? STATUS_MS : STARTING_MS);
+  if (!shut) setTimeout(pollStatus, status?.ready ? STATUS_MS : STARTING_MS);
 }
 
 async function pollPanels() {
@@ -262,7 +268,7 @@ async function pollPanels() {
   panels.latency(payload.latency);
   ledger(payload.ledger, view);
   panels.sentiment(payload.sentiment, status?.market === "simulated", view.now);
-  setTimeout(pollPanels, rows.length ? PANELS_MS : STARTING_MS);
+  if (!shut) setTimeout(pollPanels, rows.length ? PANELS_MS : STARTING_MS);
 }
 
 pollStatus();

@@ -1,5 +1,7 @@
 // The live connection: subscribes, checks that nothing is missing, comes back by itself.
 
+import { protocols } from "/static/access.js";
+
 const LONGEST_PAUSE_MS = 10_000;
 
 export class Live {
@@ -26,10 +28,17 @@ export class Live {
     this.socket.send(JSON.stringify({ id: method, method, params }));
   }
 
-  connect() {
+  async connect() {
     this.handlers.state("connecting");
     const scheme = location.protocol === "https:" ? "wss" : "ws";
-    const socket = new WebSocket(`${scheme}://${location.host}/ws`, "alphapulse.v1.json");
+    this.socket = {}; // nobody else connects meanwhile
+    let offered;
+    try {
+      offered = await protocols();
+    } catch (error) {
+      return error.final ? this.handlers.state("refused", error.message) : this.lost({ code: 0 });
+    }
+    const socket = new WebSocket(`${scheme}://${location.host}/ws`, offered);
     this.socket = socket;
     this.offsets = new Map();
     this.seq = 0;

@@ -29,6 +29,7 @@ class Runtime:
     database_url: str
     api_host: str
     api_port: int
+    api_certificate: str | None = None  # SHA-256 of the one that it shows, where it encrypts
     api_token: str = field(
         default="", repr=False
     )  # of commands beside the system: who reads it operates it

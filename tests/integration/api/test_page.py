@@ -13,7 +13,9 @@ from playwright.async_api import Page, async_playwright, expect
 
 from backend.store import ledger, panels
 from domain.account import Terms
+from domain.keys import ApiKey
 from tests.doubles import START
+from tests.keyed import keyed
 from tests.served_market import HORIZON, TICKS, ServedMarket, outcomes, signals
 
 BROWSER = (
@@ -328,3 +330,26 @@ async def test_the_page_shows_the_paper_account_beside_holding_and_nothing(
     await expect(account.get_by_role("img")).to_have_accessible_name(re.compile("^equity .* hold"))
     await expect(screen.page.locator("#ledger-note")).to_contain_text("10,000 USDT")
     assert screen.complaints == []
+
+
+async def test_the_page_asks_for_a_key_where_one_is_needed(market_url: str, screen: Screen) -> None:
+    page = screen.page
+    async with keyed(market_url) as doors:
+        key = await doors.key(instruments=("simulated:BTC/USDT", "simulated:ETH/USDT"))
+        await page.goto(doors.market.url)
+        await expect(page.locator("#key-why")).to_contain_text("holders of a key")
+        await page.locator("#key-text").fill(ApiKey.fresh().spelt())
+        await page.locator("#key button").click()
+        await expect(page.locator("#key-why")).to_contain_text("this key is unknown")
+
+        await page.locator("#key-text").fill(key.spelt())
+        await page.locator("#key button").click()
+
+        await expect(page.locator("#link")).to_have_text("live")
+        await expect(page.locator("#key")).to_be_hidden()
+        await expect(page.locator("#instruments button")).to_have_count(2)
+        await doors.market.tick(TICKS)
+        await expect(page.locator("#clock")).to_have_text("2024-01-01 01:00 UTC")
+        assert key.secret not in page.url
+        refused = await doors.market.pool.fetch("SELECT path FROM audit_log")
+    assert {row["path"] for row in refused} <= {"/v1/status", "/v1/ws-tickets", "/v1/dashboard"}
