@@ -20,7 +20,7 @@ help:  ## Show this list
 
 lock:  ## Resolve the dependencies again into the two lock files (needs uv)
 	uv pip compile pyproject.toml --extra install --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o requirements.lock
-	uv pip compile pyproject.toml --extra install --extra dev --extra nn --extra search --extra mlflow --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -c requirements.lock -o requirements-dev.lock
+	uv pip compile pyproject.toml --extra install --extra dev --extra nn --extra search --extra mlflow --extra notify --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -c requirements.lock -o requirements-dev.lock
 
 demo: .venv/runtime  ## The whole system on a simulated market, at http://127.0.0.1:8000/ (ARGS="…" passes flags)
 	$(BIN)/alphapulse demo $(ARGS)

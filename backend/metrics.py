@@ -43,6 +43,15 @@ SOCKETS_CLOSED = Counter(
     registry=REGISTRY,
 )  # fmt: skip
 
+NOTIFICATIONS_SENT = Counter(
+    "alphapulse_notifications_sent", "Notifications that a channel took", ["channel"],
+    registry=REGISTRY,
+)  # fmt: skip
+NOTIFICATION_FAILURES = Counter(
+    "alphapulse_notification_failures", "Tries at which a channel took none", ["channel"],
+    registry=REGISTRY,
+)  # fmt: skip
+
 
 def count_tick(candles: CandleBatch, events: Sequence[object] = ()) -> None:
     """Count what a tick has committed: its candles, and the served rows among `events`."""

@@ -1,14 +1,33 @@
-"""Tables of the settings file that stand within others, and what all tables are."""
+"""What all tables of the settings file are, and those that need nothing of the others."""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, get_args, get_origin
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, SecretStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    SecretStr,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+
+from domain.errors import UnknownNameError
+from domain.keys import instrument_patterns
+from domain.market import Timeframe
+from services.notifications.events import EVENTS
+from services.notifications.rules import Rule
 
 if TYPE_CHECKING:
     from services.models.variants import Variant
@@ -74,6 +93,31 @@ class Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def held_by(field: FieldInfo) -> type[Any] | None:
+    """What a table holds, or several tables: a group, or strings by names that are the user's."""
+    annotation: Any = field.annotation
+    if get_origin(annotation) is dict:
+        held: Any = get_args(annotation)[1]
+        plain: type[Any] = get_args(held)[0] if get_origin(held) is Annotated else held
+        return plain
+    several = isinstance(annotation, UnionType) or get_origin(annotation) is tuple
+    for one in get_args(annotation) if several else (annotation,):
+        if isinstance(one, type) and issubclass(one, Group):
+            return one
+    return None
+
+
+def group_at(groups: Mapping[str, type[Group]], place: Sequence[str | int]) -> type[Group]:
+    """The group that the last of `place` should be a setting of."""
+    group = groups[str(place[0])]
+    for part in place[1:-1]:
+        field = group.model_fields.get(str(part))
+        within = None if field is None else held_by(field)
+        if within is not None and issubclass(within, Group):
+            group = within
+    return group
+
+
 class ExchangeSettings(Group):
     """Other addresses for an exchange: a testnet, a proxy, a test server."""
 
@@ -127,3 +171,140 @@ class VariantSettings(Group):
 
         differing = self.model_dump(exclude={"kind", "trials"}, exclude_none=True)
         return Variant.of(name, self.kind, self.trials, differing)
+
+
+BasisPoints = Annotated[float, Field(ge=0, le=1_000)]
+
+
+class LedgerSettings(Group):
+    """The paper account that takes the signals; a change of its terms reckons it anew."""
+
+    capital: float = Field(
+        10_000.0, gt=0, le=1e15, description="at the start, at each exchange, timeframe"
+    )
+    currency: str | None = Field(
+        None, min_length=1, description="it counts in; where not set, the quote of most instruments"
+    )
+    fee_bps: BasisPoints = Field(8.0, description="basis points a side, where fees name no other")
+    fees: dict[str, BasisPoints] = Field(
+        default_factory=dict, description="basis points by exchange"
+    )
+    slippage_bps: BasisPoints = Field(2.0, description="basis points by which a fill is worse")
+    funding_hours: Literal[1, 2, 3, 4, 6, 8, 12, 24] = Field(
+        8, description="between two fundings of perpetuals, from midnight UTC on"
+    )
+
+
+class UnknownEventError(UnknownNameError):
+    """An event that nobody can be notified of."""
+
+    noun = "event"
+
+
+class UnknownChannelError(UnknownNameError):
+    """A channel of notifications that no table describes."""
+
+    noun = "channel"
+
+
+SECRET_BYTES: Final = range(24, 65)  # by Standard Webhooks
+_PREFIX: Final = "whsec_"
+_NO_SECRET: Final = (
+    f"a secret is {_PREFIX} and {SECRET_BYTES.start} to {SECRET_BYTES.stop - 1} bytes in base64, as"
+    f" `echo {_PREFIX}$(head -c 32 /dev/urandom | base64)` prints one"
+)
+
+
+def webhook_key(secret: str) -> bytes:
+    """The key that a secret spells: `whsec_` and base64, as Standard Webhooks has it.
+
+    Raises:
+        ValueError: it spells none; the message does not repeat it.
+    """
+    try:
+        key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
+    except binascii.Error:
+        key = b""
+    if not secret.startswith(_PREFIX) or len(key) not in SECRET_BYTES:
+        raise ValueError(_NO_SECRET)
+    return key
+
+
+class ChannelSettings(Group):
+    """A way to somebody outside: a webhook (url, secret), or a service (apprise)."""
+
+    url: SecretStr | None = Field(None, description="of a webhook: it takes POST")
+    secret: SecretStr | None = Field(
+        None, description="by which its receiver knows us: whsec_ and 24 to 64 bytes in base64"
+    )
+    apprise: SecretStr | None = Field(
+        None, description="of a service, as apprise has it: tgram://…, discord://…, mailto://…"
+    )
+    per_minute: int = Field(60, gt=0, le=100_000, description="tries in any minute, at most")
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> Self:
+        if (self.url is None) == (self.apprise is None):
+            raise ValueError("a channel has a url, or apprise")
+        if (self.url is None) != (self.secret is None):
+            raise ValueError(f"a url has a secret, apprise has none: {_NO_SECRET}")
+        if self.url and not self.url.get_secret_value().startswith(("http://", "https://")):
+            raise ValueError("the url of a webhook begins with https:// or http://")
+        if self.apprise and not self.apprise.get_secret_value().partition("://")[2]:
+            raise ValueError("apprise is an address like tgram://…, discord://… or mailto://…")
+        if self.secret:
+            webhook_key(self.secret.get_secret_value())
+        return self
+
+
+def _parsed(value: object) -> object:
+    return [Timeframe.parse(str(one)) for one in value] if isinstance(value, list) else value
+
+
+class RuleSettings(Group):
+    """Which events go to which channels."""
+
+    events: tuple[str, ...] = Field(min_length=1, description="like signal.opened, source.down")
+    channels: tuple[str, ...] = Field(min_length=1, description="names of tables above")
+    instruments: tuple[str, ...] | None = Field(
+        None, description="patterns like binance:BTC/USDT, kraken:*; all where not set"
+    )
+    timeframes: Annotated[tuple[Timeframe, ...], BeforeValidator(_parsed)] = Field(
+        (), description="of what has one; all where not set"
+    )
+    minimum_strength: float = Field(0.0, ge=0, le=1, description="of signals, |p_up - p_down|")
+
+    @model_validator(mode="after")
+    def _events_exist(self) -> Self:
+        for event in self.events:
+            if event not in EVENTS:
+                raise UnknownEventError(event, EVENTS)
+        if self.instruments is not None:
+            instrument_patterns(self.instruments)
+        if self.minimum_strength and not any(one.startswith("signal.") for one in self.events):
+            raise ValueError("minimum_strength is of signals, and the rule names no event of them")
+        return self
+
+    def rule(self) -> Rule:
+        """As it is asked."""
+        frames = tuple(one.value for one in self.timeframes)
+        return Rule(**{**self.model_dump(), "timeframes": frames})
+
+
+class NotifySettings(Group):
+    """Who is told what, beside streams and REST: docs/notifications.md."""
+
+    channels: dict[
+        Annotated[str, Field(pattern="^[a-z0-9]+([_-][a-z0-9]+)*$")], ChannelSettings
+    ] = Field(default_factory=dict, description="Where notifications go; names are yours")
+    rules: tuple[RuleSettings, ...] = Field((), description="Which events go to which channels.")
+    give_up_hours: int = Field(24, gt=0, description="of trying, before one is a dead letter")
+    keep_days: int = Field(30, gt=0, description="that sent ones are listed; dead ones stay")
+
+    @model_validator(mode="after")
+    def _channels_exist(self) -> Self:
+        for rule in self.rules:
+            for name in rule.channels:
+                if name not in self.channels:
+                    raise UnknownChannelError(name, self.channels)
+        return self

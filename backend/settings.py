@@ -31,9 +31,12 @@ from backend.setting_tables import (
     ApiSettings,
     ExchangeSettings,
     Group,
+    LedgerSettings,
     MirrorAddress,
+    NotifySettings,
     RedditSettings,
     VariantSettings,
+    group_at,
     not_json,
 )
 from collectors.sources.feeds import FEEDS
@@ -162,28 +165,6 @@ class SignalSettings(Group):
     size_cap: float = Field(0.10, gt=0, le=1, description="largest size_fraction")
 
 
-BasisPoints = Annotated[float, Field(ge=0, le=1_000)]
-
-
-class LedgerSettings(Group):
-    """The paper account that takes the signals; a change of its terms reckons it anew."""
-
-    capital: float = Field(
-        10_000.0, gt=0, le=1e15, description="at the start, at each exchange, timeframe"
-    )
-    currency: str | None = Field(
-        None, min_length=1, description="it counts in; where not set, the quote of most instruments"
-    )
-    fee_bps: BasisPoints = Field(8.0, description="basis points a side, where fees name no other")
-    fees: dict[str, BasisPoints] = Field(
-        default_factory=dict, description="basis points by exchange"
-    )
-    slippage_bps: BasisPoints = Field(2.0, description="basis points by which a fill is worse")
-    funding_hours: Literal[1, 2, 3, 4, 6, 8, 12, 24] = Field(
-        8, description="between two fundings of perpetuals, from midnight UTC on"
-    )
-
-
 class TrainingSettings(Group):
     """When and how models are fitted."""
 
@@ -258,6 +239,7 @@ class Settings(BaseSettings):
         extra="ignore",
         frozen=True,
         nested_model_default_partial_update=True,
+        hide_input_in_errors=True,  # there may be a secret in it
     )
     file: ClassVar[Path] = SETTINGS_FILE
 
@@ -280,6 +262,7 @@ class Settings(BaseSettings):
     signals: SignalSettings = SignalSettings()
     ledger: LedgerSettings = LedgerSettings()
     training: TrainingSettings = TrainingSettings()
+    notify: NotifySettings = NotifySettings()
 
     @property
     def plugins(self) -> SwitchedOn:
@@ -344,6 +327,7 @@ GROUPS: Mapping[str, type[Group]] = {
     "capture": CaptureSettings,
     "exchange": ExchangeSettings,
     "ledger": LedgerSettings,
+    "notify": NotifySettings,
     "signals": SignalSettings,
     "sources": SourceSettings,
     "training": TrainingSettings,
@@ -366,8 +350,7 @@ def load(flags: Mapping[str, Any] | None = None) -> Settings:
         where = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             within = where.rpartition(".")[0]
-            group = VariantSettings if "variants" in first["loc"] else GROUPS[str(first["loc"][0])]
-            known = group.model_fields
+            known = group_at(GROUPS, first["loc"]).model_fields
             raise UnknownSettingError(where, [f"{within}.{name}" for name in known]) from error
         raise UsageError(f"setting {where}: {first['msg']}") from error
     except SettingsError as error:  # it names the group, and not the variable

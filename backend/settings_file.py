@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Final, get_args, get_origin
+from typing import Any, Final, get_origin
 
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
-from backend.setting_tables import Group
+from backend.setting_tables import held_by
 from backend.settings import PREFIX, SETTINGS_FILE, Settings, table
 
 SCHEMA_FILE: Final = Path("docs/alphapulse.schema.json")
@@ -23,6 +22,7 @@ _EXAMPLES: Final = {  # of what is named by its user
     "sources.feeds": 'name = "https://…"',
     "sources.keys": 'name = "…"',
     "ledger.fees": "kraken = 25.0",
+    "notify.channels": "ops",
     "training.variants": "shallow",
 }
 
@@ -48,7 +48,7 @@ def _table(group: type[BaseModel], chosen: Mapping[str, Any], path: str = "") ->
     """The settings of `group`, then its tables: TOML wants that order."""
     tables = {}
     for name, field in group.model_fields.items():
-        if (within := _within(field)) is not None:
+        if (within := held_by(field)) is not None:
             tables[name] = within
             continue
         yield from _setting(name, field, chosen)
@@ -57,8 +57,11 @@ def _table(group: type[BaseModel], chosen: Mapping[str, Any], path: str = "") ->
         yield ""
         about = group.model_fields[name].description
         yield f"# {about or within.__doc__}"
-        if within in _PLAIN or get_origin(group.model_fields[name].annotation) is dict:
+        kind = get_origin(group.model_fields[name].annotation)
+        if within in _PLAIN or kind is dict:
             yield from _named_tables(place, within, given or {})
+        elif kind is tuple:
+            yield from _repeated_tables(place, within, given or ())
         elif given is None and group.model_fields[name].default is None:
             yield from _commented(within, place)
         else:
@@ -77,6 +80,17 @@ def _named_tables(place: str, within: type, given: Mapping[str, Any]) -> Iterato
         yield from _table(within, values, f"{place}.{name}.")
     if not given:
         yield from _commented(within, f"{place}.{_EXAMPLES[place]}")
+
+
+def _repeated_tables(
+    place: str, within: type[BaseModel], given: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
+    """A table for each of several without names; an example where there is none."""
+    for values in given:
+        yield f"[[{place}]]"
+        yield from _table(within, values)
+    if not given:
+        yield from _commented(within, f"[{place}]")
 
 
 def _commented(within: type[BaseModel], place: str) -> Iterator[str]:
@@ -98,20 +112,6 @@ def _setting(name: str, field: FieldInfo, chosen: Mapping[str, Any]) -> Iterator
 def _line(name: str, value: object) -> str:
     """One setting; TOML spells these values as JSON does."""
     return f"{name} = {json.dumps(to_jsonable_python(value), ensure_ascii=False)}"
-
-
-def _within(field: FieldInfo) -> type[Any] | None:
-    """What a table holds: a group, or strings by names that are the user's."""
-    annotation: Any = field.annotation
-    if get_origin(annotation) is dict:
-        held: Any = get_args(annotation)[1]
-        plain: type[Any] = get_args(held)[0] if get_origin(held) is Annotated else held
-        return plain
-    options = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
-    for one in options:
-        if isinstance(one, type) and issubclass(one, Group):
-            return one
-    return None
 
 
 def in_force(settings: Settings) -> Iterator[tuple[str, str, str]]:

@@ -1,4 +1,4 @@
-"""Commands in groups: of models, features, instruments, keys, the dashboard, texts, plug-ins."""
+"""Commands in groups: of models, features, instruments, keys, notifications and the rest."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ models_app = typer.Typer(help="The models that serve and those on trial.", no_ar
 features_app = typer.Typer(help="The rows that models read.", no_args_is_help=True)
 instruments_app = typer.Typer(help="What is watched.", no_args_is_help=True)
 keys_app = typer.Typer(help="Who may call.", no_args_is_help=True)
+notify_app = typer.Typer(help="Who is told what.", no_args_is_help=True)
 dashboard_app = typer.Typer(help="The dashboard's cache.", no_args_is_help=True)
 sentiment_app = typer.Typer(help="The scorer of texts.", no_args_is_help=True)
 plugins_app = typer.Typer(help="Models and features that others wrote.", no_args_is_help=True)
@@ -22,6 +23,7 @@ MOST: Final = 1_000_000  # of anything that a flag counts
 GROUPS: Final = {
     "instruments": instruments_app,
     "keys": keys_app,
+    "notify": notify_app,
     "models": models_app,
     "features": features_app,
     "dashboard": dashboard_app,
@@ -240,6 +242,46 @@ def keys_audit(
 
     start = moment(since) if since else None
     asyncio.run(show_audit(settings_of(state=state), since=start, limit=limit))
+
+
+@notify_app.command("list", epilog="Example: alphapulse notify list dead")
+def notify_list(
+    *,
+    which: Annotated[Optional[str], typer.Argument(help="pending, sent or dead; or all.")] = None,  # noqa: UP045
+    channel: Text = None,
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help="Lines, the newest.")] = 100,
+    state: State = None,
+) -> None:
+    """Notifications, the newest first, and what became of each."""
+    from backend.notifications import list_notifications  # noqa: PLC0415 - imports what it needs
+
+    in_force = settings_of(state=state)
+    asyncio.run(list_notifications(in_force, state=which, channel=channel, limit=limit))
+
+
+@notify_app.command("retry", epilog="Example: alphapulse notify retry --channel ops")
+def notify_retry(
+    *,
+    ids: Annotated[Optional[list[str]], typer.Argument(metavar="ID…")] = None,  # noqa: UP045
+    channel: Annotated[Optional[str], typer.Option(help="All dead letters of it.")] = None,  # noqa: UP045
+    state: State = None,
+) -> None:
+    """Let dead letters be tried again, under the ids that they had."""
+    from backend.notifications import retry_notifications  # noqa: PLC0415 - imports what it needs
+
+    asyncio.run(retry_notifications(settings_of(state=state), ids or [], channel=channel))
+
+
+@notify_app.command("test", epilog="Example: alphapulse notify test ops")
+def notify_test(
+    *,
+    channel: Annotated[str, typer.Argument(help="As the settings name it.")],
+    state: State = None,
+) -> None:
+    """Send something that says that it is a test; exit 1 where it is not taken."""
+    from backend.notifications import try_channel  # noqa: PLC0415 - imports what it needs
+
+    asyncio.run(try_channel(settings_of(state=state), channel))
 
 
 @dashboard_app.command("rebuild", epilog="Example: alphapulse dashboard rebuild")

@@ -8,11 +8,13 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
+
+import numpy as np
 
 from backend.api.access import Access, AccessRules
 from backend.api.app import create_app
@@ -32,6 +34,8 @@ from backend.following import Following
 from backend.garbage import settle
 from backend.joining import Orders
 from backend.mirror import Mirror, MirrorOrder
+from backend.notify.channels import open_channels
+from backend.notify.notifications import Notifications, notifications_of
 from backend.observer import Observer
 from backend.plugin_checks import admit
 from backend.plugins import catalogue_of
@@ -47,7 +51,9 @@ from backend.store.keys import KeyStore, any_key
 from backend.store.state import TRAIN, Runtime, StateFolder
 from backend.system_plan import SystemPlan
 from backend.wiring import Store, database_of, make_bus, open_store, terms_of
+from collectors.pacing import Pace
 from domain.errors import UsageError
+from domain.ports import Channel
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +67,7 @@ async def run_system(plan: SystemPlan, settings: Settings) -> None:
     Raises:
         StateFolderError: another system runs on the state folder.
         PortTakenError, UsageError: it cannot be served there, or does not exist; a GPU is asked for
-            that is not there.
+            that is not there; a channel of notifications cannot be.
         ExchangeUnavailableError, StoreUnavailableError: at the start.
         UnknownPluginError, PluginError: one that is switched on is not there, or not fit to serve.
         NotReadyError: no prediction of all instruments of any exchange in time.
@@ -90,6 +96,9 @@ async def run_system(plan: SystemPlan, settings: Settings) -> None:
         api = ApiState(clock=plan.clock, hub=Hub(plan.clock), status=status, access=Access(rules))
         say(f"page and API at http{'s' if shown else ''}://{host}:{port}/")
         async with AsyncExitStack() as stack:
+            channels = await stack.enter_async_context(
+                open_channels(settings.notify, SystemClock())
+            )
             serving = asyncio.create_task(serve(create_app(api), listener, shown))
             stack.push_async_callback(_cancelled, serving)
             status.report("database", 0, 1)
@@ -105,7 +114,7 @@ async def run_system(plan: SystemPlan, settings: Settings) -> None:
             api.access.trail.log = AuditLog(store.writers)
             stack.push_async_callback(look, api)  # for the last time, before the store is closed
             status.report("database", 1, 1)
-            system = System(plan=plan, settings=settings, store=store, api=api)
+            system = System(plan=plan, settings=settings, store=store, api=api, channels=channels)
             asyncio.get_running_loop().add_signal_handler(TRAIN, system.train)
             folder.publish(
                 Runtime(
@@ -128,6 +137,7 @@ class System:
     settings: Settings
     store: Store
     api: ApiState
+    channels: Mapping[str, Channel]  # of notifications
     _followings: list[Following] = field(default_factory=list)
     _orders: Orders = field(default_factory=Orders)
     _late: dict[str, str] = field(default_factory=dict)  # exchange → why it is not counted yet
@@ -137,6 +147,8 @@ class System:
     async def run(self, stack: AsyncExitStack) -> None:
         """From connecting to the end."""
         status = self.api.status
+        notifications = await stack.enter_async_context(self._notifications())
+        self.api.unsent = notifications.unsent
         status.report("exchange", 0, 1)
         feeds = await self.plan.connect(self.store, status, stack)
         status.instruments = tuple(one for feed in feeds for one in feed.instruments)
@@ -179,6 +191,7 @@ class System:
                     follow(feed, waited_for=True)
                 live.append(tasks.create_task(self._refresh_dashboard()))
                 live.append(tasks.create_task(collection.run()))
+                live.append(tasks.create_task(notifications.run()))
                 if (uri := self.settings.training.mirror) is not None:
                     live.append(tasks.create_task(self._mirror(uri.get_secret_value()).run()))
                 try:
@@ -197,6 +210,21 @@ class System:
             for runner, observer in self._watches:
                 await observer.close(keep=runner.whole)
             await collection.close()
+
+    def _notifications(self) -> AbstractAsyncContextManager[Notifications]:
+        return notifications_of(
+            self.settings.notify,
+            self.channels,
+            url=self.store.url,
+            status=self.api.status,
+            pace=Pace(
+                clock=self.plan.clock,
+                wall=SystemClock(),
+                random=np.random.default_rng(self.plan.seed),
+                speed=self.plan.speed,
+            ),
+            free=self._lane.free,
+        )
 
     def _mirror(self, uri: str) -> Mirror:
         artifacts = StateFolder(self.settings.state).path / "artifacts"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from backend.settings import Settings
 from backend.store import chain, growth, kept_heads, migrate, panels, published
+from backend.store.outbox import Outbox
 from backend.store.state import TRAIN, StateFolder
 from backend.wiring import Store, database_of, open_store
 from domain.errors import AlphaPulseError, StateFolderError, UsageError
@@ -154,6 +155,7 @@ async def _store(settings: Settings) -> list[Finding]:
                 _chains,
                 _gaps,
                 _quarantine,
+                _notifications,
                 _growth,
             )
             found = [await check(store) for check in checks]
@@ -190,6 +192,14 @@ async def _gaps(store: Store) -> Finding:
 async def _quarantine(store: Store) -> Finding:
     count = await store.readers.fetchval("SELECT count(*) FROM quarantine")
     return Finding(name="quarantine", good=count == 0, detail=f"{count} rows set aside")
+
+
+async def _notifications(store: Store) -> Finding:
+    counts = {"pending": 0, "dead": 0}
+    for one in await Outbox(store.readers).unsent():
+        counts[one.state] += one.count
+    detail = f"{counts['pending']} pending, {counts['dead']} dead letters"
+    return Finding(name="notifications", good=not counts["dead"], detail=detail)
 
 
 async def _growth(store: Store) -> Finding:

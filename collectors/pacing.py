@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from domain.ports import Clock
 
 FIRST_BACKOFF = timedelta(seconds=1)
 LONGEST_BACKOFF = timedelta(seconds=60)
+LONGEST_PAUSE = timedelta(hours=6)  # however long a Retry-After asks for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,3 +50,19 @@ class Backoff:
     def reset(self) -> None:
         """Something worked."""
         self._attempts = 0
+
+
+def retry_after(value: str, now: datetime) -> timedelta | None:
+    """The pause that a header Retry-After asks for (RFC 9110, 10.2.3): seconds, or until a date.
+
+    None where it cannot be read.
+    """
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return min(timedelta(seconds=int(value[:9])), LONGEST_PAUSE)
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return min(max(moment - now, timedelta(0)), LONGEST_PAUSE)

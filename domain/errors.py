@@ -8,6 +8,8 @@ AlphaPulseError
 │   ├── ExchangeUnavailableError, RateLimitedError
 │   └── ExchangeRefusedError   an unavailable one that will not serve who asks
 ├── SourceUnavailableError     a source of texts or measurements does not answer as it should
+├── UndeliveredError           a channel did not take a notification
+│   └── ChannelGoneError
 ├── StoreError
 │   ├── StoreUnavailableError, StateFolderError
 └── ArtifactError              a model's file is missing, altered or unreadable
@@ -137,6 +139,18 @@ class SourceUnavailableError(AlphaPulseError):
     def __init__(self, message: str, retry_after: timedelta | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class UndeliveredError(AlphaPulseError):
+    """A notification that was not taken: worth another try, not before `retry_after` if given."""
+
+    def __init__(self, message: str, retry_after: timedelta | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class ChannelGoneError(UndeliveredError):
+    """The receiver says that it wants no more."""
 
 
 class StoreError(AlphaPulseError):

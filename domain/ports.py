@@ -1,4 +1,4 @@
-"""The sockets that adapters plug into: clock, exchange, sources, bus, models, executor."""
+"""The sockets that adapters plug into: clock, exchange, source, channel, bus, model, executor."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from domain.events import Candle, Examples, FeatureBatch, Floats, Target
 from domain.market import Instrument, Listing, Timeframe
+from domain.notifications import Notification
 from domain.sources import Answer
 from domain.topics import Topic
 from domain.trades import Trade, TradesTold
@@ -130,6 +131,21 @@ class Source(Protocol):
 
         Raises:
             SourceUnavailableError: no answer.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Channel(Protocol):
+    """A way to somebody outside. What it raises and logs never holds its address or its secrets."""
+
+    async def send(self, notification: Notification) -> None:
+        """Hand it over, within a bounded time; who returns has been told that it was taken.
+
+        Raises:
+            UndeliveredError: it was not, or nobody knows; the same may be sent again.
+            ChannelGoneError: it was not, and no other will be.
         """
         ...
 

@@ -108,6 +108,9 @@ class Answer:
     refused: tuple[Refused, ...] = ()
 
 
+UNASKED: Final = "no answer yet"  # reason of one that is down because it was not asked before
+
+
 class SourceState(StrEnum):
     """How a source is doing."""
 

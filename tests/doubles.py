@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+from domain.errors import UndeliveredError
+from domain.notifications import Notification
+
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
 
@@ -44,3 +47,36 @@ class ManualClock:
         finally:
             if sleeper in self._sleepers:
                 self._sleepers.remove(sleeper)
+
+
+class RecordingChannel:
+    """A channel that keeps what it is sent.
+
+    Its `answers` are given one after another, then it takes everything: a status as of HTTP, an
+    error to raise, or an event until which it hangs.
+
+    Args:
+        at_most_s: wall seconds of a try.
+    """
+
+    def __init__(self, *, at_most_s: float = 30.0) -> None:
+        self.got: list[Notification] = []
+        self.answers: list[int | UndeliveredError | asyncio.Event] = []
+        self._at_most_s = at_most_s
+
+    async def send(self, notification: Notification) -> None:
+        self.got.append(notification)
+        answer = self.answers.pop(0) if self.answers else 204
+        match answer:
+            case UndeliveredError():
+                raise answer
+            case asyncio.Event():
+                try:
+                    await asyncio.wait_for(answer.wait(), self._at_most_s)
+                except TimeoutError:
+                    raise UndeliveredError("no answer") from None
+            case status if status >= 300:
+                raise UndeliveredError(f"HTTP {status}")
+
+    async def close(self) -> None:
+        pass

@@ -6,10 +6,12 @@ from datetime import timedelta
 from typing import Final
 
 import numpy as np
+import orjson
 
 from backend.store import ledger, panels
 from backend.store.gaps import GapLedger
 from backend.store.instruments import Instruments
+from backend.store.outbox import Entry, Outbox
 from backend.store.sources import SourceStore
 from collectors.gaps import Cause, Gap, GapState
 from domain.account import Terms
@@ -17,10 +19,12 @@ from domain.classes import ClassPredictionBatch
 from domain.events import Origin
 from domain.market import Instrument, Listing, Timeframe, to_ms
 from domain.sources import SourceState, SourceStatus, TextItem
+from services.notifications.events import noticed
 from services.sentiment.lexicon import Lexicon
 from services.sentiment.reader import Reader
 from tests.doubles import START
 from tests.factories import BTC, ETH
+from tests.notices import place
 from tests.served_market import HORIZON, MEMBERS, ServedMarket, outcomes, signals
 
 HOUR: Final = timedelta(hours=1)
@@ -51,6 +55,7 @@ async def fill(market: ServedMarket) -> None:
     await market.pool.execute(SEATED)
     await tell(market)
     await miss(market)
+    await warn(market)
     batch = market.batches[20]
     await market.recorder.commit_learning([mood(market, 20)], published_at=batch.as_of)
     async with market.pool.acquire() as connection:
@@ -96,6 +101,18 @@ async def tell(market: ServedMarket) -> None:
     await store.write(items, reader.on_texts(items), scored_at=START)
     one = SourceStatus(source="coindesk", state=SourceState.OK, since=START - 4 * HOUR, reason="")
     await store.change([one], known_at=START - 4 * HOUR)
+
+
+async def warn(market: ServedMarket) -> None:
+    """A channel is told the three newest signals that are not flat."""
+    stream = "signals.1h.simulated.ETH/USDT"
+    rows = await market.told(stream)
+    entries = []
+    for offset, row in enumerate(rows[-3:], start=1):
+        notice = noticed("opened", START, place(stream, offset), orjson.dumps(row))
+        assert notice is not None
+        entries.append(Entry.of(notice, "ops", "simulated"))
+    await Outbox(market.pool).enter(entries, {}, at=START)
 
 
 async def miss(market: ServedMarket, instrument: Instrument = ETH, *, hours_ago: int = 3) -> None:

@@ -14,7 +14,7 @@ from backend.api.problems import ProblemError
 from backend.api.shelves import Filters, Shelf
 from domain.market import to_ms
 
-_INTEGERS: Final = ("time", "instrument_id", "horizon", "detected", "model_id")
+_INTEGERS: Final = ("time", "instrument_id", "horizon", "detected", "model_id", "number")
 
 
 def fingerprint(shelf: Shelf, selection: Paged, filters: Filters) -> str:

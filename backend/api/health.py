@@ -119,6 +119,24 @@ def gauges(state: ApiState) -> CollectorRegistry:
             ],
         )
     )
+    registry.register(
+        metrics.GaugeReading(
+            "alphapulse_notifications_unsent",
+            "Notifications that are pending, or dead letters",
+            ("channel", "state"),
+            lambda: [((one.channel, one.state), float(one.count)) for one in state.unsent()],
+        )
+    )
+    registry.register(
+        metrics.GaugeReading(
+            "alphapulse_notification_age_seconds",
+            "Wall seconds since the oldest pending notification was entered",
+            ("channel",),
+            lambda: [
+                ((one.channel,), one.age_s) for one in state.unsent() if one.state == "pending"
+            ],
+        )
+    )
     return registry
 
 

@@ -49,6 +49,7 @@ NEEDS: Final[Mapping[str, Mapping[str, Need]]] = {
     "/v1/models": {"GET": READ},
     "/v1/models/compare": {"GET": READ_ALL},
     "/v1/models/rollback": {"POST": OPERATE},
+    "/v1/notifications": {"GET": READ_ALL},
     "/v1/predictions": {"GET": READ},
     "/v1/predictions/latest": {"GET": READ},
     "/v1/predictions/{id:path}/explanation": {"GET": READ},

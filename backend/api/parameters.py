@@ -9,10 +9,12 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from backend.api.formats import Format
+from backend.store.outbox import STATES as NOTIFICATION_STATES
 from backend.store.panels import PANELS
 from domain.errors import shortened
 from domain.events import Role, Target
 from domain.market import EPOCH, Timeframe
+from services.notifications.events import EVENTS
 
 DEFAULT_LIMIT: Final = 500
 MAX_LIMIT: Final = 5_000
@@ -102,6 +104,8 @@ _Roles = Annotated[_Words, _one_of("role", ROLES)]
 _Sides = Annotated[_Words, _one_of("side", SIDES)]
 _Statuses = Annotated[_Words, _one_of("status", STATUSES)]
 _GapStates = Annotated[_Words, _one_of("state", GAP_STATES)]
+_NotificationStates = Annotated[_Words, _one_of("state", NOTIFICATION_STATES)]
+_Events = Annotated[_Words, _one_of("event", tuple(EVENTS))]
 _Panels = Annotated[_Words, _one_of("panel", tuple(PANELS))]
 _Targets = Annotated[_Words, _one_of("target", TARGETS)]
 
@@ -250,6 +254,14 @@ class GapSelection(Selection):
     state: _GapStates = Field([], description=", ".join(GAP_STATES))
 
 
+class NotificationSelection(Paged):
+    """Notifications of some channels; the time is the one at which they were entered."""
+
+    channel: _Words = Field([], description="names of the settings")
+    event: _Events = Field([], description="`signal.opened`, `source.down`")
+    state: _NotificationStates = Field([], description=", ".join(NOTIFICATION_STATES))
+
+
 class ModelSelection(Paged):
     """Which fitted models; the time is the one at which they were registered."""
 
@@ -313,6 +325,7 @@ PARAMETERS: Final = sorted(
             GapSelection,
             EventSelection,
             TextSelection,
+            NotificationSelection,
             ModelSelection,
             ComparisonSelection,
             LedgerSelection,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -77,6 +77,16 @@ class Seats(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsent:
+    """Notifications of one channel that were not taken."""
+
+    channel: str
+    state: str  # pending, dead
+    count: int
+    age_s: float  # wall seconds since the oldest was entered
+
+
 @dataclass(slots=True, kw_only=True)
 class ApiState:
     """The parts the API stands on. All that may be None is so until there is a store."""
@@ -92,4 +102,5 @@ class ApiState:
     models: Collection[str] = BUILT_IN.names  # of the kinds that there are
     members: Members | None = None
     seats: Seats | None = None
+    unsent: Callable[[], Sequence[Unsent]] = tuple  # notifications, now
     settings: Mapping[str, Any] = field(default_factory=dict)  # shown on the page, no secrets

@@ -625,6 +625,7 @@ source_states = Table(
     PrimaryKeyConstraint("source", "known_at"),
     _check("state", "state IN ('ok', 'stale', 'down', 'off')"),
     _check("times", "since <= known_at"),
+    Index(None, "known_at"),
 )
 
 # What was known of an instrument at a close beside its candles: `values` follow
@@ -846,4 +847,57 @@ audit_log = Table(
         unique=True,
         postgresql_where=text("minute IS NOT NULL"),
     ),
+)
+
+# What channels are told: `body` as it is sent. Notifications of one channel and subject go in the
+# order of `number`. Times are the machine's; `at` is the market's.
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("number", BigInteger, Identity(always=True), primary_key=True),
+    _word("id"),
+    _word("channel"),
+    _word("event"),
+    _word("subject"),
+    _time("at"),
+    Column("body", Text, nullable=False),
+    _word("state", default="pending"),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    _time("created_at"),
+    _time("next_attempt_at"),
+    _time("sent_at", nullable=True),
+    Column("error", Text),
+    UniqueConstraint("id"),
+    _check("state", "state IN ('pending', 'sent', 'dead')"),
+    _check("sent", "(state = 'sent') = (sent_at IS NOT NULL)"),
+    Index(None, "created_at"),
+    Index(
+        "notifications_unsent_idx",
+        "channel",
+        "state",
+        "subject",
+        "number",
+        postgresql_where=text("state <> 'sent'"),
+    ),
+)
+
+# How far notifications have read: the last block of a log; of `source_states` the microsecond.
+# A channel of streams that is read has a row itself: logs that are not here began after it.
+notification_cursors = Table(
+    "notification_cursors",
+    metadata,
+    _word("log"),
+    Column("position", BigInteger, nullable=False),
+    PrimaryKeyConstraint("log"),
+)
+
+# Whose predictions were told to be stale, with the close of the newest, until they are fresh again.
+stale_predictions = Table(
+    "stale_predictions",
+    metadata,
+    _word("exchange"),
+    _word("symbol"),
+    _word("timeframe"),
+    _time("as_of"),
+    PrimaryKeyConstraint("exchange", "symbol", "timeframe"),
 )

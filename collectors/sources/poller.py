@@ -15,13 +15,12 @@ from collectors.sources.breaker import Breaker
 from domain.errors import SourceUnavailableError
 from domain.market import from_ms
 from domain.ports import Clock, Source
-from domain.sources import Answer, Refused, SourceState, SourceStatus
+from domain.sources import UNASKED, Answer, Refused, SourceState, SourceStatus
 
 log = logging.getLogger(__name__)
 
 REMEMBERED: Final = 1_000  # refused rows of a source; one that comes with every poll is told once
 RETRY: Final = timedelta(seconds=30)  # while a source is down
-UNASKED: Final = "no answer yet"
 
 Deliver = Callable[[Answer], Awaitable[None]]
 

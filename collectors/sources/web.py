@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 from typing import Final, Protocol
 from urllib.parse import quote, quote_plus, urlsplit
 
 import aiohttp
 from yarl import URL
 
+from collectors.pacing import retry_after
 from collectors.sources.payloads import UnreadableError, refusal
 from domain.errors import SourceUnavailableError
 from domain.market import to_ms
@@ -25,7 +25,6 @@ LARGEST: Final = 4 * 2**20  # bytes of an answer; the fullest list has 1 MB
 CHUNK: Final = 65_536  # bytes
 REDIRECTS: Final = 5
 FEW: Final = 20  # rows of one answer that are refused one by one
-LONGEST_PAUSE: Final = timedelta(hours=6)  # however long a Retry-After asks for
 MASK: Final = b"***"
 
 OK, NOT_MODIFIED, UNAUTHORIZED, FORBIDDEN = 200, 304, 401, 403
@@ -177,19 +176,8 @@ class WebSource:
             self._authority.refused()
         if response.status in {UNAUTHORIZED, FORBIDDEN}:
             said += ", it does not let us in" + (" with this key" if self._address.secrets else "")
-        return SourceUnavailableError(said, self._retry_after(response))
-
-    def _retry_after(self, response: aiohttp.ClientResponse) -> timedelta | None:
-        """RFC 9110, 10.2.3: seconds, or a date."""
-        value = response.headers.get("Retry-After", "").strip()
-        if value.isascii() and value.isdigit():
-            return min(timedelta(seconds=int(value[:9])), LONGEST_PAUSE)
-        try:
-            moment = parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return min(max(moment - self._clock.now(), timedelta(0)), LONGEST_PAUSE)
+        asked = response.headers.get("Retry-After", "")
+        return SourceUnavailableError(said, retry_after(asked, self._clock.now()))
 
 
 def _spellings(secret: str) -> list[bytes]:

@@ -26,6 +26,7 @@ LISTS = (
     "/v1/predictions/latest?as_of=2030-01-01",
     "/v1/signals?limit=40",
     "/v1/models?limit=40",
+    "/v1/notifications?limit=40",
     "/v1/scores?as_of=2030-01-01",
     "/v1/labels/mood?as_of=2030-01-01",
     "/v1/exchanges?exchange=simulated",
@@ -34,7 +35,7 @@ LISTS = (
 )
 NESTED = (
     "members", "votes", "scores", "params", "metrics", "environment", "gate", "probabilities",
-    "timeframes", "horizons",
+    "timeframes", "horizons", "body",
 )  # fmt: skip
 EMPTY = "&start=2050-01-01"
 PAGED = [path for path in LISTS if "limit" in path]

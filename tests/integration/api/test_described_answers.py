@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from backend.api import schemas, schemas_watched
 from backend.api.described import Answer
+from backend.api.schemas_notifications import NotificationRow
 from tests.full_market import fill
 from tests.served_market import ServedMarket
 
@@ -23,6 +24,7 @@ ROWS: dict[str, type[BaseModel]] = {
     "/v1/gaps": schemas.GapRow,
     "/v1/labels/mood": schemas.ClassPredictionRow,
     "/v1/models": schemas.ModelRow,
+    "/v1/notifications": NotificationRow,
     "/v1/sentiment": schemas.TextRow,
     "/v1/streams": schemas.StreamRow,
     "/v1/instruments": schemas.InstrumentRow,

@@ -6,8 +6,19 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.documented_receiver import Listening, listening
 from tests.processes import Exchange, System, running_exchange, running_run
+from tests.receiver import SECRET
 
+NOTIFY = """
+[notify.channels.ops]
+url = "{url}"
+secret = "{secret}"
+per_minute = 1000
+[[notify.rules]]
+events = ["gap.opened", "predictions.stale", "predictions.fresh"]
+channels = ["ops"]
+"""
 QUIET = ("XRP/USDT", "ADA/USDT")  # of the system that is stalled
 
 
@@ -18,12 +29,23 @@ def exchange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exchange]:
 
 
 @pytest.fixture(scope="session")
-def stalled(tmp_path_factory: pytest.TempPathFactory, exchange: Exchange) -> Iterator[System]:
+def listener() -> Iterator[Listening]:
+    """The documented receiver of notifications."""
+    with listening() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def stalled(
+    tmp_path_factory: pytest.TempPathFactory, exchange: Exchange, listener: Listening
+) -> Iterator[System]:
     """A system whose instruments have fallen silent: nothing by socket, errors by REST.
 
     It takes half a minute until it is stale; the other tests use it meanwhile.
     """
-    with running_run(tmp_path_factory.mktemp("stalled"), exchange, QUIET) as system:
+    folder = tmp_path_factory.mktemp("stalled")
+    (folder / "alphapulse.toml").write_text(NOTIFY.format(url=listener.url, secret=SECRET))
+    with running_run(folder, exchange, QUIET) as system:
         system.wait_until_ready()
         system.wait_for_ticks(16)  # some live ones, and four after them, for a score
         for symbol in QUIET:

@@ -12,8 +12,9 @@ from pydantic import SecretStr
 from backend.exported import KINDS
 from backend.settings import Settings
 from backend.transfer import ExportPlan, export_table
+from tests.documented_receiver import Listening
 from tests.integration.system.conftest import QUIET
-from tests.processes import Exchange, System, alphapulse, one_line
+from tests.processes import Exchange, System, alphapulse, one_line, until
 
 # What the interface promises of each command: its exit code, and some of what it says.
 COMMANDS = [
@@ -34,6 +35,17 @@ def test_a_command_beside_a_running_system(
 
     assert (done.returncode, done.stderr) == (code, "")
     assert all(words in done.stdout for words in expected), done.stdout
+
+
+def test_what_happens_is_told_to_whom_a_rule_names(stalled: System, listener: Listening) -> None:
+    gaps = {f"gap.opened binance:{symbol}" for symbol in QUIET}
+    until(lambda: gaps <= set(listener.said), "a gap of each")
+
+    done = alphapulse(stalled.state.parent, "notify", "list", "sent", "--state", "state")
+
+    sent = [line.split()[1:5] for line in done.stdout.splitlines()]
+    assert {("sent", "ops", *one.split()) for one in gaps} <= {tuple(line) for line in sent}
+    assert stalled.metric("alphapulse_notifications_sent_total") >= len(gaps)
 
 
 def test_a_second_system_on_a_state_folder_is_refused_and_told_of_the_first(

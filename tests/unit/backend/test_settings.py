@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,10 @@ def test_every_setting_says_what_it_is_for(group: type[BaseModel]) -> None:
         ("bogus = 1\n", "unknown setting 'bogus'; "),
         ("prot = 1\n", "unknown setting 'prot'; nearest: port"),
         ("[signal]\ncost_bps = 5.0\n", "unknown setting 'signal'; nearest: signals"),
+        (
+            '[sources.reddit]\nclient_id="i"\nclient_secret="s"\nusername="u"\ncomunities=[]\n',
+            "nearest: sources.reddit.communities",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(tmp_path: Path, text: str, said: str) -> None:
@@ -207,3 +212,68 @@ def test_a_mirror_that_is_no_address_is_refused_without_being_repeated(
     with pytest.raises(UsageError, match="no address of an MLflow server") as refused:
         settings.load()
     assert "hunter2" not in str(refused.value)
+
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - of an example
+NOTIFY = f"""
+[notify.channels.ops]
+url = "https://hunter2.example.org/hook"
+secret = "{SECRET}"
+[notify.channels.phone]
+apprise = "tgram://hunter2/12345"
+[[notify.rules]]
+events = ["signal.opened"]
+instruments = ["binance:*"]
+timeframes = ["1h"]
+minimum_strength = 0.2
+channels = ["ops", "phone"]
+"""
+
+
+def test_channels_are_masked_and_their_secrets_may_be_in_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "alphapulse.toml").write_text(NOTIFY.replace(f'secret = "{SECRET}"\n', ""))
+    monkeypatch.setenv("ALPHAPULSE_NOTIFY__CHANNELS__OPS__SECRET", SECRET)
+
+    chosen = settings.load()
+
+    found = {name: value for name, value, _ in in_force(chosen)}
+    assert found["notify.channels.ops.secret"] == found["notify.channels.ops.url"] == "**********"
+    assert found["notify.channels.phone.apprise"] == "**********"
+    assert not {SECRET, "hunter2"} & set(" ".join(found.values()).split("/"))
+    assert chosen.notify.channels["ops"].secret is not None
+    (rule,) = (one.rule() for one in chosen.notify.rules)
+    assert (rule.instruments, rule.timeframes) == (("binance:*",), ("1h",))
+
+
+@pytest.mark.parametrize(
+    ("sound", "planted", "said"),
+    [
+        ("signal.opened", "signal.open", "unknown event 'signal.open'; nearest: signal.opened"),
+        ('["ops", "phone"]', '["op"]', "unknown channel 'op'; nearest: ops"),
+        ('["1h"]', '["2h"]', "unknown timeframe '2h'"),
+        ('["binance:*"]', '["binance"]', "'binance' names no instruments"),
+        ("minimum_strength", "minimal_strength", "nearest: notify.rules.0.minimum_strength"),
+        ("secret", "scret", "nearest: notify.channels.ops.secret"),
+        ('"signal.opened"', '"gap.opened"', "the rule names no event of them"),
+        (SECRET, "whsec_aHVudGVyMg==", "24 to 64 bytes in base64"),
+        (SECRET, SECRET.removeprefix("whsec_"), "a secret is whsec_"),
+        ("https://hunter2", "ftp://hunter2", "begins with https:// or http://"),
+        ("tgram://", "hunter2", "apprise is an address"),
+        ('apprise = "tgram://hunter2/12345"', "", "a channel has a url, or apprise"),
+        ("channels.ops]", "channels.Ops]", "should match pattern"),
+    ],
+)
+def test_a_channel_or_a_rule_that_cannot_be_is_refused_and_its_secrets_not_repeated(
+    tmp_path: Path, sound: str, planted: str, said: str
+) -> None:
+    (tmp_path / "alphapulse.toml").write_text(NOTIFY.replace(sound, planted))
+
+    with pytest.raises(UsageError) as refusal:
+        settings.load()
+
+    traced = "".join(traceback.format_exception(refusal.value))
+    assert said in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert [one for one in ("hunter2", SECRET, "aHVudGVyMg") if one in traced] == []

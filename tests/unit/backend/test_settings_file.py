@@ -17,6 +17,13 @@ CHOSEN = {
     "watch": {"exchanges": ["kraken"], "symbols": ["BTC/USD"], "timeframes": ["1m"]},
     "exchange": {"kraken": {"rest_url": "http://127.0.0.1:1"}},
     "sources": {"feeds": {"mine": "https://example.org/feed"}, "news": ["mine"]},
+    "notify": {
+        "channels": {"phone": {"apprise": "json://127.0.0.1/"}},
+        "rules": [
+            {"events": ["source.down"], "channels": ["phone"]},
+            {"events": ["gap.opened"], "channels": ["phone"], "timeframes": ["1h"]},
+        ],
+    },
 }
 
 
@@ -36,7 +43,7 @@ def test_the_file_sets_what_was_chosen_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_what_is_commented_out_is_the_default(tmp_path: Path) -> None:
-    examples = r"^# \[(\w|\.)+\]\n(# .*\n)+"  # tables that are not there by default
+    examples = r"^# \[{1,2}(\w|\.)+\]{1,2}\n(# .*\n)+"  # tables that are not there by default
     text = re.sub(examples, "", annotated({}), flags=re.MULTILINE)
     offered = re.sub(r"^# (?=\w+ = )", "", text, flags=re.MULTILINE)
     (tmp_path / "alphapulse.toml").write_text(offered)
@@ -49,7 +56,7 @@ def test_what_is_commented_out_is_the_default(tmp_path: Path) -> None:
 def test_every_setting_of_a_group_is_in_the_file(group: str) -> None:
     text = annotated({})
     for name, field in settings.GROUPS[group].model_fields.items():
-        assert re.search(rf"^(# )?(\[\w+\.)?{name}( =|\]|\.)", text, re.MULTILINE), name
+        assert re.search(rf"^(# )?(\[+\w+\.)?{name}( =|\]|\.)", text, re.MULTILINE), name
         assert f"# {field.description}\n" in text
 
 

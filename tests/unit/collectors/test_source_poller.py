@@ -10,10 +10,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from collectors.sources.breaker import FAILURES, FIRST_REST
-from collectors.sources.poller import RETRY, UNASKED, Poller
+from collectors.sources.poller import RETRY, Poller
 from domain.errors import SourceUnavailableError
 from domain.market import to_ms
-from domain.sources import Answer, Refused, SourceState, SourceStatus, TextItem
+from domain.sources import UNASKED, Answer, Refused, SourceState, SourceStatus, TextItem
 from tests.doubles import START, ManualClock
 
 MINUTE = timedelta(minutes=1)
