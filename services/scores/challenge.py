@@ -101,10 +101,7 @@ class Challenge:
         if missing := self.missing(dates, at_ms):
             raise ValueError(f"no look is due: {missing} blocks are missing")
         last = int(self._lived(dates, at_ms)[LOOKS[self.looks] - 1])
-        rows = dates.as_of_ms < (last + 1) * block_ms(self.horizon)
-        looked_at = Dates(
-            as_of_ms=dates.as_of_ms[rows], losses=dates.losses[rows], counts=dates.counts[rows]
-        )
+        looked_at = dates.between(0, (last + 1) * block_ms(self.horizon))
         gains = measure(looked_at, self.horizon, self.challengers, trials)
         decision = judge_look(gains, self.target, self.looks, self.attempt, failed)
         seen: dict[str, Number] = {
