@@ -340,4 +340,5 @@ def _one_line(kind: type[BaseException], error: BaseException, at: TracebackType
     del kind, at
     cause = _cause(error)
     said = " ".join(str(cause).split())
-    typer.echo(f"alphapulse: {type(cause).__name__}: {said} (--debug shows where)", err=True)
+    line = f"alphapulse: {type(cause).__name__}: {said} (--debug shows where)"
+    typer.echo(masked(line), err=True)

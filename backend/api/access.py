@@ -132,7 +132,8 @@ def _ticket_of(scope: Scope) -> str | None:
 def address_of(scope: Scope) -> str:
     """Whose machine it is, as far as it can be told; empty where it cannot."""
     client = scope.get("client")
-    return client[0] if client else ""
+    # As a socket for both families spells those of IPv4.
+    return client[0].removeprefix("::ffff:") if client else ""
 
 
 def _is_here(scope: Scope, headers: Headers) -> bool:

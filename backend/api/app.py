@@ -36,6 +36,7 @@ from backend.api import (
 )
 from backend.api.described import RestProblem
 from backend.api.guard import Guard
+from backend.api.secured import SecuredApp
 from backend.api.socket import Socket
 from backend.api.state import ApiState
 from backend.api.watch import keep_watch
@@ -88,7 +89,7 @@ class ShortBodies:
 
 def create_app(state: ApiState) -> FastAPI:
     """The served API over `state`, which wiring fills while the system starts."""
-    app = FastAPI(
+    app = SecuredApp(
         title="AlphaPulse",
         version=state.status.version,
         docs_url=None,

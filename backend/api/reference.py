@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from backend.api import messages
 from backend.api.problems import KINDS
+from backend.api.secured import SCHEME
 
 Fields = dict[str, Any]
 _CODE: Final = re.compile("`([^`]+)`")
@@ -48,6 +49,8 @@ def page(openapi: dict[str, Any]) -> str:
         "<code>Link: &lt;…&gt;; rel=next</code>, all that CSV and Arrow have. There codes of <code>"
         "degraded</code> are joined by commas and what else is nested is JSON text; features "
         "are columns <code>values.NAME</code>.</p>"
+        "<p>Other machines ask with a key that has the scope: "
+        "<code>Authorization: Bearer ap_…</code></p>"
         f"<h2>REST</h2>{routes}<h2>Socket</h2><p><code>/ws</code>, pinned as <code>/ws/v1</code>, "
         "sub-protocol <code>alphapulse.v1.json</code>. Members that are not described here are "
         f"ignored, on both sides.</p><table>{frames}</table>"
@@ -62,9 +65,16 @@ def _route(path: str, method: str, operation: Fields, schemas: Fields) -> str:
     answers = [each for code, each in operation["responses"].items() if code.startswith("2")]
     answered = _rows_of(answers[0], schemas)
     return (
-        f"{title}<p>{_marked(operation.get('description', ''))}</p>{_table('', asked)}"
+        f"{title}<p>{_marked(operation.get('description', ''))}{_scope(operation)}</p>"
+        f"{_table('', asked)}"
         f"{_table('Body (JSON)', body)}{_table('Each of <code>data</code>', answered)}"
     )
+
+
+def _scope(operation: Fields) -> str:
+    """Of a key that may ask so, where one is needed."""
+    named = (scope for each in operation.get("security", []) for scope in each[SCHEME])
+    return _marked("".join(f" Scope: `{scope}`." for scope in named))
 
 
 def _fields(content: Fields, schemas: Fields) -> Fields:

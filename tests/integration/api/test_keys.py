@@ -11,7 +11,7 @@ import pytest
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
 from backend.api.app import create_app
-from backend.api.needs import CONNECT, NEEDS, PUBLIC, READ
+from backend.api.needs import CONNECT, NEEDS, PUBLIC, READ, needs_at
 from backend.store import ledger, panels
 from domain.account import Terms
 from domain.keys import ApiKey, KeyScope
@@ -250,6 +250,38 @@ async def test_what_a_key_may_not_see_is_as_unknown_as_what_is_not(doors: KeyedM
         assert hidden.text.replace("ETH/", "ETA/") == absent.text
         own = await client.get(place.format("BTC"))
         assert own.status_code != 404 or "no served" not in own.text
+
+
+async def test_charts_show_a_key_its_own_instruments(doors: KeyedMarket) -> None:
+    of: dict[str, str | int] = {"resolution": "60", "from": 0, "to": 1_704_067_200}
+
+    async with doors.client(await doors.key(instruments=MINE)) as client:
+        for path in ("symbols", "history", "marks", "timescale_marks"):
+            hidden, absent = [
+                await client.get(f"/udf/{path}", params={**of, "symbol": f"simulated:{one}/USDT"})
+                for one in ("ETH", "ETA")
+            ]
+            assert hidden.json()["s"] == "error", path
+            assert hidden.text.replace("ETH/", "ETA/") == absent.text, path
+        found = (await client.get("/udf/search", params={"query": "USDT", "limit": 30})).json()
+
+    assert [one["symbol"] for one in found] == ["BTC/USDT"]
+
+
+async def test_the_documents_say_which_scope_a_route_needs(doors: KeyedMarket) -> None:
+    async with doors.client() as client:
+        paths = (await client.get("/openapi.json")).json()["paths"]
+        docs = (await client.get("/docs")).text
+
+    told = {
+        (path, method.upper()): operation.get("security")
+        for path, methods in paths.items()
+        for method, operation in methods.items()
+    }
+    for (path, method), security in told.items():
+        need = needs_at(path)[method]
+        assert security == ([{"key": [need.scope.value]}] if need.scope else None), path
+    assert "Scope: <code>operate</code>" in docs
 
 
 async def test_readiness_is_of_the_instruments_of_the_caller(doors: KeyedMarket) -> None:
