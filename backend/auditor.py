@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -52,6 +53,7 @@ class Auditor:
     missing: dict[Timeframe, dict[Instrument, Sequence[Range]]] = field(default_factory=dict)
     _notices: list[Gap] = field(default_factory=list)
     _due: asyncio.Event = field(default_factory=asyncio.Event)
+    _listeners: list[Callable[[Gap], None]] = field(default_factory=list)
 
     def note(self, gap: Gap) -> None:
         """A collector found a hole, or says what became of it."""
@@ -61,6 +63,17 @@ class Auditor:
             known = self.missing[gap.timeframe].get(gap.instrument, ())
             self.missing[gap.timeframe][gap.instrument] = [*known, Range(gap.from_ms, gap.to_ms)]
         self._due.set()
+        for hear in self._listeners:
+            hear(gap)
+
+    @contextmanager
+    def heard_by(self, hear: Callable[[Gap], None]) -> Iterator[None]:
+        """Tell `hear` too of each notice within."""
+        self._listeners.append(hear)
+        try:
+            yield
+        finally:
+            self._listeners.remove(hear)
 
     def __post_init__(self) -> None:
         self.missing.update({timeframe: {} for timeframe in self.timeframes})

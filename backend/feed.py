@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 
 from backend.auditor import Auditor
 from backend.store.database import patiently
+from backend.store.gaps import Key
 from collectors.backfill import Rejected
 from collectors.budget import Budget
 from collectors.checks import reason
 from collectors.collector import Collector, CollectorSettings
 from collectors.cross_section import CrossSection
-from collectors.gaps import Gap
+from collectors.gaps import Gap, Range
 from collectors.history_port import StoredCandles
 from collectors.pacing import Pace
 from collectors.unreadable import Unread
@@ -132,6 +133,10 @@ class LiveEdge:
         """Follow these from now on; those that stay lose nothing."""
         self._wait_for(instruments)
         self._collector.watch(instruments)
+
+    def ask_again(self, missing: Mapping[Key, Sequence[Range]]) -> None:
+        """Fetch these from the exchange, whatever it has said of them before."""
+        self._collector.repair(missing, denied=True)
 
     def _wait_for(self, instruments: Sequence[Instrument]) -> None:
         for section in self._sections.values():

@@ -1,4 +1,4 @@
-"""Commands in groups: of models, features, instruments, keys, notifications and the rest."""
+"""Commands in groups: models, features, instruments, keys, jobs, notifications and the rest."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ features_app = typer.Typer(help="The rows that models read.", no_args_is_help=Tr
 instruments_app = typer.Typer(help="What is watched.", no_args_is_help=True)
 keys_app = typer.Typer(help="Who may call.", no_args_is_help=True)
 notify_app = typer.Typer(help="Who is told what.", no_args_is_help=True)
+jobs_app = typer.Typer(help="Work that was asked for.", no_args_is_help=True)
 dashboard_app = typer.Typer(help="The dashboard's cache.", no_args_is_help=True)
 sentiment_app = typer.Typer(help="The scorer of texts.", no_args_is_help=True)
 plugins_app = typer.Typer(help="Models and features that others wrote.", no_args_is_help=True)
@@ -24,6 +25,7 @@ GROUPS: Final = {
     "instruments": instruments_app,
     "keys": keys_app,
     "notify": notify_app,
+    "jobs": jobs_app,
     "models": models_app,
     "features": features_app,
     "dashboard": dashboard_app,
@@ -101,11 +103,18 @@ def models_mirror(
 
 
 @models_app.command("train", epilog="Example: alphapulse models train")
-def models_train(*, state: State = None) -> None:
+def models_train(
+    *,
+    exchange: Text = None,
+    timeframe: Text = None,
+    horizon: Horizon = None,
+    state: State = None,
+) -> None:
     """Let the running system fit its models now, not at the next time of its schedule."""
-    from backend.upkeep import ask_for_training  # noqa: PLC0415 - imports what it needs
+    from backend.job_orders import train_models  # noqa: PLC0415 - imports what it needs
 
-    ask_for_training(settings_of(state=state))
+    place = {"exchange": exchange, "timeframe": timeframe, "horizon": horizon}
+    asyncio.run(train_models(place, settings_of(state=state)))
 
 
 @models_app.command(
@@ -282,6 +291,32 @@ def notify_test(
     from backend.notifications import try_channel  # noqa: PLC0415 - imports what it needs
 
     asyncio.run(try_channel(settings_of(state=state), channel))
+
+
+@jobs_app.command("list", epilog="Example: alphapulse jobs list")
+def jobs_list(
+    *,
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help="Lines, the newest.")] = 100,
+    state: State = None,
+) -> None:
+    """What was asked for, by whom, and how far it is."""
+    from backend.job_orders import list_jobs  # noqa: PLC0415 - imports what it needs
+
+    asyncio.run(list_jobs(settings_of(state=state), limit=limit))
+
+
+@jobs_app.command(
+    "show", epilog="Example: alphapulse jobs show 6f2c3c1e-9c41-4f0b-8d0f-0c5b7c3a9e55"
+)
+def jobs_show(
+    *,
+    job: Annotated[str, typer.Argument(metavar="ID", help="As `jobs list` spells it.")],
+    state: State = None,
+) -> None:
+    """One job with its progress and result."""
+    from backend.job_orders import show_job  # noqa: PLC0415 - imports what it needs
+
+    asyncio.run(show_job(job, settings_of(state=state)))
 
 
 @dashboard_app.command("rebuild", epilog="Example: alphapulse dashboard rebuild")

@@ -25,6 +25,7 @@ from backend.api.state import ApiState
 from backend.api.status import Status
 from backend.api.tls import certificate
 from backend.api.watch import look
+from backend.backfills import Backfills
 from backend.cadence import FOLDED_DAYS, Cadence
 from backend.clock import SystemClock
 from backend.devices import refuse_absent
@@ -32,6 +33,7 @@ from backend.executor import ProcessExecutor
 from backend.feed import Feed
 from backend.following import Following
 from backend.garbage import settle
+from backend.jobs import Jobs, Work
 from backend.joining import Orders
 from backend.mirror import Mirror, MirrorOrder
 from backend.notify.channels import open_channels
@@ -40,6 +42,7 @@ from backend.observer import Observer
 from backend.plugin_checks import admit
 from backend.plugins import catalogue_of
 from backend.readiness import Start
+from backend.retrains import Retrains
 from backend.runner import Lane, Runner
 from backend.seating import Seating
 from backend.settings import Settings
@@ -47,8 +50,9 @@ from backend.sources import Collection
 from backend.store import ledger, panels, score_days
 from backend.store.audit import AuditLog
 from backend.store.database import CONNECTION_ERRORS, connect
+from backend.store.jobs import JobStore
 from backend.store.keys import KeyStore, any_key
-from backend.store.state import TRAIN, Runtime, StateFolder
+from backend.store.state import Runtime, StateFolder
 from backend.system_plan import SystemPlan
 from backend.wiring import Store, database_of, make_bus, open_store, terms_of
 from collectors.pacing import Pace
@@ -115,7 +119,6 @@ async def run_system(plan: SystemPlan, settings: Settings) -> None:
             stack.push_async_callback(look, api)  # for the last time, before the store is closed
             status.report("database", 1, 1)
             system = System(plan=plan, settings=settings, store=store, api=api, channels=channels)
-            asyncio.get_running_loop().add_signal_handler(TRAIN, system.train)
             folder.publish(
                 Runtime(
                     pid=os.getpid(),
@@ -202,6 +205,8 @@ class System:
                     collection.told.settle()
                     self.api.members = self._orders
                     self.api.seats = Seating(self._watches)
+                    self.api.jobs = jobs = self._jobs()
+                    live.append(tasks.create_task(jobs.run()))
                     await self._until_done()
                 finally:
                     for task in live:
@@ -231,11 +236,13 @@ class System:
         order = MirrorOrder(database_url=self.store.url, artifacts=artifacts, uri=uri)
         return Mirror(order=order, pool=self.store.readers)
 
-    def train(self) -> None:
-        """Somebody asks for a training: every panel fits at its next tick that has enough rows."""
-        log.info("training on request")
-        for _, observer in self._watches:
-            observer.learning.request()
+    def _jobs(self) -> Jobs:
+        wall = SystemClock()
+        work: dict[str, Work] = {
+            "retrain": Retrains(self._watches, self.store.runs, wall=wall),
+            "backfill": Backfills(self._followings),
+        }
+        return Jobs(JobStore(self.store.writers), work, clock=self.plan.clock, wall=wall)
 
     async def _until_ready(self) -> list[Following]:
         """Until the start is over; the followings that are late."""

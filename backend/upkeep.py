@@ -14,9 +14,9 @@ from pathlib import Path
 from backend.settings import Settings
 from backend.store import chain, growth, kept_heads, migrate, panels, published
 from backend.store.outbox import Outbox
-from backend.store.state import TRAIN, StateFolder
+from backend.store.state import StateFolder
 from backend.wiring import Store, database_of, open_store
-from domain.errors import AlphaPulseError, StateFolderError, UsageError
+from domain.errors import AlphaPulseError, UsageError
 from services.features import feature_set
 
 ENOUGH_DISK_GB = 5.0
@@ -88,19 +88,6 @@ async def print_heads(settings: Settings) -> None:
     async with store_of(settings) as store, store.readers.acquire() as connection:
         for head in await kept_heads.heads(connection):
             sys.stdout.write(f"{head.line()}\n")
-
-
-def ask_for_training(settings: Settings) -> None:
-    """Let the running system fit at its next tick.
-
-    Raises:
-        StateFolderError: none runs on the state folder.
-    """
-    runtime = StateFolder(settings.state).attach()
-    if runtime is None:
-        raise StateFolderError(f"no system runs on the state folder {settings.state}")
-    os.kill(runtime.pid, TRAIN)
-    sys.stdout.write("training asked for: it begins at the next close with enough labels\n")
 
 
 async def rebuild_dashboard(settings: Settings) -> None:

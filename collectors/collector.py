@@ -131,12 +131,17 @@ class Collector:
                 raise
             raise next(_leaves(mistaken)) from None
 
-    def repair(self, missing: Mapping[Key, Sequence[Range]]) -> None:
-        """These are not in the store, though they were handed on or passed over: fetch them."""
+    def repair(self, missing: Mapping[Key, Sequence[Range]], *, denied: bool = False) -> None:
+        """These are not in the store, though they were handed on or passed over: fetch them.
+
+        Args:
+            missing: by series; one that is not followed, or not yet, is passed over.
+            denied: also those that the exchange has said it does not have.
+        """
         for key, spans in missing.items():
             series = self._series.get(key)
             if series is not None:
-                self._emit_of(series, series.lost(spans))
+                self._emit_of(series, series.lost(spans, denied=denied))
 
     async def _deliver(self) -> None:
         while True:

@@ -133,13 +133,14 @@ class Series:
         spans = missing_ranges(known, self.timeframe, since_ms=first, until_ms=next_open)
         return [notice for span in spans for notice in self._miss(span, cause)]
 
-    def lost(self, spans: Iterable[Range]) -> list[Event]:
+    def lost(self, spans: Iterable[Range], *, denied: bool = False) -> list[Event]:
         """What was released long ago is not in the store: ask for it again.
 
-        Holes that are known already are left to their repair.
+        Holes that are known already are left to their repair; what is absent too, unless `denied`.
         """
         found: list[Event] = []
         for span in spans if self._last is not None else ():
+            self._absent -= set(range(*span, self._step)) if denied else set()
             for open_ms in [ms for ms in self._released if span.from_ms <= ms < span.to_ms]:
                 del self._released[open_ms]
             found += self._miss(span, Cause.AUDIT)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from backend.api.formats import Format
+from backend.store.jobs import STATES as JOB_STATES
 from backend.store.outbox import STATES as NOTIFICATION_STATES
 from backend.store.panels import PANELS
 from domain.errors import shortened
@@ -26,6 +27,7 @@ STATUSES: Final = (
     "pending", "active", "take_profit", "stop_loss", "expired", "withdrawn", "flat",
 )  # fmt: skip
 GAP_STATES: Final = ("open", "repairing", "filled", "unfillable")
+JOB_KINDS: Final = ("retrain", "backfill")
 TARGETS: Final = (Target.DIRECTION.value, Target.QUANTILES.value, Target.VOLATILITY.value)
 EARLIEST: Final = EPOCH
 LATEST: Final = datetime(2100, 1, 1, tzinfo=UTC)  # far enough, and room to reckon beyond it
@@ -106,6 +108,8 @@ _Statuses = Annotated[_Words, _one_of("status", STATUSES)]
 _GapStates = Annotated[_Words, _one_of("state", GAP_STATES)]
 _NotificationStates = Annotated[_Words, _one_of("state", NOTIFICATION_STATES)]
 _Events = Annotated[_Words, _one_of("event", tuple(EVENTS))]
+_JobKinds = Annotated[_Words, _one_of("kind", JOB_KINDS)]
+_JobStates = Annotated[_Words, _one_of("state", JOB_STATES)]
 _Panels = Annotated[_Words, _one_of("panel", tuple(PANELS))]
 _Targets = Annotated[_Words, _one_of("target", TARGETS)]
 
@@ -307,6 +311,13 @@ class LedgerSelection(BaseModel):
     as_of: _Utc | None = Field(None, description="as they were known to stand at this time")
 
 
+class JobSelection(Paged):
+    """Which jobs; the time is the one at which they were asked for."""
+
+    kind: _JobKinds = Field([], description=", ".join(JOB_KINDS))
+    state: _JobStates = Field([], description=", ".join(JOB_STATES))
+
+
 class DashboardSelection(BaseModel):
     """Which panels."""
 
@@ -329,6 +340,7 @@ PARAMETERS: Final = sorted(
             ModelSelection,
             ComparisonSelection,
             LedgerSelection,
+            JobSelection,
             DashboardSelection,
         )
         for name in model.model_fields

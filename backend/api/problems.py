@@ -65,6 +65,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "artifact_missing": Kind(404, "A model's file is missing"),
     "epoch_changed": Kind(410, "The log began anew"),
     "unknown_offset": Kind(404, "Offset beyond the head"),
+    "idempotency_key_reused": Kind(422, "Key of another request"),
+    "too_many_jobs": Kind(409, "Too many jobs", temporary=True),
     "not_as_it_was": Kind(409, "No longer what it was"),
     "not_acceptable": Kind(406, "No such spelling"),
     "method_not_allowed": Kind(405, "Method not allowed"),

@@ -13,6 +13,7 @@ import asyncpg
 from backend.api.access import Access
 from backend.api.hub import Hub
 from backend.api.status import Status
+from backend.store.jobs import Asked, Order
 from domain.market import Instrument
 from domain.ports import Clock
 from services.models.artifacts import ArtifactStore
@@ -87,6 +88,19 @@ class Unsent:
     age_s: float  # wall seconds since the oldest was entered
 
 
+class Jobs(Protocol):
+    """The jobs of a running system, and orders for more."""
+
+    async def ask(self, order: Order) -> Asked:
+        """Enter an order; one that came before under the same key is answered as it was.
+
+        Raises:
+            UsageError: it cannot be followed, or its key names another request.
+            TooManyJobsError: the caller has as many as may wait.
+        """
+        ...
+
+
 @dataclass(slots=True, kw_only=True)
 class ApiState:
     """The parts the API stands on. All that may be None is so until there is a store."""
@@ -103,4 +117,5 @@ class ApiState:
     members: Members | None = None
     seats: Seats | None = None
     unsent: Callable[[], Sequence[Unsent]] = tuple  # notifications, now
+    jobs: Jobs | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)  # shown on the page, no secrets

@@ -65,10 +65,26 @@ class Learning:
         """What the start found to be unusable, in words for users."""
         return self._seats.refused
 
-    def request(self) -> None:
+    def request(self, horizon: int) -> None:
         """Train at the next tick."""
-        for horizon in self.panel.rooms:
-            self._trainings.request(horizon, "request")
+        self._trainings.request(horizon, "request")
+
+    def requested(self, horizon: int) -> bool:
+        """Whether a training is asked for that no tick has begun yet."""
+        return self._trainings.requested(horizon)
+
+    def started(self, horizon: int) -> datetime | None:
+        """The close at which the last training began."""
+        return self._trainings.started(horizon)
+
+    def matured(self, horizon: int) -> int:
+        """How many rows have labels, and can be fitted on."""
+        return self.panel.rooms[horizon].matured
+
+    @property
+    def under_way(self) -> bool:
+        """Whether something is done, or a training that was cut short is to be gone on with."""
+        return self._busy or self._trainings.cut_short
 
     def due(self, as_of: datetime) -> Due:
         """What the tick at `as_of` makes due; each thing is told once.

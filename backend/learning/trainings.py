@@ -76,6 +76,15 @@ class Trainings:
         """Train at the next tick."""
         self._trainers[horizon].request(reason)
 
+    def requested(self, horizon: int) -> bool:
+        """Whether a training is asked for that no tick has begun yet."""
+        return self._trainers[horizon].requested
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether one is to be gone on with at the next tick."""
+        return bool(self._cut_short)
+
     def started(self, horizon: int) -> datetime | None:
         """The close at which the last training of a horizon began."""
         return self._trainers[horizon].started

@@ -129,6 +129,13 @@ class Difference:
         ]
 
 
+class Expected(NamedTuple):
+    """Of a span of a series, what ought to be stored and is not."""
+
+    since_ms: int  # open time of the first candle of the series
+    missing: list[Range]
+
+
 class GapLedger:
     """Reads and writes `ingest_gaps`, and the stream `gaps`; one for a process."""
 
@@ -187,6 +194,17 @@ class GapLedger:
             _difference(keys[number], span, missing.get(number, []), listed.get(number, ()))
             for number, span in sorted(spans.items())
         ]
+
+    async def expected(self, key: Key, span: Range) -> Expected | None:
+        """What is missing of `span`; None for a series that has no candle."""
+        rows = await self._rows([key])
+        async with self._pool.acquire() as connection:
+            known = await connection.fetchrow(_EXTENTS, rows.numbers, rows.ids, rows.timeframes)
+            if known is None:
+                return None
+            common = _common(span, _range(known))
+            missing = await _missing(connection, rows, {0: common})
+        return Expected(to_ms(known["from_time"]), missing.get(0, []))
 
     async def _rows(self, keys: Sequence[Key]) -> _Rows:
         ids = await self._instruments.ids([instrument for instrument, _ in keys])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 
@@ -23,6 +23,21 @@ WHERE (exchange, timeframe, horizon, as_of) = ($1, $2, $3, $4)
 _UNFINISHED: Final = """
 SELECT * FROM training_runs
 WHERE (exchange, timeframe) = ($1, $2) AND finished_at IS NULL ORDER BY as_of, horizon
+"""
+
+_FINISHED: Final = """
+SELECT finished_at IS NOT NULL FROM training_runs
+WHERE (exchange, timeframe, horizon, as_of) = ($1, $2, $3, $4)
+"""
+_MADE: Final = """
+SELECT name || '@' || version AS model, (
+    SELECT verdict FROM promotion_decisions AS d
+    WHERE (d.exchange, d.timeframe, d.horizon, d.target, d.name, d.challenger_version)
+        = (m.exchange, m.timeframe, m.horizon, m.target, m.name, m.version)
+    ORDER BY id LIMIT 1
+) AS verdict
+FROM ml_models_metadata AS m
+WHERE (exchange, timeframe, horizon, created_at) = ($1, $2, $3, $4) ORDER BY name, version
 """
 
 
@@ -69,6 +84,22 @@ class Runs:
             )
             for row in rows
         ]
+
+    async def finished(
+        self, exchange: str, timeframe: Timeframe, horizon: int, as_of: datetime
+    ) -> bool | None:
+        """Whether a training has ended; None: it was never begun."""
+        found: bool | None = await self._pool.fetchval(
+            _FINISHED, exchange, timeframe.value, horizon, as_of
+        )
+        return found
+
+    async def made(
+        self, exchange: str, timeframe: Timeframe, horizon: int, as_of: datetime
+    ) -> list[dict[str, Any]]:
+        """The versions that a training registered, with the first verdict on each."""
+        rows = await self._pool.fetch(_MADE, exchange, timeframe.value, horizon, as_of)
+        return [dict(row) for row in rows]
 
 
 def _key(run: Run) -> tuple[str, str, int, datetime]:

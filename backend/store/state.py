@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,6 @@ VERSION = 1  # of the folder's layout; raise it when an older program could not 
 FOREIGN = {"lost+found", "plugins"}  # of a mounted disk; of who prepares a folder
 LOCK_ATTEMPTS = 5  # others look whether it is held by holding it for microseconds
 LOCK_PAUSE_S = 0.02
-TRAIN = signal.SIGUSR1  # asks the running system for a training
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -505,6 +505,36 @@ training_runs = Table(
     PrimaryKeyConstraint("exchange", "timeframe", "horizon", "as_of"),
 )
 
+# Work that callers asked for, and what became of it. A key of the caller's own names it once.
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", _WORD, primary_key=True),
+    _word("kind"),
+    _json("request"),
+    _word("caller"),
+    _word("idempotency_key", nullable=True),
+    Column("request_sha256", LargeBinary, nullable=False),
+    _word("state"),
+    _time("created_at"),
+    _time("started_at", nullable=True),
+    _time("ended_at", nullable=True),
+    _json("progress", nullable=True),
+    _json("result", nullable=True),
+    Column("detail", Text),
+    UniqueConstraint("caller", "idempotency_key"),
+    _check("request_sha256", "octet_length(request_sha256) = 32"),
+    _check("state", "state IN ('queued', 'running', 'done', 'failed')"),
+    _check("ended", "(state IN ('done', 'failed')) = (ended_at IS NOT NULL)"),
+    Index("jobs_created_at_idx", "created_at", "id"),
+    Index(
+        "jobs_open_idx",
+        "kind",
+        "created_at",
+        postgresql_where=text("state IN ('queued', 'running')"),
+    ),
+)
+
 searches = Table(
     "searches",
     metadata,

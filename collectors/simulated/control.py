@@ -30,6 +30,7 @@ class Control:
             web.post("/_control/clock", self.clock),
             web.post("/_control/faults", self.faults),
             web.delete("/_control/faults", self.mend),
+            web.delete("/_control/holes", self.fill),
         ]
 
     async def sent(self, request: web.Request) -> web.Response:
@@ -83,6 +84,11 @@ class Control:
             return _refused(f"unknown instrument {body['instrument']!r}")
         self._book.faults.add(fault)
         return answer({"kind": fault.kind, "instrument": fault.instrument})
+
+    async def fill(self, _request: web.Request) -> web.Response:
+        """What never existed does from now on, on REST: the exchange has found it."""
+        self._book.missing.clear()
+        return answer({"holes": 0})
 
     async def mend(self, _request: web.Request) -> web.Response:
         """End every fault, whatever its count."""

@@ -57,6 +57,11 @@ class Trainer:
         """Train at the next tick that has enough rows."""
         self._requested = reason
 
+    @property
+    def requested(self) -> bool:
+        """Whether a training is asked for that no tick has begun yet."""
+        return bool(self._requested)
+
     def resume(self, started: datetime | None) -> None:
         """Continue after a restart from the stored time of the last training."""
         self.started = started

@@ -202,10 +202,10 @@ async def plant(market: ServedMarket) -> None:
 
 
 PATHS = [path for path, needs in NEEDS.items() if needs.get("GET") == READ and "{" not in path]
-# They name no instrument, or only those that are late.
+# They name no instrument, or only those that are late; jobs are of who asked for them.
 NAMELESS = {
-    "/v1/exchanges", "/v1/ledger", "/v1/models", "/v1/scores", "/v1/sentiment", "/v1/timeframes",
-    "/readyz",
+    "/v1/exchanges", "/v1/jobs", "/v1/ledger", "/v1/models", "/v1/scores", "/v1/sentiment",
+    "/v1/timeframes", "/readyz",
 }  # fmt: skip
 
 

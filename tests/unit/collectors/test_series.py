@@ -161,3 +161,19 @@ def test_where_streams_have_no_flags_the_next_candle_closes() -> None:
     series.on_message(forming(10))
 
     assert told(series.on_message(forming(11))) == [10]
+
+
+def test_what_the_exchange_denied_is_asked_again_only_where_that_is_wished() -> None:
+    series = Series(BTC, Timeframe.M1)
+    series.begin(14 * MINUTE, stored=[ms * MINUTE for ms in (10, 12, 13)], cause=Cause.START)
+    series.recall([candle(number) for number in (10, 12, 13)])
+    missing = [Range(11 * MINUTE, 12 * MINUTE)]
+    series.lost(missing)
+    for _ in range(4):
+        series.absorb([], series.spans(14 * MINUTE)[0])
+    assert told(series.release()) == [GapState.ABSENT]
+
+    assert series.lost(missing) == []
+    assert told(series.lost(missing, denied=True)) == [GapState.FOUND]
+    series.absorb([candle(11)], series.spans(14 * MINUTE)[0])
+    assert told(series.release()) == [11, GapState.FILLED]

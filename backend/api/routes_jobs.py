@@ -1,0 +1,98 @@
+"""REST: work that takes its time, asked for once and looked at later."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+from pydantic import BaseModel
+
+from backend.api.answers import answer_list, envelope, moment, reading, starting, state_of
+from backend.api.callers import caller_of
+from backend.api.described import answering, listed
+from backend.api.job_pages import JOBS, read_own, read_page, spelled
+from backend.api.parameters import JobSelection
+from backend.api.problems import ProblemError
+from backend.api.schemas_jobs import BACKFILL, DONE, RETRAIN, BackfillOrder, JobRow, RetrainOrder
+from backend.api.spellings import ListAnswer
+from backend.store.jobs import Order, ReusedKeyError, TooManyJobsError
+from domain.errors import shortened
+
+router = APIRouter(prefix="/v1", tags=["jobs"])
+
+REPLAYED: Final = "Idempotency-Replayed"
+OPEN: Final = frozenset({"queued", "running"})
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description="a name of yours for this request: sent again it is answered with the same job",
+        min_length=1,
+        max_length=128,
+        pattern=r"^[\x21-\x7e]+$",
+    ),
+]
+
+
+@router.post("/retrains", status_code=202, responses=answering(JobRow, 202, example=RETRAIN))
+async def retrain(request: Request, order: RetrainOrder, key: Key = None) -> Response:
+    """Fit the models at the next tick, not at the next time of their schedule.
+
+    `result` names the close of each training, and what it registered with the first verdict on it.
+    A place with too few rows that have labels is left out, and said in `detail`.
+    """
+    return await _asked(request, "retrain", order, key)
+
+
+@router.post("/backfills", status_code=202, responses=answering(JobRow, 202, example=BACKFILL))
+async def backfill(request: Request, order: BackfillOrder, key: Key = None) -> Response:
+    """Ask the exchange again for candles that are missing, also for those that it did not have.
+
+    It is done when each of them is stored, or the exchange has said again that there is none.
+    What lies before the first stored candle is not asked for.
+    """
+    return await _asked(request, "backfill", order, key)
+
+
+@router.get("/jobs", responses=listed(JobRow))
+async def jobs(request: Request, selection: Annotated[JobSelection, Query()]) -> Response:
+    """The jobs that this key asked for, newest first; the operator sees all."""
+    state = state_of(request)
+    async with reading(state) as connection:
+        found, following = await read_page(connection, caller_of(request), selection)
+    told = ListAnswer(
+        data=found, described=JOBS.described, as_of=moment(state, None), following=following
+    )
+    return await answer_list(request, selection.format, told)
+
+
+@router.get("/jobs/{id}", responses=answering(JobRow, example=DONE))
+async def job(request: Request, name: Annotated[str, Path(alias="id", max_length=64)]) -> Response:
+    """One job; another's is as unknown as one that is none."""
+    state = state_of(request)
+    async with reading(state) as connection:
+        found = await read_own(connection, caller_of(request), name)
+    if found is None:
+        raise ProblemError("not_found", f"there is no job {shortened(name)}")
+    return envelope([found], as_of=state.clock.now())
+
+
+async def _asked(request: Request, kind: str, order: BaseModel, key: str | None) -> Response:
+    state = state_of(request)
+    if state.jobs is None:
+        raise starting(state)
+    wanted: dict[str, Any] = order.model_dump(mode="json", exclude_none=True)
+    named = Order(kind=kind, request=wanted, caller=caller_of(request).name, key=key)
+    try:
+        asked = await state.jobs.ask(named)
+    except ReusedKeyError as error:
+        raise ProblemError("idempotency_key_reused", str(error)) from error
+    except TooManyJobsError as error:
+        raise ProblemError("too_many_jobs", str(error), retry_after_ms=60_000) from error
+    row = spelled(asked.row)
+    answer = envelope([row], as_of=state.clock.now())
+    answer.status_code = 202 if row["state"] in OPEN else 200
+    answer.headers["Location"] = f"/v1/jobs/{row['id']}"
+    if asked.replayed:
+        answer.headers[REPLAYED] = "true"
+    return answer

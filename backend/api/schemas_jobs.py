@@ -1,0 +1,79 @@
+"""Jobs as they are asked for, and as they are answered."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from backend.api.parameters import Between
+from backend.api.schemas import Row
+from domain.market import Timeframe
+
+
+class RetrainOrder(BaseModel):
+    """Where to fit; what is not named is every one."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    exchange: str | None = Field(None, description="exchange id", min_length=1, max_length=64)
+    timeframe: Timeframe | None = Field(None, description="`1h`")
+    horizon: int | None = Field(None, description="in candles", gt=0, lt=100_000)
+
+
+class BackfillOrder(Between):
+    """Which candles to ask for again: those of a watched instrument that are missing."""
+
+    exchange: str = Field(description="exchange id", min_length=1, max_length=64)
+    symbol: str = Field(description="in ccxt's spelling, `BTC/USDT`", min_length=1, max_length=64)
+    timeframe: Timeframe | None = Field(None, description="`1h`; without it each that is watched")
+
+
+class JobRow(Row):
+    """A job, and what became of it."""
+
+    id: str
+    kind: Literal["retrain", "backfill"]
+    request: dict[str, Any] = Field(description="what was asked for")
+    caller: str = Field(description="id of the key that asked; `loopback`, `command`: the operator")
+    idempotency_key: str | None
+    state: Literal["queued", "running", "done", "failed"]
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    progress: dict[str, Any] | None = Field(description="`done` of `total`; null: not begun")
+    result: list[dict[str, Any]] | None = Field(
+        description="of a retrain what each training made and the first verdict on it, of a"
+        " backfill the candles of each timeframe; null until it is done"
+    )
+    detail: str | None = Field(description="in words: why it failed, or what it left out")
+
+
+_MOMENT: Final = "2024-01-01T00:00:00.000Z"
+_WAITING: Final[dict[str, Any]] = {
+    "id": "6f2c3c1e-9c41-4f0b-8d0f-0c5b7c3a9e55",
+    "caller": "loopback",
+    "idempotency_key": "2024-01-01",
+    "state": "queued",
+    "created_at": _MOMENT,
+    "started_at": None,
+    "ended_at": None,
+    "progress": None,
+    "result": None,
+    "detail": None,
+}
+RETRAIN: Final = {**_WAITING, "kind": "retrain", "request": {"exchange": "binance"}}
+BACKFILL: Final = {
+    **_WAITING,
+    "kind": "backfill",
+    "request": {"exchange": "binance", "symbol": "BTC/USDT", "start": _MOMENT},
+}
+DONE: Final = {
+    **BACKFILL,
+    "state": "done",
+    "started_at": _MOMENT,
+    "ended_at": _MOMENT,
+    "progress": {"done": 3, "total": 3, "missing": {"1h": 3}},
+    "result": [{"timeframe": "1h", "missing": 3, "filled": 2, "not_there": 1}],
+}

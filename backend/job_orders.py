@@ -1,0 +1,71 @@
+"""What an operator says of jobs: have models fitted now, and what became of what was asked for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from backend.orders import orders_to
+from backend.settings import Settings
+from backend.store.jobs import read_job, read_jobs
+from backend.upkeep import store_of
+from domain.errors import UsageError, shortened
+from domain.market import rfc3339
+
+_JSON = ("request", "progress", "result")
+
+
+async def train_models(place: Mapping[str, Any], settings: Settings) -> None:
+    """Have the running system fit its models at the next tick.
+
+    Args:
+        place: exchange, timeframe, horizon; what is None is every one.
+        settings: name the state folder of the system.
+
+    Raises:
+        StateFolderError: no system runs.
+        UsageError: nothing is predicted there.
+        OrderRefusedError: the system cannot.
+    """
+    order = {name: value for name, value in place.items() if value is not None}
+    async with orders_to(settings, "/v1/retrains") as ask:
+        (row,) = await ask("POST", json=order)
+    sys.stdout.write(
+        f"training asked for: it begins at the next close with enough labels; `alphapulse jobs show"
+        f" {row['id']}` tells how it goes on\n"
+    )
+
+
+async def list_jobs(settings: Settings, *, limit: int) -> None:
+    """One line for each of the newest jobs, the newest last."""
+    async with store_of(settings) as store:
+        rows = await read_jobs(store.readers, limit=limit)
+    for row in reversed(rows):
+        request = " ".join(f"{name}={one}" for name, one in orjson.loads(row["request"]).items())
+        sys.stdout.write(
+            f"{rfc3339(row['created_at'])} {row['id']} {row['kind']:<8} {row['state']:<7}"
+            f" {row['caller']:<12} {request} {row['detail'] or ''}".rstrip()
+            + "\n"
+        )
+
+
+async def show_job(name: str, settings: Settings) -> None:
+    """Everything that is known of a job, as JSON.
+
+    Raises:
+        UsageError: there is none.
+    """
+    async with store_of(settings) as store:
+        row = await read_job(store.readers, name)
+    if row is None:
+        raise UsageError(
+            f"there is no job {shortened(name)}; `alphapulse jobs list` has the newest"
+        )
+    shown = {
+        key: orjson.loads(one) if key in _JSON and one is not None else one
+        for key, one in row.items()
+    }
+    sys.stdout.write(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode() + "\n")
