@@ -217,6 +217,19 @@ async def test_a_service_is_told_the_words() -> None:
     assert (got.json()["title"], got.json()["message"]) == (TOLD.title, TOLD.text)
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "tgram://123456789:abcdefg_hijklmnop/12315544/",
+        "discord://4174216298/JHMHI8qBe7bk2ZwO5U711o3dV_js",
+        "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#general",
+        "mailto://me:password@example.org",
+    ],
+)
+async def test_the_services_that_are_promised_are_known(address: str) -> None:
+    await open_service("phone", address).close()
+
+
 def test_without_the_library_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "apprise", None)
 

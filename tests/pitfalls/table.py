@@ -231,4 +231,18 @@ PITFALLS: Final = (
         'sys.stdout.writelines(f"{fault}\\n" for fault in faults)\n    return 0',
         "tests/integration/test_store_stream_log.py -k verify",
     ),
+    Pitfall(
+        "a message noted as sent before it is taken",
+        "backend/notify/sender.py",
+        'await self.channel.send(notification(row["body"].encode(), self._late(row["at"])))',
+        'await self._taken(row); await self.channel.send(notification(row["body"].encode()))',
+        "tests/integration/test_notifications_after_a_kill.py",
+    ),
+    Pitfall(
+        "a message that comes again under another id",
+        "services/notifications/wording.py",
+        ".join((channel, notice.event, *notice.key))",
+        ".join((channel, notice.event, __import__('uuid').uuid4().hex))",
+        "tests/integration/test_notifier.py -k under_its_ids",
+    ),
 )
