@@ -178,13 +178,24 @@ class Stretch(Between, Scope):
     """Whose rows, of which stretch of time."""
 
 
-class ScoreSelection(Stretch):
-    """Whose track record, in one answer."""
+class RecordSelection(Stretch):
+    """Whose record, of those that were scored."""
 
     as_of: _Utc | None = Field(None, description="answer with what was scored by this time")
     horizon: _Horizons = Field([], description="candles ahead")
+
+
+class ScoreSelection(RecordSelection):
+    """Whose track record, in one answer."""
+
     model: _Words = Field([], description="model names, `lightgbm.direction`")
     role: _Roles = Field([*ROLES], description="champion (served), member, challenger")
+
+
+class DaySelection(ScoreSelection):
+    """Whose track record, day by day."""
+
+    target: _Targets = Field([], description=", ".join(TARGETS))
 
 
 class Paged(Between, Formatted):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
@@ -50,13 +51,20 @@ async def log_with(connection: asyncpg.Connection, caller: Caller, stream: str) 
     return log
 
 
-async def read_events(connection: asyncpg.Connection, caller: Caller, asked: Asked) -> EventPage:
-    """A page of one stream's events.
+async def read_events(
+    connection: asyncpg.Connection, caller: Caller, asked: Asked, known: Iterable[str]
+) -> EventPage:
+    """A page of one stream's events; none of a `known` one that has not begun.
 
     Raises:
         ProblemError: `unknown_stream`, `epoch_changed`, `unknown_offset`.
     """
-    log = await log_with(connection, caller, asked.stream)
+    try:
+        log = await log_with(connection, caller, asked.stream)
+    except ProblemError:
+        if asked.stream in caller.streams(known):
+            return EventPage([], None)
+        raise
     head = log.offsets[log.places[asked.stream] - 1]
     _refuse(asked.since, log, head)
     low, high = 0, head

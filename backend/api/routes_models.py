@@ -1,28 +1,25 @@
-"""REST: models, their track record, and the dashboard's panels."""
+"""REST: models, their part in what is served, and the dashboard's panels."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict
 from typing import Annotated
 
 import asyncpg
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 
-from backend.api.answers import answer_list, envelope, moment, reading, state_of
+from backend.api.answers import answer_list, envelope, moment, reading, starting, state_of
 from backend.api.callers import Caller, caller_of
-from backend.api.described import listed
+from backend.api.described import answering, listed
 from backend.api.known import refuse_unmatched
 from backend.api.model_pages import MODELS, read_models
-from backend.api.parameters import DashboardSelection, ModelSelection, ScoreSelection
-from backend.api.reads import instrument_ids
-from backend.api.schemas import ModelRow, ScoreRow
+from backend.api.parameters import DashboardSelection, ModelSelection
+from backend.api.schemas import ModelRow
+from backend.api.schemas_scores import WeightRow
 from backend.api.shelves import Filters
 from backend.api.spellings import ListAnswer
 from backend.api.visible import panel_for, whole_exchanges
-from backend.store.score_days import Scope
-from backend.store.track_record import read_record
-from domain.events import Role
 
 router = APIRouter(prefix="/v1", tags=["models"])
 
@@ -50,40 +47,19 @@ async def models(request: Request, selection: Annotated[ModelSelection, Query()]
     return await answer_list(request, selection.format, told)
 
 
-@router.get("/scores", responses=listed(ScoreRow))
-async def scores(request: Request, selection: Annotated[ScoreSelection, Query()]) -> Response:
-    """The track record of every forecaster that was scored; all roles unless one is named."""
-    state, caller = state_of(request), caller_of(request)
-    scope = Scope(
-        exchanges=selection.exchange,
-        timeframes=selection.timeframe,
-        horizons=selection.horizon,
-        roles=selection.role,
-        models=selection.model,
-        start=selection.start,
-        end=selection.end,
-        scored_by=selection.as_of,
-    )
+@router.get("/models/pool", responses=answering(WeightRow))
+async def pool(request: Request) -> Response:
+    """What part each member has now in the pool of its target; it moves with every label.
+
+    It is of all instruments of an exchange: who does not see them all does not see it.
+    """
+    state = state_of(request)
+    if state.seats is None:
+        raise starting(state)
     async with reading(state) as connection:
-        symbols = selection.wanted_symbols
-        ids = await instrument_ids(connection, caller, selection.exchange, symbols)
-        if symbols or not caller.sees_all:
-            scope = replace(scope, instruments=ids)
-        asked: Filters = {"horizon": list(selection.horizon), "model": selection.model}
-        await refuse_unmatched(connection, state, asked)
-        record = await read_record(connection, scope)
-        verdicts = await connection.fetch(_VERDICTS, selection.as_of)
-    newest = {(v["exchange"], v["timeframe"], v["horizon"], v["target"]): v for v in verdicts}
-    for row in record:
-        verdict = newest.get((row["exchange"], row["timeframe"], row["horizon"], row["target"]))
-        row["gate"] = dict(verdict) if verdict and row["role"] == Role.CHAMPION else None
-    told = ListAnswer(
-        data=record,
-        described=ScoreRow,
-        as_of=moment(state, selection.as_of),
-        watermark=max((row["last_as_of"] for row in record), default=None),
-    )
-    return await answer_list(request, selection.format, told)
+        seen = await whole_exchanges(connection, caller_of(request))
+    weights = [asdict(one) for one in state.seats.weights() if one.exchange in seen]
+    return envelope(weights, as_of=state.clock.now())
 
 
 @router.get("/dashboard")
@@ -112,13 +88,3 @@ def _payload(row: asyncpg.Record, caller: Caller, whole: set[str]) -> object:
     if caller.sees_all:
         return orjson.Fragment(row["payload"])
     return panel_for(caller, whole, row["panel"], orjson.loads(row["payload"]))
-
-
-# The newest verdict of the gate, by the primary key of `skill_verdicts`.
-_VERDICTS = """
-    SELECT DISTINCT ON (exchange, timeframe, horizon, target)
-           exchange, timeframe, horizon, target, at, baseline, skill, low, high, blocks, count,
-           no_skill
-    FROM skill_verdicts WHERE $1::timestamptz IS NULL OR at <= $1
-    ORDER BY exchange, timeframe, horizon, target, at DESC
-    """

@@ -69,7 +69,7 @@ async def events(
         stream, since, selection.start, selection.end, selection.limit, selection.order or "asc"
     )
     async with reading(state) as connection:
-        page = await read_events(connection, caller_of(request), asked)
+        page = await read_events(connection, caller_of(request), asked, state.status.streams())
     told = ListAnswer(
         data=page.data,
         described=schemas.EventRow,

@@ -159,7 +159,9 @@ class Session:
             params.stream, params.since, params.start, params.to, params.limit, params.order
         )
         async with reading(self._state) as database:
-            page = await read_events(database, self._connection.caller, asked)
+            page = await read_events(
+                database, self._connection.caller, asked, self._state.status.streams()
+            )
         following = page.following and page.following.model_dump()
         self._answered(request, ts_in, {"data": page.data, "next": following})
 

@@ -58,8 +58,24 @@ class RolledBack:
     previous: int | None  # None: nobody is left
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weight:
+    """What part a member has in the pool of its target; those of a pool sum to 1."""
+
+    exchange: str
+    timeframe: str
+    horizon: int
+    target: str
+    model: str
+    weight: float
+
+
 class Seats(Protocol):
     """The models of a running system, and orders about them."""
+
+    def weights(self) -> list[Weight]:
+        """The parts of all members as they are now."""
+        ...
 
     async def roll_back(
         self,

@@ -11,7 +11,7 @@ from typing import Any, Final
 from backend import VERSION
 from backend.api import streams
 from backend.api.callers import Caller
-from backend.store.payloads import GAPS_STREAM
+from backend.store.payloads import GAPS_STREAM, MODELS_STREAM
 from domain.market import Instrument, Timeframe, rfc3339
 from domain.sources import SourceStatus
 
@@ -82,7 +82,7 @@ class Status:
 
     def streams(self) -> list[str]:
         """The streams of what is watched, published to or not."""
-        return [*streams.names(self.instruments, self.timeframes), GAPS_STREAM]
+        return [*streams.names(self.instruments, self.timeframes), GAPS_STREAM, MODELS_STREAM]
 
     def ages(self, now: datetime) -> dict[tuple[Instrument, Timeframe], float]:
         """Wall seconds since the close that each watched newest prediction is of.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
@@ -43,8 +43,34 @@ async def read_record(connection: asyncpg.Connection, scope: Scope) -> list[dict
     return sorted(record, key=lambda row: tuple(str(row[name]) for name in (*_GROUP, "target")))
 
 
+async def read_daily(
+    connection: asyncpg.Connection, targets: Sequence[Target], scope: Scope
+) -> list[dict[str, Any]]:
+    """The days behind `read_record`, one row each, oldest first."""
+    daily: list[dict[str, Any]] = []
+    moment = None if connection.is_in_transaction() else "repeatable_read"
+    async with connection.transaction(isolation=moment):
+        await prepare(connection)
+        for target in targets:
+            for _, _, days in _compared(await read_days(connection, target, scope)):
+                daily += [
+                    {**_day(day), "target": target, "loss_name": LOSS_OF[target]} for day in days
+                ]
+    return daily
+
+
+def _day(row: Row) -> dict[str, Any]:
+    figures = {name: _figure(row[name]) for name in ("effective_count", "loss", "baseline_loss")}
+    named = {name: row[name] for name in (*_GROUP, "day", "count", "baseline")}
+    return {**named, **figures}
+
+
 def _rows(target: Target, found: Sequence[Row]) -> list[dict[str, Any]]:
-    record = []
+    return [_row(target, *one) for one in _compared(found)]
+
+
+def _compared(found: Sequence[Row]) -> Iterator[tuple[dict[str, Any], str, list[Row]]]:
+    """Every forecaster with the baseline that counts for it, and its days beside that one."""
     ordered = sorted(found, key=lambda row: (_key(row), row["baseline"], row["day"]))
     for key, days in groupby(ordered, key=_key):
         named = dict(zip(_GROUP, key, strict=True))
@@ -52,8 +78,7 @@ def _rows(target: Target, found: Sequence[Row]) -> list[dict[str, Any]]:
             baseline: list(rows) for baseline, rows in groupby(days, lambda row: row["baseline"])
         }
         baseline = min(by_baseline, key=lambda name: _mean(by_baseline[name], "baseline_loss"))
-        record.append(_row(target, named, baseline, by_baseline[baseline]))
-    return record
+        yield named, baseline, by_baseline[baseline]
 
 
 def _key(row: Row) -> tuple[Any, ...]:

@@ -269,7 +269,7 @@ async def test_streams_tell_their_heads(rest: httpx.AsyncClient) -> None:
 
     heads = {row["stream"]: row["offset"] for row in found["data"]}
     assert heads["signals.1h.simulated.SOL/USDT"] == TICKS
-    assert (len(heads), heads["gaps"]) == (10, 0)
+    assert (len(heads), heads["gaps"], heads["models"]) == (11, 0, 0)
 
 
 async def test_a_signal_filter_judges_the_newest_revision(

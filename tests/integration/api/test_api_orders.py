@@ -2,54 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import httpx
 import pytest
 
-from backend.api.state import RolledBack
-from backend.settings import UnknownModelError
-from domain.errors import UsageError
+from tests.seats import NAME, Book
 from tests.served_market import ServedMarket
 
 PATH = "/v1/models/rollback"
-NAME = "lightgbm.direction"
-
-
-@dataclass
-class Book:
-    """A system whose version 3 has a seat at two horizons."""
-
-    orders: list[tuple[str, int | None]] = field(default_factory=list)
-
-    async def roll_back(
-        self,
-        model: str,
-        *,
-        exchange: str | None = None,
-        timeframe: str | None = None,
-        horizon: int | None = None,
-    ) -> RolledBack:
-        if model != NAME:
-            raise UnknownModelError(model, [NAME])
-        if horizon is None:
-            raise UsageError(f"{model} is at simulated 1hx4, simulated 1hx24")
-        self.orders.append((model, horizon))
-        return RolledBack(
-            exchange=exchange or "simulated",
-            timeframe=timeframe or "1h",
-            horizon=horizon,
-            model=model,
-            version=3,
-            previous=2 if horizon == 4 else None,
-        )
 
 
 @pytest.fixture
 def book(market: ServedMarket) -> Book:
-    market.state.seats = Book()
-    return market.state.seats
+    seats = Book()
+    market.state.seats = seats
+    return seats
 
 
 async def test_a_version_leaves_and_the_answer_says_who_comes(
@@ -93,3 +62,9 @@ async def test_only_this_machine_and_no_other_page_may_order(
 
     assert (theirs.status_code, early.status_code) == (403, 503)
     assert book.orders == []
+
+
+async def test_weights_are_those_of_the_running_pools(rest: httpx.AsyncClient, book: Book) -> None:
+    answer = await rest.get("/v1/models/pool")
+
+    assert answer.json()["data"] == [asdict(one) for one in book.weights()]

@@ -7,10 +7,11 @@ from typing import Any
 import httpx
 from pydantic import BaseModel
 
-from backend.api import schemas, schemas_watched
+from backend.api import schemas, schemas_scores, schemas_watched
 from backend.api.described import Answer
 from backend.api.schemas_notifications import NotificationRow
 from tests.full_market import fill
+from tests.seats import Book
 from tests.served_market import ServedMarket
 
 ROWS: dict[str, type[BaseModel]] = {
@@ -21,6 +22,9 @@ ROWS: dict[str, type[BaseModel]] = {
     "/v1/signals": schemas.SignalRow,
     "/v1/ledger": schemas.AccountRow,
     "/v1/scores": schemas.ScoreRow,
+    "/v1/scores/days": schemas_scores.DayRow,
+    "/v1/scores/calibration": schemas_scores.CalibrationRow,
+    "/v1/models/pool": schemas_scores.WeightRow,
     "/v1/gaps": schemas.GapRow,
     "/v1/labels/mood": schemas.ClassPredictionRow,
     "/v1/models": schemas.ModelRow,
@@ -38,6 +42,7 @@ async def test_every_row_is_as_it_is_described(
     market: ServedMarket, rest: httpx.AsyncClient
 ) -> None:
     await fill(market)
+    market.state.seats = Book()
     for path, row in ROWS.items():
         answer = await rest.get(path)
 

@@ -204,8 +204,8 @@ async def plant(market: ServedMarket) -> None:
 PATHS = [path for path, needs in NEEDS.items() if needs.get("GET") == READ and "{" not in path]
 # They name no instrument, or only those that are late; jobs are of who asked for them.
 NAMELESS = {
-    "/v1/exchanges", "/v1/jobs", "/v1/ledger", "/v1/models", "/v1/scores", "/v1/sentiment",
-    "/v1/timeframes", "/readyz",
+    "/v1/exchanges", "/v1/jobs", "/v1/ledger", "/v1/models", "/v1/models/pool", "/v1/scores",
+    "/v1/scores/calibration", "/v1/scores/days", "/v1/sentiment", "/v1/timeframes", "/readyz",
 }  # fmt: skip
 
 
