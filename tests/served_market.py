@@ -280,10 +280,11 @@ async def serving(
     *,
     limits: Limits | None = None,
     access: Access | None = None,
+    port: int = 0,
 ) -> AsyncIterator[ServedMarket]:
-    """Serve a recorded market on a port of its own."""
+    """Serve a recorded market; port 0 is one of its own."""
     pool = await connect_pool(database_url)
-    listener = listen("127.0.0.1", 0)
+    listener = listen("127.0.0.1", port)
     served = ServedMarket.over(pool, clock, limits, access)
     served.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     running = asyncio.create_task(serve(create_app(served.state), listener))

@@ -5,7 +5,7 @@ import { count, inWords, known, moment, percent, seconds, signed } from "/static
 
 const WIDTH = 420, HEIGHT = 120;
 
-const gain = (value) => el("span", { class: value > 0 ? "up" : value < 0 ? "down" : "quiet" }, signed(value));
+export const gain = (value) => el("span", { class: value > 0 ? "up" : value < 0 ? "down" : "quiet" }, signed(value));
 
 const money = (value) => value.toLocaleString("en-US", { maximumFractionDigits: Math.abs(value) < 100 ? 2 : 0 });
 
@@ -19,7 +19,7 @@ export function ledger(rows, view) {
     el("div", { class: "account" }, el("div", {}, curve(row), results(row)), el("div", {}, ...open(row)))]));
 }
 
-function curve(row) {
+export function curve(row) {
   const points = row.curve;
   const [begin, end] = [seconds(points[0].at), seconds(points.at(-1).at)];
   const values = points.flatMap((each) => [each.equity, each.hold_equity]).concat(row.capital);
@@ -36,11 +36,11 @@ function curve(row) {
 function results(row) {
   const { buy_and_hold: hold, flat } = row.benchmarks;
   const mark = (kind, text) => el("span", {}, el("i", { class: `key ${kind}` }), text);
-  return table(["", "Equity", "Return", "Drawdown", "Exposure", "Turnover", "Costs"], [
+  return table("The paper account beside holding everything and doing nothing", ["", "Equity", "Return", "Drawdown", "Exposure", "Turnover", "Costs"], [
     { kind: "served", cells: [mark("own", "Account"), money(row.equity), gain(row.return), el("span", { title: "the deepest so far" }, percent(row.max_drawdown)),
       el("span", { title: "in the mean of all closes" }, percent(row.mean_exposure, 0)), el("span", { title: "bought and sold, in capitals" }, `${row.turnover.toFixed(1)} ×`), money(row.fees + row.slippage + row.funding)] },
-    { cells: [mark("hold", "Buy and hold"), money(hold.equity), gain(hold.return), percent(hold.max_drawdown), "100 %", null, null] },
-    { cells: [mark("zero", "Flat"), money(flat.equity), gain(flat.return), percent(flat.max_drawdown), "0 %", null, null] },
+    { cells: [mark("hold", "Buy and hold"), money(hold.equity), gain(hold.return), percent(hold.max_drawdown), "100 %", "", ""] },
+    { cells: [mark("zero", "Flat"), money(flat.equity), gain(flat.return), percent(flat.max_drawdown), "0 %", "", ""] },
   ], { 4: "minor", 5: "minor", 6: "minor" });
 }
 
@@ -58,7 +58,7 @@ function open(row) {
   const correlated = (place) => symbols.map((_, other) => (known(risk) && other !== place
     ? el("span", { title: `${symbols[place]} with ${symbols[other]}` }, risk.correlation[place][other].toFixed(2)) : ""));
   return [
-    table(["Open", "Exposure", ...(known(risk) ? symbols.map(short) : [])],
+    table("What the paper account holds, with correlations", ["Open", "Exposure", ...(known(risk) ? symbols.map(short) : [])],
       row.positions.map((each, place) => ({ cells: [each.symbol, gain(each.share), ...(known(risk) ? correlated(place) : [])] }))),
     el("p", { class: "quiet small" }, words), taken];
 }

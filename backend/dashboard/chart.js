@@ -7,11 +7,13 @@ import { Band } from "/static/band.js";
 import { decimals, price, seconds, stepOf } from "/static/words.js";
 
 const KEPT = 600; // candles, and as many predictions
+const MOST_MISSING = 1_000; // candles of gaps that are given room
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
 export class MarketChart {
-  constructor(container) {
+  constructor(container, timeframe) {
+    this.step = stepOf(timeframe);
     this.chart = createChart(container, {
       autoSize: true,
       layout: { attributionLogo: true, fontFamily: "inherit" },
@@ -20,6 +22,10 @@ export class MarketChart {
       crosshair: { mode: 0 },
       localization: { priceFormatter: price },
     });
+    this.shade = this.chart.addSeries(HistogramSeries, {
+      priceScaleId: "gaps", lastValueVisible: false, priceLineVisible: false,
+    });
+    this.chart.priceScale("gaps").applyOptions({ scaleMargins: { top: 0, bottom: 0 }, visible: false });
     this.band = this.chart.addCustomSeries(new Band(), {});
     this.volume = this.chart.addSeries(HistogramSeries, {
       priceScaleId: "volume", priceFormat: { type: "volume" }, lastValueVisible: false, priceLineVisible: false,
@@ -33,13 +39,22 @@ export class MarketChart {
     this.markers = createSeriesMarkers(this.candles, []);
     this.clear();
     this.paint();
-    matchMedia("(prefers-color-scheme: light)").addEventListener("change", () => this.paint());
+    this.scheme = matchMedia("(prefers-color-scheme: light)");
+    this.repaint = () => this.paint();
+    this.scheme.addEventListener("change", this.repaint);
+  }
+
+  remove() {
+    this.scheme.removeEventListener("change", this.repaint);
+    this.chart.remove();
   }
 
   clear() {
     this.rows = new Map(); // open second → candle
     this.said = new Map(); // open second of the candle that ends the horizon → prediction
     this.signals = new Map();
+    this.missing = []; // gaps that are not filled
+    this.events = [];
   }
 
   paint() {
@@ -52,11 +67,14 @@ export class MarketChart {
     this.median.applyOptions({ color: colour("accent") });
     this.band.applyOptions({ fill: colour("band") });
     this.volume.applyOptions({ color: colour("line") });
+    this.shade.applyOptions({ color: colour("hole") });
     this.drawMarkers();
   }
 
-  load({ candles, predictions, signals }) {
+  load({ candles, predictions, signals, gaps = [], events = [] }) {
     this.clear();
+    this.missing = gaps.filter(({ state }) => state !== "filled");
+    this.events = events;
     for (const row of candles) this.rows.set(seconds(row.open_time), row);
     for (const row of predictions) this.keep(row);
     for (const row of signals) this.signals.set(this.signalKey(row), row);
@@ -83,9 +101,30 @@ export class MarketChart {
       const priceFormat = { type: "price", precision, minMove: 10 ** -precision };
       for (const series of [this.candles, this.band, this.median]) series.applyOptions({ priceFormat });
     }
-    this.candles.setData(rows.map(([time, row]) => ({ time, open: row.open, high: row.high, low: row.low, close: row.close })));
+    const holes = this.holes(rows.at(0)?.[0], rows.at(-1)?.[0]);
+    const drawn = [...rows.map(([time, row]) => ({ time, open: row.open, high: row.high, low: row.low, close: row.close })),
+      ...holes.map((time) => ({ time }))];
+    this.candles.setData(drawn.sort((a, b) => a.time - b.time));
+    this.shade.setData(holes.map((time) => ({ time, value: 1 })));
     this.volume.setData(rows.map(([time, row]) => ({ time, value: row.volume })));
     this.drawBand();
+    this.drawMarkers();
+  }
+
+  // Where candles are missing there is room for them, so that time runs evenly.
+  holes(first, last) {
+    const times = new Set();
+    for (const gap of this.missing) {
+      const end = Math.min(seconds(gap.to), last);
+      for (let time = Math.max(seconds(gap.from), first); time < end && times.size < MOST_MISSING; time += this.step) {
+        if (!this.rows.has(time)) times.add(time);
+      }
+    }
+    return [...times];
+  }
+
+  changes(events) {
+    this.events = events;
     this.drawMarkers();
   }
 
@@ -123,6 +162,9 @@ export class MarketChart {
           color: colour(row.realized_return > 0 ? "up" : "down"),
         });
       }
+    }
+    for (const row of this.events ?? []) {
+      add(seconds(row.at) - this.step, { position: "aboveBar", shape: "square", color: colour("accent"), size: 0.8 });
     }
     this.markers.setMarkers([...drawn.values()].sort((a, b) => a.time - b.time));
   }

@@ -1,275 +1,172 @@
-// Brings the page to life: status, the chosen instrument, the live streams, the panels.
+// Brings the page to life: status, the view that the address names, the live streams, the panels.
 
-import { askForKey, bearer } from "/static/access.js";
-import { ledger } from "/static/account.js";
-import { MarketChart } from "/static/chart.js";
-import { $, el, show } from "/static/dom.js";
-import * as panels from "/static/panels.js";
+import { askForKey } from "/static/access.js";
+import { $, el } from "/static/dom.js";
+import * as top from "/static/header.js";
+import { Market } from "/static/market.js";
+import { NeedsKeyError, ProblemError, ask, panels } from "/static/rest.js";
+import { parse, toInstrument } from "/static/routes.js";
 import { Live } from "/static/socket.js";
-import { nameOf, price, seconds, span, stepOf } from "/static/words.js";
+import { compare } from "/static/views/compare.js";
+import { data } from "/static/views/data.js";
+import { instrument } from "/static/views/instrument.js";
+import { models } from "/static/views/models.js";
+import { overview } from "/static/views/overview.js";
+import { sentiment } from "/static/views/sentiment.js";
+import { signals } from "/static/views/signals.js";
+import { nameOf } from "/static/words.js";
 
 const STATUS_MS = 2_000;
 const STARTING_MS = 500;
 const PANELS_MS = 5_000;
-const FEED_KEPT = 300;
-const NOTES_SHOWN = 160; // characters
+const KEY_CODES = [4401, 4403, 4510]; // no key, one that may not listen, one that has expired
 
-const market = {
-  instruments: [],
-  rows: new Map(), // name → { candle, prediction, signal }
-  of(name) {
-    if (!this.rows.has(name)) this.rows.set(name, {});
-    return this.rows.get(name);
-  },
+const VIEWS = { overview, instrument, signals, models, compare, data, sentiment };
+
+// What every view is told: where it is, what is chosen, what is known.
+const page = {
+  route: null,
+  timeframe: null,
+  horizon: null,
+  status: null,
+  market: new Market((names) => open?.rows?.(names)),
+  ask,
+  fail: (error) => failed(error),
 };
-const view = { timeframe: null, horizon: null, selected: null, loaded: null, events: [], early: [], asked: 0 };
-let chart = null;
-let status = null;
-let dirty = false;
+let open = null; // the view that is shown: { rows, frame, panels, again, close }, each if it needs it
+let shown = null; // the route that it was opened for, spelt
+let versions = new Map(); // panel → version that the view has
 let shut = false; // a key is needed, and there is none
 
-async function ask(path) {
-  const answer = await fetch(path, { headers: { accept: "application/json", ...bearer() } });
-  const body = await answer.json();
-  if (answer.status === 401) {
-    shut = true;
-    askForKey(body.detail);
-  }
-  if (!answer.ok) throw new Error(body.detail);
-  return body.data;
-}
-
-const live = new Live({ frame: onFrame, state: onLink });
-
-function onLink(name, detail) {
-  if (name === "connecting") view.now = null; // the market may have been set back
-  const said = {
-    connecting: ["connecting", "wait"], live: ["live", "good"], waiting: [`waiting: ${detail}`, "wait"],
-    lost: ["connection lost, trying again", "bad"], refused: [`refused: ${detail}`, "bad"],
-  }[name];
-  $("link").textContent = said[0];
-  $("link").className = `badge ${said[1]}`;
-}
+const live = new Live({
+  frame: onFrame,
+  state: (name, detail) => {
+    if (name === "connecting") page.market.now = null; // the market may have been set back
+    top.link(name, detail);
+  },
+  resumed: (told) => {
+    top.resumed(told, new Date());
+    if (told.lost.length) open?.again?.();
+  },
+  closed: (code, why) => {
+    if (KEY_CODES.includes(code)) shutOut(why);
+  },
+});
 
 function onFrame(message) {
-  // From this reply on nothing is missed, so the past is asked for now, also after an outage.
-  if (message.type === "reply" && message.method === "subscribe") {
-    pastSignals();
-    if (view.selected) select(view.selected);
-  }
-  heard(message.ts);
-  heard(message.as_of);
-  if (message.type === "snapshot") for (const row of message.data) onRow(message.stream, row);
-  if (message.type !== "update") return;
-  onRow(message.stream, message.data);
-  if (message.stream.startsWith("signals.") && message.data.horizon === view.horizon) {
-    told(message.data, message.as_of, true);
-  }
+  page.market.heard(message.ts);
+  page.market.heard(message.as_of);
+  const channel = message.stream?.split(".", 1)[0];
+  if (message.type === "snapshot") for (const row of message.data) page.market.take(channel, row);
+  if (message.type === "update" && page.market.take(channel, message.data)) open?.frame?.(channel, message);
+  if (message.type === "update") top.clock(page.market.now);
 }
 
-// The status is asked for now and then; what comes meanwhile says that time has gone on.
-function heard(moment) {
-  if (moment && !(view.now >= moment)) view.now = moment;
+function go() {
+  page.route = parse(location.hash);
+  const { view, timeframe } = page.route;
+  top.nav(view);
+  if (!page.timeframe) return;
+  if (timeframe && !page.status.timeframes.includes(timeframe)) {
+    location.replace(toInstrument(page.route, page.status.timeframes[0]));
+    return;
+  }
+  if (timeframe && timeframe !== page.timeframe) {
+    page.timeframe = timeframe;
+    page.market.clear();
+  }
+  choices();
+  const spelt = [location.hash, page.timeframe, page.horizon].join();
+  if (spelt === shown) return;
+  const moved = shown !== null;
+  shown = spelt;
+  open?.close?.();
+  versions = new Map();
+  $("view").replaceChildren(el("h1", { class: "unseen", tabindex: "-1" }, VIEWS[view].title(page)));
+  document.title = `${VIEWS[view].title(page)} · AlphaPulse`;
+  open = VIEWS[view].open($("view"), page);
+  // The streams first: from then on nothing is missed, and the past is asked for meanwhile.
+  live.want(VIEWS[view].streams(page));
+  open.again?.();
+  if (moved) $("view").querySelector("h1").focus({ preventScroll: true });
+  if (moved) scrollTo(0, 0);
+  pollPanels();
 }
 
-// One entry a signal, of its newest state, the newest first.
-function told(row, at, fresh) {
-  const key = [nameOf(row), row.as_of, row.revision].join();
-  view.events = [{ key, row, at, fresh }, ...view.events.filter((each) => each.key !== key)].slice(0, FEED_KEPT);
-}
-
-function onRow(stream, row) {
-  if (row.horizon !== undefined && row.horizon !== view.horizon) return;
-  const channel = stream.slice(0, stream.indexOf("."));
-  const known = market.of(nameOf(row));
-  const shown = view.loaded === nameOf(row);
-  // What comes while the past of the chosen instrument loads may not be in the answer yet.
-  if (!shown && view.selected === nameOf(row)) view.early.push([channel, row]);
-  if (channel === "candles" && !(known.candle?.open_time > row.open_time)) {
-    known.candle = row;
-    if (shown) chart.candle(row);
-  }
-  if (channel === "predictions" && !(known.prediction?.as_of > row.as_of)) {
-    known.prediction = row;
-    if (shown) chart.prediction(row);
-  }
-  if (channel === "signals") {
-    if (!(known.signal?.as_of > row.as_of)) known.signal = row;
-    if (shown) chart.signal(row);
-  }
-  redraw();
-}
-
-function redraw() {
-  if (dirty) return;
-  dirty = true;
-  requestAnimationFrame(() => {
-    dirty = false;
-    panels.instruments(market, view.selected, select);
-    panels.predictions(market, view.selected);
-    panels.feed(view.events, market);
-    clock();
-    for (const each of view.events) each.fresh = false;
-    if (view.loaded) chart.draw();
-    legend();
+function choices() {
+  top.choices("timeframe", page.status.timeframes, page.timeframe, (value) => {
+    if (page.route.view === "instrument") location.hash = toInstrument(page.route, value);
+    else anew({ timeframe: value });
   });
+  top.choices("horizon", page.status.horizons, page.horizon, (value) => anew({ horizon: Number(value) }));
 }
 
-function clock() {
-  $("clock").textContent = view.now ? `${view.now.slice(0, 16).replace("T", " ")} UTC` : "";
+// Another timeframe, horizon, or list of instruments: nothing that is shown holds any more.
+function anew(change) {
+  Object.assign(page, change);
+  page.market.horizon = page.horizon;
+  page.market.clear();
+  live.want([], true);
+  shown = null;
+  go();
 }
 
-function legend() {
-  const { candle, prediction } = market.of(view.selected);
-  if (!candle) return;
-  const parts = [`close ${price(candle.close)}`];
-  if (prediction?.q10 !== null && prediction) {
-    const [low, high] = [prediction.q10, prediction.q90].map((q) => candle.close * Math.exp(q));
-    parts.push(`80 % in ${span(stepOf(view.timeframe) * view.horizon)}: ${price(low)} – ${price(high)}`);
-  }
-  $("legend").textContent = parts.join(" · ");
-}
-
-async function select(name) {
-  view.selected = name;
-  view.loaded = null;
-  view.early = [];
-  const asked = ++view.asked;
-  $("chart-title").textContent = `${name.slice(name.indexOf(":") + 1)} · ${view.timeframe}`;
-  redraw();
-  const [exchange, symbol] = [name.slice(0, name.indexOf(":")), name.slice(name.indexOf(":") + 1)];
-  const of = new URLSearchParams({ exchange, symbol, timeframe: view.timeframe, limit: "300" });
-  try {
-    const [candles, predictions, signals] = await Promise.all([
-      ask(`/v1/candles?${of}`),
-      ask(`/v1/predictions?${of}&horizon=${view.horizon}`),
-      ask(`/v1/signals?${of}&horizon=${view.horizon}&side=long,short`),
-    ]);
-    if (view.asked !== asked) return;
-    chart ??= new MarketChart($("chart"));
-    $("chart").querySelector(".empty")?.remove();
-    chart.load({ candles, predictions, signals });
-    view.first = predictions.filter(({ origin }) => origin === "live").map(({ as_of: at }) => at).sort()[0];
-    for (const [channel, row] of view.early) chart[channel.slice(0, -1)](row);
-    view.loaded = name;
-    redraw();
-  } catch (error) {
-    trouble(error.message);
-  }
-}
-
-function trouble(text) {
-  $("trouble").textContent = text ?? "";
-  $("trouble").hidden = !text;
-}
-
-function choices(id, values, chosen, onChoice) {
-  const box = $(id);
-  if (box.dataset.values !== values.join()) {
-    box.dataset.values = values.join();
-    box.replaceChildren(...values.map((value) => el("option", { value, selected: value === chosen }, String(value))));
-    box.onchange = () => onChoice(box.value);
-  }
-  $(`${id}-choice`).hidden = values.length < 2;
-}
-
-function header(now) {
-  const kind = { simulated: "SIMULATED MARKET", recorded: "RECORDED MARKET, REPLAYED", live: "LIVE MARKET" }[now.market];
-  Object.assign($("market"), { textContent: kind, className: `badge ${now.market}`, hidden: false });
-  $("speed").textContent = now.speed === 1 ? "" : `${now.speed.toLocaleString("en-US")}× real time`;
-  heard(now.now);
-  clock();
-  const origin = {
-    simulated: "Every price here is made up by a seeded generator with a planted signal; nothing is traded and nothing is quoted.",
-    recorded: "These candles were recorded earlier and are played again; nothing here happens now.",
-  }[now.market];
-  about(origin, now.notes);
-  const oldest = Math.max(0, ...now.freshness.map((each) => each.age_seconds));
-  const [text, tone] = !now.ready ? ["starting", "wait"] : now.fresh ? [`fresh, ${span(oldest)}`, "good"] : [`stale, ${span(oldest)}`, "bad"];
-  Object.assign($("freshness"), { textContent: text, className: `badge ${tone}`,
-    title: now.ready ? "wall time since the close that the oldest of the newest predictions is of" : "not every instrument has a prediction yet" });
-  loading(now);
-}
-
-// Long notes are folded behind their beginning; what somebody opened stays open.
-function about(origin, notes) {
-  const said = notes.join("; ");
-  if ($("about").dataset.said === `${origin} ${said}`) return;
-  $("about").dataset.said = `${origin} ${said}`;
-  $("about").hidden = !origin && !said;
-  const open = Boolean($("about").querySelector("details[open]"));
-  show("about", [origin, said.length > NOTES_SHOWN ? "" : said].filter(Boolean).join(" "),
-    ...(said.length > NOTES_SHOWN ? [el("details", { open: open ? "" : null },
-      el("summary", {}, `${said.slice(0, NOTES_SHOWN)}…`), el("ul", {}, ...notes.map((note) => el("li", {}, note))))] : []));
-}
-
-// What loads before the system is ready has bars; what it does afterwards moves nothing on the page.
-function loading(now) {
-  const amount = (each) => (each.total ? `${each.name}: ${each.done.toLocaleString("en-US")} of ${each.total.toLocaleString("en-US")}` : each.name);
-  $("loading").hidden = now.ready || !now.progress.length;
-  show("loading", ...now.progress.map((each) => el("label", {}, amount(each),
-    el("progress", each.total ? { max: each.total, value: each.done } : {}))));
-  $("working").textContent = now.ready ? now.progress.filter((each) => each.done < each.total).map(amount).join(" · ") : "";
-}
-
-function watch(now) {
-  const names = now.instruments.map(nameOf).join();
-  if (!now.store || !now.instruments.length || !now.timeframes.length || !now.horizons.length) return;
-  view.timeframe ??= now.timeframes[0];
-  view.horizon ??= now.horizons[0];
-  choices("timeframe", now.timeframes, view.timeframe, (value) => restart({ timeframe: value }));
-  choices("horizon", now.horizons, view.horizon, (value) => restart({ horizon: Number(value) }));
-  if (view.names === names) return;
-  view.names = names;
-  market.instruments = now.instruments;
-  restart({});
-}
-
-function restart(change) {
-  Object.assign(view, change, { events: [], loaded: null });
-  market.rows.clear();
-  live.want(["candles", "predictions", "signals"].map((channel) => `${channel}.${view.timeframe}.*.*`));
-  const names = market.instruments.map(nameOf);
-  select(names.includes(view.selected) ? view.selected : names[0]);
-}
-
-async function pastSignals() {
-  const of = new URLSearchParams({ timeframe: view.timeframe, horizon: view.horizon, side: "long,short", limit: "60" });
-  const older = view.events;
-  view.events = [];
-  const rows = await ask(`/v1/signals?${of}`).catch(() => []);
-  const newer = view.events;
-  view.events = [];
-  for (const { row, at } of older.reverse()) told(row, at, false);
-  for (const row of rows.reverse()) told(row, row.closed_at ?? row.as_of, false);
-  for (const { row, at } of newer.reverse()) told(row, at, false);
-  view.events.sort((a, b) => seconds(b.at) - seconds(a.at));
-  redraw();
+function watch(status) {
+  const names = status.instruments.map(nameOf).join();
+  if (!status.store || !status.instruments.length || !status.timeframes.length || !status.horizons.length) return;
+  if (page.names === names) return;
+  page.names = names;
+  page.market.instruments = status.instruments;
+  const asked = page.route?.timeframe;
+  const timeframe = page.timeframe ?? (status.timeframes.includes(asked) ? asked : status.timeframes[0]);
+  anew({ timeframe, horizon: page.horizon ?? status.horizons[0] });
 }
 
 async function pollStatus() {
   try {
-    [status] = await ask("/v1/status");
-    trouble(null);
-    header(status);
-    watch(status);
-    if (view.selected && !view.loaded) select(view.selected);
+    [page.status] = await ask("/v1/status");
+    top.trouble(null);
+    page.market.heard(page.status.now);
+    top.header(page.status);
+    top.clock(page.market.now);
+    watch(page.status);
+    open?.status?.(page.status);
   } catch (error) {
-    if (!shut) trouble(`The server does not answer: ${error.message}`);
+    failed(error);
   }
-  if (!shut) setTimeout(pollStatus, status?.ready ? STATUS_MS : STARTING_MS);
+  if (!shut) setTimeout(pollStatus, page.status?.ready ? STATUS_MS : STARTING_MS);
 }
+
+let polling = null;
 
 async function pollPanels() {
-  const rows = status?.store ? await ask("/v1/dashboard").catch(() => []) : [];
-  const payload = Object.fromEntries(rows.map((row) => [row.panel, row.payload]));
-  panels.scores(payload.model_scores, view);
-  panels.coverage(payload.coverage);
-  panels.latency(payload.latency);
-  ledger(payload.ledger, view);
-  panels.sentiment(payload.sentiment, status?.market === "simulated", view.now);
-  if (!shut) setTimeout(pollPanels, rows.length ? PANELS_MS : STARTING_MS);
+  clearTimeout(polling);
+  const [view, at] = [VIEWS[page.route.view], shown];
+  const found = open && page.status?.store ? await panels(view.panels).catch(() => []) : [];
+  if (at !== shown || shut) return; // another view asks for its own
+  const changed = found.filter(({ panel, version }) => versions.get(panel) !== version);
+  for (const { panel, version } of changed) versions.set(panel, version);
+  if (changed.length) open.panels?.(Object.fromEntries(found.map((row) => [row.panel, row.payload])));
+  clearTimeout(polling);
+  polling = setTimeout(pollPanels, found.length || !view.panels.length ? PANELS_MS : STARTING_MS);
 }
 
+function failed(error) {
+  if (error instanceof NeedsKeyError) shutOut(error.message);
+  else top.trouble(error instanceof ProblemError ? error.message : `The server does not answer: ${error.message}`);
+}
+
+// Nothing more is asked for until somebody has entered a key; then the page begins anew.
+function shutOut(why) {
+  shut = true;
+  top.trouble(null);
+  askForKey(why);
+}
+
+$("skip").onclick = (event) => {
+  event.preventDefault(); // the address names a view
+  $("view").focus();
+};
+addEventListener("hashchange", go);
+go();
 pollStatus();
-pollPanels();

@@ -26,6 +26,8 @@ export const inWords = (code) => SAID[code]?.[0] ?? code.replaceAll("_", " ");
 
 export const meaning = (code) => SAID[code]?.[1] ?? "";
 
+export const NOT_KNOWN = "not known";
+
 export const known = (value) => value !== null && value !== undefined;
 
 export function decimals(price) {
@@ -35,21 +37,21 @@ export function decimals(price) {
 export const price = (value) =>
   known(value) ? value.toLocaleString("en-US", {
     minimumFractionDigits: decimals(value), maximumFractionDigits: decimals(value),
-  }) : "–";
+  }) : NOT_KNOWN;
 
-export const percent = (value, digits = 2) => (known(value) ? `${(100 * value).toFixed(digits)} %` : "–");
+export const percent = (value, digits = 2) => (known(value) ? `${(100 * value).toFixed(digits)} %` : NOT_KNOWN);
 
 export const signed = (value, digits = 2) =>
-  known(value) ? `${sign(value, digits)}${Math.abs(100 * value).toFixed(digits)} %` : "–";
+  known(value) ? `${sign(value, digits)}${Math.abs(100 * value).toFixed(digits)} %` : NOT_KNOWN;
 
 const sign = (value, digits) => {
   const shown = Number((100 * value).toFixed(digits));
   return shown > 0 ? "+" : shown < 0 ? "−" : "";
 };
 
-export const count = (value) => (known(value) ? Math.round(value).toLocaleString("en-US") : "–");
+export const count = (value) => (known(value) ? Math.round(value).toLocaleString("en-US") : NOT_KNOWN);
 
-export const figure = (value) => (known(value) ? Number(value).toPrecision(4) : "–");
+export const figure = (value) => (known(value) ? Number(value).toPrecision(4).replace("-", "−") : NOT_KNOWN);
 
 export function span(seconds) {
   if (seconds < 90) return `${Math.round(seconds)} s`;
@@ -57,9 +59,9 @@ export function span(seconds) {
   return seconds < 172800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86400)} d`;
 }
 
-export const milliseconds = (us) => (known(us) ? `${(us / 1000).toFixed(us < 10_000 ? 2 : 1)} ms` : "–");
+export const milliseconds = (us) => (known(us) ? `${(us / 1000).toFixed(us < 10_000 ? 2 : 1)} ms` : NOT_KNOWN);
 
-export const moment = (text) => (text ? `${text.slice(5, 10)} ${text.slice(11, 16)}` : "–");
+export const moment = (text) => (text ? `${text.slice(5, 10)} ${text.slice(11, 16)}` : NOT_KNOWN);
 
 export const seconds = (text) => Date.parse(text) / 1000;
 

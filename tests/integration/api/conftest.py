@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 import pytest_asyncio
 
 from backend.store import database
+from services.models.artifacts import ArtifactStore
+from tests.browser import BROWSER, Screen, chromium, window
 from tests.doubles import ManualClock
+from tests.seats import Book
 from tests.served_market import TICKS, ServedMarket, record, serving
 
 
@@ -41,3 +45,18 @@ async def market(market_url: str, manual_clock: ManualClock) -> AsyncIterator[Se
 async def rest(market: ServedMarket) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=market.url, timeout=60.0) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def browser_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    if BROWSER is None:
+        pytest.skip("no Chromium on this machine")
+    with chromium(tmp_path_factory.mktemp("chromium")) as url:
+        yield url
+
+
+@pytest.fixture
+async def screen(market: ServedMarket, browser_url: str, tmp_path: Path) -> AsyncIterator[Screen]:
+    market.state.artifacts, market.state.seats = ArtifactStore(tmp_path), Book()
+    async with window(browser_url, market.url) as seen:
+        yield seen
