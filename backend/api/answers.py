@@ -12,14 +12,14 @@ from urllib.parse import quote, urlencode
 import asyncpg
 from fastapi import Request, Response
 
-from backend.api.caching import ASK, FINAL, VARY, is_final, is_held, settled_at, validator
+from backend.api.caching import ASK, FINAL, NOT_KEPT, VARY, is_final, is_held, settled_at, validator
 from backend.api.callers import caller_of
 from backend.api.coverage import read_coverage
 from backend.api.formats import ACCEPTED, JSON, Format, chosen
 from backend.api.known import refuse_unmatched
 from backend.api.parameters import Selection
 from backend.api.problems import ProblemError
-from backend.api.reads import Page, read_page
+from backend.api.reads import Asked, Page, instrument_ids, read_page
 from backend.api.shelves import FEATURES, Filters, Shelf
 from backend.api.spellings import ListAnswer, enveloped
 from backend.api.state import ApiState
@@ -66,15 +66,30 @@ async def answer_page(
     request: Request, shelf: Shelf, selection: Selection, filters: Filters
 ) -> Response:
     """One page of a shelf with its coverage."""
-    state = state_of(request)
+    state, caller = state_of(request), caller_of(request)
     async with reading(state) as connection:
         await refuse_unmatched(connection, state, filters)
-        page = await read_page(connection, caller_of(request), shelf, selection, filters)
-        times = [row[shelf.close or shelf.time] for row in page.data]
-        coverage = await read_coverage(connection, page.spans, times, selection.as_of)
-        spread = {"values": await _features(connection, page)} if shelf is FEATURES else {}
-        settled = await settled_at(connection, shelf, selection, page)
-    told = ListAnswer(
+        symbols = selection.wanted_symbols
+        ids = await instrument_ids(connection, caller, selection.exchange, symbols)
+        told = await list_page(connection, state, ids, shelf, selection, filters)
+    return await answer_list(request, selection.format, told)
+
+
+async def list_page(
+    connection: asyncpg.Connection,
+    state: ApiState,
+    ids: Sequence[int],
+    shelf: Shelf,
+    selection: Asked,
+    filters: Filters,
+) -> ListAnswer:
+    """One page of a shelf, of the instruments with these numbers."""
+    page = await read_page(connection, ids, shelf, selection, filters)
+    times = [row[shelf.close or shelf.time] for row in page.data]
+    coverage = await read_coverage(connection, page.spans, times, selection.as_of)
+    spread = {"values": await _features(connection, page)} if shelf is FEATURES else {}
+    settled = await settled_at(connection, shelf, selection, page)
+    return ListAnswer(
         data=page.data,
         described=shelf.described,
         as_of=moment(state, selection.as_of or settled),
@@ -85,7 +100,6 @@ async def answer_page(
         spread=spread,
         final=is_final(shelf, selection, page, coverage),
     )
-    return await answer_list(request, selection.format, told)
 
 
 async def answer_list(request: Request, asked: Format | None, told: ListAnswer) -> Response:
@@ -101,10 +115,12 @@ async def answer_list(request: Request, asked: Format | None, told: ListAnswer) 
         raise ProblemError("not_acceptable", detail)
     # In a thread: thousands of rows take longer than a tick or a heartbeat may wait.
     body, etag = await asyncio.to_thread(_validated, told, how)
-    kept = {"ETag": etag, "Cache-Control": FINAL if told.final else ASK, "Vary": VARY}
-    headers = {**told.headers(), **kept}
+    headers = told.headers()
     if told.following:
         headers["Link"] = f'<{_following(request, told.following)}>; rel="next"'
+    if request.method != "GET":  # only what an address alone asks for can be kept
+        return Response(body, media_type=how.media_type, headers={**headers, **NOT_KEPT})
+    headers |= {"ETag": etag, "Cache-Control": FINAL if told.final else ASK, "Vary": VARY}
     if is_held(request.headers.get("if-none-match", ""), etag):
         return Response(status_code=304, headers=headers)
     return Response(body, media_type=how.media_type, headers=headers)

@@ -10,13 +10,13 @@ from typing import Any, Final
 import asyncpg
 
 from backend.api.coverage import last_gap_change
-from backend.api.parameters import Selection
-from backend.api.reads import Page, last_change
+from backend.api.reads import Asked, Page, last_change
 from backend.api.shelves import PREDICTIONS, Shelf
 from domain.events import Role
 
 VARY: Final = "Accept, Authorization"  # what an answer depends on beside its address
 ASK: Final = "private, no-cache"  # kept by whoever asked, and shown again once it was asked about
+NOT_KEPT: Final = {"Cache-Control": "no-store"}
 # Kept unasked. A day, so that nobody waits longer for the columns of a newer release.
 FINAL: Final = "private, max-age=86400, immutable"
 
@@ -37,7 +37,7 @@ def is_held(asked: str, etag: str) -> bool:
 
 
 async def settled_at(
-    connection: asyncpg.Connection, shelf: Shelf, selection: Selection, page: Page
+    connection: asyncpg.Connection, shelf: Shelf, selection: Asked, page: Page
 ) -> datetime | None:
     """Since when a closed range says what it says; None for one that is open.
 
@@ -55,7 +55,7 @@ async def settled_at(
 
 
 def is_final(
-    shelf: Shelf, selection: Selection, page: Page, coverage: Mapping[str, Any] | None
+    shelf: Shelf, selection: Asked, page: Page, coverage: Mapping[str, Any] | None
 ) -> bool:
     """Whether no later moment can see other bytes.
 

@@ -54,6 +54,34 @@ def listed(row: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     return {200: answer}
 
 
+class RejectedRow(Row):
+    """An instrument of a query that is not known."""
+
+    instrument: str = Field(description="as it was named")
+    code: str
+    detail: str
+    suggestions: list[str] = Field(description="the nearest names; of the first few")
+
+
+class QueryAnswer(Answer[T]):
+    """The rows of the instruments that are known."""
+
+    rejected: list[RejectedRow]
+
+
+class QueryColumns(Columns):
+    """The same with `format=columns`."""
+
+    rejected: list[RejectedRow]
+
+
+def queried(row: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """The answer of a route that takes instruments by names in its body."""
+    answer = listed(row)
+    answer[200]["model"] = QueryAnswer[row] | QueryColumns  # type: ignore[valid-type]
+    return answer
+
+
 def answering(
     row: type[BaseModel], status: int = 200, *, example: dict[str, Any] | None = None
 ) -> dict[int | str, dict[str, Any]]:

@@ -24,7 +24,7 @@ from backend.api.problems import (
 from backend.api.request_ids import REQUEST_ID, request_id_of
 from backend.api.state import ApiState
 from backend.store.audit import Act
-from domain.keys import masked
+from domain.keys import KeyScope, masked
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Guard:
             act = _act(scope, caller.name, told)
             self._limit(caller, scope, told)
             _refuse_unless(need, caller, scope)
-            number = None if scope["method"] in SAFE else await self._begin(act)
+            number = await self._begin(act) if _changes(need, scope) else None
         except ProblemError as problem:
             if isinstance(problem, EndedKeyError):
                 act = _act(scope, problem.key_id, told)
@@ -124,6 +124,12 @@ class Guard:
             await self._state.access.trail.end(number, status)
         except STORE_FAILURES as error:
             log.warning("how a change ended is not in the audit log", extra={"reason": str(error)})
+
+
+def _changes(need: Need | None, scope: Scope) -> bool:
+    """Whether a request may change something; a query in a body only reads."""
+    reads = need is not None and need.scope is KeyScope.READ
+    return scope["method"] not in SAFE and not reads
 
 
 def _refuse_unless(need: Need | None, caller: Caller, scope: Scope) -> None:

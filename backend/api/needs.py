@@ -56,6 +56,7 @@ NEEDS: Final[Mapping[str, Mapping[str, Need]]] = {
     "/v1/notifications": {"GET": READ_ALL},
     "/v1/predictions": {"GET": READ},
     "/v1/predictions/latest": {"GET": READ},
+    "/v1/predictions/query": {"POST": READ},
     "/v1/predictions/{id:path}/explanation": {"GET": READ},
     "/v1/retrains": {"POST": OPERATE},
     "/v1/scores": {"GET": READ},

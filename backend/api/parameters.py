@@ -19,6 +19,8 @@ from services.notifications.events import EVENTS
 
 DEFAULT_LIMIT: Final = 500
 MAX_LIMIT: Final = 5_000
+MOST_INSTRUMENTS: Final = 5_000  # of one query
+LONGEST_NAME: Final = 64
 _EPOCH_UNITS: Final = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6))  # below: per second, in s, ms, µs
 _NUMBER: Final = re.compile(r"-?\d+(\.\d+)?")
 ROLES: Final = tuple(role.value for role in Role)
@@ -237,6 +239,74 @@ class PredictionSelection(HorizonSelection):
     role: _Roles = Field([Role.CHAMPION.value], description="champion (served), member, challenger")
 
 
+class Named(BaseModel):
+    """An instrument by its two names."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    exchange: str = Field(description="exchange id", max_length=LONGEST_NAME)
+    symbol: str = Field(description="in ccxt's spelling, `BTC/USDT`", max_length=LONGEST_NAME)
+
+    def __str__(self) -> str:
+        return f"{self.exchange}:{self.symbol}" if self.symbol else self.exchange
+
+
+def _named(value: object) -> object:
+    if isinstance(value, str):
+        exchange, _, symbol = value.partition(":")
+        return {"exchange": exchange, "symbol": symbol}
+    if isinstance(value, dict | Named):
+        return value
+    raise ValueError("name it exchange:symbol, or by an object of both")
+
+
+class PredictionQuery(Paged):
+    """Predictions of many instruments: a page of them, or with `latest` the newest of each."""
+
+    instruments: list[
+        Annotated[Named, BeforeValidator(_named, json_schema_input_type=str | Named)]
+    ] = Field(
+        min_length=1,
+        max_length=MOST_INSTRUMENTS,
+        description="`exchange:symbol`, or an object of both",
+    )
+    timeframes: _Timeframes = Field([], description="1m 3m 5m 15m 30m 1h 4h 1d; all by default")
+    horizons: _Horizons = Field([], description="candles ahead; all by default")
+    model: _Words = Field([], description="model names, `lightgbm.direction`")
+    role: _Roles = Field([Role.CHAMPION.value], description="champion (served), member, challenger")
+    as_of: _Utc | None = Field(None, description="answer with what was known at this time")
+    latest: bool = Field(
+        default=False, description="the newest of each; without start, end, order, limit, cursor"
+    )
+
+    @property
+    def timeframe(self) -> list[str]:
+        return self.timeframes
+
+    @property
+    def horizon(self) -> list[int]:
+        return self.horizons
+
+    @model_validator(mode="after")
+    def _one_or_the_other(self) -> Self:
+        paging = {"start", "end", "order", "limit", "cursor"} & self.model_fields_set
+        if self.latest and paging:
+            raise ValueError(f"latest goes without {min(paging)}")
+        return self
+
+
+class NextPage(BaseModel):
+    """Where a query goes on, if not in its body."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cursor: str | None = Field(None, max_length=2_000, description="as in `Link`")
+
+    def of(self, query: PredictionQuery) -> PredictionQuery:
+        """The query from there on."""
+        return query if self.cursor is None else query.model_copy(update={"cursor": self.cursor})
+
+
 class SignalSelection(HorizonSelection):
     """Signals of one side or in one state."""
 
@@ -342,6 +412,7 @@ PARAMETERS: Final = sorted(
         name
         for model in (
             PredictionSelection,
+            PredictionQuery,
             SignalSelection,
             FeatureSelection,
             GapSelection,

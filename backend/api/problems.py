@@ -200,9 +200,10 @@ def _on_validation(request: Request, error: Exception) -> Response:
 
 def _parameter(item: Mapping[str, Any]) -> dict[str, str]:
     where, *path = item["loc"]
-    name = ".".join(part for part in path if isinstance(part, str)) or where
+    told = path if where == "body" else [part for part in path if isinstance(part, str)]
+    name = ".".join(map(str, told)) or where
     detail = str(item["msg"]).removeprefix("Value error, ")
-    if name == "body":
+    if name == "body" and item["type"] != "value_error":
         detail = "a JSON object is required, sent as application/json"
     elif path and isinstance(path[-1], int):  # one of several values
         detail += f", not {shortened(str(item['input']))!r}"

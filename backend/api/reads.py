@@ -18,11 +18,13 @@ import asyncpg
 
 from backend.api import cursors
 from backend.api.callers import Caller
-from backend.api.parameters import Selection
+from backend.api.parameters import PredictionQuery, Selection
 from backend.api.shelves import Filters, Shelf
 from domain.errors import UnknownExchangeError, UnknownSymbolError
 from domain.market import EPOCH, Instrument, Timeframe, from_ms
 from domain.sources import MARKET
+
+Asked = Selection | PredictionQuery
 
 WIDEN: Final = 8  # each further window reaches this many times as far
 
@@ -70,40 +72,47 @@ async def instrument_ids(
         UnknownExchangeError, UnknownSymbolError: a name that has no row which the caller sees,
             with the closest of those that have.
     """
+    listed = await known_instruments(connection, caller)
+    chosen, named = set(exchanges), set(symbols)
+    known = {one.exchange for one in listed}
+    if strange := chosen - known:
+        raise UnknownExchangeError(min(strange), known)
+    offered = [one for one in listed if not chosen or one.exchange in chosen]
+    known = {one.symbol for one in offered}
+    if strange := named - known:
+        raise UnknownSymbolError(min(strange), known)
+    return [listed[one] for one in offered if not named or one.symbol in named]
+
+
+async def known_instruments(
+    connection: asyncpg.Connection, caller: Caller
+) -> dict[Instrument, int]:
+    """Every instrument that was ever known and that `caller` sees, with its number."""
     every = await connection.fetch(
         "SELECT instrument_id, exchange, symbol FROM instruments WHERE exchange <> $1",
         MARKET.exchange,
     )
-    listed = [row for row in every if caller.sees(Instrument(row["exchange"], row["symbol"]))]
-    chosen, named = set(exchanges), set(symbols)
-    known = {row["exchange"] for row in listed}
-    if strange := chosen - known:
-        raise UnknownExchangeError(min(strange), known)
-    offered = [row for row in listed if not chosen or row["exchange"] in chosen]
-    known = {row["symbol"] for row in offered}
-    if strange := named - known:
-        raise UnknownSymbolError(min(strange), known)
-    return [row["instrument_id"] for row in offered if not named or row["symbol"] in named]
+    named = {Instrument(row["exchange"], row["symbol"]): row["instrument_id"] for row in every}
+    return {one: number for one, number in named.items() if caller.sees(one)}
 
 
 async def read_page(
     connection: asyncpg.Connection,
-    caller: Caller,
+    ids: Sequence[int],
     shelf: Shelf,
-    selection: Selection,
+    selection: Asked,
     filters: Filters,
 ) -> Page:
     """One page of `shelf`.
 
     Args:
         connection: inside one read-only transaction.
-        caller: who reads it.
+        ids: of instruments that the caller sees.
         shelf: what to list.
         selection: the request, checked.
         filters: column → accepted values, beside the instruments and timeframes.
     """
-    ids = await instrument_ids(connection, caller, selection.exchange, selection.wanted_symbols)
-    wanted: Filters = {"instrument_id": ids, **filters}
+    wanted: Filters = {"instrument_id": list(ids), **filters}
     if selection.timeframe:
         wanted["timeframe"] = selection.timeframe
     spans = await read_spans(connection, shelf, wanted, selection.as_of)
@@ -202,7 +211,7 @@ def series_scan(shelf: Shelf, wanted: Filters) -> tuple[str, list[Any]]:
 async def _windows(
     connection: asyncpg.Connection,
     shelf: Shelf,
-    selection: Selection,
+    selection: Asked,
     wanted: Filters,
     spans: list[Span],
     after: list[Any] | None,
@@ -233,7 +242,7 @@ async def _windows(
 async def _read(
     connection: asyncpg.Connection,
     shelf: Shelf,
-    selection: Selection,
+    selection: Asked,
     wanted: Filters,
     window: tuple[datetime, datetime],
     after: list[Any] | None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -12,32 +13,34 @@ from backend.api.answers import (
     answer_list,
     answer_page,
     envelope,
+    list_page,
     moment,
     reading,
     starting,
     state_of,
 )
 from backend.api.callers import caller_of
-from backend.api.coverage import read_coverage
-from backend.api.described import answering, listed
+from backend.api.described import answering, listed, queried
 from backend.api.explanations import SHAPE, PredictionId, explain, read_spoken, unspoken
 from backend.api.known import refuse_unmatched
+from backend.api.latest import list_latest
 from backend.api.parameters import (
     LatestSelection,
     LedgerSelection,
+    NextPage,
+    PredictionQuery,
     PredictionSelection,
     SignalSelection,
 )
 from backend.api.problems import ProblemError
-from backend.api.reads import instrument_ids, read_spans, series_scan
+from backend.api.queries import sort_out
+from backend.api.reads import instrument_ids, known_instruments
 from backend.api.shelves import PREDICTIONS, SIGNALS, Filters
-from backend.api.spellings import ListAnswer
 from backend.api.visible import whole_exchanges
 from backend.store.accounts import read_accounts
 from domain.market import Instrument
 
 router = APIRouter(prefix="/v1", tags=["predictions"])
-LATEST_LIMIT = 10_000
 
 
 @router.get("/predictions", responses=listed(schemas.PredictionRow))
@@ -45,52 +48,51 @@ async def predictions(
     request: Request, selection: Annotated[PredictionSelection, Query()]
 ) -> Response:
     """Predictions; the served rows, unless `role` asks for members or challengers."""
+    return await answer_page(request, PREDICTIONS, selection, _filters(selection))
+
+
+def _filters(selection: PredictionSelection | PredictionQuery) -> Filters:
     filters: Filters = {"role": selection.role}
     if selection.horizon:
         filters["horizon"] = list(selection.horizon)
     if selection.model:
         filters["model"] = selection.model
-    return await answer_page(request, PREDICTIONS, selection, filters)
+    return filters
 
 
 @router.get("/predictions/latest", responses=listed(schemas.PredictionRow))
 async def latest(request: Request, selection: Annotated[LatestSelection, Query()]) -> Response:
     """The newest row of each (instrument, timeframe, horizon), and model, in one answer."""
-    state = state_of(request)
+    state, caller = state_of(request), caller_of(request)
     async with reading(state) as connection:
-        wanted: Filters = {
-            "instrument_id": await instrument_ids(
-                connection, caller_of(request), selection.exchange, selection.wanted_symbols
-            )
-        }
-        if selection.timeframe:
-            wanted["timeframe"] = selection.timeframe
-        if selection.horizon:
-            wanted["horizon"] = list(selection.horizon)
-        asked: Filters = {"horizon": list(selection.horizon), "model": selection.model}
-        await refuse_unmatched(connection, state, asked)
-        scan, values = series_scan(PREDICTIONS, wanted)
-        first = len(values) + 1
-        found = await connection.fetch(
-            scan + _latest(first),
-            *values, selection.role, selection.model or None, selection.as_of,
-        )  # fmt: skip
-        times = [row["as_of"] for row in found]
-        spans = await read_spans(connection, PREDICTIONS, wanted, selection.as_of)
-        coverage = await read_coverage(connection, spans, times, selection.as_of)
-    if len(found) > LATEST_LIMIT:
-        raise ProblemError(
-            "answer_too_large", f"more than {LATEST_LIMIT} rows; name symbols or a timeframe"
-        )
-    told = ListAnswer(
-        data=[PREDICTIONS.spell(row, selection.as_of) for row in found],
-        described=PREDICTIONS.described,
-        as_of=moment(state, selection.as_of),
-        watermark=min(times, default=None),
-        coverage=coverage,
-        revision=max((row["revision"] for row in found), default=None),
-    )
+        symbols = selection.wanted_symbols
+        ids = await instrument_ids(connection, caller, selection.exchange, symbols)
+        told = await list_latest(connection, state, ids, selection)
     return await answer_list(request, selection.format, told)
+
+
+@router.post("/predictions/query", responses=queried(schemas.PredictionRow))
+async def query(
+    request: Request, asked: PredictionQuery, following: Annotated[NextPage, Query()]
+) -> Response:
+    """Predictions of many instruments at once, by names in the body.
+
+    What is not known is named in `rejected` (CSV and Arrow: counted in `AlphaPulse-Rejected`), and
+    the others are answered. The next page is the same body with its `cursor`, or sent to `Link`.
+    """
+    if following.cursor and (asked.latest or asked.cursor):
+        raise ProblemError("bad_request", "a cursor goes once, in the body or the address")
+    state, asked = state_of(request), following.of(asked)
+    async with reading(state) as connection:
+        known = await known_instruments(connection, caller_of(request))
+        chosen = await asyncio.to_thread(sort_out, asked.instruments, known)
+        if asked.latest:
+            told = await list_latest(connection, state, chosen.ids, asked)
+        else:
+            filters = _filters(asked)
+            await refuse_unmatched(connection, state, filters)
+            told = await list_page(connection, state, chosen.ids, PREDICTIONS, asked, filters)
+    return await answer_list(request, asked.format, replace(told, rejected=chosen.rejected))
 
 
 @router.get(
@@ -166,23 +168,3 @@ async def accounts(request: Request, selection: Annotated[LedgerSelection, Query
         as_of=moment(state, selection.as_of),
         watermark=min((row["as_of"] for row in found), default=None),
     )
-
-
-def _latest(first: int) -> str:
-    accepted = f"""{PREDICTIONS.same_series} AND t.role = ANY(${first}::text[])
-        AND (${first + 1}::text[] IS NULL OR t.model = ANY(${first + 1}))
-        AND (${first + 2}::timestamptz IS NULL OR {PREDICTIONS.known} <= ${first + 2})"""
-    return f"""
-    SELECT {PREDICTIONS.columns}
-    FROM wanted_series s
-    CROSS JOIN LATERAL (
-        SELECT t.as_of FROM ml_predictions t WHERE {accepted} ORDER BY t.as_of DESC LIMIT 1
-    ) newest
-    CROSS JOIN LATERAL (
-        SELECT DISTINCT ON (t.role, t.model) t.* FROM ml_predictions t
-        WHERE {accepted} AND t.as_of = newest.as_of ORDER BY t.role, t.model, t.revision DESC
-    ) t
-    JOIN instruments i ON i.instrument_id = t.instrument_id
-    ORDER BY i.exchange, i.symbol, t.timeframe, t.horizon, t.role, t.model
-    LIMIT {LATEST_LIMIT + 1}
-    """  # noqa: S608 - names are ours, values are parameters

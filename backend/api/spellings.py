@@ -31,6 +31,7 @@ class ListAnswer:
         as_of, watermark, coverage, revision: members of `meta`.
         following: where the next page begins.
         final: whether no later moment can see other bytes.
+        rejected: what was asked for and is not there, with the reason; None: nothing can be.
         spread: of members whose own members are columns, the names of those.
     """
 
@@ -42,16 +43,16 @@ class ListAnswer:
     revision: int | None = None
     following: str | None = None
     final: bool = False
+    rejected: Sequence[Mapping[str, Any]] | None = None
     spread: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def spelled(self, how: Format) -> bytes:
         """The body; takes milliseconds where there are thousands of rows."""
         match how:
             case Format.OBJECTS:
-                return enveloped(self.data, self._meta(), self.following)
+                return self._enveloped(self.data)
             case Format.COLUMNS:
-                by_name = {name: values for name, values, _ in self._columns()}
-                return enveloped(by_name, self._meta(), self.following)
+                return self._enveloped({name: values for name, values, _ in self._columns()})
             case Format.CSV:
                 return _csv(self._columns())
             case Format.ARROW:
@@ -67,12 +68,15 @@ class ListAnswer:
         if self.coverage is not None and "expected" in self.coverage:
             counts = {**self.coverage, "gaps": len(self.coverage["gaps"])}
             told["Coverage"] = ", ".join(f"{name}={count}" for name, count in counts.items())
+        if self.rejected is not None:
+            told["Rejected"] = str(len(self.rejected))
         return {f"AlphaPulse-{name}": value for name, value in told.items()}
 
-    def _meta(self) -> dict[str, Any]:
-        return {
-            name: getattr(self, name) for name in ("as_of", "watermark", "coverage", "revision")
-        }
+    def _enveloped(self, data: object) -> bytes:
+        names = ("as_of", "watermark", "coverage", "revision")
+        meta = {name: getattr(self, name) for name in names}
+        more = {} if self.rejected is None else {"rejected": self.rejected}
+        return enveloped(data, meta, self.following, **more)
 
     def _columns(self) -> list[tuple[str, list[Any], Any]]:
         """Name, values and type of each column; the type of words is list, None what is nested."""
@@ -89,9 +93,11 @@ class ListAnswer:
         return found
 
 
-def enveloped(data: object, meta: Mapping[str, Any], following: str | None = None) -> bytes:
+def enveloped(
+    data: object, meta: Mapping[str, Any], following: str | None = None, **more: object
+) -> bytes:
     """The JSON of every list."""
-    return rows.dumps({"data": data, "meta": meta, "next": following})
+    return rows.dumps({"data": data, "meta": meta, "next": following, **more})
 
 
 def _kind(annotation: Any) -> type | None:  # noqa: ANN401 - whatever a field is annotated with
