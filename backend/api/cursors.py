@@ -9,9 +9,10 @@ from typing import Any, Final
 
 import orjson
 
-from backend.api.parameters import EARLIEST, LATEST, Paged
+from backend.api.parameters import Paged
 from backend.api.problems import ProblemError
 from backend.api.shelves import Filters, Shelf
+from backend.api.values import EARLIEST, LATEST
 from domain.market import to_ms
 
 _INTEGERS: Final = ("time", "instrument_id", "horizon", "detected", "model_id", "number")

@@ -16,8 +16,8 @@ import asyncpg
 import numpy as np
 import orjson
 
-from backend.api.parameters import parse_time
 from backend.api.problems import ProblemError
+from backend.api.values import parse_time
 from domain.errors import ArtifactError, ArtifactMissingError, shortened
 from domain.events import Floats, Target
 from domain.losses import BASELINE_NAMES

@@ -10,10 +10,11 @@ import asyncpg
 from backend.api import cursors, rows, schemas
 from backend.api.callers import Caller
 from backend.api.coverage import known_gaps
-from backend.api.parameters import EARLIEST, LATEST, GapSelection
+from backend.api.parameters import GapSelection
 from backend.api.problems import ProblemError
 from backend.api.reads import instrument_ids
 from backend.api.shelves import Filters, Shelf
+from backend.api.values import EARLIEST, LATEST
 from domain.market import from_ms, to_ms
 
 GAPS: Final = Shelf(

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, TypeAdapter
 
-from backend.api.parameters import parse_time
+from backend.api.values import parse_time
 
 RequestId = int | str | None
 

@@ -1,28 +1,24 @@
-"""Query parameters: times, lists and limits, checked before anything is read."""
+"""What may be asked, checked before anything is read."""
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from backend.api.formats import Format
+from backend.api.values import Horizons, Timeframes, Utc, Words, one_of
 from backend.store.jobs import STATES as JOB_STATES
 from backend.store.outbox import STATES as NOTIFICATION_STATES
 from backend.store.panels import PANELS
-from domain.errors import shortened
 from domain.events import Role, Target
-from domain.market import EPOCH, Timeframe
+from domain.market import Timeframe
 from services.notifications.events import EVENTS
 
 DEFAULT_LIMIT: Final = 500
 MAX_LIMIT: Final = 5_000
 MOST_INSTRUMENTS: Final = 5_000  # of one query
 LONGEST_NAME: Final = 64
-_EPOCH_UNITS: Final = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6))  # below: per second, in s, ms, µs
-_NUMBER: Final = re.compile(r"-?\d+(\.\d+)?")
 ROLES: Final = tuple(role.value for role in Role)
 SIDES: Final = ("long", "short", "flat")
 STATUSES: Final = (
@@ -31,89 +27,17 @@ STATUSES: Final = (
 GAP_STATES: Final = ("open", "repairing", "filled", "unfillable")
 JOB_KINDS: Final = ("retrain", "backfill")
 TARGETS: Final = (Target.DIRECTION.value, Target.QUANTILES.value, Target.VOLATILITY.value)
-EARLIEST: Final = EPOCH
-LATEST: Final = datetime(2100, 1, 1, tzinfo=UTC)  # far enough, and room to reckon beyond it
 
-
-def parse_time(text: object) -> datetime:
-    """A time as ISO 8601 (UTC unless it names an offset), or as epoch s, ms or µs.
-
-    The unit of a number follows from its size.
-
-    >>> parse_time("2026-01-01") == parse_time("1767225600") == parse_time("1767225600000")
-    True
-    """
-    if isinstance(text, datetime):
-        return text
-    spelled = str(text).strip().replace(" ", "+")  # a `+` that was not percent-encoded
-    try:
-        moment = _from_epoch(spelled) if _NUMBER.fullmatch(spelled) else _from_iso(spelled)
-    except (ValueError, OverflowError):
-        raise ValueError(
-            f"{shortened(str(text))!r} is no time;"
-            " use ISO 8601 (2026-01-01T00:00:00Z) or epoch s, ms or µs"
-        ) from None
-    if not EARLIEST <= moment <= LATEST:
-        raise ValueError(f"{shortened(str(text))!r} lies outside 1970-01-01 to 2100-01-01")
-    return moment
-
-
-def _from_iso(text: str) -> datetime:
-    if re.fullmatch(r"\d{4}-\d{2}-\d{2}\+\d{2}:\d{2}.*", text):
-        text = text.replace("+", " ", 1)  # a date and a time with a space between
-    moment = datetime.fromisoformat(text)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def _from_epoch(text: str) -> datetime:
-    value = float(text)
-    for bound, per_second in _EPOCH_UNITS:
-        if abs(value) < bound:
-            return datetime.fromtimestamp(value / per_second, UTC)
-    raise ValueError
-
-
-def _split(value: Any) -> Any:  # noqa: ANN401 - whatever the query held
-    parts = [value] if isinstance(value, str) else value
-    if not isinstance(parts, list):
-        return parts
-    words = [each.strip() for part in parts for each in str(part).split(",")]
-    if "" in words:
-        raise ValueError("an empty name")
-    return words
-
-
-def _known_timeframe(values: list[str]) -> list[str]:
-    return [Timeframe.parse(value).value for value in values]
-
-
-def _one_of(noun: str, known: tuple[str, ...]) -> AfterValidator:
-    """Accepts `known` only; a filter that no row can match is a mistake."""
-
-    def checked(values: list[str]) -> list[str]:
-        for value in values:
-            if value not in known:
-                said = f"unknown {noun} {shortened(value)!r}; known: {', '.join(known)}"
-                raise ValueError(said)
-        return values
-
-    return AfterValidator(checked)
-
-
-_Utc = Annotated[datetime, BeforeValidator(parse_time)]
-_Words = Annotated[list[str], BeforeValidator(_split)]
-_Horizons = Annotated[list[Annotated[int, Field(ge=1, le=100_000)]], BeforeValidator(_split)]
-_Timeframes = Annotated[list[str], BeforeValidator(_split), AfterValidator(_known_timeframe)]
-_Roles = Annotated[_Words, _one_of("role", ROLES)]
-_Sides = Annotated[_Words, _one_of("side", SIDES)]
-_Statuses = Annotated[_Words, _one_of("status", STATUSES)]
-_GapStates = Annotated[_Words, _one_of("state", GAP_STATES)]
-_NotificationStates = Annotated[_Words, _one_of("state", NOTIFICATION_STATES)]
-_Events = Annotated[_Words, _one_of("event", tuple(EVENTS))]
-_JobKinds = Annotated[_Words, _one_of("kind", JOB_KINDS)]
-_JobStates = Annotated[_Words, _one_of("state", JOB_STATES)]
-_Panels = Annotated[_Words, _one_of("panel", tuple(PANELS))]
-_Targets = Annotated[_Words, _one_of("target", TARGETS)]
+_Roles = Annotated[Words, one_of("role", ROLES)]
+_Sides = Annotated[Words, one_of("side", SIDES)]
+_Statuses = Annotated[Words, one_of("status", STATUSES)]
+_GapStates = Annotated[Words, one_of("state", GAP_STATES)]
+_NotificationStates = Annotated[Words, one_of("state", NOTIFICATION_STATES)]
+_Events = Annotated[Words, one_of("event", tuple(EVENTS))]
+_JobKinds = Annotated[Words, one_of("kind", JOB_KINDS)]
+_JobStates = Annotated[Words, one_of("state", JOB_STATES)]
+_Panels = Annotated[Words, one_of("panel", tuple(PANELS))]
+_Targets = Annotated[Words, one_of("target", TARGETS)]
 
 
 class Formatted(BaseModel):
@@ -131,10 +55,10 @@ class WatchSelection(Formatted):
 
     model_config = ConfigDict(extra="forbid")
 
-    exchange: _Words = Field([], description="exchange ids; several by comma or repetition")
-    symbol: _Words = Field([], description="symbols in ccxt's spelling, `BTC/USDT`")
-    symbols: _Words = Field([], description="the same as `symbol`")
-    timeframe: _Timeframes = Field([], description="1m 3m 5m 15m 30m 1h 4h 1d")
+    exchange: Words = Field([], description="exchange ids; several by comma or repetition")
+    symbol: Words = Field([], description="symbols in ccxt's spelling, `BTC/USDT`")
+    symbols: Words = Field([], description="the same as `symbol`")
+    timeframe: Timeframes = Field([], description="1m 3m 5m 15m 30m 1h 4h 1d")
 
     @property
     def wanted_symbols(self) -> list[str]:
@@ -144,21 +68,21 @@ class WatchSelection(Formatted):
 class Scope(WatchSelection):
     """Whose rows, known when."""
 
-    as_of: _Utc | None = Field(None, description="answer with what was known at this time")
+    as_of: Utc | None = Field(None, description="answer with what was known at this time")
 
 
 class LatestSelection(Scope):
     """The newest predictions, in one answer."""
 
-    horizon: _Horizons = Field([], description="candles ahead")
-    model: _Words = Field([], description="model names, `lightgbm.direction`")
+    horizon: Horizons = Field([], description="candles ahead")
+    model: Words = Field([], description="model names, `lightgbm.direction`")
     role: _Roles = Field([Role.CHAMPION.value], description="champion (served), member, challenger")
 
 
 class LabelSelection(Scope):
     """The newest predictions of a kind of class label, in one answer."""
 
-    horizon: _Horizons = Field([], description="candles ahead")
+    horizon: Horizons = Field([], description="candles ahead")
 
 
 class Between(BaseModel):
@@ -166,8 +90,8 @@ class Between(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    start: _Utc | None = Field(None, description="first time, inclusive; ISO 8601 or epoch")
-    end: _Utc | None = Field(None, description="end of time, exclusive")
+    start: Utc | None = Field(None, description="first time, inclusive; ISO 8601 or epoch")
+    end: Utc | None = Field(None, description="end of time, exclusive")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -183,14 +107,14 @@ class Stretch(Between, Scope):
 class RecordSelection(Stretch):
     """Whose record, of those that were scored."""
 
-    as_of: _Utc | None = Field(None, description="answer with what was scored by this time")
-    horizon: _Horizons = Field([], description="candles ahead")
+    as_of: Utc | None = Field(None, description="answer with what was scored by this time")
+    horizon: Horizons = Field([], description="candles ahead")
 
 
 class ScoreSelection(RecordSelection):
     """Whose track record, in one answer."""
 
-    model: _Words = Field([], description="model names, `lightgbm.direction`")
+    model: Words = Field([], description="model names, `lightgbm.direction`")
     role: _Roles = Field([*ROLES], description="champion (served), member, challenger")
 
 
@@ -221,16 +145,16 @@ class Selection(Paged, Stretch):
 class TextSelection(Paged):
     """Texts of some sources, of some assets; the time is the one at which they were known."""
 
-    source: _Words = Field([], description="names of sources, `coindesk`")
-    asset: _Words = Field([], description="tickers that they speak of, `BTC`")
-    as_of: _Utc | None = Field(None, description="answer with what was known at this time")
+    source: Words = Field([], description="names of sources, `coindesk`")
+    asset: Words = Field([], description="tickers that they speak of, `BTC`")
+    as_of: Utc | None = Field(None, description="answer with what was known at this time")
 
 
 class HorizonSelection(Selection):
     """A list whose rows look ahead."""
 
-    horizon: _Horizons = Field([], description="candles ahead")
-    model: _Words = Field([], description="model names, `lightgbm.direction`")
+    horizon: Horizons = Field([], description="candles ahead")
+    model: Words = Field([], description="model names, `lightgbm.direction`")
 
 
 class PredictionSelection(HorizonSelection):
@@ -270,11 +194,11 @@ class PredictionQuery(Paged):
         max_length=MOST_INSTRUMENTS,
         description="`exchange:symbol`, or an object of both",
     )
-    timeframes: _Timeframes = Field([], description="1m 3m 5m 15m 30m 1h 4h 1d; all by default")
-    horizons: _Horizons = Field([], description="candles ahead; all by default")
-    model: _Words = Field([], description="model names, `lightgbm.direction`")
+    timeframes: Timeframes = Field([], description="1m 3m 5m 15m 30m 1h 4h 1d; all by default")
+    horizons: Horizons = Field([], description="candles ahead; all by default")
+    model: Words = Field([], description="model names, `lightgbm.direction`")
     role: _Roles = Field([Role.CHAMPION.value], description="champion (served), member, challenger")
-    as_of: _Utc | None = Field(None, description="answer with what was known at this time")
+    as_of: Utc | None = Field(None, description="answer with what was known at this time")
     latest: bool = Field(
         default=False, description="the newest of each; without start, end, order, limit, cursor"
     )
@@ -317,7 +241,7 @@ class SignalSelection(HorizonSelection):
 class FeatureSelection(Selection):
     """Features of one set."""
 
-    feature_set: _Words = Field([], description="`name@version`")
+    feature_set: Words = Field([], description="`name@version`")
 
 
 class EventSelection(Between):
@@ -342,7 +266,7 @@ class GapSelection(Selection):
 class NotificationSelection(Paged):
     """Notifications of some channels; the time is the one at which they were entered."""
 
-    channel: _Words = Field([], description="names of the settings")
+    channel: Words = Field([], description="names of the settings")
     event: _Events = Field([], description="`signal.opened`, `source.down`")
     state: _NotificationStates = Field([], description=", ".join(NOTIFICATION_STATES))
 
@@ -350,12 +274,12 @@ class NotificationSelection(Paged):
 class ModelSelection(Paged):
     """Which fitted models; the time is the one at which they were registered."""
 
-    exchange: _Words = Field([], description="exchange ids")
-    timeframe: _Timeframes = Field([], description="1m 3m 5m 15m 30m 1h 4h 1d")
-    horizon: _Horizons = Field([], description="candles ahead")
-    model: _Words = Field([], description="model names, `lightgbm.direction`")
+    exchange: Words = Field([], description="exchange ids")
+    timeframe: Timeframes = Field([], description="1m 3m 5m 15m 30m 1h 4h 1d")
+    horizon: Horizons = Field([], description="candles ahead")
+    model: Words = Field([], description="model names, `lightgbm.direction`")
     target: _Targets = Field([], description=", ".join(TARGETS))
-    as_of: _Utc | None = Field(None, description="models that existed at this time")
+    as_of: Utc | None = Field(None, description="models that existed at this time")
 
 
 _Timeframe = Annotated[str, AfterValidator(lambda value: Timeframe.parse(value).value)]
@@ -387,9 +311,9 @@ class LedgerSelection(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    exchange: _Words = Field([], description="exchange ids")
-    timeframe: _Timeframes = Field([], description="1m 3m 5m 15m 30m 1h 4h 1d")
-    as_of: _Utc | None = Field(None, description="as they were known to stand at this time")
+    exchange: Words = Field([], description="exchange ids")
+    timeframe: Timeframes = Field([], description="1m 3m 5m 15m 30m 1h 4h 1d")
+    as_of: Utc | None = Field(None, description="as they were known to stand at this time")
 
 
 class JobSelection(Paged):

@@ -19,8 +19,9 @@ from fastapi.responses import PlainTextResponse
 from backend.api import rows
 from backend.api.answers import reading, state_of
 from backend.api.callers import Caller, caller_of
-from backend.api.parameters import LATEST, SymbolSearch
+from backend.api.parameters import SymbolSearch
 from backend.api.state import ApiState
+from backend.api.values import LATEST
 from backend.api.visible import whole_exchanges
 from backend.store import charted
 from domain.errors import UnknownSymbolError, UnknownTimeframeError, UsageError, shortened
