@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
-from backend.learning.attempts import COLD_START, REFIT, REFRESH, cold_starts
+from backend.learning.attempts import COLD_START, REFIT, REFRESH, next_cold_start
 from backend.learning.challenges import Challenges
-from backend.learning.cold_start import ColdStart
 from backend.learning.conclusion import Conclusion
 from backend.learning.evidence import (
     beside_seat,
+    cold_start_evidence,
     dates_of,
     failed_guardrails,
-    followed,
     metrics_of,
 )
 from backend.learning.plan import LearningPlan, Training
@@ -23,12 +23,14 @@ from backend.store.registry import ModelVersion
 from backend.store.tables import LABEL_SET
 from domain.events import Role, Target
 from domain.losses import deciding_loss
-from domain.market import from_ms, to_ms
+from domain.market import Horizon, from_ms
 from services.models.fitting import FitResult
 from services.predictions.rehearsal import rehearse
 from services.scores.blocks import block_means
 from services.scores.gate import pool_name
-from services.scores.promotion import Decision, Verdict, judge_refresh
+from services.scores.promotion import Decision, Verdict, judge_cold_start, judge_refresh
+
+RECORD = timedelta(days=90)  # of a trial that an attempt looks at
 
 
 @dataclass(slots=True, kw_only=True)
@@ -155,13 +157,22 @@ class Admission:
     ) -> None:
         """Kinds without a seat, tested together: those that beat the baseline begin."""
         due, target = out.due, out.target
-        learners = [name for name in self.seats.learners if name.endswith(f".{target}")]
-        decided = await out.record.record(self.seats.place(due.horizon, target, pool_name(target)))
-        start = await ColdStart.of(
-            self.seats, cold_starts(decided), due, target, results=results, beside=learners
+        pool = self.seats.place(due.horizon, target, pool_name(target))
+        attempt = next_cold_start(await out.record.record(pool))
+        trial = self.seats.trial(due.horizon, target)
+        beside = [name for name in self.seats.learners if name.endswith(f".{target}")]
+        dates, names = await cold_start_evidence(
+            self.seats.store.readers,
+            results,
+            trial,
+            since=due.request.as_of - RECORD,
+            beside=beside,
         )
-        decision = start.judge()
-        weights = await self._begin(out, start, decision.models)
+        failed = {name: failed_guardrails(result) for name, result in results.items()}
+        trials = {name: result.n_trials for name, result in results.items()}
+        decision = judge_cold_start(dates, trial.horizon, names, attempt, failed, trials)
+        lifted = [results[name] for name in decision.models if name in results]
+        weights = self._rehearse(out, lifted) if lifted else {}
         for name, result in results.items():
             role = Role.MEMBER if name in decision.models else Role.CHALLENGER
             await out.enter(name, versions[name], role, decision, trigger=COLD_START)
@@ -169,39 +180,32 @@ class Admission:
             kind = "promoted" if role is Role.MEMBER else "rejected"
             out.tell(kind, name, str(versions[name]), decision.words)
         for name in decision.models:
-            if name in learners:
+            if name in beside:
                 learner = self.seats.learner(due.horizon, name)
                 await out.enter_learner(learner, decision, trigger=COLD_START)
                 out.schedule(learner, Role.MEMBER)
                 out.tell("promoted", name, learner.version, decision.words)
 
-    async def _begin(
-        self, out: Conclusion, start: ColdStart, lifted: Sequence[str]
-    ) -> Mapping[str, float]:
-        """The weights of those that begin; the gate hears of them what they have said so far."""
-        if not lifted:
-            return {}
-        horizon, weights = start.trial.horizon, dict[str, float]()
+    def _rehearse(self, out: Conclusion, lifted: Sequence[FitResult]) -> Mapping[str, float]:
+        """The pool of those that begin, run over the holdout: weights, and blocks for the gate."""
+        horizon = Horizon(self.seats.panel.key.timeframe, out.due.horizon)
+        first = lifted[0].judged
+        rehearsal = rehearse(
+            out.target,
+            timeframe=horizon.timeframe,
+            horizon=horizon.steps,
+            as_of_ms=first.as_of_ms,
+            forecasts={one.name: one.judged.forecast for one in lifted},
+            losses={one.name: one.judged.losses for one in lifted} | dict(first.baseline_losses),
+        )
         gate = self.seats.panel.rooms[horizon.steps].gates[out.target]
-        dates = await start.shadow(lifted)
-        if fitted := [start.results[name] for name in lifted if name in start.results]:
-            first = fitted[0].judged
-            rehearsal = rehearse(
-                out.target,
-                timeframe=horizon.timeframe,
-                horizon=horizon.steps,
-                as_of_ms=first.as_of_ms,
-                forecasts={one.name: one.judged.forecast for one in fitted},
-                losses={one.name: one.judged.losses for one in fitted}
-                | dict(first.baseline_losses),
-            )
-            pooled = deciding_loss(out.target, rehearsal.pooled, first.answer)
-            baselines = (first.baseline_losses[name] for name in gate.columns[1:])
-            dates = followed(dates, dates_of(first.as_of_ms, [pooled, *baselines]))
-            weights.update(rehearsal.weights)
-        blocks, begun_ms = block_means(dates, horizon), to_ms(out.due.request.effective_from)
-        out.afterwards(lambda: gate.begin(blocks, begun_ms))
-        return weights
+        pooled = deciding_loss(out.target, rehearsal.pooled, first.answer)
+        dates = dates_of(
+            first.as_of_ms, [pooled, *(first.baseline_losses[name] for name in gate.columns[1:])]
+        )
+        blocks = block_means(dates, horizon)
+        out.afterwards(lambda: gate.seed_holdout(blocks))
+        return rehearsal.weights
 
     def _seat(
         self,

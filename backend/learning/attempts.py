@@ -24,16 +24,6 @@ def next_cold_start(decisions: Sequence[Mapping[str, Any]]) -> int:
     return next_attempt(tried - lifted, lifted)
 
 
-def cold_starts(decisions: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Those of a target since somebody was last lifted, oldest first: one row for each kind."""
-    lifted = max(_promotions(decisions), default=0)
-    return [
-        row
-        for row in decisions
-        if row["trigger"] == COLD_START and to_ms(row["decided_at"]) > lifted
-    ]
-
-
 def next_challenge(decisions: Sequence[Mapping[str, Any]]) -> int:
     """The number of a target's next challenge, from the decisions on the target."""
     begun = [

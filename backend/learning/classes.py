@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -32,7 +32,6 @@ from services.scores.blocks import Dates
 from services.scores.promotion import (
     Decision,
     Verdict,
-    attempt_alpha,
     judge_cold_start,
     judge_refresh,
     judge_rollback,
@@ -115,12 +114,7 @@ class ClassTrainings:
         prior = self.seats.place(horizon.steps, out.about, f"{PRIOR}.{out.about}")
         attempt = next_cold_start(await out.record.record(prior))
         failed = {name: _failed(results[name]) for name in names}
-        decision = judge_cold_start(dates, horizon, names, attempt_alpha(attempt), failed)
-        decision = replace(
-            decision,
-            evidence={**decision.evidence, "attempt": attempt},
-            words=f"{decision.words} (attempt {attempt})",
-        )
+        decision = judge_cold_start(dates, horizon, names, attempt, failed)
         gains = {gain.model: gain.relative for gain in measure(dates, horizon, names)}
         best = max(decision.models, key=gains.__getitem__, default=None)
         for name in names:

@@ -14,7 +14,7 @@ from domain.events import Floats, Ints, Role, Target
 from domain.losses import BASELINES, LOSS_OF
 from domain.market import Horizon, from_ms
 from services.models.fitting import FitResult, Importance
-from services.scores.blocks import Dates, joined
+from services.scores.blocks import Dates
 
 _OF: Final = """
 FROM ml_prediction_outcomes JOIN instruments USING (instrument_id)
@@ -170,8 +170,8 @@ async def cold_start_evidence(
     *,
     since: datetime,
     beside: Sequence[str],
-) -> dict[str, Dates]:
-    """Of each kind that asks for a seat its losses in column 1, the baseline's in column 0.
+) -> tuple[Dates, list[str]]:
+    """Baseline in column 0, then each kind that asks for a seat, and their names.
 
     A kind is judged by what it said live, its refits continuing its shadow, up to the blocks
     that its newest fit did not see; on those, by that fit. Those `beside` have only a record.
@@ -179,54 +179,48 @@ async def cold_start_evidence(
     baseline = best_baseline(next(iter(results.values())))
     judged = holdout(results)
     asked = (*results, *beside)
-    found = dict[str, Dates]()
     record = await trial.beside(pool, baseline, asked, since=since)
+    parts, names = list[Dates](), list[str]()
     for name in asked:
         dates = record[name]
         if name in results:
             dates = continued(dates, judged, 1 + list(results).index(name))
         if len(dates.as_of_ms):
-            found[name] = dates
-    return found
-
-
-async def shadow_of_pool(
-    pool: asyncpg.Pool, names: Sequence[str], trial: Trial, *, since: datetime
-) -> Dates:
-    """Live losses on trial of those who make a pool together: in column 0 a bound, then baselines'.
-
-    The mean of their losses is no less than the loss of their mean forecast would have been: each
-    of the three losses is convex in what a pool averages.
-    """
-    first, *others = BASELINES[trial.target]
-    record = await trial.beside(pool, first, names, since=since)
-    said = await trial.beside(pool, first, others, since=since, role=Role.MEMBER)
-    table = joined([record[first], *(record[n] for n in names), *(said[n] for n in others)])
-    losses = table.losses
-    spoke = np.isfinite(losses[:, 1 : 1 + len(names)])
-    told = spoke.any(axis=1)
-    sums = np.where(spoke, losses[:, 1 : 1 + len(names)], 0.0).sum(axis=1)[told]
-    means = sums / spoke.sum(axis=1)[told]
-    columns = [means, losses[told, 0], *losses[told, 1 + len(names) :].T]
-    return Dates(
-        as_of_ms=table.as_of_ms[told], losses=np.column_stack(columns), counts=table.counts[told]
-    )
+            parts.append(dates)
+            names.append(name)
+    return joined(parts), names
 
 
 def continued(record: Dates, judged: Dates, column: int) -> Dates:
     """A record up to the first judged date, and from there on column `column` of `judged`."""
-    of = Dates(as_of_ms=judged.as_of_ms, losses=judged.losses[:, [0, column]], counts=judged.counts)
-    return followed(record, of)
-
-
-def followed(record: Dates, judged: Dates) -> Dates:
-    """A record up to the first judged date, and from there on `judged`, of the same columns."""
     before = record.as_of_ms < judged.as_of_ms.min(initial=np.iinfo(np.int64).max)
     return Dates(
         as_of_ms=np.concatenate([record.as_of_ms[before], judged.as_of_ms]),
-        losses=np.concatenate([record.losses[before], judged.losses]),
+        losses=np.concatenate([record.losses[before], judged.losses[:, [0, column]]]),
         counts=np.concatenate([record.counts[before], judged.counts]),
     )
+
+
+def joined(parts: Sequence[Dates]) -> Dates:
+    """Several comparisons with the same reference: its column once, then those of each part.
+
+    The parts may have judged other rows of a date. What counts is each one's difference from
+    its own reference, so that is what is laid against the first part's reference.
+    """
+    times = np.unique(np.concatenate([part.as_of_ms for part in parts]))
+    columns = sum(part.losses.shape[1] - 1 for part in parts)
+    losses = np.full((len(times), 1 + columns), np.nan)
+    counts = np.zeros(len(times), dtype=np.int64)
+    column = 1
+    for part in parts:
+        at = np.searchsorted(times, part.as_of_ms)
+        width = part.losses.shape[1] - 1
+        losses[at, 0] = np.where(np.isnan(losses[at, 0]), part.losses[:, 0], losses[at, 0])
+        difference = part.losses[:, :1] - part.losses[:, 1:]
+        losses[at[:, None], np.arange(column, column + width)] = losses[at, :1] - difference
+        counts[at] = np.maximum(counts[at], part.counts)
+        column += width
+    return Dates(as_of_ms=times, losses=losses, counts=counts)
 
 
 def failed_guardrails(result: FitResult) -> list[str]:

@@ -7,7 +7,6 @@ first, then averaged over blocks of twice the horizon, and a block is one observ
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,13 +29,6 @@ class Dates:
     as_of_ms: Ints  # (m,)
     losses: Floats  # (m, k) means over the instruments that all of them judged
     counts: Ints  # (m,) of those instruments
-
-    def between(self, first_ms: int, end_ms: int) -> Dates:
-        """Those of closes from `first_ms` on, before `end_ms`."""
-        rows = (self.as_of_ms >= first_ms) & (self.as_of_ms < end_ms)
-        return Dates(
-            as_of_ms=self.as_of_ms[rows], losses=self.losses[rows], counts=self.counts[rows]
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,28 +54,6 @@ class Blocks:
             losses=np.concatenate([self.losses, later.losses]),
             counts=np.concatenate([self.counts, later.counts]),
         )
-
-
-def joined(parts: Sequence[Dates]) -> Dates:
-    """Several comparisons with the same reference: its column once, then those of each part.
-
-    The parts may have judged other rows of a date. What counts is each one's difference from
-    its own reference, so that is what is laid against the first part's reference.
-    """
-    times = np.unique(np.concatenate([part.as_of_ms for part in parts]))
-    columns = sum(part.losses.shape[1] - 1 for part in parts)
-    losses = np.full((len(times), 1 + columns), np.nan)
-    counts = np.zeros(len(times), dtype=np.int64)
-    column = 1
-    for part in parts:
-        at = np.searchsorted(times, part.as_of_ms)
-        width = part.losses.shape[1] - 1
-        losses[at, 0] = np.where(np.isnan(losses[at, 0]), part.losses[:, 0], losses[at, 0])
-        difference = part.losses[:, :1] - part.losses[:, 1:]
-        losses[at[:, None], np.arange(column, column + width)] = losses[at, :1] - difference
-        counts[at] = np.maximum(counts[at], part.counts)
-        column += width
-    return Dates(as_of_ms=times, losses=losses, counts=counts)
 
 
 def no_blocks(columns: int) -> Blocks:

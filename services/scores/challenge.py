@@ -101,7 +101,10 @@ class Challenge:
         if missing := self.missing(dates, at_ms):
             raise ValueError(f"no look is due: {missing} blocks are missing")
         last = int(self._lived(dates, at_ms)[LOOKS[self.looks] - 1])
-        looked_at = dates.between(0, (last + 1) * block_ms(self.horizon))
+        rows = dates.as_of_ms < (last + 1) * block_ms(self.horizon)
+        looked_at = Dates(
+            as_of_ms=dates.as_of_ms[rows], losses=dates.losses[rows], counts=dates.counts[rows]
+        )
         gains = measure(looked_at, self.horizon, self.challengers, trials)
         decision = judge_look(gains, self.target, self.looks, self.attempt, failed)
         seen: dict[str, Number] = {

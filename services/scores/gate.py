@@ -49,16 +49,13 @@ class Gate:
         """Names of the forecasters, in the order of the columns of `Blocks.losses`."""
         return self._names
 
-    def begin(self, blocks: Blocks, at_ms: int) -> None:
-        """A pool of baselines alone gets its first members: what it said before is not theirs.
+    def seed_holdout(self, blocks: Blocks) -> None:
+        """Blocks of the locked holdout stand in for those before the first one lived.
 
         Args:
-            blocks: of the members before they began, columns as `columns`; they stand in for
-                those before the first one lived.
-            at_ms: the first close at which they speak.
+            blocks: columns as `columns`; they replace the holdout given before.
         """
-        self._holdout, self._lived = blocks, no_blocks(len(self._names))
-        self._paired.begin(at_ms)
+        self._holdout = blocks
 
     def on_outcomes(self, batch: OutcomeBatch) -> Skill | None:
         """The verdict, when a block closes with this batch."""

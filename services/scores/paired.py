@@ -45,11 +45,6 @@ class PairedLosses:
         self._keep(batch, self._forecasters.index(batch.model))
         return self._close(int(batch.as_of_ms.max()))
 
-    def begin(self, at_ms: int) -> None:
-        """Forget what is of closes before `at_ms`, and take no more of it."""
-        self._open = {as_of: said for as_of, said in self._open.items() if as_of >= at_ms}
-        self._closed_ms = max(self._closed_ms, at_ms)
-
     def _keep(self, batch: OutcomeBatch, column: int) -> None:
         losses = batch.losses[:, self._column]
         known = np.isfinite(losses) & (batch.as_of_ms >= self._closed_ms)

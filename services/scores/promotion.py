@@ -19,7 +19,6 @@ from domain.market import Horizon
 from services.scores.blocks import BlockTest, Dates, block_means, block_test, winsorised
 
 ALPHA: Final = 0.05  # of all attempts since the last promotion together, and of one refresh
-HOLDOUT_ALPHA: Final = 0.02  # of it, of a cold start's look at the holdout; the rest gathers
 MARGINS: Final = {Target.DIRECTION: 0.001, Target.QUANTILES: 0.005, Target.VOLATILITY: 0.005}
 LOOKS: Final = (30, 60, 90)  # blocks; at 1h and 4 candles 10, 20 and 30 days
 PRESENCE: Final = 0.9  # share of those blocks that a challenger must have judged
@@ -164,7 +163,7 @@ def judge_cold_start(
     dates: Dates,
     horizon: Horizon,
     models: Sequence[str],
-    alpha: float,
+    attempt: int,
     failed: Mapping[str, Sequence[str]] | None = None,
     trials: Mapping[str, int] = NO_SEARCH,
 ) -> Decision:
@@ -173,20 +172,21 @@ def judge_cold_start(
     Args:
         dates: column 0 the baseline, then `models`.
         horizon: of the predictions.
-        models: tested together, Holm inside.
-        alpha: what this may spend of the error budget.
+        models: tested together as one attempt, Holm inside.
+        attempt: 1, 2, … since the last promotion.
         failed: guardrails that each kind failed, in words.
         trials: of those that were searched for: each counts as so many kinds.
     """
     gains = measure(dates, horizon, models, trials)
+    alpha = attempt_alpha(attempt)
     passed = [gain for gain in holm(gains, alpha) if not (failed or {}).get(gain.model)]
-    evidence = _evidence(gains, failed) | {"alpha": alpha}
-    names = tuple(gain.model for gain in passed)
-    when = f"at {alpha:.2g} on the holdout{_counted(gains)}"
+    evidence = _evidence(gains, failed) | {"attempt": attempt, "alpha": alpha}
+    names, counted = tuple(gain.model for gain in passed), _counted(gains)
     if names:
-        words = f"{', '.join(names)} beat the baseline {when}"
+        words = f"{', '.join(names)} beat the baseline at {alpha:.2g} (attempt {attempt}{counted})"
         return Decision(verdict=Verdict.COLD_START, models=names, evidence=evidence, words=words)
-    words = f"none of {', '.join(models)} beats the baseline {when}"
+    words = f"none of {', '.join(models)} beats the baseline at {alpha:.2g} "
+    words += f"(attempt {attempt}{counted})"
     return Decision(verdict=Verdict.REJECT, evidence=evidence, words=words)
 
 
@@ -267,18 +267,10 @@ def holm(gains: Sequence[Gain], alpha: float) -> list[Gain]:
     return ordered
 
 
-def counted(trials: Mapping[str, int]) -> str:
-    """Which count as more than one kind, in words.
-
-    >>> counted({"one": 1, "other": 30})
-    '; other counts 30 times'
-    """
-    searched = [f"{name} counts {n} times" for name, n in trials.items() if n > 1]
-    return "".join(f"; {one}" for one in searched)
-
-
 def _counted(gains: Sequence[Gain]) -> str:
-    return counted({gain.model: gain.trials for gain in gains})
+    """Which count as more than one kind, in words."""
+    searched = [f"{gain.model} counts {gain.trials} times" for gain in gains if gain.trials > 1]
+    return "".join(f"; {one}" for one in searched)
 
 
 def _evidence(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import betaincinv
@@ -18,8 +18,7 @@ from domain.events import Floats, Target
 from domain.market import Horizon, Timeframe
 from services.scores.blocks import HORIZONS_PER_BLOCK, Dates, block_ms
 from services.scores.challenge import Challenge, next_attempt
-from services.scores.gathering import Gathering, judge_beginning
-from services.scores.promotion import LOOKS, Decision, Verdict
+from services.scores.promotion import LOOKS, Decision, Verdict, judge_cold_start
 
 DAY_MS = Timeframe.D1.ms
 
@@ -67,67 +66,22 @@ def promotion_curve(
     return {day: sum(one is not None and one <= day for one in found) / len(seeds) for day in days}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ColdStarts:
-    """Kinds that are tested together until one is lifted: once at each fit.
-
-    Args:
-        stream: of each kind.
-        kinds: how many.
-        correlation: of their losses.
-        first: blocks of the holdout.
-        later: blocks between one fit and the next.
-        fits: after the first.
-    """
-
-    stream: Stream
-    kinds: int = 5
-    correlation: float = 0.8
-    first: int = 18
-    later: int = 15
-    fits: int = 11
-
-
-def cold_start_rate(starts: ColdStarts, seeds: Iterable[int]) -> Rate:
-    """Runs in which a kind is lifted."""
-    outcomes = [lifted_at(starts, seed) is not None for seed in seeds]
+def cold_start_rate(stream: Stream, attempts: int, blocks: int, seeds: Iterable[int]) -> Rate:
+    """Runs in which one of `attempts` fits beats the baseline on a holdout of `blocks`."""
+    outcomes = []
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        verdicts = [
+            judge_cold_start(
+                simulated_dates(stream, 0, blocks, rng),
+                stream.horizon,
+                ["challenger"],
+                next_attempt(range(tried), promoted=()),
+            ).verdict
+            for tried in range(attempts)
+        ]
+        outcomes.append(Verdict.COLD_START in verdicts)
     return Rate(sum(outcomes), len(outcomes))
-
-
-def lifted_at(starts: ColdStarts, seed: int) -> int | None:
-    """Blocks that had been seen when the first kind was lifted, or None."""
-    rng, stream = np.random.default_rng(seed), starts.stream
-    told = _together(starts, rng)
-    gathering = Gathering()
-    for fit in range(starts.fits + 1):
-        seen = starts.first + fit * starts.later
-        known_ms = seen * block_ms(stream.horizon)
-        since_ms = known_ms - (starts.later + 1) * block_ms(stream.horizon) if fit else 0
-        fresh = {name: dates.between(since_ms, known_ms) for name, dates in told.items()}
-        # The labels of the last block are known a horizon later, and so it counts a fit later.
-        gathering = gathering.following().add(fresh, stream.horizon, known_ms)
-        if fit:
-            decision = gathering.judge(list(told))
-        else:
-            decision = judge_beginning(gathering, fresh, stream.horizon, list(told))
-        if decision.verdict is Verdict.COLD_START:
-            return seen
-    return None
-
-
-def _together(starts: ColdStarts, rng: np.random.Generator) -> dict[str, Dates]:
-    """Of each kind the losses of all the blocks that there will be."""
-    blocks = starts.first + starts.fits * starts.later
-    even = replace(starts.stream, gain=0.0)
-    shared = simulated_dates(even, 0, blocks, rng).losses[:, 1] - 1.0
-    told = {}
-    for number in range(starts.kinds):
-        dates = simulated_dates(even, 0, blocks, rng)
-        own = dates.losses[:, 1] - 1.0
-        mixed = math.sqrt(starts.correlation) * shared + math.sqrt(1 - starts.correlation) * own
-        losses: Floats = np.column_stack([np.ones(len(own)), 1.0 - starts.stream.gain + mixed])
-        told[f"kind{number}"] = replace(dates, losses=losses)
-    return told
 
 
 def searched_rate(
@@ -149,9 +103,7 @@ def searched_rate(
         chosen_by = judged if seen else [simulated_dates(stream, 0, blocks, rng) for _ in judged]
         best = min(range(trials), key=[one.losses[:, 1].mean() for one in chosen_by].__getitem__)
         counted = {"variant": trials}
-        told = {"variant": judged[best]}
-        gathering = Gathering().add(told, stream.horizon, (blocks + 1) * block_ms(stream.horizon))
-        decision = judge_beginning(gathering, told, stream.horizon, ["variant"], trials=counted)
+        decision = judge_cold_start(judged[best], stream.horizon, ["variant"], 1, trials=counted)
         outcomes.append(decision.verdict is Verdict.COLD_START)
     return Rate(sum(outcomes), len(outcomes))
 

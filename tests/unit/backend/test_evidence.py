@@ -16,13 +16,13 @@ from backend.learning.evidence import (
     continued,
     dates_of,
     failed_guardrails,
+    joined,
     metrics_of,
 )
 from domain.market import rfc3339
 from services.models.catalogue import BUILT_IN
 from services.models.fitting import FitResult, FitTask, fit
 from services.models.walk_forward import SplitKind
-from services.scores.blocks import joined
 from tests.doubles import START
 
 NAN = np.nan

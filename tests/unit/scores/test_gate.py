@@ -135,7 +135,7 @@ def test_direction_looks_at_sixty_blocks_and_the_others_at_240() -> None:
 def test_the_holdout_stands_in_for_blocks_not_lived_yet() -> None:
     subject = gate()
     history = wavy(50, 0.1)
-    subject.begin(blocks(900, *np.array(history).T.tolist()), at_ms=0)
+    subject.seed_holdout(blocks(900, *np.array(history).T.tolist()))
 
     at_once = subject.verdict(from_ms(0))
     after = run(subject, live(Target.DIRECTION, wavy(10, -0.5)))
@@ -147,26 +147,11 @@ def test_the_holdout_stands_in_for_blocks_not_lived_yet() -> None:
 
 def test_a_holdout_never_counts_for_a_time_that_was_lived() -> None:
     subject = gate()
-    subject.begin(blocks(998, *np.array(wavy(10, 0.1)).T.tolist()), at_ms=0)
-
     run(subject, live(Target.DIRECTION, wavy(4, 0.1), first=1000))
 
+    subject.seed_holdout(blocks(998, *np.array(wavy(10, 0.1)).T.tolist()))
+
     assert subject.verdict(from_ms(0)).blocks == 2 + 4
-
-
-def test_what_a_pool_of_baselines_alone_said_is_not_its_members() -> None:
-    subject = gate()
-    baselines_alone = [[1.0, 1.0]] * 40
-    run(subject, live(Target.DIRECTION, baselines_alone, first=959))
-
-    first_ms = (1000 * BLOCK_HOURS + 1) * HOUR  # the first block has a close of before
-    subject.begin(blocks(900, *np.array(wavy(40, 0.1)).T.tolist()), first_ms)
-    after = run(subject, live(Target.DIRECTION, wavy(10, 0.1), first=1000))
-
-    assert [verdict.blocks for verdict in after] == list(range(41, 51))
-    assert after[-1].skill == pytest.approx(0.1)
-    assert after[0].count == 40 * 8 + (BLOCK_HOURS - 1) * 2
-    assert not after[-1].no_skill
 
 
 def test_before_the_first_block_nothing_is_claimed() -> None:
@@ -179,7 +164,7 @@ def test_before_the_first_block_nothing_is_claimed() -> None:
 def test_a_gate_continues_from_its_snapshot_bit_for_bit() -> None:
     outcomes = list(live(Target.DIRECTION, wavy(20, 0.03)))
     first = gate()
-    first.begin(blocks(900, [1 / 3, 0.1], [np.nan, 0.7]), at_ms=0)
+    first.seed_holdout(blocks(900, [1 / 3, 0.1], [np.nan, 0.7]))
     run(first, iter(outcomes[:77]))
     second = gate()
     second.restore(first.snapshot())

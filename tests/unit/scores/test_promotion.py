@@ -25,6 +25,7 @@ from services.scores.promotion import (
 from services.scores.promotion_rates import (
     Stream,
     challenge_rate,
+    cold_start_rate,
     searched_rate,
 )
 
@@ -82,19 +83,19 @@ def test_a_refresh_that_fails_a_guardrail_is_refused_and_says_which() -> None:
 def test_a_cold_start_lifts_the_kinds_that_beat_the_baseline() -> None:
     table = dates(50, 0.05, 0.0, -0.05)
 
-    decision = judge_cold_start(table, H1, ["good", "equal", "bad"], 0.02)
-    refused = judge_cold_start(table, H1, ["good", "equal", "bad"], 0.02, {"good": ["coverage"]})
+    decision = judge_cold_start(table, H1, ["good", "equal", "bad"], attempt=1)
+    refused = judge_cold_start(table, H1, ["good", "equal", "bad"], 1, {"good": ["coverage"]})
 
     assert (decision.verdict, decision.models) == (Verdict.COLD_START, ("good",))
-    assert decision.evidence["alpha"] == 0.02
+    assert decision.evidence["alpha"] == attempt_alpha(1)
     assert refused.verdict is Verdict.REJECT
     assert refused.evidence["good.failed"] == "coverage"
 
 
 def test_a_later_attempt_needs_more_proof() -> None:
     table = dates(12, 0.02)
-    first = judge_cold_start(table, H1, ["kind"], attempt_alpha(1))
-    tenth = judge_cold_start(table, H1, ["kind"], attempt_alpha(10))
+    first = judge_cold_start(table, H1, ["kind"], attempt=1)
+    tenth = judge_cold_start(table, H1, ["kind"], attempt=10)
 
     assert first.verdict is Verdict.COLD_START
     assert tenth.verdict is Verdict.REJECT
@@ -122,12 +123,12 @@ def test_the_best_of_a_search_counts_as_many_kinds_as_were_tried() -> None:
 def test_a_cold_start_says_how_often_a_variant_counts() -> None:
     table = dates(12, 0.02, 0.05)
 
-    alone = judge_cold_start(table, H1, ["deep", "kind"], 0.02)
-    counted = judge_cold_start(table, H1, ["deep", "kind"], 0.02, trials={"deep": 1000})
+    alone = judge_cold_start(table, H1, ["deep", "kind"], 1)
+    counted = judge_cold_start(table, H1, ["deep", "kind"], 1, trials={"deep": 1000})
 
     assert alone.models == ("kind", "deep")
     assert counted.models == ("kind",)
-    assert counted.words.endswith("on the holdout; deep counts 1000 times")
+    assert counted.words.endswith("(attempt 1; deep counts 1000 times)")
     assert counted.evidence["deep.n_trials"] == 1000
     assert "kind.n_trials" not in counted.evidence
 
@@ -220,8 +221,10 @@ def test_evidence_never_holds_a_number_that_json_cannot() -> None:
 def test_equal_challengers_are_rarely_promoted_and_better_ones_mostly_are() -> None:
     equal = challenge_rate(Stream(gain=0.0, block_spread=0.05, horizon=H4), 60, SEEDS)
     better = challenge_rate(Stream(gain=0.02, block_spread=0.05, horizon=H4), 45, SEEDS)
+    cold = cold_start_rate(Stream(gain=0.0, block_spread=0.05, horizon=H4), 3, 50, SEEDS)
 
     assert equal.low <= 0.05
+    assert cold.low <= 0.05
     assert better.share >= 0.7
 
 
