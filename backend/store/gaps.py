@@ -199,6 +199,7 @@ class GapLedger:
         """What is missing of `span`; None for a series that has no candle."""
         rows = await self._rows([key])
         async with self._pool.acquire() as connection:
+            await connection.execute(_GROW, rows.ids, rows.timeframes, rows.steps)
             known = await connection.fetchrow(_EXTENTS, rows.numbers, rows.ids, rows.timeframes)
             if known is None:
                 return None
