@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ("domain", "collectors", "services", "alphapulse_testing", "backend")
+SOURCES = ("domain", "collectors", "services", "alphapulse_testing", "backend", "client")
 FOLDERS = (*SOURCES, "migrations", "tests")
 COMMAND = re.compile(r"(?<![\w./-])(make|alphapulse)((?:[ \t]+[^\s`|)#;]+)*)")
 

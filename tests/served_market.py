@@ -293,4 +293,5 @@ async def serving(
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+        listener.close()  # it may have ended before it began
         await pool.close()

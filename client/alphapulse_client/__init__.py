@@ -1,0 +1,47 @@
+"""Follows and reads an AlphaPulse server: nothing twice, nothing left out, nothing unproven."""
+
+from __future__ import annotations
+
+from alphapulse_client.backoff import Backoff
+from alphapulse_client.client import Client
+from alphapulse_client.errors import (
+    ChainBrokenError,
+    ClientError,
+    HistoryLostError,
+    PositionsError,
+    ProblemError,
+    ProtocolError,
+    StoppedError,
+    UnreachableError,
+)
+from alphapulse_client.events import Position, Snapshot, Update
+from alphapulse_client.feed import Feed
+from alphapulse_client.positions import FilePositions, MemoryPositions, Positions
+from alphapulse_client.progress import Head
+from alphapulse_client.rows import Candle, GapChange, ModelChange, Prediction, Signal
+
+__all__ = [
+    "Backoff",
+    "Candle",
+    "ChainBrokenError",
+    "Client",
+    "ClientError",
+    "Feed",
+    "FilePositions",
+    "GapChange",
+    "Head",
+    "HistoryLostError",
+    "MemoryPositions",
+    "ModelChange",
+    "Position",
+    "Positions",
+    "PositionsError",
+    "Prediction",
+    "ProblemError",
+    "ProtocolError",
+    "Signal",
+    "Snapshot",
+    "StoppedError",
+    "UnreachableError",
+    "Update",
+]

@@ -1,0 +1,29 @@
+"""Problem objects of the server, on REST and on the socket alike, as errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from alphapulse_client.errors import ProblemError
+
+
+def problem_of(said: Mapping[str, Any], *, stream: str | None = None) -> ProblemError:
+    """The error that says what a problem object says.
+
+    Args:
+        said: the object.
+        stream: what it is about, where it does not say so itself.
+    """
+    rejected = said.get("rejected") or [{}]
+    first = rejected[0].get("error", {}) if len(rejected) == 1 else {}
+    detail = str(said.get("detail", "")) if stream is None else f"{stream}: {said.get('detail')}"
+    waits_ms = said.get("retry_after_ms")
+    return ProblemError(
+        str(said.get("code", "unknown")),
+        detail,
+        status=int(said.get("status", 0)),
+        temporary=bool(said.get("temporary")),
+        retry_after_s=None if waits_ms is None else waits_ms / 1_000,
+        suggestions=said.get("suggestions") or first.get("suggestions", ()),
+    )
