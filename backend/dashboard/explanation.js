@@ -23,6 +23,7 @@ function output({ output: name, base, margin, contributions }) {
   const widest = Math.max(...shown.map((each) => Math.abs(each.contribution)), Math.abs(rest), 1e-12);
   return el("table", { class: "shares" },
     el("caption", {}, el("b", {}, name), el("span", { class: "quiet small" }, ` raw score ${figure(margin)}, of which ${figure(base)} whatever the features`)),
+    el("colgroup", {}, el("col"), el("col"), el("col"), el("col")),
     el("thead", { class: "unseen" }, el("tr", {}, ...["Feature", "Its value", "Adds", ""].map((text) => el("th", { scope: "col" }, text)))),
     el("tbody", {}, ...shown.map((each) => share(each.feature, each.value, each.contribution, widest)),
       contributions.length > SHOWN ? share(`${contributions.length - SHOWN} others`, "", rest, widest) : null));

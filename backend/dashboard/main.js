@@ -29,7 +29,10 @@ const page = {
   timeframe: null,
   horizon: null,
   status: null,
-  market: new Market((names) => open?.rows?.(names)),
+  market: new Market((names) => {
+    open?.rows?.(names);
+    top.clock(page.market.now);
+  }),
   ask,
   fail: (error) => failed(error),
 };
@@ -59,7 +62,6 @@ function onFrame(message) {
   const channel = message.stream?.split(".", 1)[0];
   if (message.type === "snapshot") for (const row of message.data) page.market.take(channel, row);
   if (message.type === "update" && page.market.take(channel, message.data)) open?.frame?.(channel, message);
-  if (message.type === "update") top.clock(page.market.now);
 }
 
 function go() {

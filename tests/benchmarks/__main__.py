@@ -27,6 +27,7 @@ from tests.benchmarks import (  # noqa: E402
     latency,
     market,
     memory,
+    page,
     parts,
     served_api,
     store,
@@ -101,6 +102,9 @@ class Bench:
     async def resume(self) -> list[Row]:
         return await served_api.resume(*self.place)
 
+    async def page(self) -> list[Row]:
+        return await page.overview(*self.place)
+
     async def memory(self) -> list[Row]:
         return await memory.demo_memory(self.size)
 
@@ -109,7 +113,7 @@ class Bench:
         names = (
             "features", "sentiment", "latency", "arrivals", "timeframes", "growth", "interference",
             "retrain", "training", "wide", "store", "collectors", "fanout", "rest",
-            "resume", "replay", "memory",
+            "resume", "page", "replay", "memory",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 

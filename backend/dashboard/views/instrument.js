@@ -176,7 +176,7 @@ class View {
     this.recorded = said;
     show("record", table("Signals of this instrument, the newest first", ["As of", "Side", "What became of it, or why it is flat", "Strength", "Entry", "Exit", "Net return"], rows.map((row) => ({ cells: [
       moment(row.as_of), side(row), row.side === "flat" ? el("span", { title: row.gate }, `${inWords(row.gate)}: `, el("span", { class: "quiet" }, meaning(row.gate)))
-        : held(row), percent(row.strength, 0), row.side === "flat" ? "" : price(row.entry_price), row.side === "flat" || !row.closed_at ? "" : price(row.exit_price),
+        : held(row), percent(row.strength, 0), row.side === "flat" ? "" : known(row.entry_price) ? price(row.entry_price) : row.closed_at ? "never" : "next open", row.side === "flat" || !row.closed_at ? "" : price(row.exit_price),
       row.side === "flat" || !row.closed_at ? "" : el("span", { class: row.realized_return > 0 ? "up" : row.realized_return < 0 ? "down" : "" }, signed(row.realized_return)),
     ] })), { 1: "text", 2: "text title", 3: "minor", 4: "minor", 5: "minor" }));
   }

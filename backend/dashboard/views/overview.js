@@ -7,13 +7,14 @@ import { gates, gist } from "/static/parts.js";
 import { skillOf } from "/static/skill.js";
 import { count, inWords, known, meaning, moment, nameOf, percent, price, signed } from "/static/words.js";
 
-const SORTED_MS = 5_000; // between two sortings while prices move
+const SORTED_MS = 5_000; // between two sortings, and two writings of what is out of view
+const SPARE_MS = 2; // of an idle moment that are left
 const MOST_CODES = 3; // of degradations in a row
 
 // column → heading, how it is sorted (null: by name), class
 const COLUMNS = [
   ["Instrument", ({ name }) => name, ""],
-  ["Price", ({ change }) => change, "", "by the change of the newest candle"],
+  ["Price", ({ candle }) => moved(candle), "", "by the change of the newest candle"],
   ["Signal", ({ signal }) => rank(signal), "text", "sides first"],
   ["Odds: down, flat, up", ({ prediction }) => lean(prediction), "text", "by p(up) − p(down)"],
   ["Volatility σ", ({ prediction }) => prediction?.volatility, "minor"],
@@ -23,6 +24,7 @@ const COLUMNS = [
 ];
 
 const rank = (signal) => (!signal ? null : signal.side === "flat" ? 0 : signal.strength);
+const moved = (candle) => (candle ? candle.close / candle.open - 1 : null);
 const lean = (row) => (known(row?.p_up) ? row.p_up - row.p_down : null);
 const width = (row) => (known(row?.q90) ? row.q90 - row.q10 : null);
 
@@ -88,7 +90,8 @@ function paper(rows, { timeframe }) {
     el("a", { href: "#/signals" }, "Track record")));
 }
 
-// The table of instruments. A row's nodes are made once; afterwards only what differs is written.
+// The table of instruments. A row's nodes are made once; afterwards only what differs is written, of rows
+// that are seen in the frame, of the others when they come into view, or now and then when the browser is idle.
 class List {
   constructor(page) {
     this.page = page;
@@ -101,8 +104,16 @@ class List {
       el("thead", {}, el("tr", {}, ...this.heads)), this.body);
     for (const one of page.market.instruments) this.add(one);
     this.body.append(...[...this.lines.values()].map(({ node }) => node));
-    this.update([...this.lines.keys()]);
-    this.timer = setInterval(() => this.order(), SORTED_MS);
+    this.behind = new Set(this.lines.keys()); // names of rows that are not as the market is
+    this.seen = new Set();
+    for (const name of this.behind) this.write(name);
+    this.behind.clear();
+    this.sight = new IntersectionObserver((entries) => this.scrolled(entries), { rootMargin: "200px" });
+    for (const { node } of this.lines.values()) this.sight.observe(node);
+    this.timer = setInterval(() => {
+      this.order();
+      this.idle ??= whenIdle((left) => this.catchUp(left));
+    }, SORTED_MS);
   }
 
   tools() {
@@ -130,16 +141,39 @@ class List {
 
   update(names) {
     for (const name of names) {
-      const line = this.lines.get(name);
-      if (line) this.write(line, this.page.market.of(name));
+      if (this.seen.has(name) || !this.lines.get(name)?.told) this.write(name);
+      else this.behind.add(name);
     }
   }
 
-  write(line, { candle, prediction, signal }) {
+  scrolled(entries) {
+    for (const { target, isIntersecting } of entries) {
+      const { name } = target.dataset;
+      if (isIntersecting) this.seen.add(name);
+      else this.seen.delete(name);
+      if (isIntersecting && this.behind.delete(name)) this.write(name);
+    }
+  }
+
+  catchUp(left) {
+    this.idle = null;
+    for (const name of this.behind) {
+      if (left() < SPARE_MS) break;
+      this.behind.delete(name);
+      this.write(name);
+    }
+    if (this.behind.size) this.idle = whenIdle((more) => this.catchUp(more));
+  }
+
+  write(name) {
+    const line = this.lines.get(name);
+    if (!line) return;
     const { cells } = line;
-    Object.assign(line, { prediction, signal, change: candle ? candle.close / candle.open - 1 : null });
+    const { candle, prediction, signal } = this.page.market.of(name);
+    const change = moved(candle);
+    line.told = Boolean(candle && prediction && signal); // from then on it can wait
     set(cells.price, price(candle?.close));
-    set(cells.change, known(line.change) ? signed(line.change) : "", line.change > 0 ? "up small" : line.change < 0 ? "down small" : "quiet small");
+    set(cells.change, known(change) ? signed(change) : "", change > 0 ? "up small" : change < 0 ? "down small" : "quiet small");
     const [side, why, title] = gist(signal, prediction);
     set(cells.side, side, side ? `side ${side}` : "");
     set(cells.why, why, "quiet small", title);
@@ -183,14 +217,21 @@ class List {
     const { column, down } = this.sorted;
     if (column === null || this.body.contains(document.activeElement)) return; // who is in a row stays there
     const of = COLUMNS[column][1];
-    const lines = [...this.lines.values()].sort((a, b) => compared(of(a), of(b), down));
+    const told = (line) => ({ ...this.page.market.of(line.name), name: line.name, coverage: line.coverage });
+    const values = new Map([...this.lines.values()].map((line) => [line, of(told(line))]));
+    const lines = [...this.lines.values()].sort((a, b) => compared(values.get(a), values.get(b), down));
     if (lines.some(({ node }, index) => this.body.children[index] !== node)) this.body.append(...lines.map(({ node }) => node));
   }
 
   close() {
     clearInterval(this.timer);
+    this.sight.disconnect();
   }
 }
+
+// Safari has no idle moments to tell of.
+const whenIdle = (then) => (window.requestIdleCallback
+  ? requestIdleCallback((deadline) => then(() => deadline.timeRemaining())) : setTimeout(() => then(() => Infinity), 200));
 
 // What is not known comes last, whichever way is sorted.
 function compared(a, b, down) {

@@ -65,6 +65,12 @@ async def test_calibration_lays_what_was_said_beside_what_came(
     assert [row["said"] for row in up] == pytest.approx([0.3, 0.4, 0.5])
     assert sum(row["count"] for row in found if row["class"] == "down") == 3 * SCORED
     assert {row["happened"] for row in found if row["class"] != "up"} == {0.0}
+    first = market.batches[0].as_of
+    await market.pool.execute(
+        "UPDATE ml_prediction_outcomes SET origin = 'late' WHERE as_of = $1", first
+    )
+    live = (await rest.get("/v1/scores/calibration")).json()["data"]
+    assert sum(row["count"] for row in live) == 9 * (SCORED - 1)  # three rows of three classes
     late = {"as_of": (START - timedelta(days=3)).isoformat()}
     assert (await rest.get("/v1/scores/calibration", params=late)).json()["data"] == []
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Literal
 
+import pytest
 from playwright.async_api import expect
 
 from backend.api.status import Market
@@ -19,6 +21,7 @@ from tests.served_market import TICKS, ServedMarket, outcomes
 VIEWS = ["#/", "#/signals", "#/models", "#/data", "#/sentiment"]
 INSTRUMENT = "#/instrument/simulated/ETH%2FUSDT/1h"
 WIDTHS = (390, 768, 1280, 1920)
+HIDDEN = 1  # pixel: what is there for who does not see
 HOSTILE = "<img src=x onerror=window.hit=1>"
 MOST_BYTES = 150_000  # of the overview, as it is sent
 
@@ -125,6 +128,9 @@ async def test_every_view_is_reached_and_read_from_the_keyboard(
 
     await page.keyboard.press("Tab")
     await expect(page.locator("#skip")).to_be_focused()
+    box = await page.locator("#skip").bounding_box()
+    assert box is not None
+    assert min(box["width"], box["height"]) > HIDDEN
     await page.keyboard.press("Enter")
     await expect(page.locator("#view")).to_be_focused()
     await page.get_by_role("link", name="ETH/USDT").last.focus()
@@ -134,8 +140,8 @@ async def test_every_view_is_reached_and_read_from_the_keyboard(
     await page.locator("#views a", has_text="Models").focus()
     await page.keyboard.press("Enter")
     await expect(page.locator('#views [aria-current="page"]')).to_have_text("Models")
-    for box in await page.locator("[tabindex='0']").all():  # what scrolls has a name
-        assert await box.get_attribute("aria-labelledby")
+    for region in await page.locator("[tabindex='0']").all():  # what scrolls has a name
+        assert await region.get_attribute("aria-labelledby")
     assert await page.locator("table:not(:has(caption)), th:not([scope])").count() == 0
     assert await page.locator("[aria-live], [role=status], [role=alert]").count() == 1
     assert screen.complaints == []
@@ -212,3 +218,36 @@ async def test_the_overview_is_small_and_asks_nobody_else(
 _CUT_OFF = """() => [...document.querySelectorAll(".scroll, .tile")].filter((box) =>
     box.scrollWidth > box.clientWidth && getComputedStyle(box).overflowX === "visible"
 ).map((box) => box.id)"""
+
+
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+async def test_words_stand_out_from_what_is_behind_them(
+    market: ServedMarket, screen: Screen, scheme: Literal["dark", "light"]
+) -> None:
+    page = screen.page
+    await page.emulate_media(color_scheme=scheme)
+    await page.goto(market.url)
+
+    weak = await page.evaluate(_CONTRASTS)
+
+    assert {pair: ratio for pair, ratio in weak.items() if ratio < AA} == {}
+
+
+AA = 4.5  # of text, by WCAG 2
+_CONTRASTS = """() => {
+    const style = getComputedStyle(document.documentElement);
+    const light = (name) => {
+        const hex = style.getPropertyValue(name).trim();
+        const [r, g, b] = [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16) / 255)
+            .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const found = {};
+    for (const word of ["--text", "--quiet", "--up", "--down", "--warn", "--accent"]) {
+        for (const behind of ["--card", "--ground", "--grid"]) {
+            const [low, high] = [light(word), light(behind)].sort((a, b) => a - b);
+            found[`${word} on ${behind}`] = (high + 0.05) / (low + 0.05);
+        }
+    }
+    return found;
+}"""
