@@ -127,7 +127,7 @@ async def _replay(
             continue
         upto = {each: log.offsets[log.places[each] - 1] for each in streams if each in log.places}
         if heads is not None:
-            upto = {each: heads[each].offset for each in upto}
+            upto = {each: heads.get(each, NOWHERE).offset for each in upto}
         behind = {each: missed[each] for each in upto if upto[each] > missed[each].offset}
         reader = Reader(log, behind, upto)
         while not reader.ended:
