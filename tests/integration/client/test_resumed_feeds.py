@@ -170,7 +170,7 @@ async def test_what_is_told_is_the_log(
 
 @pytest.mark.long
 @drawn
-@settings(max_examples=60, suppress_health_check=[shared])
+@settings(max_examples=20, suppress_health_check=[shared])
 async def test_what_is_told_is_the_log_however_often_it_is_cut(
     market_url: str, cuts: Sequence[list[Cut]], acts: list[tuple[int, str]]
 ) -> None:
