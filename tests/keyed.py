@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -9,6 +11,9 @@ from datetime import timedelta
 from typing import Any
 
 import httpx
+import orjson
+import websockets
+from websockets.asyncio.client import ClientConnection
 
 from backend.api.access import Access, AccessRules
 from backend.api.limits import Limits
@@ -66,6 +71,14 @@ class KeyedMarket:
         return httpx.AsyncClient(
             base_url=self.market.url, headers={**shown, **headers}, timeout=60.0
         )
+
+
+async def turned_away(socket: ClientConnection) -> tuple[int | None, str | None]:
+    """The code and reason with which the server ends a connection, to which it says nothing."""
+    with contextlib.suppress(websockets.ConnectionClosed):
+        frame = await asyncio.wait_for(socket.recv(), 10)
+        raise AssertionError(f"something was said: {frame!r}")
+    return socket.close_code, orjson.loads(socket.close_reason or "{}").get("code")
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
+from backend.api.access import FORWARDED
 from backend.api.app import create_app
 from backend.api.needs import CONNECT, NEEDS, PUBLIC, READ, needs_at
 from backend.store import ledger, panels
@@ -17,7 +18,7 @@ from domain.account import Terms
 from domain.keys import ApiKey, KeyScope
 from tests.doubles import START
 from tests.factories import BTC, ETH, SOL
-from tests.keyed import KeyedMarket, keyed
+from tests.keyed import KeyedMarket, keyed, turned_away
 from tests.served_market import HORIZON, TICKS, ServedMarket, outcomes
 
 MINE = ("simulated:BTC/USDT",)
@@ -150,6 +151,34 @@ async def test_a_route_that_nobody_listed_is_served_to_no_key(doors: KeyedMarket
         answer = await client.get("/v1/fresh", headers=headers)
 
     assert answer.json()["code"] == "not_found"
+
+
+async def test_what_a_proxy_forwards_is_not_this_machines_own(market_url: str) -> None:
+    async with keyed(market_url, require_keys=False) as served, served.client() as client:
+        answers = {
+            name: (await client.get("/v1/status", headers={name: "127.0.0.1"})).status_code
+            for name in ("Accept", *FORWARDED)
+        }
+        named = await client.get("/v1/status", headers={"Host": "127.0.0.1:1"})
+        async with served.market.connect(additional_headers={"Via": "1.1 x"}) as socket:
+            await socket.send("{}")
+            ended = await turned_away(socket)
+
+    assert answers == {"Accept": 200, **dict.fromkeys(FORWARDED, 401)}
+    assert named.status_code == 200
+    assert ended == (4401, "unauthorized")
+
+
+async def test_a_page_whose_name_was_led_here_is_not_the_operator(market: ServedMarket) -> None:
+    app = create_app(market.state)  # as on an address that others reach: it answers to any name
+    here = httpx.ASGITransport(app, client=("127.0.0.1", 5_000))
+    async with httpx.AsyncClient(transport=here, base_url="http://t") as client:
+        by_name = {
+            host: (await client.get("/v1/status", headers={"Host": host})).status_code
+            for host in ("evil.example:8000", "localhost:8000", "")
+        }
+
+    assert by_name == {"evil.example:8000": 401, "localhost:8000": 200, "": 401}
 
 
 async def test_a_revoked_key_is_refused_within_a_second(doors: KeyedMarket) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -11,14 +9,12 @@ from typing import Any
 
 import orjson
 import pytest
-import websockets
-from websockets.asyncio.client import ClientConnection
 
 from backend.api.limits import Limits
 from backend.api.watch import look
 from domain.keys import ApiKey, KeyScope
 from tests.doubles import START
-from tests.keyed import KeyedMarket, keyed
+from tests.keyed import KeyedMarket, keyed, turned_away
 from tests.served_market import TICKS
 from tests.subscriber import Client
 
@@ -38,14 +34,6 @@ def bearer(key: ApiKey) -> dict[str, str]:
     return {"Authorization": f"Bearer {key.spelt()}"}
 
 
-async def ending(socket: ClientConnection) -> tuple[int | None, str | None]:
-    """The code and reason that the server gave, once it has; what it said before is nothing."""
-    with contextlib.suppress(websockets.ConnectionClosed):
-        frame = await asyncio.wait_for(socket.recv(), 10)
-        pytest.fail(f"something was said: {frame!r}")
-    return socket.close_code, orjson.loads(socket.close_reason or "{}").get("code")
-
-
 async def test_who_shows_no_valid_key_hears_nothing(doors: KeyedMarket) -> None:
     revoked, expired = await doors.key(), await doors.key(expires_at=START + timedelta(hours=1))
     await doors.keys.revoke(revoked.id, at=START)
@@ -56,14 +44,14 @@ async def test_who_shows_no_valid_key_hears_nothing(doors: KeyedMarket) -> None:
         (expired, "token_expired"),
     ):
         async with doors.market.connect(additional_headers=bearer(key)) as socket:
-            assert await ending(socket) == (4401, code)
+            assert await turned_away(socket) == (4401, code)
         async with doors.market.connect() as socket:
             await socket.send(orjson.dumps(auth(key)).decode())
-            assert await ending(socket) == (4401, code)
+            assert await turned_away(socket) == (4401, code)
     for frame in ('{"id": 1, "method": "subscribe", "params": {"streams": ["*"]}}', "{", "[]", b""):
         async with doors.market.connect() as socket:
             await socket.send(frame)
-            assert await ending(socket) == (4401, "unauthorized")
+            assert await turned_away(socket) == (4401, "unauthorized")
 
 
 def auth(key: ApiKey) -> dict[str, Any]:
@@ -75,7 +63,7 @@ async def test_who_says_nothing_is_not_waited_for(market_url: str) -> None:
         keyed(market_url, limits=Limits(auth_ms=20)) as doors,
         doors.market.connect() as socket,
     ):
-        assert await ending(socket) == (4401, "unauthorized")
+        assert await turned_away(socket) == (4401, "unauthorized")
         assert doors.market.state.hub.connections == set()
 
 
@@ -83,7 +71,7 @@ async def test_a_key_without_the_scope_hears_nothing(doors: KeyedMarket) -> None
     key = await doors.key(scopes=[KeyScope.READ, KeyScope.OPERATE])
 
     async with doors.market.connect(additional_headers=bearer(key)) as socket:
-        assert await ending(socket) == (4403, "forbidden")
+        assert await turned_away(socket) == (4403, "forbidden")
 
 
 async def test_the_first_frame_may_say_who_it_is(doors: KeyedMarket) -> None:
@@ -169,7 +157,7 @@ async def test_the_sockets_of_a_revoked_key_end_and_no_others(doors: KeyedMarket
         doors.wall.advance(timedelta(seconds=1))
         await look(doors.market.state)
 
-        assert await ending(ended.socket) == (4401, "unauthorized")
+        assert await turned_away(ended.socket) == (4401, "unauthorized")
         assert (await kept.ask("ping"))["type"] == "pong"
 
 
@@ -179,7 +167,7 @@ async def test_the_socket_of_an_expired_key_is_asked_to_come_back(doors: KeyedMa
         doors.wall.advance(timedelta(hours=1))
         await look(doors.market.state)
 
-        assert await ending(client.socket) == (4510, "token_expired")
+        assert await turned_away(client.socket) == (4510, "token_expired")
 
 
 async def test_a_key_has_so_many_sockets_and_no_more(doors: KeyedMarket) -> None:
@@ -189,7 +177,7 @@ async def test_a_key_has_so_many_sockets_and_no_more(doors: KeyedMarket) -> None
         doors.market.connect(additional_headers=bearer(key)) as second,
         heard(doors, await doors.key()),
     ):
-        assert await ending(second) == (4409, "too_many_connections")
+        assert await turned_away(second) == (4409, "too_many_connections")
 
 
 async def test_a_connection_goes_on_with_another_key_that_hears_what_it_holds(

@@ -12,8 +12,8 @@ import websockets
 from backend.api.tickets import MOST, Tickets
 from domain.keys import ApiKey, KeyScope
 from tests.doubles import START
-from tests.keyed import KeyedMarket, keyed
-from tests.subscriber import Client, ending
+from tests.keyed import KeyedMarket, keyed, turned_away
+from tests.subscriber import Client
 
 APP = "https://app.example"
 SPOKEN = "alphapulse.v1.json"
@@ -48,13 +48,13 @@ async def test_a_ticket_opens_one_connection_of_its_key(doors: KeyedMarket) -> N
         welcome = await client.next()
         granted = await client.ask("subscribe", streams=["signals.*.*.*"], snapshot=False)
         async with doors.market.connect(subprotocols=offered(text)) as again:
-            refused = await ending(again)
+            refused = await turned_away(again)
 
     assert (socket.subprotocol, welcome["type"]) == (SPOKEN, "welcome")
     assert [one["stream"] for one in granted["result"]["streams"]] == [
         "signals.1h.simulated.BTC/USDT"
     ]
-    assert refused == (4401, {"code": "unauthorized", "retry_ms": None})
+    assert refused == (4401, "unauthorized")
 
 
 async def test_a_ticket_may_be_the_first_frame(doors: KeyedMarket) -> None:
@@ -72,10 +72,10 @@ async def test_a_ticket_is_void_after_its_time_and_with_its_key(doors: KeyedMark
     codes = []
     for text in texts[1:]:
         async with doors.market.connect(subprotocols=offered(text)) as socket:
-            codes.append((await ending(socket))[0])
+            codes.append((await turned_away(socket))[0])
     doors.wall.advance(timedelta(seconds=28))
     async with doors.market.connect(subprotocols=offered(texts[0])) as socket:
-        codes.append((await ending(socket))[0])
+        codes.append((await turned_away(socket))[0])
 
     assert codes == [4401] * 3
 

@@ -1,10 +1,13 @@
-"""What is told of a library that tries again and again."""
+"""What is told of a library that tries again and again, and what is never told."""
 
 from __future__ import annotations
 
 import logging
 
-from backend.logs import QUIET_S, Brief, LineFormatter
+import pytest
+
+from backend.logs import QUIET_S, Brief, JsonFormatter, LineFormatter
+from domain.keys import ApiKey
 
 FLOOR = "Failed to restore the pool connection floor; retrying"
 
@@ -37,3 +40,17 @@ def test_what_is_said_without_an_error_is_told_each_time() -> None:
 
     assert brief.filter(record)
     assert brief.filter(record)
+
+
+@pytest.mark.parametrize("formatter", [LineFormatter(), JsonFormatter()])
+def test_no_line_tells_the_secret_of_a_key(formatter: logging.Formatter) -> None:
+    key = ApiKey.fresh()
+    record = failure(f"asked for /?key={key.spelt()}", at=1_000.0)
+    error = ValueError(f"no such thing: {key.spelt()}")
+    record.exc_info = (ValueError, error, None)
+    record.sent = key.spelt()
+
+    line = formatter.format(record)
+
+    assert line.count(f"ap_{key.id}_***") == 3
+    assert key.secret not in line
