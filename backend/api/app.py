@@ -36,9 +36,8 @@ from backend.api import (
     routes_watched,
     rows,
 )
-from backend.api.described import RestProblem
 from backend.api.guard import Guard
-from backend.api.secured import SecuredApp
+from backend.api.openapi import DescribedApp
 from backend.api.socket import Socket
 from backend.api.state import ApiState
 from backend.api.watch import keep_watch
@@ -94,18 +93,13 @@ class ShortBodies:
 
 def create_app(state: ApiState) -> FastAPI:
     """The served API over `state`, which wiring fills while the system starts."""
-    app = SecuredApp(
+    app = DescribedApp(
         title="AlphaPulse",
         version=state.status.version,
         docs_url=None,
         redoc_url=None,
         lifespan=_beating,
-        responses={
-            422: {
-                "description": "a problem object, as all errors are",
-                "content": {problems.MEDIA_TYPE: {"schema": RestProblem.model_json_schema()}},
-            }
-        },
+        responses={"422": {"description": "in the place of FastAPI's own"}},
     )
     app.state.alphapulse = state
     app.state.registry = health.gauges(state)

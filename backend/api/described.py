@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, Field
 
@@ -12,7 +12,6 @@ from backend.api.messages import Problem
 from backend.api.schemas import Row
 
 T = TypeVar("T")
-_MOMENT: Final = "2024-01-01T00:00:00.000Z"  # in examples
 
 
 class Meta(Row):
@@ -51,7 +50,7 @@ def listed(row: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     """The answer of a route that has `format`, as FastAPI's `responses` takes it."""
     texts = {CSV: {"schema": {"type": "string"}}, ARROW: {"schema": {"type": "string"}}}
     answer = {"model": Answer[row] | Columns, "description": _purpose(row), "content": texts}  # type: ignore[valid-type]
-    return {200: answer}
+    return {200: answer, 304: {"description": "what `If-None-Match` names is still so"}}
 
 
 class RejectedRow(Row):
@@ -78,20 +77,20 @@ class QueryColumns(Columns):
 def queried(row: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     """The answer of a route that takes instruments by names in its body."""
     answer = listed(row)
+    del answer[304]  # only what an address alone asks for can be kept
     answer[200]["model"] = QueryAnswer[row] | QueryColumns  # type: ignore[valid-type]
     return answer
 
 
-def answering(
-    row: type[BaseModel], status: int = 200, *, example: dict[str, Any] | None = None
-) -> dict[int | str, dict[str, Any]]:
-    """The answer of a route with such rows, as FastAPI's `responses` takes it."""
-    described = {"model": Answer[row], "description": _purpose(row)}  # type: ignore[valid-type]
-    if example is None:
-        return {status: described}
-    meta = {"as_of": _MOMENT, "watermark": _MOMENT, "coverage": None, "revision": 1}
-    shown = {"data": [example], "meta": meta, "next": None}
-    return {status: {**described, "content": {"application/json": {"example": shown}}}}
+def answering(row: type[BaseModel], *statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The answer of a route with such rows, as FastAPI's `responses` takes it; 200 by itself."""
+    told = {"model": Answer[row], "description": _purpose(row)}  # type: ignore[valid-type]
+    return {status: dict(told) for status in statuses or (200,)}
+
+
+def described(answer: Any) -> dict[int | str, dict[str, Any]]:  # noqa: ANN401 - a model, or several
+    """The answer of a route that is no list of ours, as FastAPI's `responses` takes it."""
+    return {200: {"model": answer, "description": "as `application/json`"}}
 
 
 def _purpose(row: type[BaseModel]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
@@ -13,7 +14,10 @@ from backend import metrics
 from backend.api import rows
 from backend.api.answers import starting, state_of
 from backend.api.callers import Caller, caller_of
+from backend.api.described import described
 from backend.api.problems import ProblemError
+from backend.api.refusals import refused
+from backend.api.schemas_system import Alive, Ready
 from backend.api.state import ApiState
 from domain.market import rfc3339
 from domain.sources import SourceState
@@ -22,13 +26,13 @@ router = APIRouter(tags=["health"])
 NAMED = 5  # stale instruments in one line
 
 
-@router.get("/healthz")
+@router.get("/healthz", responses=described(Alive))
 async def healthz() -> Response:
     """The process answers."""
     return Response(b'{"status":"ok"}', media_type="application/json")
 
 
-@router.get("/readyz")
+@router.get("/readyz", responses=described(Ready) | refused("stale"))
 async def readyz(request: Request) -> Response:
     """Every watched instrument has a prediction, and none is older than it may be.
 
@@ -75,7 +79,7 @@ def stale(state: ApiState, caller: Caller) -> list[dict[str, Any]]:
     ]
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse)
 async def metrics_text(request: Request) -> Response:
     """Prometheus text."""
     served: CollectorRegistry = request.app.state.registry

@@ -127,7 +127,7 @@ class DaySelection(ScoreSelection):
 class Paged(Between, Formatted):
     """How many rows of a stretch of time, in which order."""
 
-    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT)
+    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="rows of a page")
     order: Literal["asc", "desc"] | None = Field(
         None, description="by time; newest first, or oldest first when `start` is given"
     )
@@ -252,7 +252,7 @@ class EventSelection(Between):
     )
     cursor: int | None = Field(None, ge=0, lt=2**63, description="`next` of the page before")
     epoch: str | None = Field(None, max_length=64, description="of the log that `since` is of")
-    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT)
+    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="rows of a page")
     order: Literal["asc", "desc"] | None = Field(None, description="by offset; asc by default")
 
 
@@ -303,7 +303,7 @@ class SymbolSearch(BaseModel):
     query: str = Field("", max_length=100, description="part of a name")
     type: str = Field("", max_length=32, description="`crypto`; there is no other")
     exchange: str = Field("", max_length=64, description="exchange id; empty: every one")
-    limit: int = Field(30, ge=1, le=1_000)
+    limit: int = Field(30, ge=1, le=1_000, description="symbols")
 
 
 class LedgerSelection(BaseModel):

@@ -7,8 +7,8 @@ from html import escape
 from typing import Any, Final
 
 from backend.api import messages
+from backend.api.openapi import SCHEME
 from backend.api.problems import KINDS
-from backend.api.secured import SCHEME
 
 Fields = dict[str, Any]
 _CODE: Final = re.compile("`([^`]+)`")

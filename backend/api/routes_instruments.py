@@ -14,6 +14,7 @@ from backend.api.answers import envelope, reading, starting, state_of
 from backend.api.callers import caller_of
 from backend.api.described import answering
 from backend.api.problems import ProblemError
+from backend.api.refusals import refused
 from backend.api.schemas import InstrumentRow, OrderRow
 from backend.api.state import ApiState, Members
 from backend.api.watched import standing
@@ -54,7 +55,12 @@ async def instruments(request: Request) -> Response:
     return envelope([_row(state, row) for row in seen], as_of=state.clock.now())
 
 
-@router.post("", status_code=202, responses=answering(OrderRow, 202))
+@router.post(
+    "",
+    status_code=202,
+    responses=answering(OrderRow, 200, 202)
+    | refused("unknown_exchange", "unknown_symbol", "unreachable"),
+)
 async def add(request: Request, named: Named) -> Response:
     """Watch one more: its history is fetched, its rows are made, then it is predicted.
 

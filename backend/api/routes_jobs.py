@@ -13,7 +13,8 @@ from backend.api.described import answering, listed
 from backend.api.job_pages import JOBS, read_own, read_page, spelled
 from backend.api.parameters import JobSelection
 from backend.api.problems import ProblemError
-from backend.api.schemas_jobs import BACKFILL, DONE, RETRAIN, BackfillOrder, JobRow, RetrainOrder
+from backend.api.refusals import refused
+from backend.api.schemas_jobs import BackfillOrder, JobRow, RetrainOrder
 from backend.api.spellings import ListAnswer
 from backend.store.jobs import Order, ReusedKeyError, TooManyJobsError
 from domain.errors import shortened
@@ -22,6 +23,8 @@ router = APIRouter(prefix="/v1", tags=["jobs"])
 
 REPLAYED: Final = "Idempotency-Replayed"
 OPEN: Final = frozenset({"queued", "running"})
+ORDERED: Final = answering(JobRow, 200, 202) | refused("idempotency_key_reused", "too_many_jobs")
+UNKNOWN: Final = refused("unknown_exchange", "unknown_symbol")
 Key = Annotated[
     str | None,
     Header(
@@ -34,7 +37,7 @@ Key = Annotated[
 ]
 
 
-@router.post("/retrains", status_code=202, responses=answering(JobRow, 202, example=RETRAIN))
+@router.post("/retrains", status_code=202, responses=ORDERED | refused("unknown_exchange"))
 async def retrain(request: Request, order: RetrainOrder, key: Key = None) -> Response:
     """Fit the models at the next tick, not at the next time of their schedule.
 
@@ -44,7 +47,7 @@ async def retrain(request: Request, order: RetrainOrder, key: Key = None) -> Res
     return await _asked(request, "retrain", order, key)
 
 
-@router.post("/backfills", status_code=202, responses=answering(JobRow, 202, example=BACKFILL))
+@router.post("/backfills", status_code=202, responses=ORDERED | UNKNOWN)
 async def backfill(request: Request, order: BackfillOrder, key: Key = None) -> Response:
     """Ask the exchange again for candles that are missing, also for those that it did not have.
 
@@ -66,8 +69,11 @@ async def jobs(request: Request, selection: Annotated[JobSelection, Query()]) ->
     return await answer_list(request, selection.format, told)
 
 
-@router.get("/jobs/{id}", responses=answering(JobRow, example=DONE))
-async def job(request: Request, name: Annotated[str, Path(alias="id", max_length=64)]) -> Response:
+@router.get("/jobs/{id}", responses=answering(JobRow) | refused("not_found"))
+async def job(
+    request: Request,
+    name: Annotated[str, Path(alias="id", max_length=64, description="of the answer to the order")],
+) -> Response:
     """One job; another's is as unknown as one that is none."""
     state = state_of(request)
     async with reading(state) as connection:

@@ -15,6 +15,7 @@ from backend.api.described import listed
 from backend.api.parameters import LabelSelection
 from backend.api.problems import ProblemError
 from backend.api.reads import instrument_ids, read_spans, series_scan
+from backend.api.refusals import refused
 from backend.api.shelves import Filters, Shelf
 from backend.api.spellings import ListAnswer
 from domain.errors import shortened
@@ -36,14 +37,13 @@ CLASS_PREDICTIONS: Final = Shelf(
 )
 
 
-@router.get("/labels/{kind}", responses=listed(schemas.ClassPredictionRow))
+@router.get("/labels/{kind}", responses=listed(schemas.ClassPredictionRow) | refused("not_found"))
 async def labels(
     request: Request,
     kind: Annotated[
         str,
         Path(
             description="a kind of class label, as `training.labels` names it, or its version",
-            examples=["regime", "rotation@1"],
             max_length=128,
         ),
     ],

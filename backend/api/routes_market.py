@@ -9,9 +9,10 @@ from fastapi import APIRouter, Query, Request, Response
 from backend.api import schemas
 from backend.api.answers import answer_list, answer_page, envelope, moment, reading, state_of
 from backend.api.callers import caller_of
-from backend.api.described import listed
+from backend.api.described import answering, listed
 from backend.api.gap_pages import GAPS, read_gaps
 from backend.api.parameters import FeatureSelection, GapSelection, Selection, TextSelection
+from backend.api.schemas_system import StatusRow
 from backend.api.shelves import CANDLES, FEATURES, Filters
 from backend.api.spellings import ListAnswer
 from backend.api.text_pages import TEXTS, read_states, read_texts
@@ -66,7 +67,7 @@ async def gaps(request: Request, selection: Annotated[GapSelection, Query()]) ->
     return await answer_list(request, selection.format, told)
 
 
-@router.get("/status")
+@router.get("/status", responses=answering(StatusRow))
 async def status(request: Request) -> Response:
     """What is watched, what still loads, how fresh it is; answers from the first moment."""
     state = state_of(request)

@@ -17,6 +17,7 @@ from backend.api.model_pages import MODELS, read_models
 from backend.api.parameters import DashboardSelection, ModelSelection
 from backend.api.schemas import ModelRow
 from backend.api.schemas_scores import WeightRow
+from backend.api.schemas_system import PanelRow
 from backend.api.shelves import Filters
 from backend.api.spellings import ListAnswer
 from backend.api.visible import panel_for, whole_exchanges
@@ -62,7 +63,7 @@ async def pool(request: Request) -> Response:
     return envelope(weights, as_of=state.clock.now())
 
 
-@router.get("/dashboard")
+@router.get("/dashboard", responses=answering(PanelRow))
 async def dashboard(
     request: Request, selection: Annotated[DashboardSelection, Query()]
 ) -> Response:

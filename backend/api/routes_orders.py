@@ -8,6 +8,9 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from backend.api.answers import envelope, starting, state_of
+from backend.api.described import answering
+from backend.api.refusals import refused
+from backend.api.schemas_system import RolledBackRow
 from domain.market import Timeframe
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
@@ -24,7 +27,7 @@ class Place(BaseModel):
     horizon: int | None = Field(None, description="in candles", gt=0, lt=100_000)
 
 
-@router.post("/rollback")
+@router.post("/rollback", responses=answering(RolledBackRow) | refused("not_found"))
 async def roll_back(request: Request, place: Place) -> Response:
     """Take a model's version from its place, for good; the one before it speaks at the next close.
 

@@ -35,6 +35,7 @@ from backend.api.parameters import (
 from backend.api.problems import ProblemError
 from backend.api.queries import sort_out
 from backend.api.reads import instrument_ids, known_instruments
+from backend.api.refusals import refused
 from backend.api.shelves import PREDICTIONS, SIGNALS, Filters
 from backend.api.visible import whole_exchanges
 from backend.store.accounts import read_accounts
@@ -60,7 +61,10 @@ def _filters(selection: PredictionSelection | PredictionQuery) -> Filters:
     return filters
 
 
-@router.get("/predictions/latest", responses=listed(schemas.PredictionRow))
+@router.get(
+    "/predictions/latest",
+    responses=listed(schemas.PredictionRow) | refused("answer_too_large"),
+)
 async def latest(request: Request, selection: Annotated[LatestSelection, Query()]) -> Response:
     """The newest row of each (instrument, timeframe, horizon), and model, in one answer."""
     state, caller = state_of(request), caller_of(request)
@@ -71,7 +75,11 @@ async def latest(request: Request, selection: Annotated[LatestSelection, Query()
     return await answer_list(request, selection.format, told)
 
 
-@router.post("/predictions/query", responses=queried(schemas.PredictionRow))
+@router.post(
+    "/predictions/query",
+    responses=queried(schemas.PredictionRow)
+    | refused("answer_too_large", "bad_cursor", "not_acceptable", "unknown_timeframe"),
+)
 async def query(
     request: Request, asked: PredictionQuery, following: Annotated[NextPage, Query()]
 ) -> Response:
@@ -97,7 +105,8 @@ async def query(
 
 @router.get(
     "/predictions/{id:path}/explanation",
-    responses=answering(schemas.ExplanationRow, example=schemas.EXPLANATION),
+    responses=answering(schemas.ExplanationRow)
+    | refused("not_found", "artifact_missing", "not_as_it_was"),
 )
 async def explanation(
     request: Request,
@@ -106,7 +115,6 @@ async def explanation(
         Path(
             alias="id",
             description=f"`{SHAPE}` as its row spells them, the symbol with its `/`",
-            examples=["1h.4.simulated.2024-01-01T00:00:00.000Z.1.BTC/USDT"],
             max_length=256,
         ),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from backend.api import schemas
 from backend.api.answers import answer_list, envelope, reading, state_of
@@ -14,11 +14,14 @@ from backend.api.formats import Format
 from backend.api.messages import Position
 from backend.api.parameters import EventSelection
 from backend.api.past_events import Asked, log_with, read_events
+from backend.api.refusals import refused
 from backend.api.snapshots import HEADS
 from backend.api.spellings import ListAnswer
 from backend.store.stream_log import split_hashes
 
 router = APIRouter(prefix="/v1/streams", tags=["streams"])
+
+Named = Annotated[str, Path(description="as `GET /v1/streams` names it")]
 
 
 @router.get("", responses=answering(schemas.StreamRow))
@@ -37,8 +40,10 @@ async def streams(request: Request) -> Response:
     return envelope([row for row in data if row["stream"] in heard], as_of=state.clock.now())
 
 
-@router.get("/{stream:path}/head", responses=answering(schemas.StreamRow))
-async def head(request: Request, stream: str) -> Response:
+@router.get(
+    "/{stream:path}/head", responses=answering(schemas.StreamRow) | refused("unknown_stream")
+)
+async def head(request: Request, stream: Named) -> Response:
     """The last offset of a stream and its hash, which no event before it can change unseen."""
     state = state_of(request)
     async with reading(state) as connection:
@@ -53,9 +58,13 @@ async def head(request: Request, stream: str) -> Response:
     return envelope([row], as_of=state.clock.now())
 
 
-@router.get("/{stream:path}/events", responses=answering(schemas.EventRow))
+@router.get(
+    "/{stream:path}/events",
+    responses=answering(schemas.EventRow)
+    | refused("unknown_stream", "epoch_changed", "unknown_offset"),
+)
 async def events(
-    request: Request, stream: str, selection: Annotated[EventSelection, Query()]
+    request: Request, stream: Named, selection: Annotated[EventSelection, Query()]
 ) -> Response:
     """Events of a stream as they were published, each with its hash and that of the one before.
 

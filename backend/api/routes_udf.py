@@ -17,8 +17,10 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from backend.api import rows
+from backend.api import schemas_udf as feed
 from backend.api.answers import reading, state_of
 from backend.api.callers import Caller, caller_of
+from backend.api.described import described
 from backend.api.parameters import SymbolSearch
 from backend.api.state import ApiState
 from backend.api.values import LATEST
@@ -46,12 +48,15 @@ MARKS_A_BAR: Final = 10  # the library shows no more
 COLORS: Final = {"long": "green", "short": "red"}
 _LATEST_S: Final = int(LATEST.timestamp())
 
-Seconds = Annotated[int, Query(ge=0, le=_LATEST_S)]
+From = Annotated[
+    int, Query(alias="from", ge=0, le=_LATEST_S, description="first time, in epoch seconds")
+]
+To = Annotated[int, Query(ge=0, le=_LATEST_S, description="end of time, exclusive")]
 Symbol = Annotated[str, Query(min_length=1, max_length=129, description="`binance:BTC/USDT`")]
 Resolution = Annotated[str, Query(min_length=1, max_length=8, description="1 … 240, 1D")]
 
 
-@router.get("/config")
+@router.get("/config", responses=described(feed.Config))
 async def config(request: Request) -> Response:
     """What the feed offers."""
     state, caller = state_of(request), caller_of(request)
@@ -71,13 +76,13 @@ async def config(request: Request) -> Response:
     )
 
 
-@router.get("/time")
+@router.get("/time", response_class=PlainTextResponse)
 async def time(request: Request) -> PlainTextResponse:
     """The market's time."""
     return PlainTextResponse(str(int(state_of(request).clock.now().timestamp())))
 
 
-@router.get("/symbols")
+@router.get("/symbols", responses=described(feed.Described | feed.Mistake))
 async def symbols(request: Request, symbol: Symbol) -> Response:
     """One instrument, `exchange:symbol`, or a symbol that one exchange has."""
     state, caller = state_of(request), caller_of(request)
@@ -89,7 +94,7 @@ async def symbols(request: Request, symbol: Symbol) -> Response:
     return _json(_described(state, row))
 
 
-@router.get("/search")
+@router.get("/search", responses=described(list[feed.Found]))
 async def search(request: Request, asked: Annotated[SymbolSearch, Query()]) -> Response:
     """Instruments whose name holds the text."""
     caller, wanted = caller_of(request), asked.query.upper()
@@ -115,14 +120,17 @@ async def search(request: Request, asked: Annotated[SymbolSearch, Query()]) -> R
     )
 
 
-@router.get("/history")
+@router.get("/history", responses=described(feed.Bars | feed.NoData | feed.Mistake))
 async def history(
     request: Request,
     symbol: Symbol,
     resolution: Resolution,
-    start: Annotated[Seconds, Query(alias="from")],
-    to: Seconds,
-    countback: Annotated[int | None, Query(ge=1, le=charted.MOST_BARS)] = None,
+    start: From,
+    to: To,
+    countback: Annotated[
+        int | None,
+        Query(ge=1, le=charted.MOST_BARS, description="so many bars before `to`, whatever `from`"),
+    ] = None,
 ) -> Response:
     """Bars that open before `to`: the last `countback`, or without it those from `from` on.
 
@@ -147,13 +155,13 @@ async def history(
     return _json({"s": "no_data", "nextTime": int(before.timestamp())})
 
 
-@router.get("/marks")
+@router.get("/marks", responses=described(feed.Marks | feed.Mistake))
 async def marks(
     request: Request,
     symbol: Symbol,
     resolution: Resolution,
-    start: Annotated[Seconds, Query(alias="from")],
-    to: Seconds,
+    start: From,
+    to: To,
 ) -> Response:
     """Signals with a side, on the bar whose close they were made at; what became of them."""
     async with reading(state_of(request)) as connection:
@@ -169,13 +177,13 @@ async def marks(
     return _json(_marks(found, one))
 
 
-@router.get("/timescale_marks")
+@router.get("/timescale_marks", responses=described(list[feed.TimescaleMark] | feed.Mistake))
 async def timescale_marks(
     request: Request,
     symbol: Symbol,
     resolution: Resolution,
-    start: Annotated[Seconds, Query(alias="from")],
-    to: Seconds,
+    start: From,
+    to: To,
 ) -> Response:
     """What was decided about the models of the instrument's exchange, in words."""
     caller = caller_of(request)

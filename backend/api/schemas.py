@@ -6,7 +6,7 @@ Rows are served as the database spells them; nothing is checked on the way out.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -139,27 +139,6 @@ class ExplanationRow(Row):
         "reference, sorted; direction: null, chances are the softmax of the margins"
     )
     outputs: list[OutputRow] = Field(description="raw scores of the model")
-
-
-EXPLANATION: Final[dict[str, Any]] = {
-    "model": "lightgbm.volatility",
-    "version": "3",
-    "target": "volatility",
-    "method": "tree_shap",
-    "reason": None,
-    "reference": -8.25,
-    "outputs": [
-        {
-            "output": "volatility",
-            "base": 0.125,
-            "margin": 0.25,
-            "contributions": [
-                {"feature": "gk_variance_4", "value": 0.0001, "contribution": 0.1875},
-                {"feature": "hour_sin", "value": None, "contribution": -0.0625},
-            ],
-        }
-    ],
-}
 
 
 class SignalRow(_OfInstrument):

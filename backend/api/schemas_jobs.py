@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -48,32 +48,3 @@ class JobRow(Row):
         " backfill the candles of each timeframe; null until it is done"
     )
     detail: str | None = Field(description="in words: why it failed, or what it left out")
-
-
-_MOMENT: Final = "2024-01-01T00:00:00.000Z"
-_WAITING: Final[dict[str, Any]] = {
-    "id": "6f2c3c1e-9c41-4f0b-8d0f-0c5b7c3a9e55",
-    "caller": "loopback",
-    "idempotency_key": "2024-01-01",
-    "state": "queued",
-    "created_at": _MOMENT,
-    "started_at": None,
-    "ended_at": None,
-    "progress": None,
-    "result": None,
-    "detail": None,
-}
-RETRAIN: Final = {**_WAITING, "kind": "retrain", "request": {"exchange": "binance"}}
-BACKFILL: Final = {
-    **_WAITING,
-    "kind": "backfill",
-    "request": {"exchange": "binance", "symbol": "BTC/USDT", "start": _MOMENT},
-}
-DONE: Final = {
-    **BACKFILL,
-    "state": "done",
-    "started_at": _MOMENT,
-    "ended_at": _MOMENT,
-    "progress": {"done": 3, "total": 3, "missing": {"1h": 3}},
-    "result": [{"timeframe": "1h", "missing": 3, "filled": 2, "not_there": 1}],
-}

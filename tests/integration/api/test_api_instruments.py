@@ -2,58 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 
 from backend.store.instruments import Instruments
-from domain.errors import ExchangeUnavailableError, UnknownSymbolError, UsageError
 from domain.market import Instrument, Listing
 from tests.doubles import START
 from tests.factories import BTC
+from tests.membership import NEW, Membership
 from tests.served_market import ServedMarket
 
 PATH = "/v1/instruments"
-NEW = {"exchange": "simulated", "symbol": "NEW/USDT"}
-
-
-@dataclass
-class Book:
-    """A system that takes orders."""
-
-    joining: dict[Instrument, datetime] = field(default_factory=dict)
-    left: list[Instrument] = field(default_factory=list)
-
-    def under_way(self) -> Mapping[Instrument, datetime]:
-        return self.joining
-
-    async def add(self, exchange: str | None, symbol: str) -> list[Instrument]:
-        if symbol == "AWAY/USDT":
-            raise ExchangeUnavailableError("it does not answer")
-        if symbol not in (NEW["symbol"], BTC.symbol):
-            raise UnknownSymbolError(symbol, [NEW["symbol"]])
-        instruments = [Instrument(one, symbol) for one in _each(exchange)]
-        self.joining |= {one: START for one in instruments if one != BTC}
-        return instruments
-
-    async def remove(self, exchange: str | None, symbol: str) -> list[Instrument]:
-        if symbol != BTC.symbol:
-            raise UsageError(f"{symbol} is the last instrument of {exchange}")
-        self.left += [Instrument(one, symbol) for one in _each(exchange)]
-        return self.left
-
-
-def _each(exchange: str | None) -> list[str]:
-    return [exchange] if exchange else ["simulated", "other"]
 
 
 @pytest.fixture
-def book(market: ServedMarket) -> Book:
-    market.state.members = Book()
+def book(market: ServedMarket) -> Membership:
+    market.state.members = Membership()
     return market.state.members
 
 
@@ -64,7 +31,7 @@ def code(answer: httpx.Response) -> tuple[int, str]:
 
 
 async def test_an_instrument_joins_and_is_said_to(
-    market: ServedMarket, rest: httpx.AsyncClient, book: Book
+    market: ServedMarket, rest: httpx.AsyncClient, book: Membership
 ) -> None:
     asked = await rest.post(PATH, json=NEW)
     watched = await rest.post(PATH, json={"exchange": BTC.exchange, "symbol": BTC.symbol})
@@ -75,7 +42,7 @@ async def test_an_instrument_joins_and_is_said_to(
 
 
 async def test_a_symbol_without_an_exchange_is_of_every_one_that_lists_it(
-    market: ServedMarket, rest: httpx.AsyncClient, book: Book
+    market: ServedMarket, rest: httpx.AsyncClient, book: Membership
 ) -> None:
     added = await rest.post(PATH, json={"symbol": "BTC/USDT"})
     left = await rest.delete(PATH, params={"symbol": "BTC/USDT"})
@@ -88,7 +55,7 @@ async def test_a_symbol_without_an_exchange_is_of_every_one_that_lists_it(
 
 
 async def test_the_list_tells_of_every_instrument_since_when_and_what_is_predicted(
-    market: ServedMarket, rest: httpx.AsyncClient, book: Book
+    market: ServedMarket, rest: httpx.AsyncClient, book: Membership
 ) -> None:
     entered = Instruments(market.pool)
     gone = Instrument("simulated", "GONE/USDT")
@@ -104,7 +71,7 @@ async def test_the_list_tells_of_every_instrument_since_when_and_what_is_predict
     assert rows[gone.symbol]["watched_until"] == "2024-01-01T02:00:00.000Z"
 
 
-async def test_an_instrument_leaves(rest: httpx.AsyncClient, book: Book) -> None:
+async def test_an_instrument_leaves(rest: httpx.AsyncClient, book: Membership) -> None:
     named = {"exchange": BTC.exchange, "symbol": BTC.symbol}
 
     assert (await rest.delete(PATH, params=named)).status_code == 200
@@ -112,7 +79,7 @@ async def test_an_instrument_leaves(rest: httpx.AsyncClient, book: Book) -> None
     assert code(await rest.delete(PATH, params=NEW)) == (422, "bad_request")
 
 
-async def test_what_cannot_be_is_a_problem(rest: httpx.AsyncClient, book: Book) -> None:
+async def test_what_cannot_be_is_a_problem(rest: httpx.AsyncClient, book: Membership) -> None:
     typo = await rest.post(PATH, json={**NEW, "symbol": "NWE/USDT"})
 
     assert code(typo) == (404, "unknown_symbol")
@@ -137,7 +104,9 @@ async def test_orders_wait_for_the_start(rest: httpx.AsyncClient, market: Served
     assert code(await rest.post(PATH, json=NEW)) == (503, "starting")
 
 
-async def test_no_page_of_another_origin_gives_orders(rest: httpx.AsyncClient, book: Book) -> None:
+async def test_no_page_of_another_origin_gives_orders(
+    rest: httpx.AsyncClient, book: Membership
+) -> None:
     theirs, ours = {"Origin": "http://evil.example"}, {"Origin": str(rest.base_url)}
 
     assert code(await rest.post(PATH, json=NEW, headers=theirs)) == (403, "forbidden")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -13,37 +13,16 @@ import httpx
 import pytest
 
 from backend.api.described import Answer
-from backend.api.schemas_jobs import BACKFILL, DONE, RETRAIN, JobRow
-from backend.jobs import JobFailedError, Jobs, Note, Outcome
-from backend.store.jobs import MOST_OPEN, Job, JobStore
-from domain.errors import UnknownExchangeError
+from backend.api.schemas_jobs import JobRow
+from backend.jobs import Jobs
+from backend.store.jobs import MOST_OPEN, JobStore
 from domain.keys import KeyScope
 from tests.doubles import ManualClock
+from tests.errands import RESULT, Errand
 from tests.keyed import KeyedMarket, keyed
 from tests.served_market import ServedMarket
 
 BTC = {"exchange": "binance", "symbol": "BTC/USDT"}
-RESULT = [{"timeframe": "1h", "missing": 3, "filled": 2, "not_there": 1}]
-
-
-@dataclass
-class Errand:
-    """Work that is done when the test says so."""
-
-    may_end: asyncio.Event = field(default_factory=asyncio.Event)
-    taken: list[Job] = field(default_factory=list)
-
-    def check(self, request: Mapping[str, Any]) -> None:
-        if request.get("exchange", "binance") != "binance":
-            raise UnknownExchangeError(request["exchange"], ["binance"])
-
-    async def do(self, job: Job, note: Note) -> Outcome:
-        self.taken.append(job)
-        await note({"done": 0, "total": 3})
-        await self.may_end.wait()
-        if job.request.get("symbol") == "GONE/USDT":
-            raise JobFailedError("GONE/USDT left\nbefore all was known")
-        return Outcome(result=RESULT, detail="half of it")
 
 
 @dataclass
@@ -298,8 +277,3 @@ async def test_a_key_sees_its_own_jobs_and_the_operator_all(market_url: str) -> 
 
 async def operating(doors: KeyedMarket) -> httpx.AsyncClient:
     return doors.client(await doors.key(scopes=[KeyScope.READ, KeyScope.OPERATE]))
-
-
-def test_the_examples_are_as_they_are_described() -> None:
-    for example in (RETRAIN, BACKFILL, DONE):
-        JobRow.model_validate(example)
