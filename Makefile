@@ -20,7 +20,7 @@ help:  ## Show this list
 
 lock:  ## Resolve the dependencies again into the two lock files (needs uv)
 	uv pip compile pyproject.toml --extra install --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o requirements.lock
-	uv pip compile pyproject.toml --extra install --extra dev --extra nn --extra search --extra mlflow --extra notify --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -c requirements.lock -o requirements-dev.lock
+	uv pip compile pyproject.toml --extra install --extra dev --extra nn --extra search --extra mlflow --extra notify --extra kafka --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -c requirements.lock -o requirements-dev.lock
 
 demo: .venv/runtime  ## The whole system on a simulated market, at http://127.0.0.1:8000/ (ARGS="…" passes flags)
 	$(BIN)/alphapulse demo $(ARGS)
@@ -29,13 +29,16 @@ run: .venv/runtime  ## The live system (ARGS="--exchange kraken --symbols BTC/US
 	$(BIN)/alphapulse run $(ARGS)
 
 # Threads of BLAS that spin for a core which others have cost more than they save.
-test long canaries pitfalls: export OPENBLAS_NUM_THREADS = 1
+test long kafka canaries pitfalls: export OPENBLAS_NUM_THREADS = 1
 
 test: .venv/dev  ## The tests that need no server of yours, by WORKERS processes (2)
 	$(BIN)/pytest --numprocesses $(WORKERS) $(ARGS)
 
 long: .venv/dev  ## Systems under faults, canaries turned red: what CI runs besides the check
 	$(BIN)/pytest -m long --numprocesses $(WORKERS) $(ARGS)
+
+kafka: .venv/dev  ## Against a real broker: Java 17 with Maven, or ALPHAPULSE_TEST_KAFKA
+	$(BIN)/pytest -m kafka $(ARGS)
 
 canaries: .venv/dev  ## Ten seeds of each canary, promotion rates, three full replays
 	$(BIN)/pytest -m canaries --timeout 0 $(ARGS)
@@ -63,4 +66,4 @@ fmt: .venv/dev  ## Format, and mend what the linter can
 tree: .venv/dev  ## The files with their purposes, as ARCHITECTURE.md lists the rooms
 	@$(BIN)/python -m tests.house tree
 
-.PHONY: help lock demo run test long canaries soak pitfalls bench check fmt tree
+.PHONY: help lock demo run test long kafka canaries soak pitfalls bench check fmt tree

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 
 # Tests that share one long-lived fixture: with several workers one of them runs the whole folder.
 # They are long, so they come first: no worker is left with one at the end.
-TOGETHER = ("tests/scenarios", "tests/integration/system")
+TOGETHER = ("tests/scenarios", "tests/integration/system", "tests/kafka")
 
 # A shared machine is slow now and then; no test of ours asserts a time. CI draws the same cases.
 settings.register_profile("ours", deadline=None, max_examples=50, derandomize="CI" in os.environ)
@@ -76,6 +76,18 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     # Nothing here is to survive a power cut, and a database per test is ten times cheaper so.
     with EmbeddedPostgres(tmp_path_factory.mktemp("state"), settings={"fsync": "off"}) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real broker for the session: ALPHAPULSE_TEST_KAFKA, or one of our own."""
+    if address := os.environ.get("ALPHAPULSE_TEST_KAFKA"):
+        yield address
+        return
+    from tests.kafka.broker import running  # noqa: PLC0415 - most tests need none
+
+    with running(tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker.address
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

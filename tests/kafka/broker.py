@@ -1,0 +1,180 @@
+"""One Apache Kafka broker on loopback, in KRaft mode, started from the jars that Maven resolves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+POM = Path(__file__).with_name("pom.xml")
+OLDEST_JAVA = 17
+RESOLVED_WITHIN_S = 300  # some 60 MB of jars, once for each user
+ANSWERS_WITHIN_S = 120
+LOOK_EVERY_S = 0.2
+# One small broker that may come back at once, and groups that wait for no further members.
+SETTINGS = """
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+log.dirs={folder}/log
+auto.create.topics.enable=false
+broker.heartbeat.interval.ms=100
+broker.session.timeout.ms=500
+group.initial.rebalance.delay.ms=0
+offsets.topic.num.partitions=1
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+"""
+JVM = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+
+
+class NoBrokerError(Exception):
+    """This machine cannot start one; the message says why."""
+
+
+@cache
+def class_path() -> str:
+    """The jars of a broker, fetched into the user's Maven repository where they are not there.
+
+    Raises:
+        NoBrokerError: there is no Java, no Maven, or a jar that cannot be fetched.
+    """
+    java, maven = shutil.which("java"), shutil.which("mvn")
+    if java is None or maven is None:
+        raise NoBrokerError(f"no Java {OLDEST_JAVA} with Maven on this machine")
+    told = _run(java, "-version").stderr
+    version = re.search(rb'version "(\d+)', told)
+    if version is None or int(version[1]) < OLDEST_JAVA:
+        raise NoBrokerError(f"Java is not {OLDEST_JAVA} or newer")
+    ask = [maven, "--batch-mode", "--file", str(POM), "dependency:build-classpath"]
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(subprocess.TimeoutExpired):
+        jars = Path(folder) / "jars"
+        ask += [f"-Dmdep.outputFile={jars}", "-Dmdep.includeScope=runtime"]
+        for place in ("--offline", "--update-snapshots"):  # the network only for what is not there
+            _run(*ask, place)
+            if jars.exists():
+                return jars.read_text().strip()
+    raise NoBrokerError("Maven cannot resolve the jars of a broker")
+
+
+@dataclass(slots=True)
+class Broker:
+    """A process with a log of its own in `folder`, which outlives it.
+
+    Raises:
+        NoBrokerError: at the start, as `class_path`.
+    """
+
+    folder: Path
+    port: int = field(init=False)
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.port, controller = _free_ports()
+        settings = SETTINGS.format(port=self.port, controller=controller, folder=self.folder)
+        self._settings.write_text(settings)
+        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        form = _java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._settings))
+        _run(*form).check_returncode()
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def _settings(self) -> Path:
+        return self.folder / "server.properties"
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        told = (self.folder / "broker.txt").open("ab")
+        command = _java("kafka.Kafka", str(self._settings))
+        self._process = subprocess.Popen(command, stdout=told, stderr=told)  # noqa: S603 - ours
+        told.close()
+        deadline = time.monotonic() + ANSWERS_WITHIN_S
+        while not (_listens(self.port) and answers(self.address)):
+            assert self._process.poll() is None, (self.folder / "broker.txt").read_text()[-4000:]
+            assert time.monotonic() < deadline, f"no answer within {ANSWERS_WITHIN_S} s"
+            time.sleep(LOOK_EVERY_S)
+
+    def kill(self) -> None:
+        """kill -9."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Broker]:
+    """A broker that answers, killed at the end; the test is skipped where there can be none."""
+    try:
+        broker = Broker(folder)
+    except NoBrokerError as error:
+        pytest.skip(f"{error}: no broker for this test")
+    try:
+        broker.start()
+        yield broker
+    finally:
+        broker.kill()
+
+
+def answers(address: str) -> bool:
+    """Whether there is a broker."""
+    return asyncio.run(_answers(address))
+
+
+async def _answers(address: str) -> bool:
+    client = AIOKafkaAdminClient(bootstrap_servers=address, request_timeout_ms=2_000)
+    try:
+        await client.start()
+        return bool((await client.describe_cluster())["brokers"])
+    except (KafkaError, OSError):
+        return False
+    finally:
+        await client.close()
+
+
+def _run(*command: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(  # noqa: S603 - ours
+        command, check=False, capture_output=True, timeout=RESOLVED_WITHIN_S
+    )
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _java(*arguments: str) -> list[str]:
+    # No broker outlives the tests, whatever ends them.
+    guard = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+    return [*guard, "java", *JVM, "-cp", class_path(), *arguments]
+
+
+def _free_ports() -> tuple[int, int]:
+    with socket.socket() as one, socket.socket() as other:
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], other.getsockname()[1]
