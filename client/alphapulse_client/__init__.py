@@ -18,17 +18,21 @@ from alphapulse_client.events import Position, Snapshot, Update
 from alphapulse_client.feed import Feed
 from alphapulse_client.positions import FilePositions, MemoryPositions, Positions
 from alphapulse_client.progress import Head
-from alphapulse_client.rows import Candle, GapChange, ModelChange, Prediction, Signal
+from alphapulse_client.rows import CandleRow, FeatureRow, GapRow, PredictionRow, SignalRow
+from alphapulse_client.told import Candle, GapChange, ModelChange, Prediction, Signal
 
 __all__ = [
     "Backoff",
     "Candle",
+    "CandleRow",
     "ChainBrokenError",
     "Client",
     "ClientError",
+    "FeatureRow",
     "Feed",
     "FilePositions",
     "GapChange",
+    "GapRow",
     "Head",
     "HistoryLostError",
     "MemoryPositions",
@@ -37,9 +41,11 @@ __all__ = [
     "Positions",
     "PositionsError",
     "Prediction",
+    "PredictionRow",
     "ProblemError",
     "ProtocolError",
     "Signal",
+    "SignalRow",
     "Snapshot",
     "StoppedError",
     "UnreachableError",

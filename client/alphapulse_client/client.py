@@ -12,10 +12,11 @@ from alphapulse_client.backoff import Backoff
 from alphapulse_client.connection import open_socket
 from alphapulse_client.events import Position, Snapshot, Update
 from alphapulse_client.feed import Feed, Follower
+from alphapulse_client.lists import Lists
 from alphapulse_client.log import verify
 from alphapulse_client.positions import MemoryPositions, Positions
 from alphapulse_client.rest import Rest
-from alphapulse_client.rows import Candle, GapChange, ModelChange, Prediction, Signal, told_as
+from alphapulse_client.told import Candle, GapChange, ModelChange, Prediction, Signal, told_as
 from alphapulse_client.wanted import Since, Wanted
 
 R = TypeVar("R", Candle, GapChange, ModelChange, Prediction, Signal)
@@ -33,7 +34,7 @@ class Following(TypedDict, total=False):
     positions: Positions
 
 
-class Client:
+class Client(Lists):
     """A server of AlphaPulse, asked by REST and followed by its socket; used as `async with`.
 
     Args:
@@ -54,7 +55,7 @@ class Client:
     ) -> None:
         self._address = Address(url, key)
         self._backoff = backoff or Backoff()
-        self._rest = Rest(self._address, self._backoff)
+        super().__init__(Rest(self._address, self._backoff))
 
     def __repr__(self) -> str:
         return f"Client({self._address.url!r})"

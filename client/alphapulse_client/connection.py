@@ -17,6 +17,7 @@ from websockets.typing import Subprotocol
 from alphapulse_client.address import Address
 from alphapulse_client.conversation import SUB_PROTOCOL, DisconnectedError
 from alphapulse_client.errors import ProtocolError, StoppedError, UnreachableError
+from alphapulse_client.quota import retry_after_s
 
 # The library logs headers, and with them the key, where debug records are wanted.
 _LOG: Final = logging.getLogger(__name__)
@@ -82,7 +83,8 @@ async def _connected(address: Address) -> ClientConnection:
         status = error.response.status_code
         if status not in _COME_BACK:
             raise StoppedError(status, error.response.reason_phrase) from None
-        raise DisconnectedError(f"the server answered {status}", _waits_s(error)) from None
+        waits_s = retry_after_s(error.response.headers)
+        raise DisconnectedError(f"the server answered {status}", waits_s) from None
     except ssl.SSLCertVerificationError as error:
         raise UnreachableError(f"its certificate is not accepted: {error.reason}") from error
     except (OSError, InvalidHandshake) as error:
@@ -127,8 +129,3 @@ def _ending(closed: ConnectionClosed) -> Exception:
     retry_s = retry_ms / 1_000 if isinstance(retry_ms, int | float) else None
     code = closed.rcvd.code
     return DisconnectedError(f"closed with {code} {reason}".rstrip(), retry_s, code)
-
-
-def _waits_s(error: InvalidStatus) -> float | None:
-    told = error.response.headers.get("Retry-After", "")
-    return float(told) if told.isdigit() else None

@@ -19,9 +19,10 @@ class ProblemError(ClientError):
         temporary: whether the same request may succeed later.
         retry_after_s: how long the server asks to wait, in seconds; None where it does not say.
         suggestions: names that may have been meant.
+        request_id: finds the request in the server's log; None where the server does not say.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the members of a problem object
         self,
         code: str,
         detail: str,
@@ -30,6 +31,7 @@ class ProblemError(ClientError):
         temporary: bool = False,
         retry_after_s: float | None = None,
         suggestions: Sequence[str] = (),
+        request_id: str | None = None,
     ) -> None:
         hint = f"; did you mean {', '.join(suggestions)}?" if suggestions else ""
         super().__init__(f"{code}: {detail}{hint}")
@@ -39,6 +41,7 @@ class ProblemError(ClientError):
         self.temporary = temporary
         self.retry_after_s = retry_after_s
         self.suggestions = list(suggestions)
+        self.request_id = request_id
 
 
 class StoppedError(ClientError):

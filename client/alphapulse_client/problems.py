@@ -8,12 +8,15 @@ from typing import Any
 from alphapulse_client.errors import ProblemError
 
 
-def problem_of(said: Mapping[str, Any], *, stream: str | None = None) -> ProblemError:
+def problem_of(
+    said: Mapping[str, Any], *, stream: str | None = None, retry_after_s: float | None = None
+) -> ProblemError:
     """The error that says what a problem object says.
 
     Args:
         said: the object.
         stream: what it is about, where it does not say so itself.
+        retry_after_s: what the answer's header asks for, where the object does not.
     """
     rejected = said.get("rejected") or [{}]
     first = rejected[0].get("error", {}) if len(rejected) == 1 else {}
@@ -24,6 +27,7 @@ def problem_of(said: Mapping[str, Any], *, stream: str | None = None) -> Problem
         detail,
         status=int(said.get("status", 0)),
         temporary=bool(said.get("temporary")),
-        retry_after_s=None if waits_ms is None else waits_ms / 1_000,
+        retry_after_s=retry_after_s if waits_ms is None else waits_ms / 1_000,
         suggestions=said.get("suggestions") or first.get("suggestions", ()),
+        request_id=said.get("request_id"),
     )

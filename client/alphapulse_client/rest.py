@@ -14,6 +14,7 @@ from alphapulse_client.address import Address
 from alphapulse_client.backoff import Backoff
 from alphapulse_client.errors import ClientError, ProblemError, ProtocolError, UnreachableError
 from alphapulse_client.problems import problem_of
+from alphapulse_client.quota import pause_s, retry_after_s
 from alphapulse_client.times import spelt
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ Filters = Mapping[str, Any]
 
 
 class Rest:
-    """The requests of a client.
+    """The requests of a client, none before its quota allows it.
 
     Args:
         address: of the server.
@@ -37,6 +38,7 @@ class Rest:
     def __init__(self, address: Address, backoff: Backoff) -> None:
         self._backoff = backoff
         self._url = address.url
+        self._pause_s = 0.0  # before the next request
         self._http = httpx.AsyncClient(headers=address.headers, timeout=_TIMEOUT_S)
 
     async def __aenter__(self) -> Self:
@@ -94,6 +96,9 @@ class Rest:
             following = {"cursor": cursor}
 
     async def _once(self, path: str, filters: Filters, accept: str) -> httpx.Response:
+        pause, self._pause_s = self._pause_s, 0.0
+        if pause:
+            await self._backoff.sleep(pause)
         parameters = {name: _text(one) for name, one in filters.items() if one is not None}
         try:
             answer = await self._http.get(
@@ -102,6 +107,7 @@ class Rest:
         except httpx.TransportError as error:
             raise UnreachableError(f"{self._url}: {type(error).__name__}: {error}") from error
         if answer.is_success:
+            self._pause_s = pause_s(answer.headers)
             return answer
         raise _problem(answer)
 
@@ -127,18 +133,18 @@ def _cursor(answer: httpx.Response) -> str | None:
 
 def _problem(answer: httpx.Response) -> ProblemError:
     status = answer.status_code
+    asked_s = retry_after_s(answer.headers)
     if answer.headers.get("content-type", "").startswith(_PROBLEM):
         try:
-            return problem_of(answer.json())
+            return problem_of(answer.json(), retry_after_s=asked_s)
         except (ValueError, AttributeError, TypeError):
             pass  # it is none after all
-    waits = answer.headers.get("retry-after", "")
     return ProblemError(
         f"http_{status}",
         f"{answer.request.url.path} was answered {status} {answer.reason_phrase}",
         status=status,
         temporary=status in _TEMPORARY or answer.is_server_error,
-        retry_after_s=float(waits) if waits.isdigit() else None,
+        retry_after_s=asked_s,
     )
 
 

@@ -1,29 +1,17 @@
-"""Rows of streams as objects with the fields of the interface."""
+"""Rows as REST lists them: objects with the fields of the interface."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, TypeVar
 
 from alphapulse_client.errors import ProtocolError
-from alphapulse_client.events import Snapshot, Update
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """A row as an event of a stream tells it.
-
-    Attributes:
-        update: the event: its stream, place, kind (`update.event`) and link of the chain.
-    """
-
-    update: Update = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candle(Told):
+class CandleRow:
     """A closed candle; `revision` above 1: a correction of it."""
 
     exchange: str
@@ -42,7 +30,23 @@ class Candle(Told):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prediction(Told):
+class FeatureRow:
+    """The features of a close by name; None is a value that was not known yet."""
+
+    exchange: str
+    symbol: str
+    timeframe: str
+    feature_set: str
+    as_of: datetime
+    revision: int
+    known_at: datetime
+    candle_revision: int
+    coverage: float
+    values: Mapping[str, float | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictionRow:
     """A served prediction; all numbers of a target are None where its forecaster abstained."""
 
     exchange: str
@@ -70,8 +74,8 @@ class Prediction(Told):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Signal(Told):
-    """A signal; `update.event` says whether it was opened, updated or closed."""
+class SignalRow:
+    """A signal, in its newest state."""
 
     exchange: str
     symbol: str
@@ -98,7 +102,7 @@ class Signal(Told):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GapChange(Told):
+class GapRow:
     """A stretch of missing candles, from the open time of the first to that behind the last."""
 
     exchange: str
@@ -113,38 +117,26 @@ class GapChange(Told):
     attempts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelChange(Told):
-    """What became of a model."""
-
-    exchange: str
-    timeframe: str
-    horizon: int
-    at: datetime
-    kind: str
-    target: str
-    model: str
-    version: str
-    detail: str
+R = TypeVar("R")
 
 
-R = TypeVar("R", bound=Told)
+def row_of(kind: type[R], said: Mapping[str, Any], **more: object) -> R:
+    """A row as an object; what a later server says beside is left out.
 
-
-def told_as(kind: type[R], told: Update | Snapshot) -> R:
-    """The row of an event; what a later server says beside is in `update.data`.
+    Args:
+        kind: a dataclass; a field that is a word of Python has a `_` at its end.
+        said: its members, times as datetimes.
+        **more: fields that are not of the row.
 
     Raises:
         ProtocolError: a field is missing.
     """
-    if isinstance(told, Snapshot):
-        raise ProtocolError(f"{told.stream}: a snapshot that was not asked for")
     try:
         row = {
-            each.name: told.data[each.name.rstrip("_")]
-            for each in fields(kind)
-            if each.name != "update"
+            each.name: said[each.name.rstrip("_")]
+            for each in fields(kind)  # type: ignore[arg-type]  # every kind is a dataclass
+            if each.name not in more
         }
     except KeyError as error:
-        raise ProtocolError(f"{told.stream}: an event without {error}") from error
-    return kind(update=told, **row)
+        raise ProtocolError(f"a row without {error}") from error
+    return kind(**row, **more)

@@ -8,10 +8,11 @@ from typing import Any, Final
 
 TIMES: Final = frozenset(
     {
-        "as_of", "at", "close_time", "closed_at", "created_at", "detected_at", "effective_from",
-        "expires_at", "filled_at", "first_as_of", "from", "joined_at", "known_at", "last_as_of",
-        "made_at", "open_time", "published_at", "to", "trained_from", "trained_until", "ts",
-        "watched_from", "watched_until",
+        "as_of", "at", "close_time", "closed_at", "created_at", "day", "decided_at", "detected_at",
+        "effective_from", "ended_at", "expires_at", "filled_at", "first_as_of", "from", "joined_at",
+        "known_at", "last_as_of", "made_at", "next_attempt_at", "open_time", "published_at",
+        "sent_at", "started_at", "to", "trained_from", "trained_until", "ts", "watched_from",
+        "watched_until",
     }
 )  # fmt: skip  # members of rows that are times,
 TIMES_BY_NAME: Final = frozenset({"predicted"})  # or objects of times

@@ -9,19 +9,46 @@ from collections.abc import Iterator
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from pydantic import BaseModel
 
 import alphapulse_client
-from alphapulse_client import Candle, GapChange, ModelChange, Prediction, Signal
+from alphapulse_client import (
+    Candle,
+    CandleRow,
+    FeatureRow,
+    GapChange,
+    GapRow,
+    ModelChange,
+    Prediction,
+    PredictionRow,
+    Signal,
+    SignalRow,
+)
 from alphapulse_client.conversation import SUB_PROTOCOL
 from alphapulse_client.times import TIMES, TIMES_BY_NAME
-from backend.api import messages, schemas
+from backend.api import (
+    messages,
+    schemas,
+    schemas_comparison,
+    schemas_jobs,
+    schemas_notifications,
+    schemas_scores,
+    schemas_watched,
+)
 from tests.house import ROOT, SOURCES
 
 FOLDER = Path(alphapulse_client.__file__).parent
+DESCRIBED = (
+    schemas,
+    schemas_comparison,
+    schemas_jobs,
+    schemas_notifications,
+    schemas_scores,
+    schemas_watched,
+)
 AT_USE = {"pandas", "polars", "pyarrow"}  # optional
 
 
@@ -71,10 +98,15 @@ def test_the_server_imports_nothing_of_it() -> None:
         (Prediction, schemas.PredictionRow),
         (Signal, schemas.SignalRow),
         (GapChange, schemas.GapRow),
+        (CandleRow, schemas.CandleRow),
+        (FeatureRow, schemas.FeatureRow),
+        (PredictionRow, schemas.PredictionRow),
+        (SignalRow, schemas.SignalRow),
+        (GapRow, schemas.GapRow),
     ],
 )
 def test_a_row_has_the_fields_that_the_server_describes(
-    row: type[Candle | Prediction | Signal | GapChange], described: type[BaseModel]
+    row: type[Any], described: type[BaseModel]
 ) -> None:
     names = [each.name.rstrip("_") for each in fields(row) if each.name != "update"]
 
@@ -84,7 +116,8 @@ def test_a_row_has_the_fields_that_the_server_describes(
 def test_every_time_of_a_row_is_read_as_one() -> None:
     described = [
         model
-        for model in vars(schemas).values()
+        for module in DESCRIBED
+        for model in vars(module).values()
         if isinstance(model, type) and issubclass(model, BaseModel)
     ]
     kinds: dict[str, set[bool]] = {
