@@ -85,3 +85,23 @@ async def test_a_server_that_others_reach_answers_to_any_name(
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_what_is_written_leaves_at_once() -> None:
+    """Where it does not, the body of an answer waits 40 ms for the peer's acknowledgement."""
+    loop = asyncio.get_running_loop()
+    made: asyncio.Future[int] = loop.create_future()
+
+    class Accepted(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            accepted = transport.get_extra_info("socket")
+            made.set_result(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    listener = listen("127.0.0.1", 0)
+    server = await loop.create_server(Accepted, sock=listener)
+    _, writer = await asyncio.open_connection(*listener.getsockname())
+    try:
+        assert await made
+    finally:
+        writer.close()
+        server.close()

@@ -291,34 +291,6 @@ async def test_heartbeats_prove_that_a_quiet_stream_is_complete(
         assert {head[1] for head in heads.values()} == {TICKS + 1}
 
 
-async def test_a_slow_consumer_loses_its_connection_and_nobody_else_waits(
-    market_url: str, manual_clock: ManualClock
-) -> None:
-    limits = Limits(queue_bytes=20_000)
-    async with (
-        serving(market_url, manual_clock, limits=limits) as market,
-        market.connect() as fast_socket,
-        market.connect(max_queue=1) as slow_socket,
-    ):
-        fast, slow = Client(fast_socket), Client(slow_socket)
-        for client in (fast, slow):
-            await client.next()
-            await client.ask("subscribe", streams=["*"], snapshot=False)
-        (event, *_) = await market.commit(TICKS)
-        large = event._replace(payload=orjson.dumps({"text": "x" * 15_000}))
-        for number in range(2_000):
-            market.state.hub.publish([large._replace(offset=event.offset + number)])
-            received = await fast.next()
-            assert received["offset"] == event.offset + number
-            if len(market.state.hub.connections) == 1:
-                break
-        else:
-            pytest.fail("the slow consumer was kept")
-        code, reason = await ending(slow_socket)
-
-    assert (code, reason) == (4508, {"code": "slow_consumer", "retry_ms": 1_000})
-
-
 async def test_beyond_the_connections_that_a_client_is_told_of_the_next_is_refused(
     market_url: str, manual_clock: ManualClock
 ) -> None:
