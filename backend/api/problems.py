@@ -171,6 +171,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(UsageError, _on_usage)
     app.add_exception_handler(RequestValidationError, _on_validation)
     app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(asyncpg.CharacterNotInRepertoireError, _on_unstorable)
     for failure in STORE_FAILURES:
         app.add_exception_handler(failure, _on_store)
     app.add_exception_handler(Exception, _on_bug)
@@ -243,6 +244,11 @@ def unreadable(error: Exception) -> ProblemError:
     """The problem of who asks while the database is away; the log says why."""
     log.warning("a read failed: %s", error)
     return ProblemError("unavailable", "the database cannot be read right now")
+
+
+def _on_unstorable(request: Request, _error: Exception) -> Response:
+    detail = "a name holds a character that no name has (NUL)"
+    return answer(ProblemError("bad_request", detail), request.scope)
 
 
 def _on_store(request: Request, error: Exception) -> Response:

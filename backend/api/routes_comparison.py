@@ -10,10 +10,12 @@ import asyncpg
 from fastapi import APIRouter, Query, Request, Response
 
 from backend.api.answers import envelope, moment, reading, state_of
+from backend.api.callers import caller_of
 from backend.api.described import answering
 from backend.api.known import refuse_unmatched
 from backend.api.parameters import ComparisonSelection
 from backend.api.problems import ProblemError
+from backend.api.reads import instrument_ids
 from backend.api.schemas_comparison import ComparisonRow
 from backend.api.state import ApiState
 from backend.store.comparison import Comparison, Forecaster
@@ -59,6 +61,7 @@ async def compare(request: Request, selection: Annotated[ComparisonSelection, Qu
         end=selection.end,
     )
     async with reading(state) as connection:
+        await instrument_ids(connection, caller_of(request), [asked.exchange])
         await _refuse_unknown(connection, state, asked)
         found = await asked.read(connection)
     return envelope([found], as_of=moment(state, None), watermark=until)

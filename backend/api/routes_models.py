@@ -15,6 +15,7 @@ from backend.api.described import answering, listed
 from backend.api.known import refuse_unmatched
 from backend.api.model_pages import MODELS, read_models
 from backend.api.parameters import DashboardSelection, ModelSelection
+from backend.api.reads import instrument_ids
 from backend.api.schemas import ModelRow
 from backend.api.schemas_scores import WeightRow
 from backend.api.schemas_system import PanelRow
@@ -37,6 +38,7 @@ async def models(request: Request, selection: Annotated[ModelSelection, Query()]
     state, caller = state_of(request), caller_of(request)
     asked: Filters = {"horizon": list(selection.horizon), "model": selection.model}
     async with reading(state) as connection:
+        await instrument_ids(connection, caller, selection.exchange)
         await refuse_unmatched(connection, state, asked)
         found, following = await read_models(connection, caller, selection)
     told = ListAnswer(

@@ -21,7 +21,7 @@ from backend.store.stream_log import split_hashes
 
 router = APIRouter(prefix="/v1/streams", tags=["streams"])
 
-Named = Annotated[str, Path(description="as `GET /v1/streams` names it")]
+Named = Annotated[str, Path(description="as `GET /v1/streams` names it", max_length=256)]
 
 
 @router.get("", responses=answering(schemas.StreamRow))

@@ -64,6 +64,16 @@ async def test_a_malformed_parameter_is_named(rest: httpx.AsyncClient) -> None:
         assert found["temporary"] is False
 
 
+async def test_a_letter_that_no_name_has_is_the_callers_mistake(rest: httpx.AsyncClient) -> None:
+    for path in (
+        "/v1/notifications?channel=a%00",
+        "/v1/models?model=%00",
+        "/v1/sentiment?asset=%00",
+    ):
+        await problem(rest, path, 422, "bad_request")
+    await problem(rest, "/v1/jobs/%00", 422, "bad_request")
+
+
 async def test_lists_answer_at_the_first_and_the_last_time_that_can_be_asked(
     rest: httpx.AsyncClient,
 ) -> None:
