@@ -16,6 +16,7 @@ from alphapulse_client.errors import (
 )
 from alphapulse_client.events import Position, Snapshot, Update
 from alphapulse_client.feed import Feed
+from alphapulse_client.join import join_predictions
 from alphapulse_client.positions import FilePositions, MemoryPositions, Positions
 from alphapulse_client.progress import Head
 from alphapulse_client.rows import CandleRow, FeatureRow, GapRow, PredictionRow, SignalRow
@@ -50,4 +51,5 @@ __all__ = [
     "StoppedError",
     "UnreachableError",
     "Update",
+    "join_predictions",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -14,7 +15,15 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from alphapulse_client import Backoff, CandleRow, Client, PredictionRow, ProblemError, SignalRow
+from alphapulse_client import (
+    Backoff,
+    CandleRow,
+    Client,
+    PredictionRow,
+    ProblemError,
+    SignalRow,
+    join_predictions,
+)
 from alphapulse_client.address import Address
 from alphapulse_client.lists import PAGE, PAGED, Lists
 from alphapulse_client.rest import Rest
@@ -162,6 +171,28 @@ async def test_a_frame_without_rows_has_its_columns(
     assert list(empty.dtypes) == list(whole.dtypes)
 
 
+@pytest.mark.parametrize("library", LIBRARIES)
+async def test_frames_are_joined_as_they_come(
+    market: ServedMarket, library: Literal["pandas", "polars"]
+) -> None:
+    """A prediction is made 120 ms behind a close, when the next candle has opened already."""
+    async with Client(market.url) as client:
+        candles: Any = await client.frame("candles", library, start=market.batches[0].as_of)
+        predictions: Any = await client.frame("predictions", library)
+
+    joined: Any = join_predictions(candles, predictions)
+
+    rows = list(zip(joined["open_time"], joined["as_of"], joined["p_up"], strict=True))
+    first = market.batches[0].as_of
+    assert len(rows) == 3 * (TICKS - 1)
+    for opens, as_of, p_up in rows:
+        if opens == first:  # the prediction of the close before it is none of the record
+            assert _plain(as_of) is None
+        else:
+            assert opens - as_of == timedelta(hours=1)
+            assert 0 < p_up < 1
+
+
 async def test_events_of_a_stream_are_a_list_too(market: ServedMarket) -> None:
     async with Client(market.url) as client:
         events = [event async for event in client.rows(HERE)]
@@ -197,8 +228,11 @@ async def test_a_library_that_is_not_there_is_named(
             await client.frame("candles", "dask")  # type: ignore[call-overload]
 
 
-async def test_a_used_up_quota_is_waited_for_and_not_run_into(market_url: str) -> None:
+async def test_a_used_up_quota_is_waited_for_and_not_run_into(
+    market_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """Of 3 requests a minute one comes back every 20 s."""
+    caplog.set_level(logging.INFO, "alphapulse_client")
     slept: list[float] = []
     async with keyed(market_url) as doors:
 
@@ -210,7 +244,7 @@ async def test_a_used_up_quota_is_waited_for_and_not_run_into(market_url: str) -
         backoff = Backoff(draw=lambda: 0.0, sleep=sleep)
         async with Rest(Address(doors.market.url, key.spelt()), backoff) as rest:
             rows = [row async for row in Lists(rest, page=18).rows("candles")]
-        waited = slept.copy()
+        waited, refused = slept.copy(), caplog.text
         async with doors.client(key) as other:
             while (await other.get("/v1/candles?limit=1")).status_code == 200:
                 pass
@@ -218,8 +252,9 @@ async def test_a_used_up_quota_is_waited_for_and_not_run_into(market_url: str) -
             (row,) = [row async for row in client.rows("candles", limit=1)]
 
     assert len(rows) == 3 * TICKS
-    assert waited == [20.0, 20.0]
+    assert (waited, refused) == ([20.0, 20.0], "")
     assert slept[2:] == [20.0]  # what `retry_after_ms` asked for
+    assert "rate_limited" in caplog.text
     assert isinstance(row, CandleRow)
 
 
