@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import textwrap
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import asyncpg
 
 from backend.store.database import patiently
 from backend.store.jobs import Asked, Job, JobStore, Order
 from domain.errors import AlphaPulseError
+from domain.keys import masked
 from domain.ports import Clock
 
 log = logging.getLogger(__name__)
 
+MOST_ATTEMPTS: Final = 3  # of a job that ends in an error of ours, or takes the system along
+REASON: Final = 300  # letters of an error that are kept
+STOP_S: Final = 2.0  # that a stop waits for the database
+AWAY: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 Note = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 
@@ -87,7 +94,11 @@ class Jobs:
         return asked
 
     async def run(self) -> None:
-        """Until cancelled; what is cut short is taken up by the next who runs."""
+        """Until cancelled; what is cut short is taken up by the next who runs.
+
+        What nobody foresaw ends neither the system nor the other jobs: the job is tried again, and
+        after `MOST_ATTEMPTS` given up.
+        """
         async with asyncio.TaskGroup() as tasks:
             for kind in self._work:
                 tasks.create_task(self._one_after_another(kind))
@@ -99,8 +110,26 @@ class Jobs:
             job = await patiently(take, self._wall)
             if job is None:
                 await self._came[kind].wait()
+            elif job.attempt > MOST_ATTEMPTS:
+                await self._end(job, "failed", _given_up(job.why or "the system ended each time"))
             else:
-                await self._do(job)
+                await self._attempt(job)
+
+    async def _attempt(self, job: Job) -> None:
+        try:
+            await self._do(job)
+        except asyncio.CancelledError:
+            with contextlib.suppress(TimeoutError, *AWAY):
+                async with asyncio.timeout(STOP_S):
+                    await self._store.stopped(job)
+            raise
+        except Exception as error:
+            log.exception("%s came to no end", job.kind, extra={"job": job.id})
+            why = _line(error)
+            if job.attempt < MOST_ATTEMPTS:
+                await patiently(partial(self._store.again, job, why), self._wall)
+            else:
+                await self._end(job, "failed", _given_up(why))
 
     async def _do(self, job: Job) -> None:
         async def note(progress: Mapping[str, Any]) -> None:
@@ -108,16 +137,25 @@ class Jobs:
 
         try:
             outcome = await self._work[job.kind].do(job, note)
-            state = "done"
         except (AlphaPulseError, asyncpg.PostgresError) as error:
-            outcome, state = Outcome(result=None, detail=" ".join(str(error).split())), "failed"
+            await self._end(job, "failed", " ".join(str(error).split()))
+        else:
+            await self._end(job, "done", outcome.detail, outcome.result)
+
+    async def _end(
+        self, job: Job, state: str, detail: str | None, result: list[dict[str, Any]] | None = None
+    ) -> None:
         end = partial(
-            self._store.end,
-            job,
-            state=state,
-            result=outcome.result,
-            detail=outcome.detail,
-            at=self._clock.now(),
+            self._store.end, job, state=state, result=result, detail=detail, at=self._clock.now()
         )
         await patiently(end, self._wall)
-        log.info("%s %s", job.kind, state, extra={"job": job.id, "detail": outcome.detail})
+        log.info("%s %s", job.kind, state, extra={"job": job.id, "detail": detail})
+
+
+def _line(error: Exception) -> str:
+    """What nobody foresaw, in one line; its text may be of a library, and is masked."""
+    return masked(textwrap.shorten(f"{type(error).__name__}: {error}", REASON, placeholder="…"))
+
+
+def _given_up(why: str) -> str:
+    return f"given up after {MOST_ATTEMPTS} attempts: {why}"

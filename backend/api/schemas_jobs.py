@@ -47,4 +47,9 @@ class JobRow(Row):
         description="of a retrain what each training made and the first verdict on it, of a"
         " backfill the candles of each timeframe; null until it is done"
     )
-    detail: str | None = Field(description="in words: why it failed, or what it left out")
+    detail: str | None = Field(
+        description="in words: why it failed or is tried again, or what it left out"
+    )
+    attempts: int = Field(
+        description="how often it was begun, beside stops in good order; after 3 it has failed"
+    )

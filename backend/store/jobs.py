@@ -18,11 +18,12 @@ MOST_OPEN: Final = 100  # jobs of one caller that have not ended
 STATES: Final = ("queued", "running", "done", "failed")
 COLUMNS: Final = (
     "id, kind, request, caller, idempotency_key, state, created_at, started_at, ended_at,"
-    " progress, result, detail"
+    " progress, result, detail, attempts"
 )
 _ENTER: Final = f"""
-INSERT INTO jobs (id, kind, request, caller, idempotency_key, request_sha256, state, created_at)
-SELECT $1, $2, $3, $4, $5, $6, 'queued', $7 WHERE $8 > (
+INSERT INTO jobs
+    (id, kind, request, caller, idempotency_key, request_sha256, state, created_at, attempts)
+SELECT $1, $2, $3, $4, $5, $6, 'queued', $7, 0 WHERE $8 > (
     SELECT count(*) FROM jobs WHERE caller = $4 AND state IN ('queued', 'running')
 )
 ON CONFLICT (caller, idempotency_key) DO NOTHING RETURNING {COLUMNS}
@@ -31,11 +32,14 @@ _KEYED: Final = f"""
 SELECT {COLUMNS}, request_sha256 FROM jobs WHERE (caller, idempotency_key) = ($1, $2)
 """  # noqa: S608 - words of ours
 _NEXT: Final = """
-UPDATE jobs SET state = 'running', started_at = coalesce(started_at, $2) WHERE id = (
+UPDATE jobs SET state = 'running', started_at = coalesce(started_at, $2), attempts = attempts + 1
+WHERE id = (
     SELECT id FROM jobs WHERE kind = $1 AND state IN ('queued', 'running')
     ORDER BY state = 'queued', created_at, id LIMIT 1
-) RETURNING id, kind, request, created_at, progress
+) RETURNING id, kind, request, created_at, progress, attempts, detail
 """
+_AGAIN: Final = "UPDATE jobs SET detail = $2 WHERE id = $1"
+_STOPPED: Final = "UPDATE jobs SET attempts = attempts - 1 WHERE id = $1 AND state = 'running'"
 _NOTE: Final = "UPDATE jobs SET progress = $2 WHERE id = $1"
 _END: Final = """
 UPDATE jobs SET state = $2, result = $3, detail = $4, ended_at = $5
@@ -83,13 +87,22 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One whose turn it is; `progress` is what an earlier life noted, empty at first."""
+    """One whose turn it is.
+
+    Args:
+        id, kind, request, created_at: as it was entered.
+        progress: what an earlier attempt noted, empty at first.
+        attempt: 1, or higher where earlier ones came to no end.
+        why: the last of them, as far as it could say.
+    """
 
     id: str
     kind: str
     request: Mapping[str, Any]
     created_at: datetime
     progress: Mapping[str, Any]
+    attempt: int = 1
+    why: str | None = None
 
 
 class JobStore:
@@ -143,11 +156,21 @@ class JobStore:
             request=orjson.loads(row["request"]),
             created_at=row["created_at"],
             progress=orjson.loads(row["progress"] or "{}"),
+            attempt=row["attempts"],
+            why=row["detail"],
         )
 
     async def note(self, job: Job, progress: Mapping[str, Any]) -> None:
         """How far it is; who takes it up again goes on from there."""
         await self._pool.execute(_NOTE, job.id, _json(progress))
+
+    async def again(self, job: Job, why: str) -> None:
+        """An attempt came to no end that anybody foresaw; there may be another."""
+        await self._pool.execute(_AGAIN, job.id, why)
+
+    async def stopped(self, job: Job) -> None:
+        """The system stops in good order: this was no attempt."""
+        await self._pool.execute(_STOPPED, job.id)
 
     async def end(
         self, job: Job, *, state: str, result: object, detail: str | None, at: datetime

@@ -522,6 +522,7 @@ jobs = Table(
     _json("progress", nullable=True),
     _json("result", nullable=True),
     Column("detail", Text),
+    _int("attempts"),  # lives that took it up and neither ended it nor stopped in good order
     UniqueConstraint("caller", "idempotency_key"),
     _check("request_sha256", "octet_length(request_sha256) = 32"),
     _check("state", "state IN ('queued', 'running', 'done', 'failed')"),

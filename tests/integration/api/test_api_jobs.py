@@ -14,7 +14,7 @@ import pytest
 
 from backend.api.described import Answer
 from backend.api.schemas_jobs import JobRow
-from backend.jobs import Jobs
+from backend.jobs import MOST_ATTEMPTS, Jobs
 from backend.store.jobs import MOST_OPEN, JobStore
 from domain.keys import KeyScope
 from tests.doubles import ManualClock
@@ -62,7 +62,7 @@ async def ended(rest: httpx.AsyncClient, place: str, state: str) -> dict[str, An
     async with asyncio.timeout(60):
         while True:
             row: dict[str, Any] = (await rest.get(place)).json()["data"][0]
-            if row["state"] == state and row["progress"]:
+            if row["state"] == state and (row["progress"] or state != "running"):
                 return row
             await asyncio.sleep(0.01)
 
@@ -180,6 +180,47 @@ async def test_a_job_that_cannot_be_done_says_why_and_the_next_is_done(
     assert (failed["result"], failed["detail"]) == (None, "GONE/USDT left before all was known")
 
 
+async def test_a_job_that_nobody_foresaw_to_fail_is_given_up_and_the_next_is_done(
+    rest: httpx.AsyncClient, office: Office
+) -> None:
+    office.errand.may_end.set()
+    office.errand.bugs = MOST_ATTEMPTS
+    office.open()
+    broken = await rest.post("/v1/backfills", json={**BTC, "symbol": "BUG/USDT"})
+    failed = await ended(rest, broken.headers["location"], "failed")
+    well = await rest.post("/v1/backfills", json=BTC)
+    done = await ended(rest, well.headers["location"], "done")
+    office.errand.bugs = 1
+    again = await rest.post("/v1/backfills", json={**BTC, "symbol": "BUG/USDT"})
+    mended = await ended(rest, again.headers["location"], "done")
+
+    reason = f"given up after {MOST_ATTEMPTS} attempts: KeyError: 'a bug'"
+    assert (failed["detail"], failed["attempts"], failed["result"]) == (reason, MOST_ATTEMPTS, None)
+    assert failed["ended_at"] is not None
+    assert (done["attempts"], mended["attempts"], mended["detail"]) == (1, 2, "half of it")
+
+
+async def test_a_job_that_takes_the_system_along_is_given_up_and_a_stop_is_no_attempt(
+    market: ServedMarket, rest: httpx.AsyncClient, office: Office
+) -> None:
+    asked = await rest.post("/v1/backfills", json=BTC)
+    place = asked.headers["location"]
+    for _ in range(MOST_ATTEMPTS + 1):
+        office.open()
+        await ended(rest, place, "running")
+        await office.close()
+        await market.pool.execute("UPDATE jobs SET progress = NULL")
+    stopped = (await rest.get(place)).json()["data"][0]
+    store = JobStore(market.pool)
+    for _ in range(MOST_ATTEMPTS):  # as many lives, which end before they can say why
+        await store.next("backfill", at=market.clock.now())
+    office.open()
+    row = await ended(rest, place, "failed")
+
+    assert (stopped["state"], stopped["attempts"]) == ("running", 0)
+    assert row["detail"] == f"given up after {MOST_ATTEMPTS} attempts: the system ended each time"
+
+
 async def test_a_mistake_is_said_and_makes_no_job(
     market: ServedMarket, rest: httpx.AsyncClient, office: Office
 ) -> None:
@@ -210,8 +251,8 @@ async def test_only_so_many_jobs_of_a_caller_may_wait(
 ) -> None:
     await rest.post("/v1/retrains", json={}, headers={"Idempotency-Key": "first"})
     await market.pool.execute(
-        "INSERT INTO jobs (id, kind, request, caller, request_sha256, state, created_at)"
-        " SELECT n, kind, request, caller, request_sha256, state, created_at"
+        "INSERT INTO jobs (id, kind, request, caller, request_sha256, state, created_at, attempts)"
+        " SELECT n, kind, request, caller, request_sha256, state, created_at, attempts"
         " FROM jobs, generate_series(2, $1) AS n",
         MOST_OPEN,
     )

@@ -158,8 +158,8 @@ async def test_each_route_answers_its_example(whole: ServedMarket, rest: httpx.A
     document = (await rest.get("/openapi.json")).json()
     ids = document["paths"]["/v1/jobs/{id}"]["get"]["parameters"]
     await whole.pool.execute(
-        "INSERT INTO jobs (id, kind, request, caller, request_sha256, state, created_at)"
-        " VALUES ($1, 'retrain', '{}', 'loopback', sha256(''), 'queued', $2)",
+        "INSERT INTO jobs (id, kind, request, caller, request_sha256, state, created_at, attempts)"
+        " VALUES ($1, 'retrain', '{}', 'loopback', sha256(''), 'queued', $2, 0)",
         ids[0]["example"],
         whole.clock.now(),
     )

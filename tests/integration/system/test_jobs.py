@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from domain.market import to_ms
 from tests.processes import HTTP, System, running_exchange, running_system, until
 
 DENIED = "BTC/USDT"
@@ -66,6 +67,42 @@ def test_a_retrain_makes_a_version_and_a_backfill_fills_what_was_denied(tmp_path
     (training,) = trained["result"]
     assert known == int(training["models"][0]["model"].removeprefix("logistic.direction@")) > 1
     assert training["models"][0]["verdict"] is not None
+
+
+@pytest.mark.long
+def test_a_backfill_that_a_kill_cuts_short_goes_on_and_each_candle_is_there_once(
+    tmp_path: Path,
+) -> None:
+    with running_exchange(tmp_path) as exchange:
+        settings = {**exchange.settings(), **LEARNING}
+        with running_system(tmp_path, *FLAGS, **settings) as system:
+            system.wait_until_ready()
+            since = exchange.now()
+            exchange.fault("hole", instrument=DENIED, count=5)
+            until(lambda: unfillable(system, since) == 5, "candles that do not exist")
+            exchange.fault("status_503", instrument=DENIED, count=1_000_000)
+            HTTP.delete(f"{exchange.url}/_control/holes").raise_for_status()
+            asked = posted(system, "backfills", exchange="binance", symbol=DENIED)
+            until(lambda: job(system, asked)["progress"] is not None, "a backfill under way")
+            begun = job(system, asked)
+            system.kill()
+        exchange.mend()
+        with running_system(tmp_path, *FLAGS, **settings) as system:
+            system.wait_until_ready()
+            done = until_ended(system, asked)
+            latest = system.newest()
+            until(lambda: unfillable(system, since) == 0, "a ledger that has them filled")
+            query = {"symbol": DENIED, "start": since.isoformat(), "end": latest.isoformat()}
+            stored = HTTP.get(f"{system.url}/v1/candles", params={**query, "limit": 5_000}).json()
+            assert system.stop() == 0
+        there = exchange.candles(DENIED, since, latest)
+
+    assert (begun["state"], begun["progress"]["total"]) == ("running", 5)
+    assert (done["state"], done["attempts"]) == ("done", 2)
+    assert done["result"] == [counts(missing=5, filled=5, not_there=0)]
+    opens = [to_ms(datetime.fromisoformat(row["open_time"])) for row in stored["data"]]
+    assert opens == [row[0] for row in there]
+    assert len(opens) > 5
 
 
 def counts(**candles: int) -> dict[str, Any]:
