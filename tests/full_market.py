@@ -18,7 +18,7 @@ from domain.account import Terms
 from domain.classes import ClassPredictionBatch
 from domain.events import Origin
 from domain.market import Instrument, Listing, Timeframe, to_ms
-from domain.sources import SourceState, SourceStatus, TextItem
+from domain.sources import Measurement, Metric, SourceState, SourceStatus, TextItem
 from services.notifications.events import noticed
 from services.sentiment.lexicon import Lexicon
 from services.sentiment.reader import Reader
@@ -99,6 +99,19 @@ async def tell(market: ServedMarket) -> None:
         for number, title in enumerate(('Bitcoin "rallies", again', "Nobody knows anything"))
     ]
     await store.write(items, reader.on_texts(items), scored_at=START)
+    measured = ((BTC, Metric.FUNDING_RATE, 0.0001), (ETH, Metric.OPEN_INTEREST, 71.0))
+    await store.measure(
+        [
+            Measurement(
+                instrument=instrument,
+                metric=metric,
+                event_ms=to_ms(START - HOUR),
+                known_ms=to_ms(START - HOUR) + 500,
+                value=value,
+            )
+            for instrument, metric, value in measured
+        ]
+    )
     one = SourceStatus(source="coindesk", state=SourceState.OK, since=START - 4 * HOUR, reason="")
     await store.change([one], known_at=START - 4 * HOUR)
 

@@ -49,6 +49,7 @@ NEEDS: Final[Mapping[str, Mapping[str, Need]]] = {
     "/v1/jobs/{id}": {"GET": READ},
     "/v1/labels/{kind}": {"GET": READ},
     "/v1/ledger": {"GET": READ},
+    "/v1/measurements": {"GET": READ},
     "/v1/models": {"GET": READ},
     "/v1/models/compare": {"GET": READ_ALL},
     "/v1/models/pool": {"GET": READ},

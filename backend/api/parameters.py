@@ -13,6 +13,7 @@ from backend.store.outbox import STATES as NOTIFICATION_STATES
 from backend.store.panels import PANELS
 from domain.events import Role, Target
 from domain.market import Timeframe
+from domain.sources import Metric
 from services.notifications.events import EVENTS
 
 DEFAULT_LIMIT: Final = 500
@@ -26,6 +27,7 @@ STATUSES: Final = (
 )  # fmt: skip
 GAP_STATES: Final = ("open", "repairing", "filled", "unfillable")
 JOB_KINDS: Final = ("retrain", "backfill")
+METRICS: Final = tuple(metric.value for metric in Metric)
 TARGETS: Final = (Target.DIRECTION.value, Target.QUANTILES.value, Target.VOLATILITY.value)
 
 _Roles = Annotated[Words, one_of("role", ROLES)]
@@ -38,6 +40,7 @@ _JobKinds = Annotated[Words, one_of("kind", JOB_KINDS)]
 _JobStates = Annotated[Words, one_of("state", JOB_STATES)]
 _Panels = Annotated[Words, one_of("panel", tuple(PANELS))]
 _Targets = Annotated[Words, one_of("target", TARGETS)]
+_Metrics = Annotated[Words, one_of("metric", METRICS)]
 
 
 class Formatted(BaseModel):
@@ -147,6 +150,15 @@ class TextSelection(Paged):
 
     source: Words = Field([], description="names of sources, `coindesk`")
     asset: Words = Field([], description="tickers that they speak of, `BTC`")
+    as_of: Utc | None = Field(None, description="answer with what was known at this time")
+
+
+class MeasurementSelection(Paged):
+    """Which measurements; the time is the one at which they were so."""
+
+    exchange: Words = Field([], description="exchange ids")
+    symbol: Words = Field([], description="of the perpetual, in ccxt's spelling, `BTC/USDT:USDT`")
+    metric: _Metrics = Field([], description=", ".join(METRICS))
     as_of: Utc | None = Field(None, description="answer with what was known at this time")
 
 
@@ -342,6 +354,7 @@ PARAMETERS: Final = sorted(
             GapSelection,
             EventSelection,
             TextSelection,
+            MeasurementSelection,
             NotificationSelection,
             ModelSelection,
             ComparisonSelection,

@@ -11,11 +11,19 @@ from backend.api.answers import answer_list, answer_page, envelope, moment, read
 from backend.api.callers import caller_of
 from backend.api.described import answering, listed
 from backend.api.gap_pages import GAPS, read_gaps
-from backend.api.parameters import FeatureSelection, GapSelection, Selection, TextSelection
+from backend.api.measurement_pages import MEASUREMENTS, read_measurements
+from backend.api.parameters import (
+    FeatureSelection,
+    GapSelection,
+    MeasurementSelection,
+    Selection,
+    TextSelection,
+)
 from backend.api.schemas_system import StatusRow
 from backend.api.shelves import CANDLES, FEATURES, Filters
 from backend.api.spellings import ListAnswer
 from backend.api.text_pages import TEXTS, read_states, read_texts
+from domain.sources import Metric, tells
 
 router = APIRouter(prefix="/v1", tags=["market"])
 
@@ -48,6 +56,27 @@ async def sentiment(request: Request, selection: Annotated[TextSelection, Query(
         as_of=at,
         coverage={"sources": sources},
         following=following,
+    )
+    return await answer_list(request, selection.format, told)
+
+
+@router.get("/measurements", responses=listed(schemas.MeasurementRow))
+async def measurements(
+    request: Request, selection: Annotated[MeasurementSelection, Query()]
+) -> Response:
+    """Funding, open interest and what else sources measure; `coverage` says how each was doing."""
+    state = state_of(request)
+    at = moment(state, selection.as_of)
+    async with reading(state) as connection:
+        page = await read_measurements(connection, caller_of(request), selection)
+        sources = await read_states(connection, at)
+    told = ListAnswer(
+        data=page.data,
+        described=MEASUREMENTS.described,
+        as_of=at,
+        watermark=page.watermark,
+        coverage={"sources": [one for one in sources if isinstance(tells(one["source"]), Metric)]},
+        following=page.following,
     )
     return await answer_list(request, selection.format, told)
 

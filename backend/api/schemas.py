@@ -346,6 +346,21 @@ class TextRow(Row):
     scores: list[ScoreOfText]
 
 
+class MeasurementRow(Row):
+    """One number that a source told of an instrument, or of the market."""
+
+    exchange: str = Field(description="`market` where it is of no instrument")
+    symbol: str = Field(description="in ccxt's spelling; `crypto` where it is of no instrument")
+    metric: str = Field(
+        description="`funding_rate` (per interval, longs pay where positive), `open_interest` (base"
+        " currency), `long_short_ratio` (of accounts), `fear_greed` (0 … 100),"
+        " `large_trade_imbalance` (of an hour, −1 sold … 1 bought)"
+    )
+    event_time: datetime = Field(description="when it was so, by the source's clock")
+    known_at: datetime = Field(description="when it was stored; nothing may use it before")
+    value: float
+
+
 class ModelRow(Row):
     """A version of a fitted model, from its row in the registry."""
 

@@ -25,6 +25,7 @@ LISTS = (
     "/v1/predictions?limit=40&role=champion,member",
     "/v1/predictions/latest?as_of=2030-01-01",
     "/v1/signals?limit=40",
+    "/v1/measurements?limit=40",
     "/v1/models?limit=40",
     "/v1/notifications?limit=40",
     "/v1/scores?as_of=2030-01-01",

@@ -27,6 +27,7 @@ ROWS: dict[str, type[BaseModel]] = {
     "/v1/models/pool": schemas_scores.WeightRow,
     "/v1/gaps": schemas.GapRow,
     "/v1/labels/mood": schemas.ClassPredictionRow,
+    "/v1/measurements": schemas.MeasurementRow,
     "/v1/models": schemas.ModelRow,
     "/v1/notifications": NotificationRow,
     "/v1/sentiment": schemas.TextRow,

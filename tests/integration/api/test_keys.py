@@ -224,6 +224,7 @@ async def plant(market: ServedMarket) -> None:
     )
     await market.pool.execute(_GAPS)
     await market.pool.execute(_MODEL)
+    await market.pool.execute(_RATES, START)
     market.state.status.notes.append("of SOL/USDT three candles were left out")
     async with market.pool.acquire() as connection:
         await ledger.fold(connection, lambda _: Terms(), closes=TICKS)
@@ -348,6 +349,10 @@ _MODEL = """
     VALUES ('lightgbm.direction', '1h', 'simulated', 4, 1, 'direction', 'lightgbm',
         'eligible', '{}', 1, 'c', 'd', 'few@1', 'direction@1', '2023-12-01', '2023-12-31', 900,
         225.0, 1, '{"loss": 0.9}', '{}', 'p', 's', 10, 1.5, '2023-12-31')
+    """
+_RATES = """
+    INSERT INTO market_metrics (instrument_id, metric, event_time, known_at, value)
+    SELECT instrument_id, 'funding_rate', $1, $1, 0.0001 FROM instruments
     """
 _GAPS = """
 INSERT INTO ingest_gaps (instrument_id, timeframe, from_time, to_time, cause, state, detected_at)
