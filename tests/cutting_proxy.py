@@ -40,12 +40,14 @@ class CuttingProxy:
             answers.transport.abort()
             return
         asking = asyncio.create_task(_pass_on(theirs, asked))
-        with contextlib.suppress(*_GONE):
-            await self._answer(ours, answers)
-        asking.cancel()
-        await asyncio.gather(asking, return_exceptions=True)
-        for writer in (asked, answers):
-            writer.transport.abort()
+        try:
+            with contextlib.suppress(*_GONE):
+                await self._answer(ours, answers)
+        finally:
+            asking.cancel()
+            for writer in (asked, answers):
+                writer.transport.abort()
+            await asyncio.gather(asking, return_exceptions=True)
 
     async def _answer(self, ours: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
         head = await ours.readuntil(b"\r\n\r\n")

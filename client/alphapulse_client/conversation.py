@@ -32,7 +32,7 @@ from alphapulse_client.times import parsed, with_times
 from alphapulse_client.wanted import GRANTED, Request, Wanted, is_pattern
 
 SUB_PROTOCOL: Final = "alphapulse.v1.json"
-FIRST_FRAME_S: Final = 10.0
+FIRST_FRAME_S: Final = 15.0  # a server waits 10 s for a caller to say who it is
 PATIENCE: Final = 2.5  # heartbeats; so long may nothing be heard
 TOO_FAR: Final = "too_far"
 

@@ -214,14 +214,21 @@ def test_milliseconds_are_times_too(library: str, delay_ms: int) -> None:
 
 
 @either
-def test_a_unit_that_is_coarser_hides_no_look_ahead(library: str) -> None:
-    candles, predictions = frames(library, [Candle("BTC/USDT", 2)], [Said("BTC/USDT", 2, 1, 1)])
+@pytest.mark.parametrize("late_us", [0, 1])
+def test_a_unit_that_is_coarser_hides_no_look_ahead(library: str, late_us: int) -> None:
+    """Candles in seconds of another zone, a prediction to the microsecond."""
+    candles, predictions = frames(library, [Candle("BTC/USDT", 2)], [Said("BTC/USDT", 2, 0, 1)])
+    late = timedelta(microseconds=late_us)
     if library == "pandas":
         candles = candles.astype({"open_time": "datetime64[s, Asia/Tokyo]"})
+        made = predictions["made_at"].astype("datetime64[us, UTC]") + late
+        predictions = predictions.assign(made_at=made)
     else:
         candles = candles.with_columns(pl.col("open_time").dt.convert_time_zone("Asia/Tokyo"))
+        made = pl.col("made_at").dt.cast_time_unit("us") + late
+        predictions = predictions.with_columns(made)
 
-    assert numbers(join_predictions(candles, predictions)) == [None]
+    assert numbers(join_predictions(candles, predictions)) == [None if late_us else 0]
 
 
 @either

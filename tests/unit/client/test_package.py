@@ -27,7 +27,7 @@ from alphapulse_client import (
     Signal,
     SignalRow,
 )
-from alphapulse_client.conversation import SUB_PROTOCOL
+from alphapulse_client.conversation import FIRST_FRAME_S, SUB_PROTOCOL
 from alphapulse_client.times import TIMES, TIMES_BY_NAME
 from backend.api import (
     messages,
@@ -38,6 +38,7 @@ from backend.api import (
     schemas_scores,
     schemas_watched,
 )
+from backend.api.limits import Limits
 from tests.house import ROOT, SOURCES
 
 FOLDER = Path(alphapulse_client.__file__).parent
@@ -134,3 +135,8 @@ def test_every_time_of_a_row_is_read_as_one() -> None:
 
 def test_it_speaks_the_protocol_of_the_server() -> None:
     assert get_args(messages.Welcome.model_fields["api"].annotation) == (SUB_PROTOCOL,)
+
+
+def test_it_hears_that_a_key_is_wanted() -> None:
+    """A server waits for a caller to say who it is before it says `unauthorized`."""
+    assert Limits().auth_ms / 1_000 < FIRST_FRAME_S
