@@ -27,6 +27,7 @@ async def shown(source: str, names: dict[str, Any]) -> Any:
     """Run a cell as IPython does: `await` at its top, its last expression is shown."""
     tree = ast.parse(source)
     last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    result: Any = None
     for part in (tree, ast.Expression(last.value) if isinstance(last, ast.Expr) else None):
         if part is None:
             return None
