@@ -19,10 +19,11 @@ from backend.asked import SWITCHED_OFF, Asked, nothing_asked
 from backend.clock import ExchangeClock, SystemClock
 from backend.feed import Feed
 from backend.played import refuse_another, remember
+from backend.served import say
 from backend.settings import Settings
 from backend.simulated import READ_EVERY_S, SimulatedProcess, simulated_process
 from backend.simulated_sources import simulated_sources
-from backend.system import run_system, say
+from backend.system import run_system
 from backend.system_plan import SystemPlan
 from backend.wiring import Store
 from collectors.budget import Budget

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -21,6 +22,13 @@ Named = Annotated[str, typer.Argument(help="EXCHANGE:SYMBOL, or a symbol of each
 Version = Annotated[str, typer.Argument(help="NAME@VERSION, or NAME for the newest.")]
 Horizon = Annotated[Optional[int], typer.Option(help="In candles.")]  # noqa: UP045
 Port = Annotated[Optional[int], typer.Option(help="Port; 0 lets the system choose.")]  # noqa: UP045
+
+
+class Rooms(StrEnum):
+    """What a process runs."""
+
+    ALL = "all"
+    API = "api"
 
 
 def settings_of(**flags: object) -> settings.Settings:

@@ -6,21 +6,15 @@ import asyncio
 import logging
 import os
 import secrets
-import signal
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
 import numpy as np
 
-from backend.api.access import Access, AccessRules
-from backend.api.app import create_app
-from backend.api.hosts import is_loopback
-from backend.api.hub import Hub
-from backend.api.server import listen, serve
+from backend.api.server import listen
 from backend.api.state import ApiState
 from backend.api.status import Status
 from backend.api.tls import certificate
@@ -45,24 +39,25 @@ from backend.readiness import Start
 from backend.retrains import Retrains
 from backend.runner import Lane, Runner
 from backend.seating import Seating
+from backend.served import api_of, refuse_keyless, say, served, stand_on, until_signalled
 from backend.settings import Settings
 from backend.sources import Collection
 from backend.store import ledger, panels, score_days
-from backend.store.audit import AuditLog
-from backend.store.database import CONNECTION_ERRORS, connect
+from backend.store.database import CONNECTION_ERRORS
 from backend.store.jobs import JobStore
-from backend.store.keys import KeyStore, any_key
 from backend.store.state import Runtime, StateFolder
+from backend.store.system_status import StatusStore
 from backend.system_plan import SystemPlan
+from backend.told_status import spelled
 from backend.wiring import Store, database_of, make_bus, open_store, terms_of
 from collectors.pacing import Pace
-from domain.errors import UsageError
 from domain.ports import Channel
 
 log = logging.getLogger(__name__)
 
 FOLDED_CLOSES: Final = 200  # of a paper account at a look
 LOOK_EVERY_S = 0.1  # wall seconds, whether all is predicted
+TELL_EVERY_S: Final = 0.5  # wall, of the status
 
 
 async def run_system(plan: SystemPlan, settings: Settings) -> None:
@@ -80,31 +75,19 @@ async def run_system(plan: SystemPlan, settings: Settings) -> None:
     folder.refuse_second()  # before a port of the first is found to be in use
     await admit(settings)
     await refuse_absent(settings)
+    await refuse_keyless(settings, allow_no_keys=plan.allow_no_keys)
     shown = certificate(settings.api.tls_cert, settings.api.tls_key)
-    if not (plan.allow_no_keys or is_loopback(settings.host)):
-        await _refuse_without_keys(settings)
     listener = listen(settings.host, settings.port)
-    if not (shown or is_loopback(settings.host)):
-        log.warning("keys travel readably: pass --tls-cert and --tls-key, or put a proxy before it")
     with folder.owned(), until_signalled():
         host, port = listener.getsockname()[:2]
         status = Status(market=plan.market, speed=plan.speed, horizons=plan.horizons)
         token = secrets.token_urlsafe()
-        rules = AccessRules(
-            require_keys=settings.api.require_keys,
-            allow_no_keys=plan.allow_no_keys,
-            token=token,
-            origins=settings.api.origins,
-            quota=settings.api.quota,
-        )
-        api = ApiState(clock=plan.clock, hub=Hub(plan.clock), status=status, access=Access(rules))
-        say(f"page and API at http{'s' if shown else ''}://{host}:{port}/")
+        api = api_of(settings, plan.clock, status, allow_no_keys=plan.allow_no_keys, token=token)
         async with AsyncExitStack() as stack:
             channels = await stack.enter_async_context(
                 open_channels(settings.notify, SystemClock())
             )
-            serving = asyncio.create_task(serve(create_app(api), listener, shown))
-            stack.push_async_callback(_cancelled, serving)
+            await stack.enter_async_context(served(api, listener, shown))
             status.report("database", 0, 1)
             watch = await stack.enter_async_context(asyncio.TaskGroup())
             url = await stack.enter_async_context(database_of(settings, watch))
@@ -112,10 +95,8 @@ async def run_system(plan: SystemPlan, settings: Settings) -> None:
             store = await stack.enter_async_context(
                 open_store(url, folder.path / "artifacts", kinds)
             )
-            api.reader, api.models = store.readers, kinds.names
-            api.artifacts = store.artifacts
-            api.access.keyring.store = KeyStore(store.readers, store.writers)
-            api.access.trail.log = AuditLog(store.writers)
+            api.models, api.artifacts = kinds.names, store.artifacts
+            stand_on(api, store.readers, store.writers)
             stack.push_async_callback(look, api)  # for the last time, before the store is closed
             status.report("database", 1, 1)
             system = System(plan=plan, settings=settings, store=store, api=api, channels=channels)
@@ -195,6 +176,7 @@ class System:
                 live.append(tasks.create_task(self._refresh_dashboard()))
                 live.append(tasks.create_task(collection.run()))
                 live.append(tasks.create_task(notifications.run()))
+                live.append(tasks.create_task(self._tell_status()))
                 if (uri := self.settings.training.mirror) is not None:
                     live.append(tasks.create_task(self._mirror(uri.get_secret_value()).run()))
                 try:
@@ -308,6 +290,16 @@ class System:
                 await self._refresh(name)
                 cadence.computed(name, began=began, ended=now())
 
+    async def _tell_status(self) -> None:
+        """Keep what servers beside this one are to say of it."""
+        kept = StatusStore(self.store.writers)
+        while True:
+            try:
+                await kept.tell(spelled(self.api), self.plan.clock.now())
+            except CONNECTION_ERRORS as error:
+                log.warning("the status is told later", extra={"reason": str(error)})
+            await asyncio.sleep(TELL_EVERY_S)
+
     async def _fold(self) -> int:
         """How many days were folded."""
         try:
@@ -332,58 +324,3 @@ class System:
                 await panels.refresh(connection, name, self.plan.clock.now())
         except CONNECTION_ERRORS as error:
             log.warning("the dashboard waits for the database", extra={"reason": str(error)})
-
-
-async def _refuse_without_keys(settings: Settings) -> None:
-    """See that somebody can call from another machine.
-
-    Raises:
-        UsageError: no key is valid.
-    """
-    if settings.database_url is not None or (settings.state / "version").exists():
-        async with database_of(settings) as url:
-            connection = await connect(url)
-            try:
-                if await any_key(connection, SystemClock().now()):
-                    return
-            finally:
-                await connection.close()
-    raise UsageError(
-        f"{settings.host} can be reached from other machines and there is no valid key; make one"
-        " with `alphapulse keys create NAME`, use 127.0.0.1, or pass --allow-no-keys"
-    )
-
-
-@contextmanager
-def until_signalled() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end what runs within in good order: state kept, servers stopped."""
-    loop, task, asked = asyncio.get_running_loop(), asyncio.current_task(), []
-
-    def stop(number: signal.Signals) -> None:
-        asked.append(number)
-        if task is not None and len(asked) == 1:
-            task.cancel()  # first: where nobody reads any more, saying it fails
-            say(f"stopping on {number.name}")
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop, number)
-    try:
-        yield
-    except asyncio.CancelledError:
-        if not asked or task is None:
-            raise
-        task.uncancel()
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
-
-
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-
-
-def say(line: str) -> None:
-    """One line for the person at the terminal."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()

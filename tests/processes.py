@@ -257,11 +257,11 @@ def running_system(folder: Path, *arguments: str, **settings: str) -> Iterator[S
 
 
 def running_run(
-    folder: Path, exchange: Exchange, symbols: Sequence[str] = SYMBOLS
+    folder: Path, exchange: Exchange, symbols: Sequence[str] = SYMBOLS, **settings: str
 ) -> AbstractContextManager[System]:
     """`alphapulse run` on candles of a minute of `exchange`."""
     flags = ("--exchange", "binance", "--symbols", ",".join(symbols), "--timeframes", "1m")
-    return running_system(folder, "run", *flags, **exchange.settings())
+    return running_system(folder, "run", *flags, **exchange.settings() | settings)
 
 
 def _first_line(process: subprocess.Popen[str]) -> str:

@@ -73,6 +73,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "too_many_subscriptions": Kind(409, "Too many subscriptions"),
     "too_many_connections": Kind(409, "Too many connections"),
     "misdirected": Kind(421, "Addressed to another host"),
+    "elsewhere": Kind(421, "Another server takes orders"),
     "body_too_large": Kind(413, "Body too large"),
     "frame_too_large": Kind(413, "Frame too large"),
     "answer_too_large": Kind(413, "Answer too large"),

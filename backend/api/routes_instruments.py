@@ -10,14 +10,12 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from backend.api import rows
-from backend.api.answers import answer_list, envelope, reading, starting, state_of
+from backend.api.answers import envelope, reading, starting, state_of
 from backend.api.callers import caller_of
-from backend.api.described import answering, listed
-from backend.api.parameters import Formatted
+from backend.api.described import answering
 from backend.api.problems import ProblemError
 from backend.api.refusals import refused
 from backend.api.schemas import InstrumentRow, OrderRow
-from backend.api.spellings import ListAnswer
 from backend.api.state import ApiState, Members
 from backend.api.watched import standing
 from domain.errors import ExchangeError
@@ -43,8 +41,8 @@ class Named(BaseModel):
     symbol: str = Field(description="in ccxt's spelling, `BTC/USDT`", min_length=1, max_length=64)
 
 
-@router.get("", responses=listed(InstrumentRow))
-async def instruments(request: Request, selection: Annotated[Formatted, Query()]) -> Response:
+@router.get("", responses=answering(InstrumentRow))
+async def instruments(request: Request) -> Response:
     """Every instrument that is or was watched, with the `as_of` of its newest predictions.
 
     `state`: `joining` (its history is on its way), `watched`, or `left`; `removed` tells of one
@@ -54,17 +52,14 @@ async def instruments(request: Request, selection: Annotated[Formatted, Query()]
     async with reading(state) as connection:
         found = await connection.fetch(_EVER)
     seen = (one for one in found if caller_of(request).sees(_named(one)))
-    told = ListAnswer(
-        data=[_row(state, row) for row in seen], described=InstrumentRow, as_of=state.clock.now()
-    )
-    return await answer_list(request, selection.format, told)
+    return envelope([_row(state, row) for row in seen], as_of=state.clock.now())
 
 
 @router.post(
     "",
     status_code=202,
     responses=answering(OrderRow, 200, 202)
-    | refused("unknown_exchange", "unknown_symbol", "unreachable"),
+    | refused("unknown_exchange", "unknown_symbol", "unreachable", "elsewhere"),
 )
 async def add(request: Request, named: Named) -> Response:
     """Watch one more: its history is fetched, its rows are made, then it is predicted.
@@ -80,7 +75,7 @@ async def add(request: Request, named: Named) -> Response:
     return _answer(state, added, 202 if members.under_way().keys() & set(added) else 200)
 
 
-@router.delete("", responses=answering(OrderRow))
+@router.delete("", responses=answering(OrderRow) | refused("elsewhere"))
 async def remove(request: Request, named: Annotated[Named, Query()]) -> Response:
     """Watch it no more; its history stays, and its open signals are withdrawn at the last close."""
     state = state_of(request)

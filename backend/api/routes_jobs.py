@@ -23,7 +23,9 @@ router = APIRouter(prefix="/v1", tags=["jobs"])
 
 REPLAYED: Final = "Idempotency-Replayed"
 OPEN: Final = frozenset({"queued", "running"})
-ORDERED: Final = answering(JobRow, 200, 202) | refused("idempotency_key_reused", "too_many_jobs")
+ORDERED: Final = answering(JobRow, 200, 202) | refused(
+    "idempotency_key_reused", "too_many_jobs", "elsewhere"
+)
 UNKNOWN: Final = refused("unknown_exchange", "unknown_symbol")
 Key = Annotated[
     str | None,

@@ -86,13 +86,12 @@ async def gaps(request: Request, selection: Annotated[GapSelection, Query()]) ->
     """Stretches of missing candles, newest first, and what became of them."""
     state = state_of(request)
     async with reading(state) as connection:
-        page = await read_gaps(connection, caller_of(request), selection)
+        found, following = await read_gaps(connection, caller_of(request), selection)
     told = ListAnswer(
-        data=page.data,
+        data=found,
         described=GAPS.described,
         as_of=moment(state, selection.as_of),
-        watermark=page.watermark,
-        following=page.following,
+        following=following,
     )
     return await answer_list(request, selection.format, told)
 

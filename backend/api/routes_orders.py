@@ -27,7 +27,7 @@ class Place(BaseModel):
     horizon: int | None = Field(None, description="in candles", gt=0, lt=100_000)
 
 
-@router.post("/rollback", responses=answering(RolledBackRow) | refused("not_found"))
+@router.post("/rollback", responses=answering(RolledBackRow) | refused("not_found", "elsewhere"))
 async def roll_back(request: Request, place: Place) -> Response:
     """Take a model's version from its place, for good; the one before it speaks at the next close.
 

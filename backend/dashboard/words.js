@@ -34,10 +34,11 @@ export function decimals(price) {
   return price > 0 ? Math.min(8, Math.max(0, 4 - Math.floor(Math.log10(price)))) : 2;
 }
 
-export const price = (value) =>
-  known(value) ? value.toLocaleString("en-US", {
-    minimumFractionDigits: decimals(value), maximumFractionDigits: decimals(value),
-  }) : NOT_KNOWN;
+// Made once: toLocaleString makes one at each call.
+const spelt = Array.from({ length: 9 }, (_, digits) =>
+  new Intl.NumberFormat("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits }));
+
+export const price = (value) => (known(value) ? spelt[decimals(value)].format(value) : NOT_KNOWN);
 
 export const percent = (value, digits = 2) => (known(value) ? `${(100 * value).toFixed(digits)} %` : NOT_KNOWN);
 
@@ -49,7 +50,7 @@ const sign = (value, digits) => {
   return shown > 0 ? "+" : shown < 0 ? "−" : "";
 };
 
-export const count = (value) => (known(value) ? Math.round(value).toLocaleString("en-US") : NOT_KNOWN);
+export const count = (value) => (known(value) ? spelt[0].format(Math.round(value)) : NOT_KNOWN);
 
 export const figure = (value) => (known(value) ? Number(value).toPrecision(4).replace("-", "−") : NOT_KNOWN);
 

@@ -506,6 +506,14 @@ training_runs = Table(
 )
 
 # Work that callers asked for, and what became of it. A key of the caller's own names it once.
+system_status = Table(
+    "system_status",
+    metadata,
+    Column("system", _WORD, primary_key=True),
+    _json("told"),
+    _time("now"),
+    _time("told_at"),
+)
 jobs = Table(
     "jobs",
     metadata,

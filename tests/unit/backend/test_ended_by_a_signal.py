@@ -9,7 +9,7 @@ import signal
 
 import pytest
 
-from backend.system import until_signalled
+from backend.served import until_signalled
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

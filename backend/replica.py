@@ -1,0 +1,185 @@
+"""A server beside the system that predicts: it reads the same database, and takes no orders."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final, Never
+
+import asyncpg
+
+from backend.api.connection import Head
+from backend.api.problems import ProblemError
+from backend.api.server import listen
+from backend.api.state import ApiState, Weight
+from backend.api.status import Market, Status
+from backend.api.tls import certificate
+from backend.api.watch import look
+from backend.clock import ExchangeClock, SystemClock
+from backend.plugins import catalogue_of
+from backend.served import api_of, refuse_keyless, say, served, stand_on, until_signalled
+from backend.settings import Settings
+from backend.store import migrate
+from backend.store.database import READERS, connect_pool, patiently
+from backend.store.log_tail import LogTail
+from backend.store.state import StateFolder
+from backend.store.system_status import hear
+from backend.told_status import LOST_AFTER_S, joining, take, weights
+from domain.errors import StoreError, UsageError
+from domain.market import Instrument
+from services.models.artifacts import ArtifactStore
+
+log = logging.getLogger(__name__)
+
+WRITERS: Final = 2  # of keys' last use and the audit log
+TAIL_EVERY_S: Final = 0.05  # wall
+HEAR_EVERY_S: Final = 0.5  # wall
+
+
+async def run_replica(settings: Settings, *, allow_no_keys: bool = False) -> None:
+    """Serve the page, REST and the socket until interrupted.
+
+    Raises:
+        UsageError: there is no database of a system; it cannot be served there.
+        PortTakenError: as said.
+        StoreUnavailableError, StoreError: the database cannot be had, or has another schema.
+    """
+    url = database_beside(settings)
+    await _refuse_other_schema(url)
+    await refuse_keyless(settings, allow_no_keys=allow_no_keys)
+    shown = certificate(settings.api.tls_cert, settings.api.tls_key)
+    listener = listen(settings.host, settings.port)
+    clock = ExchangeClock(SystemClock().now(), speed=1.0)
+    status = Status(market=Market.LIVE)
+    token = secrets.token_urlsafe()
+    api = api_of(settings, clock, status, allow_no_keys=allow_no_keys, token=token)
+    with until_signalled():
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(served(api, listener, shown))
+            readers = await connect_pool(url, size=READERS, read_only=True)
+            stack.push_async_callback(readers.close)
+            writers = await connect_pool(url, size=WRITERS)
+            stack.push_async_callback(writers.close)
+            replica = Replica(api=api, clock=clock, readers=readers)
+            await replica.begin()
+            kinds = catalogue_of(settings.plugins)
+            folder = StateFolder(settings.state)
+            api.models, api.artifacts = kinds.names, ArtifactStore(folder.path / "artifacts", kinds)
+            stand_on(api, readers, writers)
+            stack.push_async_callback(look, api)
+            say("ready: it reads what the system beside it writes, and takes no orders")
+            await replica.run()
+
+
+def database_beside(settings: Settings) -> str:
+    """The URL of a database that a system uses.
+
+    Raises:
+        UsageError: none is named, and no system runs on the state folder.
+    """
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    runtime = StateFolder(settings.state).attach() if settings.state.exists() else None
+    if runtime is None:
+        raise UsageError(
+            f"no system runs on the state folder {settings.state}; set ALPHAPULSE_DATABASE_URL"
+            " to the database of one that runs elsewhere"
+        )
+    return runtime.database_url
+
+
+async def _refuse_other_schema(url: str) -> None:
+    found, known = await asyncio.to_thread(migrate.current, url), migrate.heads()
+    if found not in known:
+        raise StoreError(
+            f"the database has schema {found}, this program needs {', '.join(known)}: run the"
+            " newest program, and `alphapulse migrate` where the database is older"
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class Replica:
+    """Keeps the hub and the status near the database."""
+
+    api: ApiState
+    clock: ExchangeClock
+    readers: asyncpg.Pool
+    wall: SystemClock = field(default_factory=SystemClock)
+    _tail: LogTail = field(default_factory=LogTail)
+
+    async def begin(self) -> None:
+        """Know where the streams stand, and what the system says."""
+        async with self.readers.acquire() as connection:
+            for log_ in (await self._tail.begin(connection)).values():
+                self.api.hub.learn(
+                    {
+                        stream: Head(log_.epoch, offset)
+                        for stream, offset in zip(log_.places, log_.offsets, strict=True)
+                    }
+                )
+        await self._hear()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._again(self.follow, TAIL_EVERY_S))
+            tasks.create_task(self._again(self._hear, HEAR_EVERY_S))
+
+    async def _again(self, work: Callable[[], Awaitable[None]], every_s: float) -> None:
+        while True:
+            await patiently(work, self.wall)
+            await asyncio.sleep(every_s)
+
+    async def follow(self) -> None:
+        """Publish what was committed since."""
+        async with self.readers.acquire() as connection:
+            async for events in self._tail.news(connection):
+                self.api.hub.publish(events)
+
+    async def _hear(self) -> None:
+        told = await hear(self.readers)
+        if told is None:
+            return
+        take(told.told, self.api.status, silent_s=told.silent_s)
+        self.clock.speed = self.api.status.speed
+        if told.silent_s < LOST_AFTER_S:
+            self.clock.set(told.now + timedelta(seconds=told.silent_s * self.clock.speed))
+        elsewhere = Elsewhere(told.told)
+        self.api.members = self.api.seats = self.api.jobs = elsewhere
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """What the API asks of the system that predicts, told by it; orders are refused."""
+
+    told: Mapping[str, Any]
+
+    def under_way(self) -> Mapping[Instrument, datetime]:
+        return joining(self.told)
+
+    def weights(self) -> list[Weight]:
+        return weights(self.told)
+
+    async def add(self, exchange: str | None, symbol: str) -> Never:
+        raise _not_here(exchange, symbol)
+
+    async def remove(self, exchange: str | None, symbol: str) -> Never:
+        raise _not_here(exchange, symbol)
+
+    async def roll_back(self, model: str, **place: object) -> Never:
+        raise _not_here(model, *place.values())
+
+    async def ask(self, order: object) -> Never:
+        raise _not_here(order)
+
+
+def _not_here(*order: object) -> ProblemError:
+    del order
+    return ProblemError(
+        "elsewhere", "this server reads and pushes only; the system that predicts takes orders"
+    )

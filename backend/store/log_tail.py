@@ -1,0 +1,64 @@
+"""New events of the stream log, whoever wrote them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from typing import Final
+
+import asyncpg
+
+from backend.store.stream_log import HASH_BYTES, StreamEvent
+from backend.store.stream_reads import START, Log, Place, Reader, read_log
+
+_BLOCKS: Final = "SELECT log, epoch, block FROM stream_heads"
+
+
+class LogTail:
+    """Reads on from where it stood; one for a process.
+
+    The events of a log come in its order and none is left out or told twice. Which of two logs
+    comes first is not said.
+    """
+
+    def __init__(self) -> None:
+        self._logs: dict[str, Log] = {}
+
+    async def begin(self, connection: asyncpg.Connection) -> Mapping[str, Log]:
+        """Stand at the heads of all logs that there are."""
+        for row in await connection.fetch(_BLOCKS):
+            if (log := await read_log(connection, row["log"])) is not None:
+                self._logs[log.name] = log
+        return self._logs
+
+    async def news(self, connection: asyncpg.Connection) -> AsyncGenerator[list[StreamEvent], None]:
+        """What was committed since, log by log."""
+        for row in await connection.fetch(_BLOCKS):
+            before = self._logs.get(row["log"])
+            if before is not None and (before.epoch, before.block) == (row["epoch"], row["block"]):
+                continue
+            log = await read_log(connection, row["log"])
+            if log is None:
+                continue
+            heads = dict(zip(log.places, log.offsets, strict=True))
+            reader = Reader(log, _places(log, before), heads)
+            events: list[StreamEvent] = []
+            while not reader.ended:
+                events += await reader.page(connection)
+            self._logs[log.name] = log  # only now: where a read fails all of it is read again
+            yield events
+
+
+def _places(log: Log, before: Log | None) -> dict[str, Place]:
+    """Behind which event each stream of `log` is read; a log that began anew from its first."""
+    if before is None or before.epoch != log.epoch:
+        return dict.fromkeys(log.places, START)
+    fresh = Place(START.offset, START.hash, before.block)
+    return {
+        stream: _place(before, before.places[stream]) if stream in before.places else fresh
+        for stream in log.places
+    }
+
+
+def _place(log: Log, number: int) -> Place:
+    last = log.hashes[(number - 1) * HASH_BYTES : number * HASH_BYTES]
+    return Place(log.offsets[number - 1], last, log.block)

@@ -1,0 +1,135 @@
+"""A server that reads what another process writes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from backend.api.status import Market, Status
+from backend.clock import ExchangeClock
+from backend.replica import Replica
+from backend.store.system_status import StatusStore, hear
+from backend.told_status import LOST_AFTER_S, spelled, take
+from domain.market import Timeframe
+from domain.sources import SourceState, SourceStatus
+from tests.doubles import START, ManualClock
+from tests.factories import BTC, SOL
+from tests.served_market import MEMBERS, TICKS, ServedMarket, serving
+from tests.subscriber import Client
+
+SIGNALS = "signals.1h.simulated.BTC/USDT"
+
+
+@pytest.fixture
+async def beside(market: ServedMarket, market_url: str) -> AsyncIterator[ServedMarket]:
+    """A server on the database of `market`, with a state that knows nothing by itself."""
+    async with serving(market_url, ManualClock()) as served:
+        served.state.status = Status(market=Market.LIVE)
+        yield served
+
+
+async def told_by(market: ServedMarket, beside: ServedMarket) -> Replica:
+    """The replica behind `beside`, once the system has said what it is."""
+    await StatusStore(market.pool).tell(spelled(market.state), market.clock.now())
+    clock = ExchangeClock(START, speed=1.0)
+    replica = Replica(api=beside.state, clock=clock, readers=beside.pool)
+    await replica.begin()
+    return replica
+
+
+async def test_it_tells_what_the_system_commits(market: ServedMarket, beside: ServedMarket) -> None:
+    replica = await told_by(market, beside)
+    async with beside.connect() as socket, market.connect() as direct:
+        ours, theirs = Client(socket), Client(direct)
+        for client in (ours, theirs):
+            await client.next()
+            await client.ask("subscribe", streams=[SIGNALS], snapshot=False)
+        await market.tick(TICKS)
+        await replica.follow()
+        told, wanted = await ours.next(), await theirs.next()
+
+    assert told == wanted
+    assert told["offset"] == TICKS + 1
+
+
+async def test_its_status_is_what_the_system_says(
+    market: ServedMarket, beside: ServedMarket
+) -> None:
+    await told_by(market, beside)
+    async with httpx.AsyncClient(base_url=beside.url) as here:
+        ours = (await here.get("/v1/status")).json()["data"][0]
+        ready = await here.get("/readyz")
+        pool = await here.get("/v1/models/pool")
+    async with httpx.AsyncClient(base_url=market.url) as there:
+        theirs = (await there.get("/v1/status")).json()["data"][0]
+    for moving in ("now", "freshness"):
+        ours.pop(moving), theirs.pop(moving)
+
+    assert ours == theirs
+    assert ready.status_code == httpx.codes.OK
+    assert pool.json()["data"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/instruments", {"symbol": "XRP/USDT"}),
+        ("/v1/models/rollback", {"model": "logistic.direction"}),
+        ("/v1/retrains", {}),
+    ],
+)
+async def test_orders_are_for_the_system_that_predicts(
+    market: ServedMarket, beside: ServedMarket, path: str, body: dict[str, str]
+) -> None:
+    await told_by(market, beside)
+    async with httpx.AsyncClient(base_url=beside.url) as client:
+        answer = await client.post(path, json=body)
+
+    assert (answer.status_code, answer.json()["code"]) == (421, "elsewhere")
+    assert not answer.json()["temporary"]
+
+
+async def test_a_status_is_kept_as_it_was_said(market: ServedMarket) -> None:
+    said = market.state.status
+    said.notes.append("XRP/USDT is listed no more")
+    said.predicted(Timeframe.H1, [SOL], START + timedelta(hours=1))
+    source = SourceStatus(source="reddit", state=SourceState.DOWN, since=START, reason="429")
+    said.sources = lambda: [source]
+    said.report("warm-up 1h", 3, 7)
+    store, heard = StatusStore(market.pool), Status(market=Market.LIVE)
+    await store.tell(spelled(market.state), START)
+    told = await hear(market.pool)
+    assert told is not None
+    take(told.told, heard, silent_s=told.silent_s)
+
+    assert told.now == START
+    now = START + timedelta(hours=1)
+    assert heard.newest == said.newest
+    assert (heard.instruments, heard.timeframes) == (MEMBERS, (Timeframe.H1,))
+    assert (heard.notes, heard.progress) == (said.notes, said.progress)
+    assert list(heard.sources()) == [source]
+    assert (heard.stale(now), heard.away()) == (said.stale(now), {})
+
+
+async def test_one_that_says_nothing_more_is_said_to_be_silent(market: ServedMarket) -> None:
+    heard = Status(market=Market.LIVE)
+    told = spelled(market.state)
+    take(told, heard, silent_s=LOST_AFTER_S)
+
+    assert [*heard.away()] == [BTC.exchange]
+    assert "silent for 10 s" in heard.away()[BTC.exchange]
+
+
+async def test_what_is_the_same_is_not_written_again(market: ServedMarket) -> None:
+    store, told = StatusStore(market.pool), spelled(market.state)
+    await store.tell(told, START)
+    before = await market.pool.fetchval("SELECT told::text FROM system_status")
+    await market.pool.execute("UPDATE system_status SET told = '{}'")
+    await store.tell(told, START + timedelta(seconds=1))
+    after = await market.pool.fetchrow("SELECT told::text AS told, now FROM system_status")
+
+    assert before != "{}"
+    assert (after["told"], after["now"]) == ("{}", START + timedelta(seconds=1))
