@@ -17,7 +17,7 @@ from alphapulse_client.log import verify
 from alphapulse_client.positions import MemoryPositions, Positions
 from alphapulse_client.rest import Rest
 from alphapulse_client.told import Candle, GapChange, ModelChange, Prediction, Signal, told_as
-from alphapulse_client.wanted import Since, Wanted
+from alphapulse_client.wanted import Deliver, Since, Wanted
 
 R = TypeVar("R", Candle, GapChange, ModelChange, Prediction, Signal)
 
@@ -27,11 +27,13 @@ class Following(TypedDict, total=False):
 
     `since` says where a stream begins of which no position is kept: at its `"head"` (the default),
     at its `"start"`, or at a time. `positions` keeps how far the loop came; without it that ends
-    with the feed.
+    with the feed. `deliver="latest"`: a client that lags gets the newest event of each stream and
+    horizon, which says how many it stands for; nothing proves then that none is missing.
     """
 
     since: Since
     positions: Positions
+    deliver: Deliver
 
 
 class Client(Lists):
@@ -109,7 +111,7 @@ class Client(Lists):
         Raises:
             ValueError: no stream is named, or `since` has no time zone.
         """
-        wanted = _wanted(streams, how.get("since", "head"), snapshots=on_gap == "snapshot")
+        wanted = _wanted(streams, how, snapshots=on_gap == "snapshot")
         return Feed(self._follower(wanted, how), _as_told)
 
     def candles(
@@ -159,7 +161,7 @@ class Client(Lists):
         return await verify(self._rest, stream, from_offset, head)
 
     def _rows(self, kind: type[R], streams: Iterable[str], how: Following) -> Feed[R]:
-        wanted = _wanted(streams, how.get("since", "head"), snapshots=False)
+        wanted = _wanted(streams, how, snapshots=False)
         return Feed(self._follower(wanted, how), lambda told: told_as(kind, told))
 
     def _follower(self, wanted: Wanted, how: Following) -> Follower:
@@ -172,13 +174,15 @@ def _names(channel: str, timeframe: str, exchange: str, symbols: Iterable[str]) 
     return [f"{channel}.{timeframe}.{exchange}.{symbol}" for symbol in tuple(symbols) or ("*",)]
 
 
-def _wanted(streams: str | Iterable[str], since: Since, *, snapshots: bool) -> Wanted:
+def _wanted(streams: str | Iterable[str], how: Following, *, snapshots: bool) -> Wanted:
+    since = how.get("since", "head")
     names = (streams,) if isinstance(streams, str) else tuple(dict.fromkeys(streams))
     if not names:
         raise ValueError("name a stream: signals.1h.*.*")
     if isinstance(since, datetime) and since.tzinfo is None:
         raise ValueError("a time needs a time zone: datetime(…, tzinfo=UTC)")
-    return Wanted(streams=names, since=since, snapshots=snapshots)
+    deliver = how.get("deliver", "all")
+    return Wanted(streams=names, since=since, snapshots=snapshots, deliver=deliver)
 
 
 def _as_told(told: Update | Snapshot) -> Update | Snapshot:

@@ -70,6 +70,7 @@ class Conversation:
     def __init__(self, wanted: Wanted, progress: Progress) -> None:
         self.patience_s = FIRST_FRAME_S  # how long the next frame may take
         self._wanted = wanted
+        self._latest = wanted.deliver == "latest"
         self._progress = progress
         self._seq = 0
         self._requests: list[Request] = []
@@ -90,7 +91,8 @@ class Conversation:
         if self._asked is not None or self._catching_up or not self._requests:
             return None
         self._asked, self._number = self._requests.pop(0), self._number + 1
-        return self._asked.text(self._number, snapshot=self._wanted.snapshots)
+        wanted = self._wanted
+        return self._asked.text(self._number, snapshot=wanted.snapshots, deliver=wanted.deliver)
 
     def take(self, text: str) -> Update | Snapshot | None:
         """Check a frame; what it tells the user, if anything.
@@ -176,7 +178,9 @@ class Conversation:
         if update.offset <= place.offset:
             _compare(update, place)
             return None
-        if update.offset != place.offset + 1:
+        if update.offset != place.offset + 1 and self._latest:
+            place = Position(update.epoch, update.offset - 1)  # what it names was not told
+        elif update.offset != place.offset + 1:
             missing = f"{place.offset + 1} to {update.offset - 1}"
             raise DisconnectedError(f"{update.stream}: offsets {missing} are missing")
         follow(update, place)
@@ -205,13 +209,16 @@ class Conversation:
     def _heartbeat(self, said: Mapping[str, Any]) -> None:
         for stream, (epoch, offset) in said["heads"].items():
             self._stands(stream, epoch, offset)
-        if self._number and not (self._asked or self._requests or self._catching_up):
+        caught_up = not (self._asked or self._requests or self._catching_up)
+        if self._number and caught_up and not self._latest:
             self._progress.complete_through = parsed(said["ts"])
 
     def _stands(self, stream: str, epoch: str | None, offset: int) -> None:
         """See that all events of a stream up to its head were received."""
         self._progress.heads[stream] = Head(epoch, offset)
         place = self._progress.places.get(stream)
+        if self._latest and place is not None and place.offset < offset:
+            return  # a later event stands for those that were left out, and is on its way
         if place is None or place.offset != offset or place.epoch not in (None, epoch):
             at = None if place is None else place.offset
             raise DisconnectedError(f"{stream} stands at {offset}, and {at} was received")

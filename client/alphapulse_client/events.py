@@ -49,6 +49,7 @@ class Update:
         payload: the text of `data` as it was received.
         digest: the hash that its content gives; another than `hash` where it was altered.
         replay: it was published before the subscription.
+        conflated: how many events of its stream and horizon it stands for beside itself.
     """
 
     stream: str
@@ -63,6 +64,7 @@ class Update:
     payload: str = field(repr=False)
     digest: str = field(repr=False)
     replay: bool = False
+    conflated: int = 0
 
     @property
     def position(self) -> Position:
@@ -113,6 +115,7 @@ def update_of(row: Row) -> Update:
             payload=payload,
             digest=sha256(text.encode()).hexdigest(),
             replay=bool(members.get("replay")),
+            conflated=int(members.get("conflated", 0)),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ProtocolError(f"an event cannot be read: {error!r}") from error

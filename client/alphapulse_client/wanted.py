@@ -17,6 +17,7 @@ _SEGMENTS: Final = 4  # channel, timeframe, exchange, symbol; only the symbol ma
 _ENVELOPE: Final = 512  # bytes of a frame beside its streams
 
 Since = datetime | Literal["head", "start"]
+Deliver = Literal["all", "latest"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +27,14 @@ class Request:
     streams: tuple[str, ...]
     since: Any
 
-    def text(self, number: int, *, snapshot: bool) -> str:
+    def text(self, number: int, *, snapshot: bool, deliver: Deliver = "all") -> str:
         """The frame."""
-        params = {"streams": self.streams, "since": self.since, "snapshot": snapshot}
+        params = {
+            "streams": self.streams,
+            "since": self.since,
+            "snapshot": snapshot,
+            "deliver": deliver,
+        }
         return json.dumps({"id": number, "method": "subscribe", "params": params})
 
 
@@ -41,11 +47,14 @@ class Wanted:
         since: where a stream begins of which no position is known: at its head, at its first
             event, or at the first that was published at or after a time.
         snapshots: whether a snapshot is taken for events that can no longer be had at once.
+        deliver: `latest`: while the client lags the newest event of each stream and horizon is
+            told, with the count of those that it stands for.
     """
 
     streams: tuple[str, ...]
     since: Since = "head"
     snapshots: bool = False
+    deliver: Deliver = "all"
 
     def takes(self, stream: str) -> bool:
         """Whether a stream is meant.

@@ -192,6 +192,37 @@ async def test_a_stream_that_came_to_be_meanwhile_is_told_from_its_first_event(
     ]
 
 
+async def test_a_client_that_lags_is_told_the_newest_where_that_is_enough(
+    market_url: str, manual_clock: ManualClock
+) -> None:
+    count = 300
+    padding = orjson.dumps({"horizon": 4, "text": "x" * 15_000})
+    positions = Saved()
+    async with (
+        serving(market_url, manual_clock, limits=Limits(queue_bytes=200_000)) as market,
+        Client(market.url) as client,
+    ):
+        feed = client.updates(SIGNALS, deliver="latest", positions=positions)
+        async with aclosing(feed), market.pool.acquire() as connection:
+            waiting = asyncio.ensure_future(anext(feed))
+            await positions.event.wait()
+            log = StreamLog()
+            await log.open(connection, [[SIGNALS]])
+            extension = log.extend(START)
+            for _ in range(count):
+                extension.add(Drafts("opened", START, [SIGNALS], [padding]))
+            async with connection.transaction():
+                await extension.write(connection)
+            market.state.hub.publish(extension.events)
+            told = [await waiting]
+            while told[-1].offset < TICKS + count:
+                told.append(await anext(feed))
+
+    assert len(told) < count
+    assert len(told) + sum(each.conflated for each in told) == count
+    assert {each.digest == each.hash for each in told} == {True}
+
+
 async def test_a_name_that_is_none_is_answered_with_the_nearest(market: ServedMarket) -> None:
     async with Client(market.url) as client:
         with pytest.raises(ProblemError, match=f"did you mean {SIGNALS}") as problem:

@@ -288,3 +288,29 @@ def test_what_is_no_frame_is_an_error(text: str) -> None:
 def test_another_protocol_is_an_error(frames: Frames) -> None:
     with pytest.raises(ProtocolError, match=r"alphapulse\.v9"):
         Heard().hear(frames.of("welcome", api="alphapulse.v9.json"))
+
+
+def test_the_newest_stands_for_those_that_were_left_out(frames: Frames, chain: Chain) -> None:
+    heard = Heard(Wanted(streams=(BTC,), deliver="latest"))
+    heard.hear(*frames.begun(), frames.update(chain, 1), frames.heartbeat(BTC=4))
+
+    heard.hear(frames.update(chain, 5, conflated=3), frames.update(chain, 6), frames.heartbeat())
+
+    assert heard.asked[0]["deliver"] == "latest"
+    counts = [(each.offset, each.conflated) for each in heard.told if isinstance(each, Update)]
+    assert counts == [(1, 0), (5, 3), (6, 0)]
+    assert heard.progress.complete_through is None  # that nothing is missing it cannot prove
+
+
+def test_an_event_behind_those_left_out_is_checked_all_the_same(
+    frames: Frames, chain: Chain
+) -> None:
+    heard = Heard(Wanted(streams=(BTC,), deliver="latest"))
+    heard.hear(*frames.begun(), frames.update(chain, 1), frames.update(chain, 5))
+
+    with pytest.raises(ChainBrokenError, match="offset 6"):
+        heard.hear(frames.update(chain, 6, previous_hash=FIRST_HASH))
+    again = Heard(Wanted(streams=(BTC,), deliver="latest"))
+    fresh = Frames()
+    with pytest.raises(ChainBrokenError, match="its content does not give its hash"):
+        again.hear(*fresh.begun(), fresh.update(chain, 5, data='{"horizon":4,"n":9}'))

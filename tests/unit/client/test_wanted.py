@@ -55,5 +55,6 @@ def test_what_was_never_granted_begins_where_the_caller_says(since: object, spel
     assert (fresh.streams, fresh.since) == (("gaps",), spelt)
     assert pattern.streams == (PATTERN,)
     asked = json.loads(fresh.text(3, snapshot=True))
-    assert asked["params"] == {"streams": ["gaps"], "since": spelt, "snapshot": True}
+    others = {"snapshot": True, "deliver": "all"}
+    assert asked["params"] == {"streams": ["gaps"], "since": spelt, **others}
     assert (asked["id"], asked["method"]) == (3, "subscribe")
