@@ -9,10 +9,10 @@ from typing import Any, Final
 TIMES: Final = frozenset(
     {
         "as_of", "at", "close_time", "closed_at", "created_at", "day", "decided_at", "detected_at",
-        "effective_from", "ended_at", "event_time", "expires_at", "filled_at", "first_as_of", "from", "joined_at",
-        "known_at", "last_as_of", "made_at", "next_attempt_at", "open_time", "published_at",
-        "sent_at", "started_at", "to", "trained_from", "trained_until", "ts", "watched_from",
-        "watched_until",
+        "effective_from", "ended_at", "event_time", "expires_at", "filled_at", "first_as_of",
+        "from", "joined_at", "known_at", "last_as_of", "made_at", "next_attempt_at", "open_time",
+        "published_at", "sent_at", "started_at", "to", "trained_from", "trained_until", "ts",
+        "watched_from", "watched_until",
     }
 )  # fmt: skip  # members of rows that are times,
 TIMES_BY_NAME: Final = frozenset({"predicted"})  # or objects of times
