@@ -23,9 +23,9 @@ Filter = str | int | float | datetime | Sequence[str] | Sequence[int] | None
 
 PAGE: Final = 5_000  # rows; the server's bound
 PAGED: Final = frozenset(
-    {"candles", "features", "gaps", "jobs", "models", "notifications", "predictions", "sentiment",
-     "signals"}
-)  # fmt: skip  # others are one answer each
+    {"candles", "features", "gaps", "jobs", "measurements", "models", "notifications",
+     "predictions", "sentiment", "signals"}
+)  # fmt: skip  # and events of streams: of others the server says how long a page is
 _KINDS: Final[Mapping[str, type[Any]]] = {
     "candles": CandleRow,
     "features": FeatureRow,
@@ -108,6 +108,8 @@ class Lists:
                 for row in objects(answer)[:left]:
                     left = None if left is None else left - 1
                     yield _typed(name, row)
+                if left == 0:
+                    return
 
     @overload
     async def frame(
@@ -156,12 +158,13 @@ class Lists:
     async def _pages(
         self, name: str, limit: int | None, filters: Mapping[str, Filter], accept: str
     ) -> AsyncGenerator[httpx.Response]:
-        """As many pages as hold `limit` rows."""
+        """As many pages as hold `limit` rows, or all where their length is the server's."""
         if limit is not None and limit < 1:
             raise ValueError("limit must be 1 or more")
         page = self._page if limit is None else min(limit, self._page)
-        asked = {**filters, "limit": page} if name in PAGED else filters
-        left = limit
+        bounded = name in PAGED or name.endswith("/events")
+        asked = {**filters, "limit": page} if bounded else filters
+        left = limit if bounded else None
         path = f"/v1/{quote(name, safe='/@')}"
         async with aclosing(self._rest.pages(path, asked, accept)) as pages:
             async for answer in pages:
