@@ -19,7 +19,9 @@ from alphapulse_testing.panel import (
     MODEL_COLUMNS,
     PANEL,
     new_rows,
+    past_of,
 )
+from alphapulse_testing.sequences import OF_SEQUENCES
 from domain.errors import ArtifactError
 from domain.events import Examples, Target
 from domain.losses import deciding_loss
@@ -30,7 +32,7 @@ from services.models.catalogue import Catalogue
 from services.models.fitting import FitResult, FitTask, fit
 from services.models.forecaster import Table
 from services.models.kinds import FittedKind
-from services.models.recipes import Recipe
+from services.models.recipes import LONGEST_PAST, Recipe
 from services.models.walk_forward import SplitKind
 
 PICKLED: Final = b"\x80"  # how what pickle writes begins, from its protocol 2 on
@@ -67,6 +69,9 @@ class Fit:
         return self.open(self.artifact)
 
     def fit(self, examples: Examples) -> FitResult:
+        """Of the past a kind that reads it gets what of the panel is before each example."""
+        if self.recipe.past:
+            examples = replace(examples, past=past_of(examples, self.recipe.past))
         task = FitTask(
             recipe=self.recipe.changed(**SMALL),
             horizon=HORIZON,
@@ -85,13 +90,19 @@ class Fit:
 def fitted_checks(kind: FittedKind) -> list[Check]:
     """The suite, of each target that the kind forecasts."""
     subjects = [Fit(kind, recipe) for recipe in kind.recipes]
-    return [one for subject in subjects for one in checks(subject, (*OF_EVERY_MODEL, *OF_FITTED))]
+    return [one for subject in subjects for one in checks(subject, _promises(subject))]
+
+
+def _promises(subject: Fit) -> tuple[Callable[[Fit], None], ...]:
+    of_sequences = OF_SEQUENCES if subject.recipe.past else ()
+    return (*OF_EVERY_MODEL, *OF_FITTED, *of_sequences)
 
 
 def a_recipe_is_of_its_kind(subject: Fit) -> None:
     require(subject.recipe.kind == subject.kind.name, f"a recipe of {subject.recipe.kind}")
     require("." not in subject.kind.name, "a name with a point")
     require(subject.recipe.target is not Target.SERVED, "what is served is nobody's target")
+    require(0 <= subject.recipe.past <= LONGEST_PAST, f"a past beyond {LONGEST_PAST} candles")
     again = Recipe.read(subject.recipe.written())
     require(again == subject.recipe, "parameters that JSON does not keep")
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from domain.events import Examples, FeatureBatch, FeatureSet, Floats, Ints
 from domain.market import Instrument, Timeframe, from_ms, to_ms
+from domain.past import Past
 
 VARIANCES = ("gk_variance_1", "gk_variance_4", "gk_variance_24", "gk_variance_168")
 MODEL_COLUMNS = ("ewma_variance", *VARIANCES, "log_return_1", "tilt", "noise", "hour", "tilt_rank")
@@ -68,6 +69,22 @@ def panel_examples(ticks: int, *, seed: int = 0) -> Examples:
         log_return=np.sqrt(variance) * push,
         realized_volatility=np.sqrt(variance),
         uniqueness=np.full(rows, 1 / HORIZON),
+    )
+
+
+def past_of(examples: Examples, candles: int) -> Past:
+    """Those of the examples that are so many candles before each or fewer."""
+    numbers = {one: number for number, one in enumerate(sorted(set(examples.instruments)))}
+    owners: Ints = np.array([numbers[one] for one in examples.instruments], dtype=np.int64)
+    return Past.behind(
+        owners,
+        examples.as_of_ms,
+        columns=examples.columns,
+        rows=examples.features,
+        of=owners,
+        closes_ms=examples.as_of_ms,
+        candles=candles,
+        candle_ms=HOUR_MS,
     )
 
 

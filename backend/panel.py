@@ -36,7 +36,7 @@ from services.features.feature_set import OHLCV
 from services.labels.labeller import Labeller
 from services.models.baseline import ClassPrior, EmpiricalQuantiles, Ewma
 from services.models.catalogue import BUILT_IN
-from services.models.examples import ExampleJoiner
+from services.models.examples import SLACK, ExampleJoiner
 from services.models.har import Har
 from services.models.kinds import OnlineKind
 from services.predictions.predictor import TARGETS, Predictor
@@ -74,7 +74,7 @@ class SeatChange:
 class HorizonRooms:
     """The rooms that exist once per horizon."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what settings choose
         self,
         key: PanelKey,
         horizon: int,
@@ -83,12 +83,13 @@ class HorizonRooms:
         policy: PolicySettings,
         online: Iterable[OnlineKind],
         decided_by: PolicyKind,
+        past: int,
     ) -> None:
         place = (key.exchange, key.timeframe, horizon)
         named: dict[str, Any] = dict(zip(("exchange", "timeframe", "horizon"), place, strict=True))
         self.horizon = horizon
         self._clock = clock
-        self.predictor = Predictor(**named, clock=clock)
+        self.predictor = Predictor(**named, clock=clock, past=past)
         self.labeller = Labeller(*place, cost_bps=policy.cost_bps)
         self.joiner = ExampleJoiner(WITH_SENTIMENT, **named)
         self.scorekeeper = Scorekeeper(*place)
@@ -124,6 +125,11 @@ class HorizonRooms:
             if opened.signals:
                 self.book.on_signals(opened)
                 yield opened
+
+    def revise(self, features: FeatureBatch) -> None:
+        """Rows of the past were made anew: they are learnt from, and in sequences from now on."""
+        self.joiner.on_features(features)
+        self.predictor.recent.keep(features)
 
     def recall(self, said: Sequence[PredictionBatch]) -> None:
         """Before a tick is played: what stands of it stays as it was said, and is scored.
@@ -196,7 +202,10 @@ class HorizonRooms:
 
 
 class Panel:
-    """One (exchange, timeframe): a tick goes in, its hot events and then the rest come out."""
+    """One (exchange, timeframe): a tick goes in, its hot events and then the rest come out.
+
+    `past` is how many candles before a row the models may read that it will be given.
+    """
 
     def __init__(  # noqa: PLR0913 - what settings choose
         self,
@@ -209,6 +218,7 @@ class Panel:
         kinds: Sequence[LabelKind] = (),
         online: Mapping[str, OnlineKind] = BUILT_IN.learners,
         decided_by: PolicyKind = THRESHOLDS,
+        past: int = 0,
     ) -> None:
         self.key = key
         self.decided_by = decided_by
@@ -224,6 +234,7 @@ class Panel:
                 policy=policy,
                 online=online.values(),
                 decided_by=decided_by,
+                past=past,
             )
             for h in horizons
         }
@@ -236,6 +247,12 @@ class Panel:
     def feature_set(self) -> FeatureSet:
         """What models are fitted on."""
         return WITH_SENTIMENT if self.sentiment.collects else OHLCV
+
+    @property
+    def remembers(self) -> int:
+        """Of how many closes rooms keep feature rows."""
+        kept = (rooms.predictor.recent.candles for rooms in self.rooms.values())
+        return max(2 * max(self.rooms) + SLACK, *kept)
 
     def features(self, candles: CandleBatch) -> Iterable[FeatureBatch | SentimentBatch]:
         """The rows of a tick with what sources told, which is told apart where any was asked."""

@@ -24,7 +24,6 @@ from domain.ports import Clock
 from services.features.engine import FeatureEngine
 from services.features.feature_set import OHLCV
 from services.labels.labeller import Labeller
-from services.models.examples import SLACK
 
 log = logging.getLogger(__name__)
 
@@ -314,7 +313,7 @@ class Revisions:
         found = await different(renewal, self._standing, features, labels)
         work.filled += found.filled
         work.recent += found.features
-        remembered = self._newest() - (2 * max(self.panel.rooms) + SLACK) * length_ms * MILLISECOND
+        remembered = self._newest() - self.panel.remembers * length_ms * MILLISECOND
         work.recent = [batch for batch in work.recent if batch.as_of >= remembered]
         work.filled = [batch for batch in work.filled if batch.as_of_ms.max() >= to_ms(remembered)]
         work.labels += found.labels if self.panel.classes.kinds else []
@@ -346,7 +345,7 @@ class Revisions:
         for horizon, rooms in self.panel.rooms.items():
             rooms.labeller = labellers[horizon]
             for batch in work.recent:
-                rooms.joiner.on_features(batch)
+                rooms.revise(batch)
         # A label that was void or not there is known only now: it is scored and learnt.
         learnt, _ = await asyncio.to_thread(self.panel.cold.run, *work.filled)
         learnt += [one for batch in work.labels for one in self.panel.classes.on_labels(batch)]

@@ -11,7 +11,7 @@ import numpy as np
 
 from backend.panel import ROOM, Panel
 from backend.revised_rows import unsaid
-from backend.revisions import Revisions
+from backend.revisions import LATEST, Revisions
 from backend.store import score_days
 from backend.store.classes import told_after
 from backend.store.columns import FeatureTable
@@ -62,6 +62,7 @@ async def catch_up(revisions: Revisions, *, since: datetime, report: Report) -> 
     if snapshot is not None:
         panel.restore(snapshot.payload)
         await recall(panel, instruments, store, snapshot.as_of)
+        await _recall_recent(panel, instruments, store, snapshot.as_of)
         await revisions.recover(snapshot.as_of, first=since)
         since = snapshot.as_of - key.timeframe.duration
     candles = await store.history.panel(instruments, key.timeframe, since=since, until=clock.now())
@@ -128,6 +129,25 @@ async def recall(
         ahead = Horizon(key.timeframe, horizon)
         after = as_of - ahead.duration - KEPT * key.timeframe.duration
         classes.recall(await told_after(store.readers, key.exchange, ahead, after))
+
+
+async def _recall_recent(
+    panel: Panel, instruments: Sequence[Instrument], store: Store, as_of: datetime
+) -> None:
+    """The newest rows of the last closes, where a model reads what was before a row."""
+    key, step = panel.key, panel.key.timeframe.duration
+    for rooms in panel.rooms.values():
+        recent = rooms.predictor.recent
+        if recent.candles:
+            table = await store.history.rows_at(
+                instruments,
+                key.timeframe,
+                [as_of - back * step for back in range(recent.candles + 1)],
+                feature_set=OHLCV.id,
+                beside=SENTIMENT.id,
+                until=LATEST,
+            )
+            recent.restore(table.columns, table.instruments, table.as_of_ms, table.values)
 
 
 async def _reopen(panel: Panel, instruments: Sequence[Instrument], store: Store) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domain.market import Instrument, Timeframe
+from domain.past import Past
 from domain.trades import MadeOf
 
 Floats = NDArray[np.float64]
@@ -27,10 +28,8 @@ LARGEST = 1e12  # no unit-free feature comes near it; its square is still finite
 
 QUANTILE_LEVELS = (0.1, 0.5, 0.9)
 LOSSES = ("log_loss", "brier", "pinball", "qlike", "covered")  # columns of OutcomeBatch.losses
-_TRUTH = (  # arrays of a label
-    *("as_of_ms", "direction_known_ms", "known_ms", "outcome", "weight"),
-    *("log_return", "realized_volatility", "uniqueness"),
-)
+_TIMES = ("as_of_ms", "direction_known_ms", "known_ms")  # arrays of a label, as all of _TRUTH
+_TRUTH = (*_TIMES, "outcome", "weight", "log_return", "realized_volatility", "uniqueness")
 
 
 class Target(StrEnum):
@@ -331,6 +330,7 @@ class Examples:
     log_return: Floats
     realized_volatility: Floats
     uniqueness: Floats
+    past: Past | None = None  # where it was asked for
 
     def __len__(self) -> int:
         return len(self.as_of_ms)
@@ -339,9 +339,9 @@ class Examples:
         """The examples at `rows` (positions or a mask)."""
         positions = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
         arrays = {name: getattr(self, name)[positions] for name in ("features", *_TRUTH)}
-        return replace(
-            self, instruments=tuple(self.instruments[int(i)] for i in positions), **arrays
-        )
+        instruments = tuple(self.instruments[int(i)] for i in positions)
+        past = self.past and self.past.take(np.asarray(positions, dtype=np.int64))
+        return replace(self, instruments=instruments, past=past, **arrays)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

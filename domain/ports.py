@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 from domain.events import Candle, Examples, FeatureBatch, Floats, Target
 from domain.market import Instrument, Listing, Timeframe
 from domain.notifications import Notification
+from domain.past import Past
 from domain.sources import Answer
 from domain.topics import Topic
 from domain.trades import Trade, TradesTold
@@ -209,6 +210,20 @@ class Referenced(Protocol):
 
         NaN where nothing of a row is known.
         """
+        ...
+
+
+@runtime_checkable
+class Sequential(Protocol):
+    """What a model has beside the rest that may read the candles before a row."""
+
+    @property
+    def past(self) -> int:
+        """How many of them; 0: none, and it is asked by `predict`."""
+        ...
+
+    def predict_after(self, features: FeatureBatch, past: Past) -> Floats:
+        """`predict` with what was before each row; a row that is not known is a hole in it."""
         ...
 
 

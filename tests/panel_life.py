@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
+from hypothesis import strategies as st
 
 from backend.features import audit_rows
 from backend.panel import Panel, PanelKey
@@ -47,6 +48,20 @@ SAID = """
 SELECT p::text FROM ml_predictions AS p JOIN instruments USING (instrument_id)
 WHERE exchange = $1 AND role = 'champion'
 """
+
+
+@st.composite
+def arrivals(draw: st.DrawFn) -> tuple[list[tuple[int, int, int, bool]], list[str]]:
+    """(arrival, tick, instrument, right) of every version, and what happens after each hour."""
+    told = []
+    for tick in range(LIVE):
+        for instrument in range(len(NAMES)):
+            delay = draw(st.sampled_from([0, 0, 0, 0, 0, 1, 2, 5, 9]))
+            told.append((tick + delay, tick, instrument, True))
+            if draw(st.sampled_from([False, False, False, True])):
+                told.append((tick + draw(st.sampled_from([0, 0, 1, 3])), tick, instrument, False))
+    deeds = st.sampled_from(["wait", "wait", "settle", "restart"])
+    return draw(st.permutations(told)), draw(st.lists(deeds, min_size=LIVE, max_size=LIVE))
 
 
 class Watch:
@@ -93,6 +108,7 @@ class Life:
             policy=PolicySettings(),
             kinds=self.kinds,
         )
+        self.seat(panel)
         self.revisions = Revisions(
             panel=panel,
             joined=dict(self.joined),
@@ -110,6 +126,9 @@ class Life:
             observer=Watch(self.revisions),
             turn=self.revisions.turn,
         )
+
+    def seat(self, panel: Panel) -> None:
+        """Give models a place before it catches up."""
 
     async def begin(self) -> None:
         """With a history."""

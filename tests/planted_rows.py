@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import sys
 import timeit
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 
+from alphapulse_testing.panel import past_of
 from backend.plugins import SwitchedOn, catalogue_of
 from domain.events import CandleBatch, Examples
 from domain.market import Horizon, from_ms
@@ -60,12 +62,13 @@ def planted_rows(bars: int, *, seed: int = 7) -> Examples:
 
 def planted_task(recipe: Recipe, *, bars: int = BARS, seed: int = 7) -> FitTask:
     """A fit on those rows, judged by the last fifth."""
+    rows = planted_rows(bars, seed=seed)
     return FitTask(
         recipe=recipe,
         horizon=HORIZON,
         horizon_ms=HORIZON * H1.ms,
         columns=OHLCV.model_columns,
-        examples=planted_rows(bars, seed=seed),
+        examples=replace(rows, past=past_of(rows, recipe.past)) if recipe.past else rows,
         split=SplitKind.LEAN,
         seed=seed,
     )
@@ -85,7 +88,8 @@ def skill(judged: Judged) -> SkillEstimate:
 
 def forecast_ms(model: Forecaster) -> float:
     """The shortest of 30 forecasts of 500 rows."""
-    rows = planted_rows(BARS).take(np.arange(500))
+    rows = planted_rows(BARS)
+    rows = replace(rows, past=past_of(rows, model.past)).take(np.arange(500))
     return 1e3 * min(timeit.repeat(lambda: model.forecast(Table.of(rows)), number=1, repeat=30))
 
 

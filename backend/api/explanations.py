@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -18,13 +18,16 @@ import orjson
 
 from backend.api.problems import ProblemError
 from backend.api.values import parse_time
+from backend.store.feature_queries import ROWS_AT
 from domain.errors import ArtifactError, ArtifactMissingError, shortened
 from domain.events import Floats, Target
 from domain.losses import BASELINE_NAMES
-from domain.market import Timeframe, rfc3339
+from domain.market import Timeframe, rfc3339, to_ms
+from domain.past import Past
 from services.models.artifacts import ArtifactStore
 from services.models.explanation import OUTPUTS, Explanation
 from services.models.forecaster import Forecaster, Table
+from services.models.recipes import past_in
 from services.sentiment.feature_set import SENTIMENT
 
 SHAPE: Final = "TIMEFRAME.HORIZON.EXCHANGE.AS_OF.REVISION.SYMBOL"
@@ -134,9 +137,14 @@ async def read_spoken(connection: asyncpg.Connection, wanted: PredictionId) -> S
     )
     artifacts = {one["name"]: one["artifact_sha256"] for one in fitted}
     said = {one["model"]: one for one in recorded}
+    table = _table(row, told)
+    candles = max((past_in(orjson.loads(one["params"] or "{}")) for one in fitted), default=0)
+    if candles:
+        past = await _past(connection, wanted, served, table, candles)
+        table = replace(table, past=past)
     return Spoken(
         id=wanted,
-        table=_table(row, told),
+        table=table,
         members=tuple(
             Member(
                 name=name,
@@ -257,6 +265,38 @@ def _table(row: Mapping[str, Any], told: Mapping[str, Any] | None) -> Table:
     return Table(columns, values, (names, beside))
 
 
+async def _past(
+    connection: asyncpg.Connection,
+    wanted: PredictionId,
+    served: Mapping[str, Any],
+    table: Table,
+    candles: int,
+) -> Past:
+    """The rows that many candles before or fewer, as they were known when it was made."""
+    step, (told, _) = Timeframe(wanted.timeframe).duration, table.told
+    rows = await connection.fetch(
+        ROWS_AT,
+        [served["instrument_id"]],
+        wanted.timeframe,
+        [wanted.as_of - back * step for back in range(1, candles + 1)],
+        served["feature_set"],
+        served["made_at"],
+        SENTIMENT.id,
+        len(told),
+    )
+    columns, one = table.columns + told, np.zeros(len(rows), dtype=np.int64)
+    return Past.behind(
+        np.zeros(1, dtype=np.int64),
+        np.array([to_ms(wanted.as_of)]),
+        columns=columns,
+        rows=np.array([row["row"] for row in rows], dtype=np.float64).reshape(-1, len(columns)),
+        of=one,
+        closes_ms=np.array([to_ms(row["as_of"]) for row in rows], dtype=np.int64),
+        candles=candles,
+        candle_ms=Timeframe(wanted.timeframe).ms,
+    )
+
+
 def _values(values: list[float | None]) -> Floats:
     """Shape (1, k); NULL becomes NaN."""
     return np.array([values], dtype=np.float64)
@@ -285,7 +325,7 @@ _TOLD: Final = """
     WHERE f.feature_set = $3
     """
 _FITTED: Final = """
-    SELECT m.name, m.artifact_sha256
+    SELECT m.name, m.artifact_sha256, m.params
     FROM unnest($4::text[], $5::text[]) AS wanted (name, version)
     JOIN ml_models_metadata m ON m.name = wanted.name AND m.version::text = wanted.version
     WHERE m.exchange = $1 AND m.timeframe = $2 AND m.horizon = $3

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
+
+import numpy as np
 
 from backend.plugins import SwitchedOn, catalogue_of
 from backend.store.database import connect_pool
 from backend.store.history import History
 from backend.store.instruments import Instruments
 from domain.events import Examples, FeatureSet
-from domain.market import Timeframe
+from domain.market import Timeframe, from_ms
+from domain.past import Past
 from services.features.feature_set import OHLCV
 from services.models.fitting import FitResult, FitTask, data_sha256, fit, known
 from services.models.recipes import Recipe
@@ -70,14 +73,18 @@ def rows_from_store(order: FitOrder) -> str:
 
 
 def read_task(order: FitOrder) -> FitTask:
-    """The order with its examples."""
-    rows = order.examples
+    """The order with its examples, and what was before them where its recipe reads it."""
+    rows, candles = order.examples, order.recipe.past
+    examples = read_examples(rows)
+    if candles:
+        past = asyncio.run(_read_past(rows, examples, candles))
+        examples = replace(examples, past=past)
     return FitTask(
         recipe=order.recipe,
         horizon=rows.horizon,
         horizon_ms=rows.horizon * rows.timeframe.ms,
         columns=rows.feature_set.model_columns,
-        examples=read_examples(rows),
+        examples=examples,
         split=order.split,
         seed=order.seed,
     )
@@ -86,6 +93,36 @@ def read_task(order: FitOrder) -> FitTask:
 @lru_cache(maxsize=1)  # the kinds of one training follow each other in this process
 def read_examples(order: ExamplesOrder) -> Examples:
     return asyncio.run(_read(order))
+
+
+async def _read_past(order: ExamplesOrder, examples: Examples, candles: int) -> Past:
+    """The rows that many candles before each example or fewer, as known when they are."""
+    instruments = sorted(set(examples.instruments))
+    back = np.arange(1, candles + 1) * order.timeframe.ms
+    closes_ms = np.unique(examples.as_of_ms[:, None] - back)
+    pool = await connect_pool(order.database_url, size=1)
+    try:
+        rows = await History(pool, Instruments(pool)).rows_at(
+            instruments,
+            order.timeframe,
+            [from_ms(one) for one in closes_ms.tolist()],
+            feature_set=OHLCV.id,
+            beside=SENTIMENT.id,
+            until=order.until,
+        )
+    finally:
+        await pool.close()
+    numbers = {one: number for number, one in enumerate(instruments)}
+    return Past.behind(
+        np.array([numbers[one] for one in examples.instruments], dtype=np.int64),
+        examples.as_of_ms,
+        columns=rows.columns,
+        rows=rows.values,
+        of=np.array([numbers[one] for one in rows.instruments], dtype=np.int64),
+        closes_ms=rows.as_of_ms,
+        candles=candles,
+        candle_ms=order.timeframe.ms,
+    )
 
 
 async def _read(order: ExamplesOrder) -> Examples:

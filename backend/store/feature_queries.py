@@ -22,6 +22,19 @@ _VALUES: Final = """array_replace(
     stored."values" || coalesce(beside."values", array_fill(NULL::float8, ARRAY[$7::int])),
     NULL, 'NaN'::float8
 )"""
+
+
+def _newest(of: str) -> str:
+    """The row of each instrument and close in `of`, in the newest revision known at $5."""
+    return f"""CROSS JOIN LATERAL (
+    SELECT {_VALUES} AS row, stored.revision, stored.candle_revision, stored.coverage
+    FROM ml_features_ohlcv AS stored {_BESIDE}
+    WHERE stored.instrument_id = {of}.instrument_id AND stored.timeframe = $2
+        AND stored.feature_set = $4 AND stored.as_of = {of}.as_of AND stored.known_at <= $5
+    ORDER BY stored.revision DESC LIMIT 1
+) AS feature"""  # noqa: S608 - words of ours
+
+
 # The index: ml_features_ohlcv_pkey.
 FEATURES: Final = f"""
 SELECT instrument_id, as_of, revision, candle_revision, coverage, {_VALUES}
@@ -53,12 +66,17 @@ WITH known AS (
 SELECT instrument_id, as_of, coalesce(direction_known_at, known_at), known_at,
     coalesce(outcome::float8, 'NaN'), coalesce(weight, 'NaN'), log_return, realized_volatility,
     coalesce(uniqueness, 'NaN'), feature.row
-FROM chosen CROSS JOIN LATERAL (
-    SELECT {_VALUES} AS row FROM ml_features_ohlcv AS stored {_BESIDE}
-    WHERE stored.instrument_id = chosen.instrument_id AND stored.timeframe = $2
-        AND stored.feature_set = $4 AND stored.as_of = chosen.as_of AND stored.known_at <= $5
-    ORDER BY stored.revision DESC LIMIT 1
-) AS feature
+FROM chosen {_newest("chosen")}
+"""  # noqa: S608 - words of ours
+# Some closes of some instruments, as `EXAMPLES` has the rows of its labels. The index:
+# ml_features_ohlcv_pkey.
+ROWS_AT: Final = f"""
+SELECT wanted.instrument_id, wanted.as_of, feature.revision, feature.candle_revision,
+    feature.coverage, feature.row
+FROM (
+    SELECT * FROM unnest($1::int[]) AS one (instrument_id)
+    CROSS JOIN unnest($3::timestamptz[]) AS close (as_of)
+) AS wanted {_newest("wanted")}
 """  # noqa: S608 - words of ours
 EXAMPLE_FIELDS: Final = (
     ("instrument_id", "i4"),

@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 
 from backend.store.columns import CandlePanel, CandleSeries, FeatureTable
 from backend.store.copy import POSTGRES_EPOCH_MS, decode
-from backend.store.feature_queries import EXAMPLE_FIELDS, EXAMPLES, FEATURES
+from backend.store.feature_queries import EXAMPLE_FIELDS, EXAMPLES, FEATURES, ROWS_AT
 from backend.store.instruments import Instruments
 from domain.errors import StoreError
 from domain.events import Examples, Floats, Ints, Origin, PredictionBatch, Role, Signal, Target
 from domain.market import Horizon, Instrument, Timeframe, to_ms
+
+AT_ONCE: Final = 50_000  # rows of the past in one answer
 
 # The index: candles_pkey.
 _CANDLES: Final = """
@@ -148,15 +150,7 @@ class History:
         asked = (ids.tolist(), timeframe.value, feature_set, since, until)
         arguments = (*asked, beside, len(more))
         columns += more
-        fields = (
-            ("instrument_id", "i4"),
-            ("as_of_ms", "i8"),
-            ("revision", "i4"),
-            ("candle_revision", "i4"),
-            ("coverage", "f8"),
-            ("values", ("f8", (len(columns),))),
-        )
-        found = decode(await self._copy(FEATURES, *arguments), fields)
+        found = decode(await self._copy(FEATURES, *arguments), _feature_fields(columns))
         found["as_of_ms"] = _milliseconds(found["as_of_ms"])
         rank = await self._rank(found["instrument_id"])
         order = np.lexsort((found["revision"], rank, found["as_of_ms"]))
@@ -164,6 +158,33 @@ class History:
         newest = np.append((key[:, 1:] != key[:, :-1]).any(axis=0), True)[: len(order)]
         kept = order[newest]
         table = {name: column[kept] for name, column in found.items()}
+        owners = await self._instruments.of(table.pop("instrument_id"))
+        return FeatureTable(columns=columns, instruments=owners, **table)
+
+    async def rows_at(
+        self,
+        instruments: Sequence[Instrument],
+        timeframe: Timeframe,
+        closes: Sequence[datetime],
+        *,
+        feature_set: str,
+        beside: str = "",
+        until: datetime,
+    ) -> FeatureTable:
+        """The rows of these closes as they were known at `until`, as `examples` has them."""
+        ids = await self._instruments.ids(instruments)
+        columns, more = await self._columns(feature_set), await self._columns(beside)
+        asked = (feature_set, until, beside, len(more))
+        columns += more
+        piece, parts = max(1, AT_ONCE // max(1, len(ids))), []
+        for start in range(0, max(1, len(closes)), piece):
+            wanted = (ids.tolist(), timeframe.value, closes[start : start + piece])
+            copied = await self._copy(ROWS_AT, *wanted, *asked)
+            parts.append(decode(copied, _feature_fields(columns)))
+        found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        found["as_of_ms"] = _milliseconds(found["as_of_ms"])
+        order = np.lexsort((await self._rank(found["instrument_id"]), found["as_of_ms"]))
+        table = {name: column[order] for name, column in found.items()}
         owners = await self._instruments.of(table.pop("instrument_id"))
         return FeatureTable(columns=columns, instruments=owners, **table)
 
@@ -204,7 +225,7 @@ class History:
             found[name] = _milliseconds(found[name])
         rank = await self._rank(found["instrument_id"])
         order = np.lexsort((rank, found["as_of_ms"], found["known_ms"]))
-        table = {name: column[order] for name, column in found.items()}
+        table: dict[str, Any] = {name: column[order] for name, column in found.items()}
         owners = await self._instruments.of(table.pop("instrument_id"))
         return Examples(columns=columns, instruments=owners, **table)
 
@@ -287,6 +308,17 @@ class History:
         async with self._pool.acquire() as connection:
             await connection.copy_from_query(query, *arguments, output=receive, format="binary")
         return output.getvalue()
+
+
+def _feature_fields(columns: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
+    return (
+        ("instrument_id", "i4"),
+        ("as_of_ms", "i8"),
+        ("revision", "i4"),
+        ("candle_revision", "i4"),
+        ("coverage", "f8"),
+        ("values", ("f8", (len(columns),))),
+    )
 
 
 def _milliseconds(microseconds: NDArray[Any]) -> Ints:

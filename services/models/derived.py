@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from domain.events import Examples, Floats
+from domain.past import Past
 from services.models.explanation import Explanation
 from services.models.forecaster import Forecaster, Table
 from services.models.kinds import FeatureKind
@@ -36,6 +37,15 @@ def with_derived(examples: Examples, sets: Sequence[FeatureKind]) -> Examples:
         examples,
         columns=examples.columns + columns_of(sets),
         features=np.hstack((examples.features, derive(Table.of(examples), sets))),
+        past=examples.past and past_derived(examples.past, sets),
+    )
+
+
+def past_derived(past: Past, sets: Sequence[FeatureKind]) -> Past:
+    """What was before, with those columns after its own."""
+    derived = derive(Table(past.columns, past.rows), sets)
+    return replace(
+        past, columns=past.columns + columns_of(sets), rows=np.hstack((past.rows, derived))
     )
 
 
@@ -50,6 +60,7 @@ class Deriving(Forecaster):
             version=model.version,
         )
         self._model, self._sets = model, tuple(sets)
+        self.past = model.past
 
     def forecast(self, table: Table) -> Floats:
         return self._model.forecast(self._wider(table))
@@ -61,4 +72,5 @@ class Deriving(Forecaster):
         names, told = table.told
         derived = derive(table, self._sets)
         beside = np.hstack((told, derived)) if names else derived
-        return replace(table, told=(names + columns_of(self._sets), beside))
+        past = table.past and past_derived(table.past, self._sets)
+        return replace(table, told=(names + columns_of(self._sets), beside), past=past)

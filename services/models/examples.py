@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -155,11 +156,14 @@ class ExampleJoiner:
 
 
 def concatenate(parts: Sequence[Examples]) -> Examples:
-    """Several parts of one feature set, in their order, as one; `parts` is not empty."""
-    arrays = {
+    """Several parts of one feature set, in their order, as one; `parts` is not empty.
+
+    What was before them is left out.
+    """
+    arrays: dict[str, Any] = {
         field.name: np.concatenate([getattr(part, field.name) for part in parts])
         for field in fields(Examples)
-        if field.name not in {"columns", "instruments"}
+        if field.name not in {"columns", "instruments", "past"}
     }
     instruments = tuple(instrument for part in parts for instrument in part.instruments)
     return Examples(columns=parts[0].columns, instruments=instruments, **arrays)

@@ -239,6 +239,10 @@ def data_sha256(examples: Examples, columns: tuple[str, ...]) -> str:
         examples.uniqueness,
     ):
         digest.update(values.astype("<f8").tobytes())
+    if (past := examples.past) is not None:
+        for places in past.places:
+            digest.update((places >= 0).tobytes())
+            digest.update(past.rows[places[places >= 0]].astype("<f8").tobytes())
     return digest.hexdigest()
 
 
@@ -261,7 +265,7 @@ def _splits(task: FitTask, examples: Examples) -> tuple[list[Split], Ints]:
     if not len(examples):
         raise ValueError("no rows to fit on")
     known_ms = knowledge_ms(examples, task.recipe.target)
-    history = History(examples.as_of_ms, known_ms, embargo_ms=task.horizon_ms)
+    history = History.of(examples, known_ms, embargo_ms=task.horizon_ms)
     if task.split is SplitKind.REFRESH:
         splits = [refresh_split(history, horizon_ms=task.horizon_ms)]
         final = np.arange(len(examples))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from domain.events import LARGEST, Examples, FeatureBatch, Floats, Ints, Target
+from domain.past import Past
 from services.models.dissimilarity import Reference
 from services.models.explanation import Explanation
+from services.models.sequences import Sequences
 
 EWMA_VARIANCE = "ewma_variance"  # of one candle's log return
 
@@ -38,11 +40,12 @@ class Table:
     columns: tuple[str, ...]
     values: Floats  # (n, len(columns))
     told: tuple[tuple[str, ...], Floats] = ((), np.empty((0, 0)))  # more columns
+    past: Past | None = None  # of its rows; None: nothing is known of it
 
     @classmethod
     def of(cls, source: FeatureBatch | Examples) -> Table:
         if isinstance(source, Examples):
-            return cls(source.columns, source.features)
+            return cls(source.columns, source.features, past=source.past)
         columns, values = source.feature_set.columns, source.values
         if source.told is None:
             return cls(columns, values)
@@ -68,6 +71,18 @@ class Table:
         chosen[~(np.abs(chosen) <= LARGEST)] = np.nan
         return chosen
 
+    def sequences(self, names: tuple[str, ...], candles: int) -> Sequences:
+        """The columns `names` of each row and of so many candles before it; NaN: not known."""
+        own, unknown = self.select(names), np.full((1, len(names)), np.nan)
+        places = np.full((len(own), candles + 1), -1, dtype=np.int64)
+        places[:, -1] = np.arange(len(own))
+        if self.past is None:
+            return Sequences(np.concatenate((own, unknown)), places)
+        before = Table(self.past.columns, self.past.rows).select(names)
+        kept = self.past.places[:, -candles:] if candles else self.past.places[:, :0]
+        places[:, candles - kept.shape[1] : candles] = np.where(kept >= 0, kept + len(own), -1)
+        return Sequences(np.concatenate((own, before, unknown)), places)
+
     def ewma_sigma(self, horizon: int) -> Floats:
         """√(EWMA variance × horizon), shape (n,); NaN unless it is above 0."""
         variance = self.select((EWMA_VARIANCE,))[:, 0]
@@ -83,6 +98,7 @@ class Forecaster(ABC):
         self._version = version
         self.horizon = horizon  # candles
         self.reference: Reference | None = None  # to the rows that it was fitted on
+        self.past = 0  # candles before a row that it reads
 
     @property
     def name(self) -> str:
@@ -99,6 +115,10 @@ class Forecaster(ABC):
     def predict(self, features: FeatureBatch) -> Floats:
         """See `domain.ports.Model.predict`."""
         return self.forecast(Table.of(features))
+
+    def predict_after(self, features: FeatureBatch, past: Past) -> Floats:
+        """See `domain.ports.Sequential`."""
+        return self.forecast(replace(Table.of(features), past=past))
 
     def dissimilarity(self, features: FeatureBatch) -> Floats:
         """See `domain.ports.Referenced`."""

@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from domain.events import Target
 
+PAST: Final = "past"  # the parameter of a kind that reads sequences
+LONGEST_PAST: Final = 512  # candles: so many rows are kept of each instrument
 _NAMES: Final = ("kind", "target", "features", "n_trials")
 
 
@@ -27,6 +29,11 @@ class Recipe:
     def name(self) -> str:
         """As settings and rows name it: `lightgbm.direction`."""
         return f"{self.kind}.{self.target}"
+
+    @property
+    def past(self) -> int:
+        """How many candles before a row a model of it reads."""
+        return past_in(self.parameters)
 
     @property
     def sha256(self) -> str:
@@ -59,3 +66,9 @@ class Recipe:
         """The same with other values of those parameters that it has."""
         known = {name: one for name, one in parameters.items() if name in self.parameters}
         return replace(self, parameters={**self.parameters, **known})
+
+
+def past_in(parameters: Mapping[str, Any]) -> int:
+    """See `Recipe.past`."""
+    candles = parameters.get(PAST)
+    return candles if isinstance(candles, int) else 0

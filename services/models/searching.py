@@ -38,7 +38,7 @@ def losses_of_folds(task: FitTask, catalogue: Catalogue = BUILT_IN) -> tuple[flo
     examples = known(task.examples, target)
     if not len(examples):
         raise ValueError("no rows to fit on")
-    times = History(examples.as_of_ms, knowledge_ms(examples, target), embargo_ms=task.horizon_ms)
+    times = History.of(examples, knowledge_ms(examples, target), embargo_ms=task.horizon_ms)
     found = []
     for split in walk_forward(times):
         model = open_model(train(task, catalogue, examples.take(split.train)), "tried", catalogue)

@@ -15,7 +15,7 @@ from services.models.catalogue import Catalogue
 from services.models.explanation import Explanation
 from services.models.forecaster import Forecaster, Table
 from services.models.kinds import Fitted, FittedKind, OnDevices
-from services.models.recipes import Recipe
+from services.models.recipes import LONGEST_PAST, PAST, Recipe
 from services.models.space import Searchable
 
 Value = int | float | str
@@ -115,6 +115,7 @@ class _Renamed(Forecaster):
             kind=kind, target=model.target, horizon=model.horizon, version=model.version
         )
         self._model = model
+        self.past = model.past
 
     def forecast(self, table: Table) -> Floats:
         return self._model.forecast(table)
@@ -177,7 +178,10 @@ def _recipe(
     for name in chosen.keys() & ranges.keys():
         if refusal := ranges[name].refusal(chosen[name]):
             raise UsageError(f"{place}.{name}: {refusal}")
-    return replace(recipe.changed(**chosen), n_trials=variant.n_trials)
+    varied = replace(recipe.changed(**chosen), n_trials=variant.n_trials)
+    if PAST in chosen and not 1 <= varied.past <= LONGEST_PAST:
+        raise UsageError(f"{place}.{PAST} = {chosen[PAST]}: it is 1 to {LONGEST_PAST} candles")
+    return varied
 
 
 def _value(place: str, value: Value, usual: Value) -> Any:  # noqa: ANN401 - as in JSON

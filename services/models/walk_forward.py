@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from domain.events import Ints
+from domain.events import Examples, Ints
 
 HOLDOUT = 0.2  # the locked last fifth
 REFRESH_BLOCKS = 30  # of two horizons
@@ -41,6 +41,12 @@ class History:
     as_of_ms: Ints  # (m,)
     known_ms: Ints  # (m,)
     embargo_ms: int
+
+    @classmethod
+    def of(cls, examples: Examples, known_ms: Ints, *, embargo_ms: int) -> History:
+        """Of examples; sequences reach back further, and share no candle with a label's end."""
+        reach_ms = 0 if examples.past is None else examples.past.reach_ms
+        return cls(examples.as_of_ms, known_ms, embargo_ms + reach_ms)
 
     def split_at(self, start_ms: int, stop_ms: int | None = None) -> Split:
         """Test rows with start ≤ as_of < stop; without `stop_ms`, all from the start on."""

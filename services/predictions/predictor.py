@@ -23,12 +23,14 @@ from domain.events import (
 )
 from domain.losses import BASELINE_NAMES
 from domain.market import Instrument, Timeframe, to_ms
-from domain.ports import Clock, Model
+from domain.past import Past
+from domain.ports import Clock, Model, Sequential
 from services.predictions.calibration import Recalibration
 from services.predictions.composition import SCALED, Composition, Seat, members_version
 from services.predictions.conformal import ConformalQuantiles
 from services.predictions.dissimilarity import dissimilarities, farthest
 from services.predictions.memory import Memory, Said
+from services.predictions.recent import Recent, past_of
 from services.predictions.rows import Row, Standing, prediction
 from services.predictions.soundness import Broken, complete, unsound
 
@@ -50,7 +52,10 @@ class _Blend:
 class Predictor:
     """Everything that is served for one (exchange, timeframe, horizon)."""
 
-    def __init__(self, *, exchange: str, timeframe: Timeframe, horizon: int, clock: Clock) -> None:
+    def __init__(
+        self, *, exchange: str, timeframe: Timeframe, horizon: int, clock: Clock, past: int = 0
+    ) -> None:
+        self.recent = Recent(timeframe, past=past)
         self.exchange, self.timeframe, self.horizon = exchange, timeframe, horizon
         self._clock = clock
         self._compositions = {
@@ -87,6 +92,7 @@ class Predictor:
     def seat(self, model: Model, role: Role) -> None:
         """Give `model` the role of member or challenger, replacing its earlier version."""
         self._compositions[model.target].take(Seat(model=model, role=role))
+        self.recent.expect(model)
 
     def vacate(self, target: Target, name: str) -> None:
         """Take a model from its seat, or off its trial."""
@@ -120,6 +126,7 @@ class Predictor:
         self._memory.keep(
             to_ms(batch.as_of), Said(instruments=batch.instruments, forecasts=forecasts)
         )
+        self.recent.keep(batch)
         for name in blend.asked[Target.DIRECTION]:
             yield self._row(batch, name, forecasts[name], standing, distances)
         yield self._champion(batch, blend, standing, distances)
@@ -190,9 +197,13 @@ class Predictor:
         """
         seats, known = self.seats(), complete(batch)
         forecasts: dict[str, Floats] = {}
+        past = self._before(batch, [seats[name].model for name in names])
         for name in names:
             model, role = seats[name].model, seats[name].role
-            forecast = model.predict(batch)
+            if past is not None and isinstance(model, Sequential) and model.past:
+                forecast = model.predict_after(batch, past)
+            else:
+                forecast = model.predict(batch)
             words = None if name in BASELINE_NAMES else unsound(model.target, forecast, known)
             if words is None:
                 forecasts[name] = forecast
@@ -208,6 +219,11 @@ class Predictor:
                 )
             )
         return forecasts
+
+    def _before(self, batch: FeatureBatch, asked: Iterable[Model]) -> Past | None:
+        """What was before its rows, where one that is asked reads it."""
+        wanted = self.recent.candles and any(map(past_of, asked))
+        return self.recent.before(batch) if wanted else None
 
     def _serves(self, target: Target) -> bool:
         """Whether the pool answers. Of direction it has to be more than its prior."""

@@ -60,6 +60,7 @@ class Faulty:
     name: str = "logistic"
     recipes: tuple[Recipe, ...] = LOGISTIC.recipes
     distributions: tuple[str, ...] = LOGISTIC.distributions
+    past: int = 0  # that its models say they read
 
     def fit(
         self,
@@ -74,7 +75,9 @@ class Faulty:
     def open(
         self, description: Mapping[str, Any], files: Mapping[str, bytes], version: str
     ) -> Forecaster:
-        return Changed(LOGISTIC.open(description, files, version), self.said, self.told)
+        model = Changed(LOGISTIC.open(description, files, version), self.said, self.told)
+        model.past = self.past
+        return model
 
 
 def about_the_rest(model: Forecaster, table: Table) -> Floats:
@@ -147,6 +150,12 @@ def of_another_row(told: Explanation) -> Explanation:
     return replace(told, base=told.base + more, margin=told.margin + more)
 
 
+def reading(candles: int) -> Recipe:
+    """A recipe that says so long a past."""
+    recipe = LOGISTIC.recipes[0]
+    return replace(recipe, parameters={**recipe.parameters, "past": candles})
+
+
 def pickled(_: Examples, fitted: Fitted) -> Fitted:
     return replace(fitted, files={"model.bin": pickle.dumps(dict(fitted.numbers))})
 
@@ -170,6 +179,8 @@ def check_of(checks: list[Check], words: str) -> Check:
         (Faulty(said=whatever_is_known), "of which nothing is known is not answered"),
         (Faulty(said=lambda m, t: m.forecast(t)[:, ::-1]), "it knows more than nothing"),
         (Faulty(recipes=(replace(LOGISTIC.recipes[0], kind="x"),)), "a recipe is of its kind"),
+        (Faulty(recipes=(reading(513),)), "a recipe is of its kind"),
+        (Faulty(recipes=(reading(-1),)), "a recipe is of its kind"),
         (Faulty(left=numbered), "two fits give the same artifact"),
         (Faulty(left=spoiling), "a fit changes no example"),
         (Faulty(said=once_more), "an artifact forecasts as the fit did"),
@@ -184,6 +195,55 @@ def check_of(checks: list[Check], words: str) -> Check:
 def test_a_faulty_kind_is_found_out(faulty: Faulty, promise: str) -> None:
     with pytest.raises(BreachError):
         check_of(fitted_checks(faulty), promise)()
+
+
+def following(candles: int = 2, unknown: float = 0.0) -> Said:
+    """It leans to where `tilt` was in the candles before a row."""
+
+    def said(model: Forecaster, table: Table) -> Floats:
+        tilt = table.sequences(("tilt",), candles).stacked[:, :-1, 0]
+        lean = np.tanh(np.where(np.isnan(tilt), unknown, tilt).sum(axis=1))
+        return np.asarray(model.forecast(table) + 1e-4 * lean[:, None] * [1.0, 0.0, -1.0])
+
+    return said
+
+
+def by_neighbours(model: Forecaster, table: Table) -> Floats:
+    return about_the_rest(model, table) if table.past else model.forecast(table)
+
+
+def counting_holes(model: Forecaster, table: Table) -> Floats:
+    """It knows a candle that is missing from one of which nothing is known."""
+    said = following()(model, table)
+    if table.past is None:
+        return said
+    holes = (table.past.places < 0).mean(axis=1)[:, None]
+    return np.asarray(said + 1e-4 * np.where(holes < 1, holes, 0.0) * [1.0, 0.0, -1.0])
+
+
+READING = (reading(2),)
+
+
+@pytest.mark.parametrize(
+    ("said", "past", "promise"),
+    [
+        (following(), 0, "it says how far back it reads"),
+        (by_neighbours, 2, "a sequence is forecast alone as among others"),
+        (lambda m, t: m.forecast(t), 2, "what was before matters"),
+        (following(4), 2, "what was before that does not matter"),
+        (following(unknown=np.nan), 2, "missing candles are answered"),
+        (counting_holes, 2, "a missing candle is as one of which nothing is known"),
+    ],
+)
+def test_a_faulty_reader_of_the_past_is_found_out(said: Said, past: int, promise: str) -> None:
+    with pytest.raises(BreachError):
+        check_of(fitted_checks(Faulty(said=said, past=past, recipes=READING)), promise)()
+
+
+def test_a_sound_reader_of_the_past_passes() -> None:
+    for check in fitted_checks(Faulty(said=following(), past=2, recipes=READING)):
+        if "explains" not in check.name:
+            check()
 
 
 class Poisonable(RiverSoftmax):

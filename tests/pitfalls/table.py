@@ -57,6 +57,20 @@ PITFALLS: Final = (
         "tests/properties/test_features_say_the_same_however_they_are_asked.py",
     ),
     Pitfall(
+        "the next candle among those before a row",
+        "domain/past.py",
+        "back = np.arange(candles, 0, -1, dtype=np.int64)",
+        "back = np.arange(candles - 2, -2, -1, dtype=np.int64)",
+        "tests/unit/domain/test_past.py",
+    ),
+    Pitfall(
+        "sequences that reach over the embargo",
+        _SPLITS,
+        "return cls(examples.as_of_ms, known_ms, embargo_ms + reach_ms)",
+        "return cls(examples.as_of_ms, known_ms, embargo_ms)",
+        f"{_SPLIT_TESTS} -k reach_back",
+    ),
+    Pitfall(
         "a default in the place of what is not known",
         "services/features/windows.py",
         "return value if count >= needed else np.nan",

@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 
 from backend.runner import TickRecorder
 from backend.store.candles import store_candles
@@ -20,7 +19,17 @@ from backend.wiring import Store, open_store
 from domain.events import Source
 from domain.market import Instrument, Listing, from_ms
 from tests.factories import candles
-from tests.panel_life import FEATURES, H1, HISTORY, LABELS, LIVE, NAMES, SAID, Life, version
+from tests.panel_life import (
+    FEATURES,
+    H1,
+    HISTORY,
+    LABELS,
+    LIVE,
+    SAID,
+    Life,
+    arrivals,
+    version,
+)
 
 FEATURES_OF_OTHERS = FEATURES.replace("= $1", "= $1 AND symbol <> 'DDD/USDT'")
 LABELS_OF_OTHERS = LABELS.replace("= $1", "= $1 AND symbol <> 'DDD/USDT'")
@@ -36,20 +45,6 @@ numbers = count()
 async def store(database_url: str, tmp_path: Path) -> AsyncIterator[Store]:
     async with open_store(database_url, tmp_path) as opened:
         yield opened
-
-
-@st.composite
-def arrivals(draw: st.DrawFn) -> tuple[list[tuple[int, int, int, bool]], list[str]]:
-    """(arrival, tick, instrument, right) of every version, and what happens after each hour."""
-    told = []
-    for tick in range(LIVE):
-        for instrument in range(len(NAMES)):
-            delay = draw(st.sampled_from([0, 0, 0, 0, 0, 1, 2, 5, 9]))
-            told.append((tick + delay, tick, instrument, True))
-            if draw(st.sampled_from([False, False, False, True])):
-                told.append((tick + draw(st.sampled_from([0, 0, 1, 3])), tick, instrument, False))
-    deeds = st.sampled_from(["wait", "wait", "settle", "restart"])
-    return draw(st.permutations(told)), draw(st.lists(deeds, min_size=LIVE, max_size=LIVE))
 
 
 @settings(

@@ -16,15 +16,16 @@ from alphapulse_testing.panel import (
     PANEL,
     new_rows,
     panel_batch,
+    past_of,
 )
 from domain.errors import ArtifactError
-from domain.events import FeatureSet, Floats, SentimentBatch
+from domain.events import FeatureSet, Floats, SentimentBatch, Target
 from services.models.artifacts import open_model
 from services.models.bundle import read_bundle
 from services.models.catalogue import BUILT_IN, Catalogue
-from services.models.derived import columns_of, derive
+from services.models.derived import Deriving, columns_of, derive, with_derived
 from services.models.fitting import FitTask, fit
-from services.models.forecaster import Table
+from services.models.forecaster import Forecaster, Table
 from services.models.walk_forward import SplitKind
 
 
@@ -145,3 +146,28 @@ def test_derived_columns_are_explained_beside_stored_ones() -> None:
     assert explanation is not None
     assert explanation.features == (*MODEL_COLUMNS, DERIVED)
     assert np.array_equal(explanation.values[:, -1], rows.select(("tilt",))[:, 0] ** 2)
+
+
+class Sequenced(Forecaster):
+    """The sum of a derived column over a row and the two before it."""
+
+    def __init__(self) -> None:
+        super().__init__(kind="sum", target=Target.VOLATILITY, horizon=HORIZON, version="1")
+        self.past = 2
+
+    def forecast(self, table: Table) -> Floats:
+        total: Floats = table.sequences((DERIVED,), self.past).stacked.sum(axis=(1, 2))
+        return total
+
+
+def test_they_are_derived_of_what_was_before_too() -> None:
+    examples = replace(EXAMPLES, past=past_of(EXAMPLES, 2)).take(np.arange(30, 60))
+    tilt = Table.of(examples).sequences(("tilt",), 2).stacked[:, :, 0]
+    right = (tilt**2).sum(axis=1)
+    model = Deriving(Sequenced(), (SQUARES,))
+
+    fitted = Table.of(with_derived(examples, (SQUARES,)))
+
+    assert model.past == 2
+    assert model.forecast(Table.of(examples)) == pytest.approx(right)
+    assert Sequenced().forecast(fitted) == pytest.approx(right)

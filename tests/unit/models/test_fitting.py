@@ -16,6 +16,7 @@ from alphapulse_testing.panel import (
     PANEL,
     VARIANCES,
     panel_examples,
+    past_of,
 )
 from domain.events import Target
 from domain.losses import deciding_loss
@@ -201,6 +202,22 @@ def test_the_data_hash_tells_one_changed_number() -> None:
 
     assert changed != data_sha256(EXAMPLES, MODEL_COLUMNS)
     assert data_sha256(EXAMPLES, MODEL_COLUMNS) == data_sha256(panel_examples(250), MODEL_COLUMNS)
+
+
+def test_the_data_hash_tells_what_was_before() -> None:
+    past = past_of(EXAMPLES, 3)
+    rows = past.rows.copy()
+    rows[7, 2] += 1e-9
+    holed = replace(past, places=np.where(past.places == 7, -1, past.places))
+    unread = np.concatenate((past.rows, rows))  # more than anyone reads
+
+    hashes = [
+        data_sha256(replace(EXAMPLES, past=one), MODEL_COLUMNS)
+        for one in (None, past, replace(past, rows=rows), holed, replace(past, rows=unread))
+    ]
+
+    assert hashes[4] == hashes[1]
+    assert len(set(hashes)) == 4
 
 
 def test_a_baseline_is_judged_by_what_was_known_at_each_row() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from alphapulse_testing.panel import EXAMPLES, HORIZON, HOUR_MS, past_of
 from services.models.walk_forward import (
     History,
     Split,
@@ -16,8 +18,6 @@ from services.models.walk_forward import (
     refresh_split,
     walk_forward,
 )
-
-HOUR_MS = 3_600_000
 
 
 @st.composite
@@ -117,3 +117,18 @@ def test_six_folds_cover_the_time_between_the_first_part_and_the_holdout() -> No
     assert len(splits) == 6
     assert list(tested) == list(range(tested[0], 800))
     assert tested[0] == pytest.approx(800 / 7, abs=1)
+
+
+def test_the_embargo_of_sequences_is_as_much_longer_as_they_reach_back() -> None:
+    """The first of them that judges shares no candle with the end of a label that was learnt."""
+    past = past_of(EXAMPLES, 5)
+    known_ms, horizon_ms = EXAMPLES.known_ms, HORIZON * HOUR_MS
+
+    rows = History.of(EXAMPLES, known_ms, embargo_ms=horizon_ms)
+    sequences = History.of(replace(EXAMPLES, past=past), known_ms, embargo_ms=horizon_ms)
+
+    plain, longer = lean_split(rows), lean_split(sequences)
+    assert np.array_equal(plain.test, longer.test)
+    begins_ms = EXAMPLES.as_of_ms[longer.test].min() - 5 * HOUR_MS
+    assert begins_ms - known_ms[longer.train].max() == horizon_ms
+    assert len(plain.train) - len(longer.train) == 5 * len(set(EXAMPLES.instruments))
