@@ -13,6 +13,7 @@ from domain.events import Ints
 from services.models.libraries import load_library
 from services.models.networks import Network, Weights, drawn
 from services.models.sample import CLASS_VALUES, Sample
+from services.models.sequences import SequenceSample
 
 COMPILED: Final = 16  # networks of which a process remembers how they are fitted
 KEYS: Final = 2**31  # what JAX can begin its draws from; seeds may be larger
@@ -31,10 +32,11 @@ class Descent:
 
 
 Fit = Callable[..., Any]
+Learnt = Sample | SequenceSample
 
 
 def descend(
-    network: Network, older: Sample, newer: Sample, how: Descent, *, seed: int, device: str
+    network: Network, older: Learnt, newer: Learnt, how: Descent, *, seed: int, device: str
 ) -> Weights:
     """The weights (float32) of that epoch which does best on `newer`.
 
@@ -53,17 +55,19 @@ def descend(
     rng = np.random.default_rng(seed)
     frequencies = np.array([older.weights[older.answers == one].sum() for one in CLASS_VALUES])
     start = np.log(frequencies / frequencies.sum())
-    first = drawn(network, older.inputs.shape[1], start, rng)
+    inputs, *answers = _arrays(older)
+    first = drawn(network, inputs[0].shape[1], start, rng)
     with jax.default_device(jax.devices(device)[0]):
         best = weights = {name: array.astype(np.float32) for name, array in first.items()}
         begin, epoch, loss = _compiled(network, how)
-        rows, judges = _arrays(older), _arrays(newer)
-        state, least, waited = begin(weights), float(loss(weights, *judges)), 0
+        judges, *truth = _arrays(newer)
+        judges = _shown(judges, np.arange(len(truth[0])))
+        state, least, waited = begin(weights), float(loss(weights, judges, *truth)), 0
         for _ in range(how.epochs):
             order = _order(len(older.answers), how.batch, rng)
             key = jax.random.key(int(rng.integers(KEYS)))
-            weights, state = epoch(weights, state, key, order, *rows)
-            now = float(loss(weights, *judges))
+            weights, state = epoch(weights, state, key, order, inputs, *answers)
+            now = float(loss(weights, judges, *truth))
             waited = 0 if now < least else waited + 1
             if now < least:
                 best, least = weights, now
@@ -72,11 +76,25 @@ def descend(
         return {name: np.asarray(array) for name, array in best.items()}
 
 
-def _arrays(sample: Sample) -> tuple[Any, Any, Any]:
-    """Inputs (m, k), classes 0–2 and weights whose mean is 1, as JAX reads them."""
+def _arrays(sample: Learnt) -> tuple[tuple[Any, ...], Any, Any]:
+    """Inputs, classes 0–2 and weights whose mean is 1, as JAX reads them.
+
+    Inputs are rows (m, k), or rows (r, k) with the places of m sequences in them.
+    """
     weights = sample.weights / sample.weights.mean()
     classes = sample.answers.astype(np.int32) + 1
-    return sample.inputs.astype(np.float32), classes, weights.astype(np.float32)
+    if isinstance(sample, Sample):
+        inputs: tuple[Any, ...] = (sample.inputs.astype(np.float32),)
+    else:
+        places = sample.inputs.places % len(sample.inputs.rows)  # −1 is the last one
+        inputs = (sample.inputs.rows.astype(np.float32), places.astype(np.int32))
+    return inputs, classes, weights.astype(np.float32)
+
+
+def _shown(inputs: tuple[Any, ...], chosen: Any) -> Any:  # noqa: ANN401 - of numpy or JAX
+    """Of those that are chosen: rows (n, k), or sequences (n, steps, k)."""
+    rows, *places = inputs
+    return rows[places[0][chosen]] if places else rows[chosen]
 
 
 def _order(rows: int, batch: int, rng: np.random.Generator) -> Ints:
@@ -100,8 +118,10 @@ def _compiled(network: Network, how: Descent) -> tuple[Fit, Fit, Fit]:
     def epoch(weights: Any, state: Any, key: Any, order: Any, inputs: Any, *others: Any) -> Any:  # noqa: ANN401
         def step(carried: Any, now: Any) -> Any:  # noqa: ANN401
             (weights, state), (chosen, key) = carried, now
-            seen = jax.random.bernoulli(key, 1.0 - how.dropout, (len(chosen), inputs.shape[1]))
-            shown = inputs[chosen] * seen / (1.0 - how.dropout)
+            told = _shown(inputs, chosen)
+            columns = (len(chosen), *(1,) * (told.ndim - 2), told.shape[-1])  # all steps' alike
+            seen = jax.random.bernoulli(key, 1.0 - how.dropout, columns)
+            shown = told * seen / (1.0 - how.dropout)
             gradient = jax.grad(loss)(weights, shown, *(array[chosen] for array in others))
             update, state = optimizer.update(gradient, state, weights)
             return (optax.apply_updates(weights, update), state), None

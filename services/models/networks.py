@@ -1,14 +1,15 @@
-"""Networks over one row: the same lines are differentiated by JAX and evaluated by numpy."""
+"""Networks over rows or sequences: the same lines are differentiated by JAX, evaluated by numpy."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import numpy as np
 
 from domain.events import Floats
+from services.models.libraries import load_library
 
 CLASSES: Final = 3
 OUT: Final = "out"  # the last layer
@@ -29,7 +30,10 @@ class Network(Protocol):
         ...
 
     def scores(self, xp: Any, weights: Weights, inputs: Array) -> Array:  # noqa: ANN401
-        """Raw scores of the classes (n, 3) of inputs (n, k); a row depends on that row alone."""
+        """Raw scores of the classes (n, 3); a row depends on that row alone.
+
+        Inputs are (n, k), of networks over sequences (n, steps, k), the newest step last.
+        """
         ...
 
 
@@ -134,6 +138,44 @@ class TabNet:
         return both[:, : self.width], both[:, self.width :]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gru:
+    """A gated recurrent unit (Cho et al. 2014) over sequences, its newest state read at the end.
+
+    A step of which nothing is known has inputs that are all 0, and the state goes on over it.
+    The reset gate is applied after the product, as cuDNN does it.
+    """
+
+    width: int
+
+    def shapes(self, inputs: int) -> dict[str, tuple[int, ...]]:
+        gates = 3 * self.width
+        return {
+            "told": (inputs, gates),
+            "kept": (self.width, gates),
+            OUT: (self.width, CLASSES),
+        }
+
+    def scores(self, xp: Any, weights: Weights, inputs: Array) -> Array:  # noqa: ANN401
+        known, told = (inputs != 0.0).any(axis=-1), dense(weights, "told", inputs)
+        state = xp.zeros_like(told[:, 0, : self.width])
+
+        def step(state: Array, told: Array, known: Array) -> Array:
+            new = self._step(xp, told, dense(weights, "kept", state), state)
+            return xp.where(known[:, None], new, state)
+
+        state = folded(xp, step, state, told.swapaxes(0, 1), known.swapaxes(0, 1))
+        return dense(weights, OUT, state)
+
+    def _step(self, xp: Any, told: Array, kept: Array, state: Array) -> Array:  # noqa: ANN401
+        """The state after a step; `told` and `kept` are (n, 3 × width)."""
+        width = self.width
+        update = logistic(xp, told[:, :width] + kept[:, :width])
+        reset = logistic(xp, told[:, width : 2 * width] + kept[:, width : 2 * width])
+        new = xp.tanh(told[:, 2 * width :] + reset * kept[:, 2 * width :])
+        return update * state + (1.0 - update) * new
+
+
 def dense(weights: Weights, name: str, inputs: Array) -> Array:
     return inputs @ weights[f"{name}.weight"] + weights[f"{name}.bias"]
 
@@ -149,6 +191,21 @@ def gate(xp: Any, inputs: Array) -> Array:  # noqa: ANN401
     """The first half of the columns × the logistic of the second: Dauphin et al. 2017."""
     half = inputs.shape[-1] // 2
     return inputs[:, :half] * (1.0 + xp.tanh(inputs[:, half:] / 2.0)) / 2.0
+
+
+def logistic(xp: Any, inputs: Array) -> Array:  # noqa: ANN401
+    """By tanh, which overflows nowhere."""
+    return (1.0 + xp.tanh(inputs / 2.0)) / 2.0
+
+
+def folded(xp: Any, step: Callable[..., Array], state: Array, *steps: Array) -> Array:  # noqa: ANN401
+    """The state after `step(state, …)` of each of the first axis; JAX compiles it once for all."""
+    if xp is np:
+        for now in zip(*steps, strict=True):
+            state = step(state, *now)
+        return state
+    scan = load_library("jax").lax.scan
+    return scan(lambda state, now: (step(state, *now), None), state, steps)[0]
 
 
 def sparsemax(xp: Any, scores: Array) -> Array:  # noqa: ANN401

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from domain.events import Examples, Floats, Ints, Target
+from domain.events import Bools, Examples, Floats, Ints, Target
 
 CLASS_VALUES = np.array([-1.0, 0.0, 1.0])
 
@@ -50,11 +50,16 @@ class Sample:
         Raises:
             ValueError: none remains.
         """
+        rows = self.usable_rows()
+        return Sample(self.inputs[rows], self.answers[rows], self.weights[rows])
+
+    def usable_rows(self) -> Bools:
+        """Which rows those are, shape (m,); raises as `usable`."""
         rows = np.isfinite(self.answers) & (self.weights > 0)
         rows &= np.isfinite(self.inputs).any(axis=1)
         if not rows.any():
             raise ValueError("no row has an answer, a weight and a known feature")
-        return Sample(self.inputs[rows], self.answers[rows], self.weights[rows])
+        return rows
 
     def with_every_class(self, neutral: Floats, classes: Floats = CLASS_VALUES) -> Sample:
         """One more row of weight 1 for each of `classes` at `neutral`: Laplace +1.

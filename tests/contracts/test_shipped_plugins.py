@@ -9,13 +9,13 @@ from alphapulse_testing.fitted import fitted_checks
 from alphapulse_testing.learners import online_checks
 from services.models.forest import PLUGIN as FOREST
 from services.models.linear import ELASTIC_NET, RIDGE
-from services.models.network_kind import MLP, RESNET, TABNET
+from services.models.network_kind import GRU, MLP, RESNET, TABNET
 from services.models.river_kind import ADAPTIVE_FOREST, HOEFFDING_TREE
 from services.models.stacker import PLUGIN as STACKER
 
 STACKED = fitted_checks(STACKER)
 CHECKS = [check for kind in (FOREST, RIDGE, ELASTIC_NET) for check in fitted_checks(kind)]
-NETWORKS = [check for kind in (MLP, RESNET, TABNET) for check in fitted_checks(kind)]
+NETWORKS = [check for kind in (MLP, RESNET, TABNET, GRU) for check in fitted_checks(kind)]
 TREES = [check for kind in (HOEFFDING_TREE, ADAPTIVE_FOREST) for check in online_checks(kind)]
 
 

@@ -12,16 +12,18 @@ import numpy as np
 import orjson
 import pytest
 
-from alphapulse_testing.panel import EXAMPLES, HOUR_MS, PANEL
+from alphapulse_testing.panel import EXAMPLES, HOUR_MS, PANEL, past_of
 from backend.api.described import Answer
 from backend.api.explanations import PredictionId
 from backend.api.schemas import ExplanationRow
-from domain.events import Floats
+from domain.events import Examples, Floats
 from domain.market import rfc3339
+from domain.past import Past
 from services.models.artifacts import ArtifactStore
 from services.models.catalogue import BUILT_IN
 from services.models.fitting import FitTask, train
 from services.models.forecaster import Table
+from services.models.network_kind import GRU
 from services.models.walk_forward import SplitKind
 from tests.doubles import START
 from tests.factories import BTC
@@ -33,10 +35,14 @@ COLUMNS = (*SET.columns, "mood")  # the last is what sources told
 MOOD = 0.5
 
 
+def panel_rows() -> Examples:
+    places = [PANEL.columns.index(name) for name in ("noise", "close", "tilt")]
+    return replace(EXAMPLES, columns=COLUMNS, features=EXAMPLES.features[:, places])
+
+
 def fitted(seed: int) -> bytes:
     """A model of the market's two columns, of which `rsi` is unknown there, and of `mood`."""
-    places = [PANEL.columns.index(name) for name in ("noise", "close", "tilt")]
-    rows = replace(EXAMPLES, columns=COLUMNS, features=EXAMPLES.features[:, places])
+    rows = panel_rows()
     recipe = BUILT_IN.recipes[NAME].changed(trees=20, min_child=5.0)
     task = FitTask(
         recipe=recipe,
@@ -171,6 +177,68 @@ async def test_a_feature_row_that_is_gone_is_not_made_again(
 
     assert (answer.status_code, answer.json()["code"]) == (409, "not_as_it_was")
     assert "revision 1 of the feature row" in answer.json()["detail"]
+
+
+@pytest.fixture
+async def after_its_past(market: ServedMarket, tmp_path: Path) -> Spoken:
+    """The newest row of BTC, of which a GRU spoke that read the three candles before it."""
+    catalogue = replace(BUILT_IN, fitted=(GRU,))
+    market.state.artifacts = store = ArtifactStore(tmp_path, catalogue)
+    examples = panel_rows()
+    task = FitTask(
+        recipe=GRU.recipes[0].changed(past=3, learning_rate=0.1, epochs=3),
+        horizon=HORIZON,
+        horizon_ms=HORIZON * HOUR_MS,
+        columns=COLUMNS,
+        examples=examples,
+        split=SplitKind.LEAN,
+        seed=7,
+    )
+    rows = replace(examples, past=past_of(examples, 3))
+    sha256 = store.save(train(task, catalogue, rows))
+    number = await market.pool.fetchval(
+        "SELECT instrument_id FROM instruments WHERE symbol = 'BTC/USDT'"
+    )
+    key = (number, market.batches[29].as_of)
+    closes = [batch.close[batch.instruments.index(BTC)] for batch in market.batches[26:30]]
+    values = np.array([[np.nan, close, np.nan] for close in closes])
+    past = Past(columns=COLUMNS, rows=values[:3], places=np.array([[0, 1, 2]]), candle_ms=HOUR_MS)
+    model = store.load(name="gru.direction", version="1", sha256=sha256)
+    said = model.forecast(Table(COLUMNS, values[3:], past=past))[0]
+    version = _VERSION.replace("lightgbm", "gru").replace("'{}'", """'{"past": 3}'""", 1)
+    await market.pool.execute(version, 1, sha256)
+    await market.pool.execute(_MEMBERS, *key, '{"gru.direction": "1"}')
+    await market.pool.execute(_SAID, *key, "gru.direction", "1", *said.tolist())
+    await market.pool.execute(_TELLS)
+    return Spoken(
+        id=f"1h.{HORIZON}.simulated.{rfc3339(key[1])}.1.BTC/USDT",
+        path=tmp_path / sha256,
+        close=closes[3],
+        said=said,
+        key=key,
+    )
+
+
+async def test_a_model_that_reads_the_past_is_asked_with_what_it_was_then(
+    market: ServedMarket, rest: httpx.AsyncClient, after_its_past: Spoken
+) -> None:
+    """What was corrected since is not read; what was altered is noticed."""
+    before = (after_its_past.key[0], after_its_past.key[1] - 2 * timedelta(hours=1))
+    await market.pool.execute(
+        _CORRECTED.replace("known_at", "known_at + interval '1 day'"), *before
+    )
+    whole = await explained(rest, after_its_past.id)
+    await market.pool.execute(
+        'UPDATE ml_features_ohlcv SET "values"[2] = 1.0'
+        " WHERE instrument_id = $1 AND as_of = $2 AND revision = 1",
+        *before,
+    )
+    altered = await explained(rest, after_its_past.id)
+
+    (row,) = Answer[ExplanationRow].model_validate_json(whole.content).data
+    assert row.reason == "this kind of model tells no contributions"
+    assert (altered.status_code, altered.json()["code"]) == (409, "not_as_it_was")
+    assert "gru.direction@1 says otherwise" in altered.json()["detail"]
 
 
 async def test_an_id_that_is_none_is_a_problem(rest: httpx.AsyncClient, spoken: Spoken) -> None:

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alphapulse_testing.panel import EXAMPLES, HORIZON, HOUR_MS, MODEL_COLUMNS
+from alphapulse_testing.panel import EXAMPLES, HORIZON, HOUR_MS, MODEL_COLUMNS, past_of
 from domain.errors import UsageError
 from domain.events import Target
 from services.models.artifacts import open_model
 from services.models.catalogue import BUILT_IN
 from services.models.fitting import FitTask, fit
 from services.models.forecaster import Table
+from services.models.network_kind import GRU
 from services.models.recipes import Recipe
 from services.models.variants import Variant, with_variant
 from services.models.walk_forward import SplitKind
@@ -53,6 +54,27 @@ def test_a_variant_says_what_its_kind_with_those_parameters_says() -> None:
     assert model.explain(Table.of(EXAMPLES.take(np.arange(3)))) is not None
     assert model.reference is not None
     assert ours.libraries == theirs.libraries
+
+
+@pytest.mark.parametrize("candles", [0, -1, 513])
+def test_a_past_has_bounds(candles: int) -> None:
+    gru = replace(BUILT_IN, fitted=(GRU,))
+
+    with pytest.raises(UsageError, match=r"long.direction.past = -?\d+: it is 1 to 512 candles"):
+        with_variant(gru, Variant.of("long", "gru", 1, {"direction": {"past": candles}}))
+
+
+def test_a_variant_reads_as_far_back_as_it_says() -> None:
+    gru = replace(BUILT_IN, fitted=(GRU,))
+    short = with_variant(
+        gru, Variant.of("short", "gru", 1, {"direction": {"past": 3, "epochs": 1}})
+    )
+    recipe = short.recipes["short.direction"]
+
+    examples = replace(EXAMPLES, past=past_of(EXAMPLES, recipe.past))
+    model = open_model(fit(replace(task(recipe), examples=examples), short).artifact, "1", short)
+
+    assert (recipe.past, model.past, GRU.recipes[0].past) == (3, 3, 15)
 
 
 def test_its_trials_are_in_its_recipe_and_those_of_one_never_searched_are_not() -> None:
