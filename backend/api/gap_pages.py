@@ -12,8 +12,8 @@ from backend.api.callers import Caller
 from backend.api.coverage import known_gaps
 from backend.api.parameters import GapSelection
 from backend.api.problems import ProblemError
-from backend.api.reads import instrument_ids
-from backend.api.shelves import Filters, Shelf
+from backend.api.reads import Found, instrument_ids, read_spans
+from backend.api.shelves import CANDLES, Filters, Shelf
 from backend.api.values import EARLIEST, LATEST
 from domain.market import from_ms, to_ms
 
@@ -34,8 +34,8 @@ GAPS: Final = Shelf(
 
 async def read_gaps(
     connection: asyncpg.Connection, caller: Caller, selection: GapSelection
-) -> tuple[list[dict[str, Any]], str | None]:
-    """One page of gaps and the mark of the next; newest first unless `order` says otherwise.
+) -> Found:
+    """One page of gaps; newest first unless `order` says otherwise.
 
     With `as_of` a gap that was filled later is open, and it reaches as far as candles had
     closed by then.
@@ -58,7 +58,11 @@ async def read_gaps(
         following = cursors.encode([last["from"], *mark], made_for)
     hidden = "instrument_id"
     data = [{name: one for name, one in row.items() if name != hidden} for row in kept]
-    return data, following
+    wanted: Filters = {"instrument_id": ids}
+    if selection.timeframe:
+        wanted["timeframe"] = selection.timeframe
+    spans = await read_spans(connection, CANDLES, wanted, selection.as_of)
+    return Found(data, following, min((span.last for span in spans), default=None))
 
 
 async def missing_now(connection: asyncpg.Connection) -> list[dict[str, Any]]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import asyncpg
 
 from backend.api import cursors, rows, schemas
 from backend.api.callers import Caller
 from backend.api.parameters import MeasurementSelection
-from backend.api.reads import instrument_ids, series_scan
+from backend.api.reads import Found, instrument_ids, series_scan
 from backend.api.shelves import Filters, Shelf
 from domain.market import from_ms
 from domain.sources import MARKET
@@ -38,17 +37,9 @@ SELECT min(last) FROM wanted_series s CROSS JOIN LATERAL (
 """
 
 
-class MeasurementPage(NamedTuple):
-    """Rows, the mark of the next page, and the time to which each series reaches."""
-
-    data: list[dict[str, Any]]
-    following: str | None
-    watermark: datetime | None
-
-
 async def read_measurements(
     connection: asyncpg.Connection, caller: Caller, selection: MeasurementSelection
-) -> MeasurementPage:
+) -> Found:
     """One page of measurements, each as it was last told by the time that is asked for.
 
     What is measured of the market and of no instrument is there unless instruments are named.
@@ -79,7 +70,7 @@ async def read_measurements(
     if len(found) > selection.limit:
         key = [kept[-1][name] for name in ("event_time", "instrument_id", "metric")]
         mark = cursors.encode(key, made_for)
-    return MeasurementPage([_spelled(row) for row in kept], mark, watermark)
+    return Found([_spelled(row) for row in kept], mark, watermark)
 
 
 def _spelled(row: rows.Row) -> dict[str, Any]:

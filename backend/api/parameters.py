@@ -318,10 +318,8 @@ class SymbolSearch(BaseModel):
     limit: int = Field(30, ge=1, le=1_000, description="symbols")
 
 
-class LedgerSelection(BaseModel):
+class LedgerSelection(Formatted):
     """Which paper accounts."""
-
-    model_config = ConfigDict(extra="forbid")
 
     exchange: Words = Field([], description="exchange ids")
     timeframe: Timeframes = Field([], description="1m 3m 5m 15m 30m 1h 4h 1d")

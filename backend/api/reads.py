@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import asyncpg
 
@@ -58,6 +58,14 @@ class Page:
     def watermark(self) -> datetime | None:
         """Every selected series reaches at least to here."""
         return min((span.last for span in self.spans), default=None)
+
+
+class Found(NamedTuple):
+    """A page of a list that is read in its own way."""
+
+    data: list[dict[str, Any]]  # as they are served
+    following: str | None  # where the next page begins
+    watermark: datetime | None  # every selected series reaches at least to here
 
 
 async def instrument_ids(

@@ -10,12 +10,14 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from backend.api import rows
-from backend.api.answers import envelope, reading, starting, state_of
+from backend.api.answers import answer_list, envelope, reading, starting, state_of
 from backend.api.callers import caller_of
-from backend.api.described import answering
+from backend.api.described import answering, listed
+from backend.api.parameters import Formatted
 from backend.api.problems import ProblemError
 from backend.api.refusals import refused
 from backend.api.schemas import InstrumentRow, OrderRow
+from backend.api.spellings import ListAnswer
 from backend.api.state import ApiState, Members
 from backend.api.watched import standing
 from domain.errors import ExchangeError
@@ -41,8 +43,8 @@ class Named(BaseModel):
     symbol: str = Field(description="in ccxt's spelling, `BTC/USDT`", min_length=1, max_length=64)
 
 
-@router.get("", responses=answering(InstrumentRow))
-async def instruments(request: Request) -> Response:
+@router.get("", responses=listed(InstrumentRow))
+async def instruments(request: Request, selection: Annotated[Formatted, Query()]) -> Response:
     """Every instrument that is or was watched, with the `as_of` of its newest predictions.
 
     `state`: `joining` (its history is on its way), `watched`, or `left`; `removed` tells of one
@@ -52,7 +54,10 @@ async def instruments(request: Request) -> Response:
     async with reading(state) as connection:
         found = await connection.fetch(_EVER)
     seen = (one for one in found if caller_of(request).sees(_named(one)))
-    return envelope([_row(state, row) for row in seen], as_of=state.clock.now())
+    told = ListAnswer(
+        data=[_row(state, row) for row in seen], described=InstrumentRow, as_of=state.clock.now()
+    )
+    return await answer_list(request, selection.format, told)
 
 
 @router.post(

@@ -86,12 +86,13 @@ async def gaps(request: Request, selection: Annotated[GapSelection, Query()]) ->
     """Stretches of missing candles, newest first, and what became of them."""
     state = state_of(request)
     async with reading(state) as connection:
-        found, following = await read_gaps(connection, caller_of(request), selection)
+        page = await read_gaps(connection, caller_of(request), selection)
     told = ListAnswer(
-        data=found,
+        data=page.data,
         described=GAPS.described,
         as_of=moment(state, selection.as_of),
-        following=following,
+        watermark=page.watermark,
+        following=page.following,
     )
     return await answer_list(request, selection.format, told)
 

@@ -14,7 +14,7 @@ from backend.api.callers import Caller, caller_of
 from backend.api.described import answering, listed
 from backend.api.known import refuse_unmatched
 from backend.api.model_pages import MODELS, read_models
-from backend.api.parameters import DashboardSelection, ModelSelection
+from backend.api.parameters import DashboardSelection, Formatted, ModelSelection
 from backend.api.reads import instrument_ids
 from backend.api.schemas import ModelRow
 from backend.api.schemas_scores import WeightRow
@@ -50,8 +50,8 @@ async def models(request: Request, selection: Annotated[ModelSelection, Query()]
     return await answer_list(request, selection.format, told)
 
 
-@router.get("/models/pool", responses=answering(WeightRow))
-async def pool(request: Request) -> Response:
+@router.get("/models/pool", responses=listed(WeightRow))
+async def pool(request: Request, selection: Annotated[Formatted, Query()]) -> Response:
     """What part each member has now in the pool of its target; it moves with every label.
 
     It is of all instruments of an exchange: who does not see them all does not see it.
@@ -62,7 +62,8 @@ async def pool(request: Request) -> Response:
     async with reading(state) as connection:
         seen = await whole_exchanges(connection, caller_of(request))
     weights = [asdict(one) for one in state.seats.weights() if one.exchange in seen]
-    return envelope(weights, as_of=state.clock.now())
+    told = ListAnswer(data=weights, described=WeightRow, as_of=state.clock.now())
+    return await answer_list(request, selection.format, told)
 
 
 @router.get("/dashboard", responses=answering(PanelRow))

@@ -37,6 +37,7 @@ from backend.api.queries import sort_out
 from backend.api.reads import instrument_ids, known_instruments
 from backend.api.refusals import refused
 from backend.api.shelves import PREDICTIONS, SIGNALS, Filters
+from backend.api.spellings import ListAnswer
 from backend.api.visible import whole_exchanges
 from backend.store.accounts import read_accounts
 from domain.market import Instrument
@@ -153,7 +154,7 @@ async def signals(request: Request, selection: Annotated[SignalSelection, Query(
     return await answer_page(request, SIGNALS, selection, filters)
 
 
-@router.get("/ledger", responses=answering(schemas.AccountRow))
+@router.get("/ledger", responses=listed(schemas.AccountRow))
 async def accounts(request: Request, selection: Annotated[LedgerSelection, Query()]) -> Response:
     """The paper account of each exchange and timeframe, beside holding everything and nothing.
 
@@ -171,8 +172,10 @@ async def accounts(request: Request, selection: Annotated[LedgerSelection, Query
         )
         seen = await whole_exchanges(connection, caller)
     found = [row for row in found if row["exchange"] in seen]
-    return envelope(
-        found,
+    told = ListAnswer(
+        data=found,
+        described=schemas.AccountRow,
         as_of=moment(state, selection.as_of),
         watermark=min((row["as_of"] for row in found), default=None),
     )
+    return await answer_list(request, selection.format, told)

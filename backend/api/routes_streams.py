@@ -9,10 +9,10 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from backend.api import schemas
 from backend.api.answers import answer_list, envelope, reading, state_of
 from backend.api.callers import caller_of
-from backend.api.described import answering
+from backend.api.described import answering, listed
 from backend.api.formats import Format
 from backend.api.messages import Position
-from backend.api.parameters import EventSelection
+from backend.api.parameters import EventSelection, Formatted
 from backend.api.past_events import Asked, log_with, read_events
 from backend.api.refusals import refused
 from backend.api.snapshots import HEADS
@@ -24,20 +24,25 @@ router = APIRouter(prefix="/v1/streams", tags=["streams"])
 Named = Annotated[str, Path(description="as `GET /v1/streams` names it", max_length=256)]
 
 
-@router.get("", responses=answering(schemas.StreamRow))
-async def streams(request: Request) -> Response:
+@router.get("", responses=listed(schemas.StreamRow))
+async def streams(request: Request, selection: Annotated[Formatted, Query()]) -> Response:
     """Every stream of the log with its head; watched ones without an event yet at offset 0."""
     state = state_of(request)
     async with reading(state) as connection:
         found = await connection.fetch(HEADS)
-    data = [dict(row) for row in found]
+    data = [{**row, "hash": row["hash"].hex()} for row in found]
     existing = {row["stream"] for row in data}
     data.extend(
         {"stream": stream, "epoch": None, "offset": 0, "hash": None}
         for stream in sorted(set(state.status.streams()) - existing)
     )
     heard = set(caller_of(request).streams(row["stream"] for row in data))
-    return envelope([row for row in data if row["stream"] in heard], as_of=state.clock.now())
+    told = ListAnswer(
+        data=[row for row in data if row["stream"] in heard],
+        described=schemas.StreamRow,
+        as_of=state.clock.now(),
+    )
+    return await answer_list(request, selection.format, told)
 
 
 @router.get(

@@ -99,6 +99,13 @@ def _series(
     ]
 
 
+def reach(found: Iterable[Watched]) -> datetime | None:
+    """The close that every series that is followed has reached; None where one has no candle."""
+    ends = [each.to for one in found if one.state != "left" for each in one.series]
+    known = [end for end in ends if end is not None]
+    return min(known) if known and len(known) == len(ends) else None
+
+
 def exchanges(state: ApiState, caller: Caller, found: Sequence[Watched]) -> list[dict[str, Any]]:
     """What is watched, by exchange; `found` is in their order."""
     away = state.status.away() if caller.sees_all else {}  # the reason may name any instrument

@@ -18,6 +18,7 @@ from domain.market import Timeframe, rfc3339, to_ms
 from tests.doubles import START
 from tests.factories import ETH
 from tests.full_market import fill, miss
+from tests.seats import Book
 from tests.served_market import TICKS, ServedMarket, prediction, signals
 
 HOUR = timedelta(hours=1)
@@ -233,6 +234,25 @@ async def test_an_open_range_of_rows_alone_is_held_until_there_are_more(
     more = await get(rest, path, first.headers["etag"])
 
     assert (first.status_code, same.status_code, more.status_code) == (200, 304, 200)
+
+
+async def test_every_list_has_a_validator(market: ServedMarket, rest: httpx.AsyncClient) -> None:
+    await fill(market)
+    market.state.seats = Book()
+    paths = (await rest.get("/openapi.json")).json()["paths"]
+    lists = [
+        path.replace("{kind}", "mood")
+        for path, methods in paths.items()
+        if any(one["name"] == "format" for one in methods.get("get", {}).get("parameters", ()))
+    ]
+    for path in lists:
+        first = await get(rest, path)
+        again = await get(rest, path, first.headers["etag"])
+
+        assert not first.headers["etag"].startswith("W/"), path
+        assert (again.status_code, again.content) == (304, b""), path
+        assert again.headers["etag"] == first.headers["etag"], path
+    assert len(lists) > 20
 
 
 async def test_a_problem_is_not_kept(rest: httpx.AsyncClient) -> None:

@@ -33,10 +33,13 @@ LISTS = (
     "/v1/exchanges?exchange=simulated",
     "/v1/symbols?exchange=simulated",
     "/v1/timeframes?exchange=simulated",
+    "/v1/instruments?",
+    "/v1/streams?",
+    "/v1/ledger?",
 )
 NESTED = (
     "members", "votes", "scores", "params", "metrics", "environment", "gate", "probabilities",
-    "timeframes", "horizons", "body",
+    "timeframes", "horizons", "body", "predicted", "positions", "benchmarks", "risk", "refused",
 )  # fmt: skip
 EMPTY = "&start=2050-01-01"
 PAGED = [path for path in LISTS if "limit" in path]

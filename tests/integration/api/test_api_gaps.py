@@ -133,3 +133,13 @@ async def test_a_subscriber_of_gaps_begins_with_all_that_are_missing(
     assert snapshot["offset"] == 2
     assert (update["event"], update["offset"]) == ("unfillable", 3)
     assert [update["data"]] == (await get(rest, state="unfillable"))["data"]
+
+
+async def test_meta_says_how_far_the_candles_reach(rest: httpx.AsyncClient) -> None:
+    now = await get(rest)
+    then = await get(rest, symbol="BTC/USDT", as_of=rfc3339(START - timedelta(hours=2)))
+    none = await get(rest, timeframe="4h")
+
+    assert now["meta"]["watermark"] == rfc3339(START)
+    assert then["meta"]["watermark"] == rfc3339(START - timedelta(hours=2))
+    assert none["meta"]["watermark"] is None

@@ -115,6 +115,20 @@ async def test_what_was_watched_is_told_as_left_with_the_candles_that_there_are(
     assert (hour["watched"], hour["horizons"], hour["instruments"]) == (False, [], 3)
 
 
+async def test_meta_says_what_every_followed_series_has_reached(
+    market: ServedMarket, rest: httpx.AsyncClient
+) -> None:
+    async def watermarks() -> set[str | None]:
+        lists = ("exchanges", "symbols", "timeframes")
+        return {(await rest.get(f"/v1/{one}")).json()["meta"]["watermark"] for one in lists}
+
+    reached = await watermarks()
+    market.state.status.timeframes = (Timeframe.H1, Timeframe.M5)
+
+    assert reached == {NEWEST}
+    assert await watermarks() == {None}  # of five minutes there is no candle yet
+
+
 async def test_filters_are_those_of_other_lists(rest: httpx.AsyncClient) -> None:
     assert [row["symbol"] for row in await get(rest, "symbols", symbols="SOL/USDT,BTC/USDT")] == [
         BTC.symbol,
