@@ -31,8 +31,9 @@ class Order:
 
     Attributes:
         id: the same each time that the same is told; an exchange knows a repetition by it.
-        action: `enter` at the next open, or `exit`.
+        action: `enter` at the next open, `protect` what was entered, or `exit`.
         size: of an entry, the share of the capital.
+        stop, take: of a protection, the prices at which to leave; they follow from that of entry.
         why: of an exit, how the signal ended.
     """
 
@@ -80,23 +81,27 @@ async def order_of(client: Client, signal: Signal, orders: Orders) -> Order | No
     """What a signal asks for now; None where there is nothing to do."""
     if signal.side == "flat":
         return None
+    told, entry = signal.update.event, order_for(signal, "enter")
+    if told == "opened":
+        enters = await may_be_entered(client, signal)
+        return replace(entry, size=signal.size_fraction) if enters else None
+    if entry.id not in orders:
+        return None
+    if told == "closed":
+        return replace(order_for(signal, "exit"), why=signal.status)
+    return replace(order_for(signal, "protect"), stop=signal.stop, take=signal.take)
+
+
+def order_for(signal: Signal, action: str) -> Order:
+    """An order that says whom it is for, and nothing else."""
     of = f"{signal.exchange}:{signal.symbol}:{signal.timeframe}:{signal.horizon}"
-    entry = Order(
-        id=f"enter:{of}:{signal.as_of.isoformat()}",
-        action="enter",
+    return Order(
+        id=f"{action}:{of}:{signal.as_of.isoformat()}",
+        action=action,
         exchange=signal.exchange,
         symbol=signal.symbol,
         side=signal.side,
-        size=signal.size_fraction,
-        stop=signal.stop,
-        take=signal.take,
     )
-    if signal.update.event == "opened":
-        return entry if await may_be_entered(client, signal) else None
-    if signal.update.event == "closed" and entry.id in orders:
-        left = entry.id.replace("enter", "exit", 1)
-        return replace(entry, id=left, action="exit", why=signal.status)
-    return None
 
 
 async def may_be_entered(client: Client, signal: Signal) -> bool:

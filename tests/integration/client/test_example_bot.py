@@ -80,13 +80,18 @@ async def listening(folder: Path) -> None:
 
 
 async def close(market: ServedMarket, number: int, **how: Any) -> None:
-    """End the signal of a tick, after the ticks that were committed."""
+    """End the signal of a tick."""
+    ended = to_ms(market.batches[number].as_of + HOUR)
+    how = {"status": "take_profit", "closed_ms": ended, "exit_price": 103.0, **how}
+    await tell(market, number, "closed", realized_return=0.019, **how)
+
+
+async def tell(market: ServedMarket, number: int, event: str, **how: Any) -> None:
+    """What became of the signal of a tick, once it was entered."""
     batch = market.batches[number]
-    ended = batch.as_of + HOUR
-    how = {"status": "take_profit", "closed_ms": to_ms(ended), "exit_price": 103.0, **how}
+    entered = {"status": "active", "entry_price": 101.0, "stop": 99.0, "take": 103.0}
     events = await market.recorder.commit_tick(
-        [signals(batch, event="closed", entry_price=101.0, realized_return=0.019, **how)],
-        published_at=ended,
+        [signals(batch, event=event, **entered | how)], published_at=batch.as_of + HOUR
     )
     market.state.hub.publish(events)
 
@@ -122,7 +127,8 @@ async def test_each_order_is_given_once_through_cuts_and_kills(
         with running(proxy.url, folder) as bot:
             meanwhile = [await bot.order(), await bot.order()]
             await market.tick(fourth)
-            later = await bot.order()
+            await tell(market, third, "updated")
+            later = [await bot.order(), await bot.order()]
             await close(market, third)
             last = await bot.order()
         sockets = proxy.sockets
@@ -132,9 +138,14 @@ async def test_each_order_is_given_once_through_cuts_and_kills(
         ("exit", "ETH/USDT", spelt(market, first)),
         ("enter", "ETH/USDT", spelt(market, third)),
     ]
-    assert later == ("enter", "ETH/USDT", spelt(market, fourth))
+    assert later == [
+        ("enter", "ETH/USDT", spelt(market, fourth)),
+        ("protect", "ETH/USDT", spelt(market, third)),
+    ]
     assert last == ("exit", "ETH/USDT", spelt(market, third))
-    assert given(folder) == [entered, *meanwhile, later, last]
+    assert given(folder) == [entered, *meanwhile, *later, last]
+    protected = json.loads((folder / "orders.jsonl").read_text().splitlines()[4])
+    assert (protected["stop"], protected["take"]) == (99.0, 103.0)
     assert sockets > 2  # it was cut off, too
 
 
