@@ -139,10 +139,12 @@ def _refuse_unless(need: Need | None, caller: Caller, scope: Scope) -> None:
         ProblemError: `forbidden`; `not_found` or `method_not_allowed` where nothing is listed.
     """
     if need is None:
+        path = scope["path"]
+        if needs_at(path):
+            raise not_answered(path, scope["method"])
         if caller.operates:
             return  # the router says what is wrong
-        path = scope["path"]
-        raise not_answered(path, scope["method"]) if needs_at(path) else nothing_at(path)
+        raise nothing_at(path)
     if need.scope is not None and not caller.may(need.scope):
         raise ProblemError("forbidden", f"this needs a key with the scope {need.scope.value}")
     if need.whole and not caller.sees_all:

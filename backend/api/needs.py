@@ -59,6 +59,7 @@ NEEDS: Final[Mapping[str, Mapping[str, Need]]] = {
     "/v1/predictions/latest": {"GET": READ},
     "/v1/predictions/query": {"POST": READ},
     "/v1/predictions/{id:path}/explanation": {"GET": READ},
+    "/v1/predictions/{id:path}": {"GET": READ},
     "/v1/retrains": {"POST": OPERATE},
     "/v1/scores": {"GET": READ},
     "/v1/scores/calibration": {"GET": READ},

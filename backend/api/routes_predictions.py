@@ -32,10 +32,12 @@ from backend.api.parameters import (
     PredictionSelection,
     SignalSelection,
 )
+from backend.api.prediction_record import read_prediction
 from backend.api.problems import ProblemError
 from backend.api.queries import sort_out
 from backend.api.reads import instrument_ids, known_instruments
 from backend.api.refusals import refused
+from backend.api.schemas_prediction import PredictionRecord
 from backend.api.shelves import PREDICTIONS, SIGNALS, Filters
 from backend.api.spellings import ListAnswer
 from backend.api.visible import whole_exchanges
@@ -104,22 +106,22 @@ async def query(
     return await answer_list(request, asked.format, replace(told, rejected=chosen.rejected))
 
 
+Id = Annotated[
+    str,
+    Path(
+        alias="id",
+        description=f"`{SHAPE}` as its row spells them, the symbol with its `/`",
+        max_length=256,
+    ),
+]
+
+
 @router.get(
     "/predictions/{id:path}/explanation",
     responses=answering(schemas.ExplanationRow)
     | refused("not_found", "artifact_missing", "not_as_it_was"),
 )
-async def explanation(
-    request: Request,
-    prediction: Annotated[
-        str,
-        Path(
-            alias="id",
-            description=f"`{SHAPE}` as its row spells them, the symbol with its `/`",
-            max_length=256,
-        ),
-    ],
-) -> Response:
+async def explanation(request: Request, prediction: Id) -> Response:
     """What each feature added to the raw scores of the members of a served prediction.
 
     The versions that spoke are asked about the stored row that they read. `base` and the
@@ -139,6 +141,23 @@ async def explanation(
         data = await asyncio.to_thread(explain, spoken, state.artifacts)
     return await asyncio.to_thread(
         envelope, data, as_of=state.clock.now(), watermark=wanted.as_of, revision=wanted.revision
+    )
+
+
+@router.get("/predictions/{id:path}", responses=answering(PredictionRecord) | refused("not_found"))
+async def prediction_record(request: Request, prediction: Id) -> Response:
+    """A served prediction with its event in the stream, its label and its score.
+
+    The label is as it stood when it was first known, which is what the track record counts.
+    """
+    state = state_of(request)
+    wanted = PredictionId.parse(prediction)
+    if not caller_of(request).sees(Instrument(wanted.exchange, wanted.symbol)):
+        raise unspoken(wanted)
+    async with reading(state) as connection:
+        found = await read_prediction(connection, wanted)
+    return envelope(
+        [found], as_of=state.clock.now(), watermark=wanted.as_of, revision=wanted.revision
     )
 
 
