@@ -15,7 +15,8 @@ TIMES: Final = frozenset(
         "watched_from", "watched_until",
     }
 )  # fmt: skip  # members of rows that are times,
-TIMES_BY_NAME: Final = frozenset({"predicted"})  # or objects of times
+TIMES_BY_NAME: Final = frozenset({"predicted"})  # or objects of times,
+ROW: Final = "data"  # or, of an event, a row itself
 
 
 def parsed(text: str) -> datetime:
@@ -61,4 +62,6 @@ def _read(name: str, value: Any) -> Any:  # noqa: ANN401 - JSON
         return parsed(value)
     if name in TIMES_BY_NAME and isinstance(value, Mapping):
         return {inner: parsed(text) for inner, text in value.items()}
+    if name == ROW and isinstance(value, Mapping):
+        return with_times(value)
     return value

@@ -259,4 +259,18 @@ PITFALLS: Final = (
         ".join((channel, notice.event, __import__('uuid').uuid4().hex))",
         "tests/integration/test_notifier.py -k under_its_ids",
     ),
+    Pitfall(
+        "a prediction beside a candle that opened before it was made",
+        "client/alphapulse_client/join.py",
+        'direction="forward"',
+        'direction="nearest"',
+        "tests/properties/test_predictions_join_only_later_candles.py -k 'too and pandas'",
+    ),
+    Pitfall(
+        "a prediction that stands until the next one",
+        "client/alphapulse_client/join.py",
+        'strategy="forward"',
+        'strategy="backward"',
+        "tests/properties/test_predictions_join_only_later_candles.py -k 'too and polars'",
+    ),
 )

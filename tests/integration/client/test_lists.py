@@ -29,11 +29,12 @@ from alphapulse_client.lists import PAGE, PAGED, Lists
 from alphapulse_client.rest import Rest
 from backend.api.app import create_app
 from backend.api.parameters import MAX_LIMIT
+from domain.events import Origin
 from domain.keys import KeyScope
 from tests.doubles import START
 from tests.full_market import fill
 from tests.keyed import keyed
-from tests.served_market import TICKS, ServedMarket
+from tests.served_market import TICKS, ServedMarket, prediction
 
 LIBRARIES: list[Literal["pandas", "polars"]] = ["pandas", "polars"]
 FILLED = sorted(PAGED - {"jobs"})
@@ -169,6 +170,28 @@ async def test_a_frame_without_rows_has_its_columns(
 
     assert (len(empty), list(empty.columns)) == (0, list(whole.columns))
     assert list(empty.dtypes) == list(whole.dtypes)
+
+
+async def test_what_was_told_first_is_joined_from_the_stream(market: ServedMarket) -> None:
+    """A list has the newest revision alone, its stream all of them."""
+    batch = market.batches[20]
+    made = batch.as_of + timedelta(minutes=90)
+    again = prediction(batch, revision=2, made_at=made, origin=Origin.LATE)
+    await market.recorder.commit_tick([again], published_at=made)
+    async with Client(market.url) as client:
+        events = client.rows("streams/predictions.1h.simulated.BTC/USDT/events")
+        told = pd.DataFrame([event["data"] async for event in events])
+        candles = await client.frame("candles", symbol="BTC/USDT")
+        listed = await client.frame("predictions", symbol="BTC/USDT")
+
+    def at(hours: int, said: pd.DataFrame) -> Any:
+        joined = join_predictions(candles, said).set_index("open_time")
+        return joined.loc[pd.Timestamp(batch.as_of + timedelta(hours=hours))]
+
+    assert len(told) == len(listed) + 1
+    assert (at(1, told)["as_of"], at(1, told)["prediction_revision"]) == (batch.as_of, 1)
+    assert pd.isna(at(1, listed)["as_of"])
+    assert at(2, told)["as_of"] == at(2, listed)["as_of"] == batch.as_of + timedelta(hours=1)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
