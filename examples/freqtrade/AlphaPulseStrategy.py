@@ -18,7 +18,8 @@ second follows the stream, as `examples/bot.py` does.
 Where the server cannot be read, the error goes to freqtrade, which gives no signal for that pair.
 
 Its reading, joining and rules are tested against a served API with a stand-in for `IStrategy`
-(`tests/integration/client/test_example_freqtrade.py`); freqtrade itself is no part of the tests.
+(`tests/integration/client/test_example_freqtrade.py`). freqtrade itself is no part of the tests;
+2026.9 ran it once by hand, in a backtest of 30 candles. Dry and live it was not run.
 """
 
 from __future__ import annotations
