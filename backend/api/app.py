@@ -37,7 +37,7 @@ from backend.api import (
     rows,
 )
 from backend.api.guard import Guard
-from backend.api.openapi import DescribedApp
+from backend.api.openapi import TAGS, DescribedApp
 from backend.api.socket import Socket
 from backend.api.state import ApiState
 from backend.api.watch import keep_watch
@@ -95,6 +95,9 @@ def create_app(state: ApiState) -> FastAPI:
     """The served API over `state`, which wiring fills while the system starts."""
     app = DescribedApp(
         title="AlphaPulse",
+        summary="Candles, features, predictions with their record, and signals",
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        openapi_tags=[{"name": name, "description": text} for name, text in TAGS.items()],
         version=state.status.version,
         docs_url=None,
         redoc_url=None,

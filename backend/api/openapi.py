@@ -15,6 +15,17 @@ from backend.api.refusals import SCHEMA, add_refusals
 
 SCHEME: Final = "key"
 EXAMPLES: Final = Path(__file__).with_name("examples.json")  # answers of a server, by route
+TAGS: Final = {
+    "charting": "the feed of TradingView's charting library (UDF), in its own words",
+    "health": "whether the process lives and may be relied on",
+    "instruments": "what is watched, and orders to watch more or less",
+    "jobs": "work that takes its time: asked for once, looked at later",
+    "market": "candles, features, gaps, what sources told, and the system's own state",
+    "models": "fitted models, their record, and orders about them",
+    "notifications": "who was told what",
+    "predictions": "what is said, what became of it, signals and the paper accounts",
+    "streams": "the log behind the WebSocket: heads, events, tickets",
+}
 _EVERY: Final = {"X-Request-Id": "finds the request in the log"}
 _COUNTED: Final = {
     "RateLimit": "what is left of the quota; the operator has none",

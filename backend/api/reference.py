@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html import escape
 from typing import Any, Final
 
 from backend.api import messages
 from backend.api.openapi import SCHEME
-from backend.api.problems import KINDS
+from backend.api.problems import KINDS, MEDIA_TYPE
 
 Fields = dict[str, Any]
 _CODE: Final = re.compile("`([^`]+)`")
@@ -16,7 +17,8 @@ _STYLE: Final = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;"
     "color-scheme:light dark}code{font-family:ui-monospace,monospace}table{border-collapse:"
     "collapse;width:100%}td,th{text-align:left;vertical-align:top;padding:.2rem .8rem .2rem 0;"
-    "border-bottom:1px solid #8884}h3{margin-bottom:.2rem}:target{background:#fc03}"
+    "border-bottom:1px solid #8884}pre{overflow:auto}h3{margin-bottom:.2rem}"
+    ":target{background:#fc03}"
 )
 
 
@@ -68,7 +70,24 @@ def _route(path: str, method: str, operation: Fields, schemas: Fields) -> str:
         f"{title}<p>{_marked(operation.get('description', ''))}{_scope(operation)}</p>"
         f"{_table('', asked)}"
         f"{_table('Body (JSON)', body)}{_table('Each of <code>data</code>', answered)}"
+        f"{_problems(operation['responses'])}{_example(answers[0])}"
     )
+
+
+def _problems(responses: Fields) -> str:
+    """The codes of its problems, each a link to what they mean."""
+    told = (one.get("content", {}).get(MEDIA_TYPE, {}) for one in responses.values())
+    codes = [code for one in told for code in one.get("examples", {})]
+    links = ", ".join(f"<a href=#{code}><code>{code}</code></a>" for code in codes)
+    return f"<p>Problems: {links}</p>" if links else ""
+
+
+def _example(answer: Fields) -> str:
+    shown = next(iter(answer["content"].values())).get("example")
+    if shown is None:
+        return ""
+    text = shown if isinstance(shown, str) else json.dumps(shown, indent=1, ensure_ascii=False)
+    return f"<details><summary>Example</summary><pre>{escape(text)}</pre></details>"
 
 
 def _scope(operation: Fields) -> str:

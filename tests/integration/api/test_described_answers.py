@@ -72,6 +72,8 @@ async def test_docs_show_bodies_and_no_backticks(rest: httpx.AsyncClient) -> Non
     orders = page.partition("POST /v1/instruments")[2].partition("<h3>")[0]
     assert "Body (JSON)" in orders
     assert "<code>symbol</code>" in orders
+    assert "<a href=#unreachable><code>unreachable</code></a>" in orders
+    assert "<summary>Example</summary>" in orders
     assert (await rest.get("/static/icon.svg")).status_code == 200
     assert "<link rel=icon href=/static/icon.svg" in page
 

@@ -97,6 +97,27 @@ async def test_a_chart_that_scrolls_back_ends(
     assert seen == times
 
 
+async def test_a_hole_is_no_data_with_the_bar_before_it_and_counting_back_goes_over_it(
+    rest: httpx.AsyncClient, market: ServedMarket
+) -> None:
+    times = opens(market)
+    await market.pool.execute(
+        "DELETE FROM candles WHERE open_time >= to_timestamp($1) AND open_time < to_timestamp($2)",
+        times[10],
+        times[20],
+    )
+    asked = {"symbol": BTC, "resolution": "60", "from": times[12], "to": times[18]}
+
+    hole = await ask(rest, "history", **asked)
+    counted = await ask(rest, "history", **asked, countback=3)
+    before = {**asked, "from": times[0] - 10 * HOUR, "to": times[0], "countback": 3}
+    first = await ask(rest, "history", **before)
+
+    assert hole == {"s": "no_data", "nextTime": times[9]}
+    assert counted["t"] == times[7:10]
+    assert first == {"s": "no_data"}
+
+
 async def test_signals_are_marks_on_the_bars_that_they_were_made_at(
     rest: httpx.AsyncClient, market: ServedMarket
 ) -> None:

@@ -61,6 +61,7 @@ def test_a_route_says_what_it_is_for_and_what_it_takes(route: str) -> None:
 
     assert operation["summary"]
     assert operation["description"].startswith(operation["summary"])
+    assert set(operation["tags"]) <= {one["name"] for one in DOCUMENT["tags"]}
     assert operation["tags"]
     for parameter in operation.get("parameters", ()):
         assert parameter.get("description"), parameter["name"]
