@@ -76,4 +76,5 @@ def configure(*, level: str = "INFO", json: bool | None = None) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for noisy in ("ccxt", "asyncio", "uvicorn.access", "numba", "alembic", "sqlalchemy"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the relay says once what it is
     logging.getLogger("asyncpg.pool").addFilter(Brief())  # while the database is away

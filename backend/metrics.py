@@ -51,6 +51,9 @@ NOTIFICATION_FAILURES = Counter(
     "alphapulse_notification_failures", "Tries at which a channel took none", ["channel"],
     registry=REGISTRY,
 )  # fmt: skip
+EVENTS_RELAYED = Counter(
+    "alphapulse_events_relayed", "Events of the stream log that a broker took", registry=REGISTRY
+)
 
 
 def count_tick(candles: CandleBatch, events: Sequence[object] = ()) -> None:

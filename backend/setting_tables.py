@@ -32,6 +32,7 @@ from services.notifications.rules import Rule
 if TYPE_CHECKING:
     from services.models.variants import Variant
 
+
 Parameters = Mapping[str, int | float | str]
 
 
@@ -307,4 +308,43 @@ class NotifySettings(Group):
             for name in rule.channels:
                 if name not in self.channels:
                     raise UnknownChannelError(name, self.channels)
+        return self
+
+
+class KafkaSettings(Group):
+    """A broker that predictions and signals are put on, for programs of yours: docs/kafka.md."""
+
+    brokers: tuple[str, ...] = Field(
+        (), description="some of the cluster, host:9092; none: it is not asked"
+    )
+    tls: bool = Field(default=False, description="encrypted, and the brokers' names are checked")
+    ca: Path | None = Field(
+        None, description="file of certificates to check them by; the system's where not set"
+    )
+    username: str | None = Field(None, description="where brokers ask who we are (SASL)")
+    password: SecretStr | None = Field(None, description="of it")
+    mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] = Field(
+        "SCRAM-SHA-512", description="PLAIN shows the password to the broker, and needs tls"
+    )
+    replication: PositiveInt | None = Field(
+        None, description="copies of topics that are made; where not set 3, or one for each broker"
+    )
+    retention_days: int = Field(7, gt=0, le=36_500, description="of topics that are made")
+
+    @property
+    def protocol(self) -> str:
+        """As clients of Kafka name it."""
+        plain = "SSL" if self.tls else "PLAINTEXT"
+        return plain if self.username is None else f"SASL_{plain}"
+
+    @model_validator(mode="after")
+    def _can_be(self) -> Self:
+        for broker in self.brokers:
+            host, _, port = broker.rpartition(":")
+            if not host or "/" in host or not port.isdigit():
+                raise ValueError("a broker is host:port, as kafka.example:9092")
+        if (self.username is None) != (self.password is None):
+            raise ValueError("username and password belong together")
+        if self.username is not None and self.mechanism == "PLAIN" and not self.tls:
+            raise ValueError("PLAIN would show the password to the network: set tls")
         return self

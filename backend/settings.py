@@ -31,6 +31,7 @@ from backend.setting_tables import (
     ApiSettings,
     ExchangeSettings,
     Group,
+    KafkaSettings,
     LedgerSettings,
     MirrorAddress,
     NotifySettings,
@@ -263,6 +264,7 @@ class Settings(BaseSettings):
     ledger: LedgerSettings = LedgerSettings()
     training: TrainingSettings = TrainingSettings()
     notify: NotifySettings = NotifySettings()
+    kafka: KafkaSettings = KafkaSettings()
 
     @property
     def plugins(self) -> SwitchedOn:
@@ -326,6 +328,7 @@ GROUPS: Mapping[str, type[Group]] = {
     "build": BuildSettings,
     "capture": CaptureSettings,
     "exchange": ExchangeSettings,
+    "kafka": KafkaSettings,
     "ledger": LedgerSettings,
     "notify": NotifySettings,
     "signals": SignalSettings,

@@ -36,6 +36,7 @@ from backend.observer import Observer
 from backend.plugin_checks import admit
 from backend.plugins import catalogue_of
 from backend.readiness import Start
+from backend.relaying import refuse_without_kafka, relay
 from backend.retrains import Retrains
 from backend.runner import Lane, Runner
 from backend.seating import Seating
@@ -66,7 +67,7 @@ async def run_system(plan: SystemPlan, settings: Settings) -> None:
     Raises:
         StateFolderError: another system runs on the state folder.
         PortTakenError, UsageError: it cannot be served there, or does not exist; a GPU is asked for
-            that is not there; a channel of notifications cannot be.
+            that is not there; a channel of notifications cannot be; nothing here speaks to brokers.
         ExchangeUnavailableError, StoreUnavailableError: at the start.
         UnknownPluginError, PluginError: one that is switched on is not there, or not fit to serve.
         NotReadyError: no prediction of all instruments of any exchange in time.
@@ -75,6 +76,7 @@ async def run_system(plan: SystemPlan, settings: Settings) -> None:
     folder.refuse_second()  # before a port of the first is found to be in use
     await admit(settings)
     await refuse_absent(settings)
+    refuse_without_kafka(settings)
     await refuse_keyless(settings, allow_no_keys=plan.allow_no_keys)
     shown = certificate(settings.api.tls_cert, settings.api.tls_key)
     listener = listen(settings.host, settings.port)
@@ -173,10 +175,15 @@ class System:
             async with asyncio.TaskGroup() as tasks:
                 for feed in feeds:
                     follow(feed, waited_for=True)
-                live.append(tasks.create_task(self._refresh_dashboard()))
-                live.append(tasks.create_task(collection.run()))
-                live.append(tasks.create_task(notifications.run()))
-                live.append(tasks.create_task(self._tell_status()))
+                relaying = relay(self.settings, self.store.url, self._pace(), self._lane.free)
+                beside = (
+                    self._refresh_dashboard(),
+                    collection.run(),
+                    notifications.run(),
+                    self._tell_status(),
+                    relaying,
+                )
+                live += [tasks.create_task(work) for work in beside]
                 if (uri := self.settings.training.mirror) is not None:
                     live.append(tasks.create_task(self._mirror(uri.get_secret_value()).run()))
                 try:
@@ -204,13 +211,16 @@ class System:
             self.channels,
             url=self.store.url,
             status=self.api.status,
-            pace=Pace(
-                clock=self.plan.clock,
-                wall=SystemClock(),
-                random=np.random.default_rng(self.plan.seed),
-                speed=self.plan.speed,
-            ),
+            pace=self._pace(),
             free=self._lane.free,
+        )
+
+    def _pace(self) -> Pace:
+        return Pace(
+            clock=self.plan.clock,
+            wall=SystemClock(),
+            random=np.random.default_rng(self.plan.seed),
+            speed=self.plan.speed,
         )
 
     def _mirror(self, uri: str) -> Mirror:

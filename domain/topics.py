@@ -46,6 +46,9 @@ CLASS_PREDICTIONS = Topic(
 )
 MODELS = Topic("models.changed", events.ModelEvent, key=PANEL, owner=PANEL)
 
+# The newest event of each series and horizon, for those who come later; keyed by both.
+SIGNALS_LATEST: Final = "alphapulse.signals.latest.v1"
+
 TOPICS: Final = (
     *(CANDLES, FEATURES, SENTIMENT, PREDICTIONS, SIGNALS, LABELS, SCORES, SKILL),
     *(FUNDING, LEDGER, CLASSES, CLASS_PREDICTIONS, MODELS),

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from backend.api import messages
 from backend.api.problems import KINDS
+from backend.api.schemas import PredictionRow, SignalRow
+from backend.api.schemas_records import RecordHeaders
+from domain.topics import PREDICTIONS, SIGNALS, SIGNALS_LATEST
 
 _REF = "#/components/schemas/{model}"
+_RECORDS: Final[Mapping[str, tuple[str, type[BaseModel], str]]] = {
+    "predictionsMade": (PREDICTIONS.wire_name, PredictionRow, "exchange|symbol|timeframe"),
+    "signalsChanged": (SIGNALS.wire_name, SignalRow, "exchange|symbol|timeframe"),
+    "signalsLatest": (SIGNALS_LATEST, SignalRow, "exchange|symbol|timeframe|horizon"),
+}
 
 
 def document(version: str) -> dict[str, Any]:
-    """AsyncAPI 3.0 of the socket at `/ws/v1`."""
+    """AsyncAPI 3.0 of the socket at `/ws/v1`, and of the topics on a broker."""
     models: tuple[type[BaseModel], ...] = (*messages.CLIENT_MESSAGES, *messages.SERVER_MESSAGES)
-    _, schemas = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
+    described: tuple[type[BaseModel], ...] = (*models, PredictionRow, SignalRow, RecordHeaders)
+    _, schemas = models_json_schema(
+        [(model, "validation") for model in described], ref_template=_REF
+    )
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -33,11 +45,19 @@ def document(version: str) -> dict[str, Any]:
                     model.__name__: {"$ref": f"#/components/messages/{model.__name__}"}
                     for model in models
                 },
-            }
+            },
+            **{name: _topic(*about) for name, about in _RECORDS.items()},
         },
         "operations": {
             "receiveRequests": _operation("receive", messages.CLIENT_MESSAGES),
             "sendFrames": _operation("send", messages.SERVER_MESSAGES),
+            **{
+                f"send{name[0].upper()}{name[1:]}": {
+                    "action": "send",
+                    "channel": {"$ref": f"#/channels/{name}"},
+                }
+                for name in _RECORDS
+            },
         },
         "components": {
             "messages": {
@@ -51,6 +71,26 @@ def document(version: str) -> dict[str, Any]:
             },
             "schemas": schemas["$defs"],
         },
+    }
+
+
+def _topic(name: str, row: type[BaseModel], key: str) -> dict[str, Any]:
+    """A topic of Kafka, where `kafka.brokers` names one: docs/kafka.md."""
+    return {
+        "address": name,
+        "description": "On the brokers of the setting kafka.brokers; records may come again, under "
+        "the same ce_id.",
+        "messages": {
+            row.__name__: {
+                "name": row.__name__,
+                "summary": (row.__doc__ or "").strip().partition("\n")[0],
+                "contentType": "application/json",
+                "headers": {"$ref": _REF.format(model=RecordHeaders.__name__)},
+                "payload": {"$ref": _REF.format(model=row.__name__)},
+                "bindings": {"kafka": {"key": {"type": "string", "description": key}}},
+            }
+        },
+        "bindings": {"kafka": {"topic": name}},
     }
 
 

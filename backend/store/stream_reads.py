@@ -50,6 +50,19 @@ FROM unnest($2::int[]) AS wanted(place) LEFT JOIN LATERAL (
 """
 
 
+_BEHIND: Final = """
+SELECT wanted.place, last."offset", last.hash, last.block
+FROM unnest($2::int[]) AS wanted(place) CROSS JOIN LATERAL (
+    SELECT offsets[n] AS "offset", substr(hashes, (n - 1) * 32 + 1, 32) AS hash, block
+    FROM stream_blocks, LATERAL (
+        SELECT max(n) AS n FROM unnest(array_positions(places, wanted.place)) AS n
+    ) AS last
+    WHERE log = $1 AND block <= $3 AND wanted.place = ANY(places)
+    ORDER BY block DESC LIMIT 1
+) AS last
+"""
+
+
 class Log(NamedTuple):
     """A log as its heads say it stands."""
 
@@ -108,6 +121,13 @@ async def offsets_at(
     return {numbers[row["place"]]: row["offset"] for row in rows}
 
 
+async def places_behind(connection: asyncpg.Connection, log: Log, block: int) -> dict[str, Place]:
+    """The last event of each stream up to a block; streams that had none are left out."""
+    names = {number: stream for stream, number in log.places.items()}
+    rows = await connection.fetch(_BEHIND, log.name, [*names], block)
+    return {names[row["place"]]: Place(row["offset"], row["hash"], row["block"]) for row in rows}
+
+
 class Reader:
     """Reads the events of some streams of one log, a page at a time, on any connection.
 
@@ -126,6 +146,11 @@ class Reader:
         self._left = sum(max(0, to - by) for by, to in zip(self._after, self._upto, strict=True))
         self._block = min((place.block for place in places.values()), default=log.block)
         self._step = max(1, PAGE_EVENTS // max(1, len(self._names)))
+
+    @property
+    def block(self) -> int:
+        """Up to which block it has read."""
+        return self._block
 
     @property
     def ended(self) -> bool:

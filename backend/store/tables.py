@@ -930,6 +930,16 @@ notification_cursors = Table(
     PrimaryKeyConstraint("log"),
 )
 
+# How far each log was put on a broker, by the id of its cluster: its last block that was taken.
+relay_cursors = Table(
+    "relay_cursors",
+    metadata,
+    _word("cluster"),
+    _word("log"),
+    Column("block", BigInteger, nullable=False),
+    PrimaryKeyConstraint("cluster", "log"),
+)
+
 # Whose predictions were told to be stale, with the close of the newest, until they are fresh again.
 stale_predictions = Table(
     "stale_predictions",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Callable
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 WITHIN_S = 60.0  # for what a loaded machine may need; a failure waits so long, nothing else
@@ -30,11 +31,33 @@ async def send(address: str, topic: str, *values: bytes) -> None:
             await producer.send_and_wait(topic, value)
 
 
+async def send_again(address: str, record: ConsumerRecord, value: bytes) -> None:
+    """A record as it was, with another value."""
+    async with AIOKafkaProducer(bootstrap_servers=address) as producer:
+        await producer.send_and_wait(
+            record.topic, value, key=record.key, headers=list(record.headers)
+        )
+
+
 async def read(address: str, topic: str, count: int) -> list[ConsumerRecord]:
     """The first records of a topic, those of one partition in their order."""
+    return await read_until(address, topic, lambda found: len(found) == count)
+
+
+async def read_until(
+    address: str, topic: str, enough: Callable[[list[ConsumerRecord]], bool]
+) -> list[ConsumerRecord]:
+    """The records of a topic from its beginning, those of one partition in their order."""
     found: list[ConsumerRecord] = []
     reader = AIOKafkaConsumer(topic, bootstrap_servers=address, auto_offset_reset="earliest")
     async with reader, asyncio.timeout(WITHIN_S):
-        while len(found) < count:
+        while not enough(found):
             found.append(await reader.getone())
     return found
+
+
+async def ends(address: str, topic: str) -> int:
+    """How many records are in a topic that nothing was removed from."""
+    async with AIOKafkaConsumer(topic, bootstrap_servers=address) as reader:
+        places = [TopicPartition(topic, one) for one in reader.partitions_for_topic(topic) or ()]
+        return sum((await reader.end_offsets(places)).values())

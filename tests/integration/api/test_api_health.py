@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
+from functools import reduce
+from operator import getitem
 
 import httpx
+import orjson
 import pytest
 
 from backend.api.server import PortTakenError, listen
@@ -89,6 +93,10 @@ async def test_the_documents_describe_what_is_served(rest: httpx.AsyncClient) ->
         assert f"/v1/{noun}" in docs
     assert asyncapi["asyncapi"] == "3.0.0"
     assert set(asyncapi["channels"]["v1"]["messages"]) >= {"Subscribe", "Update", "Heartbeat"}
+    addresses = {channel["address"] for channel in asyncapi["channels"].values()}
+    assert addresses >= {"alphapulse.predictions.made.v1", "alphapulse.signals.latest.v1"}
+    for reference in re.findall(r'"\$ref":"#/([^"]+)"', orjson.dumps(asyncapi).decode()):
+        assert reduce(getitem, reference.split("/"), asyncapi), reference
     assert "://" not in docs
 
 

@@ -91,6 +91,12 @@ def test_every_setting_says_what_it_is_for(group: type[BaseModel]) -> None:
         ("[exchange.binance]\nrest=1\n", "nearest: exchange.binance.rest_url, "),
         ('[training]\nkinds = ["foo.direction"]\n', "unknown model 'foo.direction'; nearest: "),
         ('[sources]\nnews = ["coindsk"]\n', "unknown feed 'coindsk'; nearest: coindesk"),
+        ('[kafka]\nbrokers = ["kafka://b:9092"]\n', "a broker is host:port"),
+        ('[kafka]\nusername = "u"\n', "username and password belong together"),
+        (
+            '[kafka]\nusername = "u"\npassword = "hunter2"\nmechanism = "PLAIN"\n',
+            "to the network: set tls",
+        ),
         ("bogus = 1\n", "unknown setting 'bogus'; "),
         ("prot = 1\n", "unknown setting 'prot'; nearest: port"),
         ("[signal]\ncost_bps = 5.0\n", "unknown setting 'signal'; nearest: signals"),
@@ -108,6 +114,7 @@ def test_what_cannot_be_is_refused_in_one_line(tmp_path: Path, text: str, said: 
 
     assert said in str(refusal.value)
     assert "\n" not in str(refusal.value)
+    assert "hunter2" not in str(refusal.value)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,146 @@
+"""A Kafka cluster: how it is reached, its topics, and a producer whose records keep their order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from backend.bus.records import CHANNELS, Record
+from backend.setting_tables import KafkaSettings
+from domain.topics import SIGNALS_LATEST
+
+log = logging.getLogger(__name__)
+
+PARTITIONS: Final = 12  # shared evenly by 1, 2, 3, 4, 6 or 12 readers; never changed
+COPIES: Final = 3  # of a topic, where there are so many brokers and settings say nothing
+ANSWER_WITHIN_MS: Final = 10_000
+TAKEN_WITHIN_S: Final = 30.0  # of what is sent together: a broker may start again meanwhile
+STOP_WITHIN_S: Final = 5.0  # of a producer that is given up
+AT_ONCE: Final = 100  # records between two looks for who needs the loop: some milliseconds
+LINGER_MS: Final = 5
+BATCH_BYTES: Final = 128 * 1024
+# Records are kept by when they came: a simulated market may be years from the broker's clock.
+_BY_ARRIVAL: Final = {"message.timestamp.type": "LogAppendTime"}
+
+
+def client_options(about: KafkaSettings) -> dict[str, Any]:
+    """How a client of aiokafka reaches the cluster; holds the password.
+
+    Raises:
+        OSError: the file of certificates cannot be read.
+    """
+    options: dict[str, Any] = {
+        "bootstrap_servers": list(about.brokers),
+        "request_timeout_ms": ANSWER_WITHIN_MS,
+        "security_protocol": about.protocol,
+    }
+    if about.tls:
+        options["ssl_context"] = ssl.create_default_context(cafile=about.ca)
+    if about.username is not None and about.password is not None:
+        options["sasl_mechanism"] = about.mechanism
+        options["sasl_plain_username"] = about.username
+        options["sasl_plain_password"] = about.password.get_secret_value()
+    return options
+
+
+async def prepare(about: KafkaSettings) -> str:
+    """Create the topics that are not there; the id of the cluster.
+
+    Raises:
+        KafkaError, OSError: it cannot be reached, or refuses.
+    """
+    admin = AIOKafkaAdminClient(**client_options(about))
+    try:
+        await admin.start()
+        cluster = await admin.describe_cluster()
+        copies = about.replication or min(COPIES, len(cluster["brokers"]))
+        answer = await admin.create_topics(topics(about, copies))
+        for _, code, *_ in answer.topic_errors:
+            if code not in {0, TopicAlreadyExistsError.errno}:
+                raise for_code(code)
+        return str(cluster["cluster_id"])
+    finally:
+        await admin.close()
+
+
+def topics(about: KafkaSettings, copies: int) -> list[NewTopic]:
+    """Events for some days, and the newest signals for ever."""
+    days = round(timedelta(days=about.retention_days) / timedelta(milliseconds=1))
+    events = {"cleanup.policy": "delete", "retention.ms": str(days), **_BY_ARRIVAL}
+    newest = {"cleanup.policy": "compact", **_BY_ARRIVAL}
+    wanted = {**{topic.wire_name: events for topic in CHANNELS.values()}, SIGNALS_LATEST: newest}
+    return [
+        NewTopic(name, PARTITIONS, copies, topic_configs=configs)
+        for name, configs in wanted.items()
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Producer:
+    """Sends records of a topic and key in their order, acknowledged by all replicas in sync."""
+
+    _of: Any
+
+    async def send(self, records: Sequence[Record], *, free: Callable[[], Awaitable[None]]) -> None:
+        """Until all are taken.
+
+        Args:
+            records: of several topics and keys.
+            free: waits while somebody else needs the event loop.
+
+        Raises:
+            KafkaError, TimeoutError: some may be, and the producer is not to be used any more.
+        """
+        taken: list[asyncio.Future[Any]] = []
+        try:
+            async with asyncio.timeout(TAKEN_WITHIN_S):
+                for number, one in enumerate(records, 1):
+                    taken.append(
+                        await self._of.send(one.topic, one.value, key=one.key, headers=one.headers)
+                    )
+                    if number % AT_ONCE == 0:
+                        await asyncio.sleep(0)
+                        await free()
+                await asyncio.gather(*taken)
+        finally:
+            for each in taken:
+                each.cancel()  # those that nobody will wait for
+
+
+@asynccontextmanager
+async def producing(about: KafkaSettings) -> AsyncIterator[Producer]:
+    """A producer that is made anew after whatever went wrong: it may not know what it sent.
+
+    Raises:
+        KafkaError, OSError: the cluster cannot be reached.
+    """
+    producer = AIOKafkaProducer(
+        **client_options(about),
+        client_id="alphapulse",
+        enable_idempotence=True,
+        linger_ms=LINGER_MS,
+        max_batch_size=BATCH_BYTES,
+        compression_type="lz4",
+    )
+    try:
+        await producer.start()
+        yield Producer(producer)
+    finally:
+        # An idempotent producer tries for ever to send what it holds, and `stop` waits for that.
+        # There is no public way to give it up.
+        producer._message_accumulator.fail_all(KafkaError("given up"))  # noqa: SLF001
+        stop = asyncio.wait_for(producer.stop(), STOP_WITHIN_S)
+        ended: list[object] = await asyncio.gather(stop, return_exceptions=True)
+        if (failure := ended[0]) is not None:  # it must not stand for what ended the producer
+            log.debug("a producer did not end well", extra={"reason": repr(failure)})
+            await asyncio.gather(producer.client.close(), return_exceptions=True)

@@ -1,0 +1,107 @@
+"""Puts predictions and signals on a broker: each committed event, from where the last run ended."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+import asyncpg
+from aiokafka.errors import KafkaError
+
+from backend import metrics
+from backend.bus.broker import Producer, prepare, producing
+from backend.bus.records import CHANNELS, records
+from backend.setting_tables import KafkaSettings
+from backend.store.database import connect_pool
+from backend.store.relayed import Untaken
+from backend.store.stream_log import StreamEvent
+from collectors.pacing import Backoff, Pace
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY: Final = timedelta(milliseconds=100)  # of wall time, while nothing is new
+CONNECTIONS: Final = 1  # of our own: no tick waits for it
+PAUSE: Final = timedelta(minutes=1)  # after what nobody foresaw
+
+
+@dataclass(slots=True, kw_only=True)
+class Relay:
+    """Follows the stream log.
+
+    Args:
+        about: the settings.
+        pool: of connections that no tick waits for.
+        pace: the machine's clock, and the chance in waits.
+        free: waits while a tick is on its way to subscribers.
+    """
+
+    about: KafkaSettings
+    pool: asyncpg.Pool
+    pace: Pace
+    free: Callable[[], Awaitable[None]]
+    _said: str = ""  # why nothing is taken
+
+    async def run(self) -> None:
+        """Until cancelled. After whatever failed, the log is read again from what was taken."""
+        backoff = Backoff(self.pace.random)
+        while True:
+            try:
+                cluster = await prepare(self.about)
+                async with producing(self.about) as producer:
+                    await self._follow(producer, cluster, backoff)
+            except (KafkaError, OSError) as error:
+                self._failed(error)
+                await self.pace.wall.sleep(backoff.next())
+            except Exception:  # ticks go on
+                log.exception("the relay pauses")
+                await self.pace.wall.sleep(PAUSE)
+
+    async def _follow(self, producer: Producer, cluster: str, backoff: Backoff) -> None:
+        untaken = Untaken(self.pool, self.pace.wall, cluster=cluster, channels=[*CHANNELS])
+        while True:
+            await self.free()
+            async for page in untaken.pages():
+                await self._send(page, producer)
+                self._works(backoff)
+            await self.pace.wall.sleep(LOOK_EVERY)
+
+    async def _send(self, page: Sequence[StreamEvent], producer: Producer) -> None:
+        await producer.send([one for event in page for one in records(event)], free=self.free)
+        metrics.EVENTS_RELAYED.inc(len(page))
+
+    def _works(self, backoff: Backoff) -> None:
+        backoff.reset()
+        if self._said:
+            log.info("the broker takes events again")
+            self._said = ""
+
+    def _failed(self, error: Exception) -> None:
+        words = " ".join(str(error).split()) or type(error).__name__
+        if words != self._said:
+            log.warning("the broker takes no events", extra={"reason": words})
+        self._said = words
+
+
+@asynccontextmanager
+async def relay_of(
+    about: KafkaSettings, *, url: str, pace: Pace, free: Callable[[], Awaitable[None]]
+) -> AsyncIterator[Relay]:
+    """The relay of a system, which begins once it is run.
+
+    Its commits do not wait for the disk: what a lost machine takes is sent again.
+
+    Args:
+        about: the settings.
+        url: of the database.
+        pace: the system's clocks.
+        free: waits while a tick is on its way to subscribers.
+    """
+    pool = await connect_pool(url, size=CONNECTIONS, settings={"synchronous_commit": "off"})
+    try:
+        yield Relay(about=about, pool=pool, pace=pace, free=free)
+    finally:
+        await pool.close()

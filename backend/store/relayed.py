@@ -1,0 +1,90 @@
+"""Reads the stream log behind what a broker has taken, and notes how far that is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from typing import Final
+
+import asyncpg
+
+from backend.store import tail
+from backend.store.database import patiently
+from backend.store.stream_log import StreamEvent
+from backend.store.stream_reads import START, Log, Place, Reader, places_behind, read_log
+from domain.ports import Clock
+
+_CURSORS: Final = "SELECT log, block FROM relay_cursors WHERE cluster = $1"
+_MOVE: Final = """
+INSERT INTO relay_cursors (cluster, log, block) VALUES ($1, $2, $3)
+ON CONFLICT (cluster, log) DO UPDATE SET block = EXCLUDED.block
+"""
+
+
+class Untaken:
+    """The events that one cluster has not taken yet, in the order of each log.
+
+    Args:
+        pool: of connections that no tick waits for.
+        wall: of waits while the database is away.
+        cluster: its id; a new one has taken nothing.
+        channels: of streams that are read.
+    """
+
+    def __init__(
+        self, pool: asyncpg.Pool, wall: Clock, *, cluster: str, channels: Sequence[str]
+    ) -> None:
+        self._pool, self._wall = pool, wall
+        self._cluster, self._channels = cluster, channels
+        self._cursors: dict[str, int] | None = None
+        self._places: dict[str, dict[str, Place]] = {}  # log → stream → its last event taken
+
+    async def pages(self) -> AsyncIterator[list[StreamEvent]]:
+        """What there is now; asking for the next page says that the one before was taken."""
+        if self._cursors is None:
+            self._cursors = dict(await self._ask(_CURSORS, self._cluster))
+        heads = await patiently(partial(tail.heads, self._pool, self._channels), self._wall)
+        for name, head in heads.items():
+            if self._cursors.get(name, 0) < head:
+                async for page in self._pages_of(name, self._cursors.get(name, 0)):
+                    yield page
+
+    async def _pages_of(self, name: str, cursor: int) -> AsyncIterator[list[StreamEvent]]:
+        log = await patiently(partial(self._log, name, cursor), self._wall)
+        known = self._places[name]
+        reader = Reader(
+            log,
+            {stream: known.get(stream, START)._replace(block=cursor) for stream in log.places},
+            {stream: log.offsets[place - 1] for stream, place in log.places.items()},
+        )
+        while not reader.ended:
+            page = await patiently(partial(self._page, reader), self._wall)
+            if page:
+                yield page
+            known.update((one.stream, Place(one.offset, one.hash, 0)) for one in page)
+            await self._take(name, reader.block)
+        await self._take(name, log.block)
+
+    async def _log(self, name: str, cursor: int) -> Log:
+        async with self._pool.acquire() as connection:
+            log = await read_log(connection, name)
+            if log is None:
+                raise LookupError(name)  # its head was there a moment ago
+            if name not in self._places:
+                self._places[name] = await places_behind(connection, log, cursor)
+            return log
+
+    async def _page(self, reader: Reader) -> list[StreamEvent]:
+        async with self._pool.acquire() as connection:
+            return await reader.page(connection)
+
+    async def _take(self, name: str, block: int) -> None:
+        if self._cursors is not None and self._cursors.get(name) != block:
+            await self._ask(_MOVE, self._cluster, name, block)
+            self._cursors[name] = block
+
+    async def _ask(self, statement: str, *values: object) -> list[asyncpg.Record]:
+        found: list[asyncpg.Record] = await patiently(
+            partial(self._pool.fetch, statement, *values), self._wall
+        )
+        return found

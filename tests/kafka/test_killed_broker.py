@@ -1,0 +1,82 @@
+"""A broker that is killed while events are published misses none and has none twice by offset."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from backend.store.stream_log import FIRST_HASH, event_hash
+from domain.topics import PREDICTIONS, SIGNALS
+from tests.integration.store_samples import INSTRUMENTS
+from tests.kafka.broker import Broker
+from tests.kafka.relayed import Relayed, once, relayed
+from tests.processes import until
+
+pytestmark = pytest.mark.kafka
+
+KILLS = 2
+TICKS = 40  # between two kills
+
+
+@pytest.fixture
+async def record(database_url: str) -> AsyncIterator[Relayed]:
+    async with relayed(database_url) as found:
+        yield found
+
+
+async def test_nothing_is_lost_or_doubled_when_the_broker_comes_back_at_once(
+    record: Relayed, own: Broker
+) -> None:
+    async with record.relaying(own.address):
+        for kill in range(KILLS):
+            await published_while_killed(record, own, kill)
+            await asyncio.to_thread(own.start)
+        await assert_whole(record, own, kills=KILLS)
+
+
+async def test_nothing_is_lost_or_doubled_when_the_broker_is_away_until_the_producer_gives_up(
+    record: Relayed, own: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = "the broker takes no events"
+    async with record.relaying(own.address):
+        await published_while_killed(record, own, 0)
+        await asyncio.to_thread(until, lambda: said in caplog.text, said)
+        await asyncio.to_thread(own.start)
+        await assert_whole(record, own, kills=1)
+
+
+async def test_nothing_is_lost_or_doubled_when_the_system_ends_while_the_broker_is_away(
+    record: Relayed, own: Broker
+) -> None:
+    for kill in range(KILLS):
+        async with record.relaying(own.address):
+            await published_while_killed(record, own, kill)
+        await asyncio.to_thread(own.start)
+    async with record.relaying(own.address):
+        await assert_whole(record, own, kills=KILLS)
+
+
+async def published_while_killed(record: Relayed, broker: Broker, kill: int) -> None:
+    """Ticks before, while and after the broker is killed; none of them waits for it."""
+    first = kill * TICKS + 1
+    await record.ticks(first)
+    publishing = asyncio.create_task(record.ticks(*range(first + 1, first + TICKS)))
+    await record.read(broker.address, PREDICTIONS.wire_name, first)
+    broker.kill()
+    await publishing
+
+
+async def assert_whole(record: Relayed, broker: Broker, *, kills: int) -> None:
+    """Each stream is on the broker as it was published, for who leaves out repetitions."""
+    total = kills * TICKS
+    for topic, channel in ((PREDICTIONS, "predictions"), (SIGNALS, "signals")):
+        events = once(await record.read(broker.address, topic.wire_name, total))
+        for instrument in INSTRUMENTS:
+            stream = f"{channel}.1h.{instrument.exchange}.{instrument.symbol}"
+            chain = [one for one in events if one.stream == stream]
+            assert [one.offset for one in chain] == [*range(1, total + 1)]
+            before = [FIRST_HASH, *(one.hash for one in chain)]
+            assert [one.previous_hash for one in chain] == before[:-1]
+            assert all(event_hash(one) == one.hash for one in chain)
