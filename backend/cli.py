@@ -233,6 +233,32 @@ def migrate(*, state: State = None) -> None:
     asyncio.run(migrate_store(settings_of(state=state)))
 
 
+@app.command(epilog="Example: alphapulse backup backups/2026-01-31")
+def backup(*, folder: Annotated[Path, typer.Argument()], state: State = None) -> None:
+    """Write the record and the models' files to a new folder; a system may run meanwhile.
+
+    Settings, captured frames and what is below `ALPHAPULSE_*` are not part of it.
+    """
+    from backend.backup import back_up  # noqa: PLC0415 - imports what it needs
+
+    asyncio.run(back_up(settings_of(state=state), folder))
+
+
+@app.command(epilog="Example: alphapulse restore backups/2026-01-31 --verify --state new")
+def restore(
+    *,
+    folder: Annotated[Path, typer.Argument()],
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Count rows and recompute every chain.")
+    ] = False,
+    state: State = None,
+) -> None:
+    """Make an empty state folder, or an empty database of yours, what a backup has."""
+    from backend.backup import restore as bring_back  # noqa: PLC0415 - imports what it needs
+
+    raise typer.Exit(asyncio.run(bring_back(settings_of(state=state), folder, verify=verify)))
+
+
 @app.command(epilog="Example: alphapulse doctor")
 def doctor(*, state: State = None) -> None:
     """An executable checklist; exits 1 on any warning."""

@@ -28,6 +28,10 @@ class Chain:
         payload = fields.pop("data", self.payload(offset))
         return f'{json.dumps(fields)[1:-1]}, "data":{payload}'
 
+    def hash(self, offset: int) -> str:
+        """Of event `offset`, which was told."""
+        return self._hashes[offset]
+
     def payload(self, offset: int) -> str:
         return f'{{"horizon" :4,"n":{offset}}}'
 

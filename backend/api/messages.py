@@ -23,12 +23,17 @@ MOST_PATTERNS = 5_000
 
 
 class Position(BaseModel):
-    """Behind an event of a stream: the last one that was received; offset 0 is before the first."""
+    """Behind an event of a stream: the last one that was received; offset 0 is before the first.
+
+    With its `hash` it is told apart from another event in its place, as a log may have that was
+    restored from a backup.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     epoch: str | None = Field(None, max_length=64)
     offset: int = Field(ge=0, lt=2**63)
+    hash: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
 
 
 class FromTime(BaseModel):
@@ -50,7 +55,8 @@ class SubscribeParams(BaseModel):
     """Streams by name; `*` stands for any segment, and takes in streams that come to be later.
 
     `since` says where to begin instead of with a snapshot: `"head"`, `{"time": …}`, or by stream
-    (`"*"` for all others) one of these or the `{"epoch", "offset"}` of the last event received.
+    (`"*"` for all others) one of these or the `{"epoch", "offset", "hash"}` of the last event
+    received.
     """
 
     streams: list[Pattern] = Field(min_length=1, max_length=MOST_PATTERNS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
@@ -79,11 +79,22 @@ async def read_events(
         high = min(high, asked.since.offset - 1 if asked.since else high)
         near, far = max(low, high - asked.limit), high
     events = await read_range(connection, log, asked.stream, near, far) if far > near else []
+    _refuse_another(asked, events)
     if asked.order == "desc":
         events.reverse()
     more = far < high if asked.order == "asc" else near > low
     following = Position(epoch=log.epoch, offset=events[-1].offset) if events and more else None
     return EventPage([event_row(event) for event in events], following)
+
+
+def _refuse_another(asked: Asked, events: Sequence[StreamEvent]) -> None:
+    """See that the event behind which these follow is the one that the client has."""
+    since = asked.since
+    if since is None or since.hash is None or asked.order == "desc" or not events:
+        return
+    first = events[0]
+    if first.offset == since.offset + 1 and first.previous_hash.hex() != since.hash:
+        raise ProblemError("epoch_changed", f"the event at {since.offset} is another one")
 
 
 def event_row(event: StreamEvent) -> dict[str, Any]:

@@ -110,9 +110,18 @@ async def _in_log(
     places = await find_places(connection, log, near)
     begun = {}
     for name in offsets:
-        reason = "too_far" if name in far else "offset_expired"
         place = places.get(name)
-        begun[name] = Begin(
-            head=heads[name], place=place, reason=None if place is not None else reason
-        )
+        if place is None:
+            reason = "too_far" if name in far else "offset_expired"
+            begun[name] = Begin(head=heads[name], reason=reason)
+        elif _another(asked[name], place):
+            begun[name] = Begin(head=heads[name], reason="epoch_changed")
+        else:
+            begun[name] = Begin(head=heads[name], place=place)
     return begun
+
+
+def _another(asked: FromTime | Position, place: Place) -> bool:
+    """Whether the event there is not the one that the client has."""
+    known = asked.hash if isinstance(asked, Position) else None
+    return known is not None and known != place.hash.hex()

@@ -7,7 +7,7 @@ const FIRST_PAUSE_MS = 300;
 const SILENCE = 3; // heartbeats that may stay away before the link counts as dead
 const HOLE = 4000; // our own close: something is missing, and is asked for again
 const FULL = 0.8; // of a frame's bytes
-const POSITION_BYTES = 60; // of `"…":{"epoch":"…","offset":…}` beside the name, which is there twice
+const POSITION_BYTES = 140; // of `"…":{"epoch":"…","offset":…,"hash":"…"}` beside the name, which is there twice
 const RATE_MS = 1_000;
 const REFUSED = 4401; // as the server closes for who has no key
 const EXPIRED = 4510; // the key: there is no coming back without another
@@ -17,7 +17,7 @@ export class Live {
   constructor(handlers) {
     this.handlers = handlers;
     this.wanted = [];
-    this.seen = new Map(); // stream → { epoch, offset } of the last event received
+    this.seen = new Map(); // stream → { epoch, offset, hash } of the last event received
     this.attempt = 0;
     this.socket = null;
   }
@@ -152,10 +152,10 @@ export class Live {
     return Boolean(replay) && last.epoch === epoch && offset <= last.offset;
   }
 
-  follows({ stream, epoch, offset }) {
+  follows({ stream, epoch, offset, hash }) {
     const last = this.seen.get(stream);
     if (last && ((last.epoch !== null && last.epoch !== epoch) || offset !== last.offset + 1)) return false;
-    this.seen.set(stream, { epoch, offset });
+    this.seen.set(stream, { epoch, offset, hash });
     return true;
   }
 

@@ -116,6 +116,8 @@ def _in_frames(
     size = 0
     for stream in streams:
         place = {"epoch": places[stream].epoch, "offset": places[stream].offset}
+        if (known := places[stream].hash) is not None:
+            place["hash"] = known
         added = len(json.dumps({stream: place})) + len(json.dumps([stream]))
         if chunk and size + added > room:
             yield chunk

@@ -360,3 +360,23 @@ async def test_nothing_falls_between_the_log_and_the_live_edge(
 def offsets_of(frames: list[dict[str, Any]], stream: str) -> list[int]:
     told = [one for one in frames if one["type"] in ("update", "snapshot")]
     return [one["offset"] for one in told if one["stream"] == stream]
+
+
+async def test_another_event_in_the_place_of_the_last_is_told_apart_by_its_hash(
+    market: ServedMarket, client: Client
+) -> None:
+    epoch = await epoch_of(market, SIGNALS)
+    said = "SELECT encode(hash, 'hex') FROM stream_events WHERE stream = $1 AND \"offset\" = 5"
+    known = await market.pool.fetchval(said, SIGNALS)
+    place = {"epoch": epoch, "offset": 5}
+
+    same = await client.ask("subscribe", streams=[SIGNALS], since={"*": {**place, "hash": known}})
+    await until_live(client)
+    await client.ask("unsubscribe", streams=[SIGNALS])
+    other = await client.ask(
+        "subscribe", streams=[SIGNALS], since={"*": {**place, "hash": "0" * 64}}
+    )
+
+    assert same["result"]["streams"][0]["recovered"]
+    (refused,) = other["result"]["streams"]
+    assert (refused["recovered"], refused["reason"]) == (False, "epoch_changed")

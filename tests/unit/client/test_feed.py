@@ -123,7 +123,8 @@ async def test_a_stream_goes_on_over_connections() -> None:
     ])  # fmt: skip
 
     assert await offsets(feed_of(script)) == [1, 2, 3, 4, 5, 6]
-    assert f'"{BTC}": {{"epoch": "{EPOCH}", "offset": 4}}' in script.sent[-1]
+    place = f'{{"epoch": "{EPOCH}", "offset": 4, "hash": "{chain.hash(4)}"}}'
+    assert f'"{BTC}": {place}' in script.sent[-1]
 
 
 async def test_pauses_grow_until_an_event_comes() -> None:
