@@ -68,13 +68,36 @@ class Brief(logging.Filter):
         return True
 
 
+class Seldom(logging.Filter):
+    """For a library that tries for ever: its errors in a line, the same one once in QUIET_S.
+
+    Args:
+        name: of its loggers; what others say is told.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._told: dict[str, float] = {}  # when each text was let through
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether `record` is told."""
+        if not super().filter(record):
+            return True
+        record.exc_info, text = None, record.getMessage()
+        if record.levelno < logging.ERROR or record.created - self._told.get(text, 0.0) < QUIET_S:
+            return False
+        self._told = {one: at for one, at in self._told.items() if record.created - at < QUIET_S}
+        self._told[text] = record.created
+        return True
+
+
 def configure(*, level: str = "INFO", json: bool | None = None) -> None:
     """Send every log line to stderr; lines for people on a terminal, JSON otherwise."""
     as_json = not sys.stderr.isatty() if json is None else json
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(Seldom("aiokafka"))
     handler.setFormatter(JsonFormatter() if as_json else LineFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for noisy in ("ccxt", "asyncio", "uvicorn.access", "numba", "alembic", "sqlalchemy"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the relay says once what it is
     logging.getLogger("asyncpg.pool").addFilter(Brief())  # while the database is away

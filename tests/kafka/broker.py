@@ -34,7 +34,9 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+listeners={protocol}://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT
+inter.broker.listener.name={protocol}
 log.dirs={folder}/log
 auto.create.topics.enable=false
 broker.heartbeat.interval.ms=300
@@ -45,6 +47,15 @@ offsets.topic.replication.factor=1
 transaction.state.log.num.partitions=1
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
+"""
+# One that asks who we are; it is its own first client.
+USER, PASSWORD = "alphapulse", "hunter2"
+ASKING = f"""
+sasl.enabled.mechanisms=SCRAM-SHA-512
+sasl.mechanism.inter.broker.protocol=SCRAM-SHA-512
+listener.name.sasl_plaintext.scram-sha-512.sasl.jaas.config=\
+  org.apache.kafka.common.security.scram.ScramLoginModule required \
+  username="{USER}" password="{PASSWORD}";
 """
 JVM = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
@@ -87,15 +98,20 @@ class Broker:
     """
 
     folder: Path
+    asks: bool = False  # who we are: USER, PASSWORD
     port: int = field(init=False)
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.port, controller = _free_ports()
-        settings = SETTINGS.format(port=self.port, controller=controller, folder=self.folder)
-        self._settings.write_text(settings)
+        protocol = "SASL_PLAINTEXT" if self.asks else "PLAINTEXT"
+        about = {"port": self.port, "controller": controller, "folder": self.folder}
+        settings = SETTINGS.format(**about, protocol=protocol)
+        self._settings.write_text(settings + (ASKING if self.asks else ""))
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         form = _java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._settings))
+        if self.asks:
+            form += ["--add-scram", f"SCRAM-SHA-512=[name={USER},password={PASSWORD}]"]
         _run(*form).check_returncode()
 
     @property
@@ -113,7 +129,7 @@ class Broker:
         self._process = subprocess.Popen(command, stdout=told, stderr=told)  # noqa: S603 - ours
         told.close()
         deadline = time.monotonic() + ANSWERS_WITHIN_S
-        while not (_listens(self.port) and answers(self.address)):
+        while not (_listens(self.port) and (self.asks or answers(self.address))):
             assert self._process.poll() is None, (self.folder / "broker.txt").read_text()[-4000:]
             assert time.monotonic() < deadline, f"no answer within {ANSWERS_WITHIN_S} s"
             time.sleep(LOOK_EVERY_S)
@@ -127,10 +143,10 @@ class Broker:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Broker]:
+def running(folder: Path, *, asks: bool = False) -> Iterator[Broker]:
     """A broker that answers, killed at the end; the test is skipped where there can be none."""
     try:
-        broker = Broker(folder)
+        broker = Broker(folder, asks=asks)
     except NoBrokerError as error:
         pytest.skip(f"{error}: no broker for this test")
     try:

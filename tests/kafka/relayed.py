@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import asyncpg
 import numpy as np
@@ -45,11 +46,11 @@ class Relayed:
             await self.recorder.commit_tick(batches, published_at=at(tick))
 
     @asynccontextmanager
-    async def relaying(self, address: str) -> AsyncIterator[None]:
+    async def relaying(self, address: str, **more: Any) -> AsyncIterator[None]:
         """While a system with this broker runs."""
         clock = SystemClock()
         pace = Pace(clock=clock, wall=clock, random=np.random.default_rng(7))
-        about = KafkaSettings(brokers=(address,))
+        about = KafkaSettings(brokers=(address,), **more)
         async with relay_of(about, url=self.url, pace=pace, free=nobody) as relay:
             running = asyncio.create_task(relay.run())
             try:

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from backend.logs import QUIET_S, Brief, JsonFormatter, LineFormatter
+from backend.logs import QUIET_S, Brief, JsonFormatter, LineFormatter, Seldom
 from domain.keys import ApiKey
 
 FLOOR = "Failed to restore the pool connection floor; retrying"
@@ -40,6 +40,23 @@ def test_what_is_said_without_an_error_is_told_each_time() -> None:
 
     assert brief.filter(record)
     assert brief.filter(record)
+
+
+def test_errors_of_a_library_that_tries_for_ever_are_a_line_once_in_a_while() -> None:
+    seldom = Seldom("aiokafka")
+
+    def told(name: str, level: int, text: str, at: float) -> bool:
+        record = failure(text, at)
+        record.name, record.levelno = name, level
+        return bool(seldom.filter(record)) and (name[0] != "a" or record.exc_info is None)
+
+    assert told("aiokafka", logging.ERROR, "no connection", 1_000.0)
+    assert not told("aiokafka.conn", logging.ERROR, "no connection", 999.0 + QUIET_S)
+    assert told("aiokafka.conn", logging.ERROR, "another", 1_001.0)
+    assert told("aiokafka", logging.ERROR, "no connection", 1_000.0 + QUIET_S)
+    assert not told("aiokafka", logging.WARNING, "again", 1_000.0)
+    assert told("backend.bus.relay", logging.INFO, "ours", 1_000.0)
+    assert told("backend.bus.relay", logging.INFO, "ours", 1_000.0)
 
 
 @pytest.mark.parametrize("formatter", [LineFormatter(), JsonFormatter()])

@@ -1,0 +1,51 @@
+"""A broker that asks who we are takes events with the right password, and none with another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from tests.kafka.broker import PASSWORD, USER, Broker, running
+from tests.kafka.relayed import Relayed, relayed
+from tests.processes import until
+
+pytestmark = pytest.mark.kafka
+
+CURSORS = "SELECT count(*) FROM relay_cursors"
+
+
+@pytest.fixture
+async def record(database_url: str) -> AsyncIterator[Relayed]:
+    async with relayed(database_url) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def asking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    with running(tmp_path_factory.mktemp("asking"), asks=True) as broker:
+        yield broker
+
+
+async def test_the_right_password_is_taken(record: Relayed, asking: Broker) -> None:
+    await record.ticks(1)
+
+    async with record.relaying(asking.address, username=USER, password=PASSWORD):
+        async with asyncio.timeout(60):
+            while not await record.pool.fetchval(CURSORS):  # noqa: ASYNC110 - another's work
+                await asyncio.sleep(0.05)
+
+
+async def test_another_password_is_refused_in_a_line_that_does_not_have_it(
+    record: Relayed, asking: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    await record.ticks(1)
+    said = "the broker takes no events"
+
+    async with record.relaying(asking.address, username=USER, password="p@ss:word"):  # noqa: S106 - nobody's
+        await asyncio.to_thread(until, lambda: said in caplog.text, said)
+
+    assert "invalid credentials" in caplog.text
+    assert "p@ss" not in caplog.text
+    assert await record.pool.fetchval(CURSORS) == 0
