@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from backend.api.described import RestProblem
 from backend.api.formats import JSON
 from backend.api.needs import Need, needs_at
-from backend.api.refusals import SCHEMA, add_refusals
+from backend.api.refusals import SCHEMA, add_refusals, shown
 
 SCHEME: Final = "key"
 EXAMPLES: Final = Path(__file__).with_name("examples.json")  # answers of a server, by route
@@ -26,11 +26,13 @@ TAGS: Final = {
     "predictions": "what is said, what became of it, signals and the paper accounts",
     "streams": "the log behind the WebSocket: heads, events, tickets",
 }
-_EVERY: Final = {"X-Request-Id": "finds the request in the log"}
-_COUNTED: Final = {
+HEADERS: Final = {
+    "X-Request-Id": "finds the request in the log",
     "RateLimit": "what is left of the quota; the operator has none",
     "RateLimit-Policy": "the quota",
+    "Retry-After": "seconds",
 }
+_COUNTED: Final = ("RateLimit", "RateLimit-Policy")  # where a scope is needed
 
 Operation = dict[str, Any]
 
@@ -46,6 +48,8 @@ class DescribedApp(FastAPI):
             bearer = {"type": "http", "scheme": "bearer", "bearerFormat": "ap_ID_SECRET"}
             parts["securitySchemes"] = {SCHEME: bearer}
             parts["schemas"][SCHEMA.rpartition("/")[2]] = RestProblem.model_json_schema()
+            parts["examples"] = shown()
+            parts["headers"] = {name: _header(text) for name, text in HEADERS.items()}
             for path, methods in document["paths"].items():
                 for method, operation in methods.items():
                     need = needs_at(path).get(method.upper())
@@ -57,15 +61,15 @@ class DescribedApp(FastAPI):
 def _describe(path: str, operation: Operation, need: Need | None) -> None:
     """Say in a line what it is for, who may ask, and what else may be answered."""
     operation["summary"] = operation["description"].partition("\n")[0].rstrip(".")
-    headers = dict(_EVERY)
+    headers: tuple[str, ...] = ("X-Request-Id",)
     if need is not None and need.scope is not None:
         operation["security"] = [{SCHEME: [need.scope.value]}]
-        headers |= _COUNTED
+        headers += _COUNTED
     add_refusals(path, operation, need)
     if "content" not in operation["responses"]["422"]:  # nothing is asked with
         del operation["responses"]["422"]
     for answer in operation["responses"].values():
-        told = {name: _header(text) for name, text in headers.items()}
+        told = {name: {"$ref": f"#/components/headers/{name}"} for name in headers}
         answer["headers"] = {**answer.get("headers", {}), **told}
 
 

@@ -35,6 +35,18 @@ def refused(*codes: str) -> Responses:
     return found
 
 
+def shown() -> dict[str, dict[str, Any]]:
+    """An example of each problem, by its code."""
+    asked = {"instance": "/v1/candles", "request_id": "6f2c3c1e9c414f0b"}
+    return {
+        code: {
+            "summary": kind.title,
+            "value": {**ProblemError(code, kind.title).body(), **asked},
+        }
+        for code, kind in KINDS.items()
+    }
+
+
 def add_refusals(path: str, operation: dict[str, Any], need: Need | None) -> None:
     """Complete the problems of an operation of OpenAPI."""
     responses = operation["responses"]
@@ -64,13 +76,7 @@ def _add(responses: Responses, code: str) -> None:
     content = {MEDIA_TYPE: {"schema": {"$ref": SCHEMA}, "examples": {}}}
     told = responses.setdefault(str(kind.status), {})
     examples = told.setdefault("content", content)[MEDIA_TYPE]["examples"]
-    examples[code] = {"summary": kind.title, "value": _example(code)}
-    told["description"] = "; ".join(dict.fromkeys(one["summary"] for one in examples.values()))
+    examples[code] = {"$ref": f"#/components/examples/{code}"}
+    told["description"] = "; ".join(dict.fromkeys(KINDS[one].title for one in examples))
     if kind.temporary:
-        schema = {"description": "seconds", "schema": {"type": "integer"}}
-        told.setdefault("headers", {})["Retry-After"] = schema
-
-
-def _example(code: str) -> dict[str, Any]:
-    problem = ProblemError(code, KINDS[code].title)
-    return {**problem.body(), "instance": "/v1/candles", "request_id": "6f2c3c1e9c414f0b"}
+        told.setdefault("headers", {})["Retry-After"] = {"$ref": "#/components/headers/Retry-After"}

@@ -47,7 +47,16 @@ def contents(operation: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def examples(content: dict[str, Any]) -> list[Any]:
     one = [content["example"]] if "example" in content else []
-    return one + [each["value"] for each in content.get("examples", {}).values()]
+    others = [resolved(each)["value"] for each in content.get("examples", {}).values()]
+    return one + others
+
+
+def resolved(part: dict[str, Any]) -> dict[str, Any]:
+    """A part of the document, or the component that it names."""
+    found = part
+    for name in part.get("$ref", "").split("/")[1:]:
+        found = DOCUMENT[name] if found is part else found[name]
+    return found
 
 
 def validator(schema: dict[str, Any]) -> Any:
