@@ -39,4 +39,4 @@ def test_a_wheel_has_every_file_of_the_packages(tmp_path: Path) -> None:
     with ZipFile(wheel) as opened:
         packed = set(opened.namelist())
 
-    assert {name for name in tracked(*PACKAGES)} <= packed
+    assert set(tracked(*PACKAGES)) <= packed
