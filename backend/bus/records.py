@@ -7,6 +7,7 @@ a reader can recompute the chain of a stream from its records alone.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from functools import lru_cache
 from hashlib import sha256
 from typing import Final, NamedTuple
@@ -37,34 +38,42 @@ class Record(NamedTuple):
 
 def records(event: StreamEvent) -> Iterator[Record]:
     """Of an event of `CHANNELS`: that of its topic, and of a signal the newest of its horizon."""
-    channel, timeframe, exchange, symbol = event.stream.split(".", 3)
-    key = f"{exchange}|{symbol}|{timeframe}".encode()
-    topic = CHANNELS[channel].wire_name
-    headers = _headers(event, topic, _trace(f"{exchange}|{timeframe}|{rfc3339(event.as_of)}"))
+    topic, key, panel = _series(event.stream)
+    trace = _trace(panel, event.as_of)
+    headers = [
+        *_ALWAYS,
+        ("ce_id", f"{event.stream}@{event.epoch}:{event.offset}".encode()),
+        ("ce_type", topic.encode()),
+        ("ce_subject", event.stream.encode()),
+        ("ce_time", _moment(event.published_at)),
+        ("event", event.event.encode()),
+        ("epoch", event.epoch.encode()),
+        ("offset", b"%d" % event.offset),
+        ("as_of", _moment(event.as_of)),
+        ("hash", event.hash.hex().encode()),
+        ("previous_hash", event.previous_hash.hex().encode()),
+        ("traceparent", b"00-%b-%b-01" % (trace, event.hash[:8].hex().encode())),
+    ]
     yield Record(topic, key, event.payload, headers)
-    if channel == "signals":
+    if topic == SIGNALS.wire_name:
         horizon = orjson.loads(event.payload)["horizon"]
         yield Record(SIGNALS_LATEST, b"%b|%d" % (key, horizon), event.payload, headers)
 
 
-def _headers(event: StreamEvent, topic: str, trace: str) -> list[tuple[str, bytes]]:
-    own = (
-        ("ce_id", f"{event.stream}@{event.epoch}:{event.offset}"),
-        ("ce_type", topic),
-        ("ce_subject", event.stream),
-        ("ce_time", rfc3339(event.published_at)),
-        ("event", event.event),
-        ("epoch", event.epoch),
-        ("offset", str(event.offset)),
-        ("as_of", rfc3339(event.as_of)),
-        ("hash", event.hash.hex()),
-        ("previous_hash", event.previous_hash.hex()),
-        ("traceparent", f"00-{trace}-{event.hash[:8].hex()}-01"),
-    )
-    return [*_ALWAYS, *((name, text.encode()) for name, text in own)]
+@lru_cache(maxsize=8_192)
+def _series(stream: str) -> tuple[str, bytes, str]:
+    """The topic and key of a stream, and its panel."""
+    channel, timeframe, exchange, symbol = stream.split(".", 3)
+    key = f"{exchange}|{symbol}|{timeframe}".encode()
+    return CHANNELS[channel].wire_name, key, f"{exchange}|{timeframe}"
 
 
 @lru_cache(maxsize=64)
-def _trace(tick: str) -> str:
+def _trace(panel: str, as_of: datetime) -> bytes:
     """The same for all that a tick made, whoever sends it and how often."""
-    return sha256(tick.encode()).digest()[:16].hex()
+    return sha256(f"{panel}|{rfc3339(as_of)}".encode()).digest()[:16].hex().encode()
+
+
+@lru_cache(maxsize=64)
+def _moment(moment: datetime) -> bytes:
+    return rfc3339(moment).encode()

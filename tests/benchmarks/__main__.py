@@ -29,6 +29,7 @@ from tests.benchmarks import (  # noqa: E402
     memory,
     page,
     parts,
+    relaying,
     served_api,
     store,
     training_cost,
@@ -90,6 +91,9 @@ class Bench:
     async def store(self) -> list[Row]:
         return await store.writer(*self.place)
 
+    async def relay(self) -> list[Row]:
+        return await relaying.from_log_to_broker(*self.place)
+
     async def collectors(self) -> list[Row]:
         return await collecting.all_of_it(*self.place)
 
@@ -112,7 +116,7 @@ class Bench:
     def all(self) -> dict[str, Callable[[], Coroutine[Any, Any, list[Row]]]]:
         names = (
             "features", "sentiment", "latency", "arrivals", "timeframes", "growth", "interference",
-            "retrain", "training", "wide", "store", "collectors", "fanout", "rest",
+            "retrain", "training", "wide", "store", "relay", "collectors", "fanout", "rest",
             "resume", "page", "replay", "memory",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
