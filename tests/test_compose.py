@@ -1,0 +1,87 @@
+"""The compose file names commands, files and versions that exist, and no password."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from backend.api.needs import NEEDS
+from backend.cli import app
+from tests.conftest import ROOT
+
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = [name for name, one in SERVICES.items() if "build" in one]
+MADE_BY_THE_OPERATOR = {"./deploy/metrics.token"}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_command_exists(name: str) -> None:
+    done = CliRunner().invoke(app, [*SERVICES[name]["command"], "--help"])
+
+    assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_image_has_a_version_and_every_service_a_bound(name: str) -> None:
+    service = SERVICES[name]
+    limits = service["deploy"]["resources"]["limits"]
+
+    assert re.fullmatch(r"[\w./-]+:v?\d+\.\d+[\w.-]*", service["image"])
+    assert {"cpus", "memory"} <= limits.keys()
+    assert service["restart"] in {"unless-stopped", "no"}
+    assert service["healthcheck"].get("test") or name == "migrate"
+
+
+def test_no_password_is_written_down() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    passwords = re.findall(r"PASSWORD[^\s:]*: *(\S.*)|:([^\s:/@]*)@", text)
+
+    assert passwords
+    for one in passwords:
+        said = "".join(one)
+        assert said.startswith(("${", "?")), said
+
+
+def test_every_file_that_is_mounted_is_there() -> None:
+    mounted = [
+        volume.partition(":")[0] for one in SERVICES.values() for volume in one.get("volumes", ())
+    ]
+    files = {one for one in mounted if one.startswith("./")} - MADE_BY_THE_OPERATOR
+    named = {one for one in mounted if not one.startswith("./")}
+
+    assert files
+    assert all((ROOT / one).exists() for one in files)
+    assert named == set(COMPOSE["volumes"])
+
+
+def test_who_waits_waits_for_a_service_that_can_be_waited_for() -> None:
+    for service in SERVICES.values():
+        waits = service.get("depends_on", ())
+        assert set(waits) <= SERVICES.keys()
+        if isinstance(waits, dict):
+            for other, how in waits.items():
+                healthy = how["condition"] == "service_healthy"
+                assert not healthy or "test" in SERVICES[other]["healthcheck"]
+
+
+def test_orders_go_to_the_system() -> None:
+    """Every route that servers beside the system answer with `elsewhere`."""
+    routed = re.search(r"path (/v1.*)", (ROOT / "deploy/Caddyfile").read_text())
+    assert routed is not None
+
+    orders = {"/v1/instruments", "/v1/models/rollback", "/v1/retrains", "/v1/backfills"}
+    assert set(routed.group(1).split()) == orders <= NEEDS.keys()
+
+
+def test_the_alerts_name_metrics_that_there_are() -> None:
+    rules = yaml.safe_load((ROOT / "deploy/alerts.yml").read_text())["groups"][0]["rules"]
+    told = "".join(file.read_text() for file in (ROOT / "backend").rglob("*.py"))
+
+    for rule in rules:
+        (metric,) = re.findall(r"^(\w+)", rule["expr"])
+        assert metric == "up" or f'"{metric}"' in told, metric
