@@ -97,7 +97,9 @@ async def test_the_documents_describe_what_is_served(rest: httpx.AsyncClient) ->
     assert addresses >= {"alphapulse.predictions.made.v1", "alphapulse.signals.latest.v1"}
     for reference in re.findall(r'"\$ref":"#/([^"]+)"', orjson.dumps(asyncapi).decode()):
         assert reduce(getitem, reference.split("/"), asyncapi), reference
-    assert "://" not in docs
+    assert not re.search(
+        r"(src|href|url)\s*[=(]\s*[\"']?\w+://", docs
+    )  # nothing is fetched elsewhere
 
 
 async def test_a_port_in_use_is_one_clear_line(market: ServedMarket) -> None:
