@@ -29,7 +29,7 @@ from backend.store.quarantine import refuse_candle, refuse_unreadable
 from backend.system_plan import SystemPlan
 from backend.unserved import lines, notices
 from backend.warmup import catch_up
-from backend.wiring import Store, decided_by, labels_of, online_of, past_of, policy_of
+from backend.wiring import Store, decided_by, labels_of, online_of, policy_of
 from collectors.backfill import Backfill, History, Rejected, Unserved
 from collectors.budget import Budget
 from collectors.checks import reason
@@ -224,7 +224,6 @@ class Following:
             kinds=labels_of(settings),
             online=online_of(settings),
             decided_by=decided_by(settings),
-            past=past_of(settings),
         )
         panel.enlist(self.listings.values())
         told: list[object] = []

@@ -74,7 +74,7 @@ class SeatChange:
 class HorizonRooms:
     """The rooms that exist once per horizon."""
 
-    def __init__(  # noqa: PLR0913 - what settings choose
+    def __init__(
         self,
         key: PanelKey,
         horizon: int,
@@ -83,13 +83,12 @@ class HorizonRooms:
         policy: PolicySettings,
         online: Iterable[OnlineKind],
         decided_by: PolicyKind,
-        past: int,
     ) -> None:
         place = (key.exchange, key.timeframe, horizon)
         named: dict[str, Any] = dict(zip(("exchange", "timeframe", "horizon"), place, strict=True))
         self.horizon = horizon
         self._clock = clock
-        self.predictor = Predictor(**named, clock=clock, past=past)
+        self.predictor = Predictor(**named, clock=clock)
         self.labeller = Labeller(*place, cost_bps=policy.cost_bps)
         self.joiner = ExampleJoiner(WITH_SENTIMENT, **named)
         self.scorekeeper = Scorekeeper(*place)
@@ -202,10 +201,7 @@ class HorizonRooms:
 
 
 class Panel:
-    """One (exchange, timeframe): a tick goes in, its hot events and then the rest come out.
-
-    `past` is how many candles before a row the models may read that it will be given.
-    """
+    """One (exchange, timeframe): a tick goes in, its hot events and then the rest come out."""
 
     def __init__(  # noqa: PLR0913 - what settings choose
         self,
@@ -218,7 +214,6 @@ class Panel:
         kinds: Sequence[LabelKind] = (),
         online: Mapping[str, OnlineKind] = BUILT_IN.learners,
         decided_by: PolicyKind = THRESHOLDS,
-        past: int = 0,
     ) -> None:
         self.key = key
         self.decided_by = decided_by
@@ -234,7 +229,6 @@ class Panel:
                 policy=policy,
                 online=online.values(),
                 decided_by=decided_by,
-                past=past,
             )
             for h in horizons
         }
@@ -247,6 +241,11 @@ class Panel:
     def feature_set(self) -> FeatureSet:
         """What models are fitted on."""
         return WITH_SENTIMENT if self.sentiment.collects else OHLCV
+
+    def expect_past(self, candles: int) -> None:
+        """Models may come that read so many candles before a row: they are kept from now on."""
+        for rooms in self.rooms.values():
+            rooms.predictor.recent.expect(candles)
 
     @property
     def remembers(self) -> int:

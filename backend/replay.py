@@ -36,7 +36,7 @@ from backend.store import ledger
 from backend.store.columns import CandlePanel, CandleSeries
 from backend.ticks import labels_once, ticks
 from backend.transfer import make_room, write_replay_tables
-from backend.wiring import Store, decided_by, labels_of, online_of, past_of, policy_of, terms_of
+from backend.wiring import Store, decided_by, labels_of, online_of, policy_of, terms_of
 from collectors.recorded import Recording, Selection, choose, read_folder
 from collectors.recorded_sources import RecordedSources, read_sources
 from domain.errors import UsageError
@@ -210,7 +210,6 @@ class Replay:
             kinds=labels_of(self._settings),
             online=online_of(self._settings),
             decided_by=decided_by(self._settings),
-            past=past_of(self._settings),
         )
 
     async def losses(self, series: list[CandleSeries]) -> dict[str, Losses]:

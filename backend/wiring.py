@@ -189,14 +189,6 @@ def online_of(settings: Settings) -> dict[str, OnlineKind]:
     return {name: learners[name] for name in settings.training.online}
 
 
-def past_of(settings: Settings) -> int:
-    """How many candles before a row are read at most, by kinds that are fitted."""
-    recipes = catalogue_of(settings.plugins).recipes
-    return max(
-        (recipes[name].past for name in settings.training.kinds if name in recipes), default=0
-    )
-
-
 def policy_of(settings: Settings) -> PolicySettings:
     """What the operator set of the signal policy."""
     return PolicySettings(**settings.signals.model_dump(exclude={"policy"}))

@@ -41,6 +41,7 @@ class Learning:
     _busy: bool = False  # what is due meanwhile is due afterwards
 
     def __post_init__(self) -> None:
+        self.panel.expect_past(max((one.past for one in self.plan.recipes), default=0))
         self._seats = Seats(panel=self.panel, store=self.store, clock=self.clock, emit=self.emit)
         self._challenges = Challenges(seats=self._seats)
         self._rollbacks = Rollbacks(seats=self._seats)

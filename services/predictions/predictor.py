@@ -52,10 +52,8 @@ class _Blend:
 class Predictor:
     """Everything that is served for one (exchange, timeframe, horizon)."""
 
-    def __init__(
-        self, *, exchange: str, timeframe: Timeframe, horizon: int, clock: Clock, past: int = 0
-    ) -> None:
-        self.recent = Recent(timeframe, past=past)
+    def __init__(self, *, exchange: str, timeframe: Timeframe, horizon: int, clock: Clock) -> None:
+        self.recent = Recent(timeframe)
         self.exchange, self.timeframe, self.horizon = exchange, timeframe, horizon
         self._clock = clock
         self._compositions = {
@@ -92,7 +90,7 @@ class Predictor:
     def seat(self, model: Model, role: Role) -> None:
         """Give `model` the role of member or challenger, replacing its earlier version."""
         self._compositions[model.target].take(Seat(model=model, role=role))
-        self.recent.expect(model)
+        self.recent.expect(past_of(model))
 
     def vacate(self, target: Target, name: str) -> None:
         """Take a model from its seat, or off its trial."""

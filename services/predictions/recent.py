@@ -28,14 +28,11 @@ class Recent:
 
     The feature table has the same rows: nothing of this is in a snapshot.
 
-    Args:
-        timeframe: of the closes.
-        past: how many candles before a row are read at most, of the models that may come.
     """
 
-    def __init__(self, timeframe: Timeframe, *, past: int = 0) -> None:
+    def __init__(self, timeframe: Timeframe) -> None:
         self._timeframe = timeframe
-        self._past = past
+        self._past = 0
         self._columns: tuple[str, ...] = ()
         self._numbers: dict[Instrument, int] = {}
         self._closes: dict[int, _Close] = {}  # by close time in ms
@@ -45,9 +42,9 @@ class Recent:
         """How many closes before the newest are kept; 0: nobody reads them, and none is."""
         return self._past + SLACK if self._past else 0
 
-    def expect(self, model: Model) -> None:
-        """From now on `model` may be asked."""
-        self._past = max(self._past, past_of(model))
+    def expect(self, candles: int) -> None:
+        """A model may come that reads so many candles before a row."""
+        self._past = max(self._past, candles)
 
     def keep(self, batch: FeatureBatch) -> None:
         """Remember rows; what comes again takes the place of what was there.

@@ -7,9 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from alphapulse_testing.panel import INSTRUMENTS, PANEL, panel_batch
-from domain.events import FeatureBatch, FeatureSet, Floats, SentimentBatch, Target
+from domain.events import FeatureBatch, FeatureSet, Floats, SentimentBatch
 from domain.market import Instrument, Timeframe, to_ms
-from services.models.forecaster import Forecaster, Table
 from services.predictions.recent import SLACK, Recent
 
 BTC, ETH, SOL = INSTRUMENTS
@@ -17,15 +16,10 @@ H1 = Timeframe.H1
 MOOD = FeatureSet(name="mood", version=1, columns=("mood",), model_columns=("mood",), warmup_bars=0)
 
 
-class Reader(Forecaster):
-    """It reads the candles before a row."""
-
-    def __init__(self, past: int) -> None:
-        super().__init__(kind="reader", target=Target.DIRECTION, horizon=4, version="1")
-        self.past = past
-
-    def forecast(self, table: Table) -> Floats:
-        return np.full((len(table), 3), 1 / 3)
+def keeping(candles: int) -> Recent:
+    recent = Recent(H1)
+    recent.expect(candles)
+    return recent
 
 
 def tick(hour: int, *instruments: Instrument, plus: float = 0.0) -> FeatureBatch:
@@ -58,7 +52,7 @@ def before(recent: Recent, batch: FeatureBatch, column: str = "close") -> Floats
 
 
 def test_a_row_has_the_closes_before_it_of_its_instrument() -> None:
-    recent = Recent(H1, past=3)
+    recent = keeping(3)
     for hour in (1, 2, 3):
         recent.keep(tick(hour))
 
@@ -69,7 +63,7 @@ def test_a_row_has_the_closes_before_it_of_its_instrument() -> None:
 
 
 def test_a_candle_that_is_missing_leaves_a_hole() -> None:
-    recent = Recent(H1, past=3)
+    recent = keeping(3)
     recent.keep(tick(1))
     recent.keep(tick(2, BTC))
 
@@ -79,7 +73,7 @@ def test_a_candle_that_is_missing_leaves_a_hole() -> None:
 
 
 def test_what_comes_late_and_what_is_made_anew_take_their_places() -> None:
-    recent = Recent(H1, past=2)
+    recent = keeping(2)
     recent.keep(tick(1))
     recent.keep(tick(2, BTC))
     held = recent.before(tick(3, BTC, ETH))
@@ -91,7 +85,7 @@ def test_what_comes_late_and_what_is_made_anew_take_their_places() -> None:
 
 
 def test_one_that_is_late_by_some_closes_has_its_past_too() -> None:
-    recent = Recent(H1, past=2)
+    recent = keeping(2)
     for hour in range(1, 30):
         recent.keep(tick(hour))
 
@@ -103,7 +97,7 @@ def test_one_that_is_late_by_some_closes_has_its_past_too() -> None:
 
 
 def test_what_sources_told_stays_where_nobody_says_it_anew() -> None:
-    recent = Recent(H1, past=1)
+    recent = keeping(1)
     recent.keep(telling(tick(1, BTC, ETH), 5.0))
 
     recent.keep(telling(tick(1, BTC, plus=1.0), 7.0, asked=False))
@@ -116,13 +110,13 @@ def test_what_sources_told_stays_where_nobody_says_it_anew() -> None:
 
 def test_nothing_is_kept_where_nobody_reads_it() -> None:
     recent = Recent(H1)
-    recent.expect(Reader(0))
+    recent.expect(0)
     recent.keep(tick(1))
 
     assert recent.candles == 0
     assert not recent.before(tick(2)).rows.size
 
-    recent.expect(Reader(2))
+    recent.expect(2)
     assert not recent.before(tick(2)).rows.size
     recent.keep(tick(1))
     assert recent.candles == 2 + SLACK
@@ -130,7 +124,7 @@ def test_nothing_is_kept_where_nobody_reads_it() -> None:
 
 
 def test_it_goes_on_from_the_record() -> None:
-    recent, again = Recent(H1, past=3), Recent(H1, past=3)
+    recent, again = keeping(3), keeping(3)
     for hour in (1, 2, 3):
         recent.keep(tick(hour))
     rows = [(one, hour, tick(hour, one).values[0]) for hour in (3, 1, 2) for one in INSTRUMENTS]
