@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -97,11 +97,11 @@ class Producer:
 
     _of: Any
 
-    async def send(self, records: Sequence[Record], *, free: Callable[[], Awaitable[None]]) -> None:
+    async def send(self, records: Iterable[Record], *, free: Callable[[], Awaitable[None]]) -> None:
         """Until all are taken.
 
         Args:
-            records: of several topics and keys.
+            records: of several topics and keys; taken one by one, so making them holds nobody up.
             free: waits while somebody else needs the event loop.
 
         Raises:

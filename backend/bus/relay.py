@@ -70,7 +70,8 @@ class Relay:
             await self.pace.wall.sleep(LOOK_EVERY)
 
     async def _send(self, page: Sequence[StreamEvent], producer: Producer) -> None:
-        await producer.send([one for event in page for one in records(event)], free=self.free)
+        made = (one for event in page for one in records(event))
+        await producer.send(made, free=self.free)
         metrics.EVENTS_RELAYED.inc(len(page))
 
     def _works(self, backoff: Backoff) -> None:

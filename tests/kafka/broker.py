@@ -109,10 +109,12 @@ class Broker:
         settings = SETTINGS.format(**about, protocol=protocol)
         self._settings.write_text(settings + (ASKING if self.asks else ""))
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        form = _java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._settings))
+        form = _java("kafka.tools.StorageTool", "format", f"--cluster-id={cluster}")
+        form += ["--config", str(self._settings)]
         if self.asks:
             form += ["--add-scram", f"SCRAM-SHA-512=[name={USER},password={PASSWORD}]"]
-        _run(*form).check_returncode()
+        done = _run(*form)
+        assert done.returncode == 0, done.stderr.decode()
 
     @property
     def address(self) -> str:

@@ -22,9 +22,15 @@ from backend.store.recorder import Recorder
 from backend.store.stream_log import StreamEvent
 from collectors.pacing import Pace
 from tests.integration.store_samples import at, predictions, signals
-from tests.kafka.records import read_until
+from tests.kafka.records import WITHIN_S, read_until
 
 INSTRUMENTS = 3  # of each tick
+LOOK_EVERY_S = 0.02
+_UNTAKEN = """
+SELECT count(*) FROM stream_heads AS head LEFT JOIN relay_cursors AS taken USING (log)
+WHERE split_part(log, '.', 1) IN ('predictions', 'signals')
+AND taken.block IS DISTINCT FROM head.block
+"""
 
 
 async def nobody() -> None:
@@ -58,6 +64,12 @@ class Relayed:
             finally:
                 running.cancel()
                 await asyncio.gather(running, return_exceptions=True)
+
+    async def noted(self) -> None:
+        """Until all that was committed is taken, and that is in the database."""
+        async with asyncio.timeout(WITHIN_S):
+            while await self.pool.fetchval(_UNTAKEN):  # noqa: ASYNC110 - of another task
+                await asyncio.sleep(LOOK_EVERY_S)
 
     async def epochs(self) -> set[bytes]:
         """Of its logs."""

@@ -83,7 +83,7 @@ async def test_the_newest_signal_of_a_series_and_horizon_has_a_key_of_its_own(
 async def test_who_starts_again_goes_on_and_repeats_nothing(record: Relayed, kafka: str) -> None:
     await record.ticks(1)
     async with record.relaying(kafka):
-        await record.read(kafka, CHANGED, 1)
+        await record.noted()
     await record.ticks(2)
     async with record.relaying(kafka):
         found = await record.read(kafka, CHANGED, 2)
