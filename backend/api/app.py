@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
@@ -38,6 +38,7 @@ from backend.api import (
 )
 from backend.api.guard import Guard
 from backend.api.openapi import TAGS, DescribedApp
+from backend.api.repeated import refuse_repeated
 from backend.api.socket import Socket
 from backend.api.state import ApiState
 from backend.api.watch import keep_watch
@@ -103,6 +104,7 @@ def create_app(state: ApiState) -> FastAPI:
         redoc_url=None,
         lifespan=_beating,
         responses={"422": {"description": "in the place of FastAPI's own"}},
+        dependencies=[Depends(refuse_repeated)],
     )
     app.state.alphapulse = state
     app.state.registry = health.gauges(state)

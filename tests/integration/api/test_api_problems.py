@@ -52,6 +52,8 @@ MALFORMED = [
     ("symbol=", "symbol"),
     ("symbl=BTC/USDT", "symbl"),
     ("start=2024-01-02&end=2024-01-01", "query"),
+    ("limit=1&limit=2", "limit"),
+    ("symbol=BTC/USDT&symbol=ETH/USDT&as_of=2024-01-01&as_of=2023-01-01", "as_of"),
 ]
 
 
