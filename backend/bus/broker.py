@@ -142,11 +142,21 @@ async def producing(about: KafkaSettings) -> AsyncIterator[Producer]:
         await producer.start()
         yield Producer(producer)
     finally:
-        # An idempotent producer tries for ever to send what it holds, and `stop` waits for that.
-        # There is no public way to give it up.
-        producer._message_accumulator.fail_all(KafkaError("given up"))  # noqa: SLF001
+        _give_up(producer)
         stop = asyncio.wait_for(producer.stop(), STOP_WITHIN_S)
         ended: list[object] = await asyncio.gather(stop, return_exceptions=True)
         if (failure := ended[0]) is not None:  # it must not stand for what ended the producer
             log.debug("a producer did not end well", extra={"reason": repr(failure)})
             await asyncio.gather(producer.client.close(), return_exceptions=True)
+
+
+def _give_up(producer: AIOKafkaProducer) -> None:
+    """Fail what it holds: an idempotent producer tries for ever, and `stop` waits for that.
+
+    There is no public way; what nobody asks of its futures would be told as an error each.
+    """
+    held = producer._message_accumulator  # noqa: SLF001 - see above
+    batches = [*held._pending_batches, *(one for some in held._batches.values() for one in some)]  # noqa: SLF001
+    held.fail_all(KafkaError("given up"))
+    for batch in batches:
+        batch._drain_waiter.exception()  # noqa: SLF001
