@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final, Never
 
 import asyncpg
 
-from backend.api.connection import Head
+from backend.api.connection import DRAINING, CloseReason, Head
 from backend.api.problems import ProblemError
 from backend.api.server import listen
 from backend.api.state import ApiState, Weight
@@ -31,7 +33,8 @@ from backend.store.state import StateFolder
 from backend.store.system_status import hear
 from backend.told_status import LOST_AFTER_S, joining, take, weights
 from domain.errors import StoreError, UsageError
-from domain.market import Instrument
+from domain.market import EPOCH, Instrument
+from domain.ports import Clock
 from services.models.artifacts import ArtifactStore
 
 log = logging.getLogger(__name__)
@@ -39,6 +42,9 @@ log = logging.getLogger(__name__)
 WRITERS: Final = 2  # of keys' last use and the audit log
 TAIL_EVERY_S: Final = 0.05  # wall
 HEAR_EVERY_S: Final = 0.5  # wall
+ANSWERED_WITHIN_S: Final = 20.0  # a read of the log, or of the status
+BLIND_AFTER_S: Final = 3.0  # without a read of the log
+AWAY_RETRY_MS: Final = 1_000
 
 
 async def run_replica(settings: Settings, *, allow_no_keys: bool = False) -> None:
@@ -59,21 +65,39 @@ async def run_replica(settings: Settings, *, allow_no_keys: bool = False) -> Non
     token = secrets.token_urlsafe()
     api = api_of(settings, clock, status, allow_no_keys=allow_no_keys, token=token)
     with until_signalled():
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(served(api, listener, shown))
-            readers = await connect_pool(url, size=READERS, read_only=True)
-            stack.push_async_callback(readers.close)
-            writers = await connect_pool(url, size=WRITERS)
-            stack.push_async_callback(writers.close)
-            replica = Replica(api=api, clock=clock, readers=readers)
-            await replica.begin()
-            kinds = catalogue_of(settings.plugins)
-            folder = StateFolder(settings.state)
-            api.models, api.artifacts = kinds.names, ArtifactStore(folder.path / "artifacts", kinds)
-            stand_on(api, readers, writers)
-            stack.push_async_callback(look, api)
-            say("ready: it reads what the system beside it writes, and takes no orders")
-            await replica.run()
+        async with served(api, listener, shown):
+            while True:
+                url = await _beside(settings, url, api, clock)
+
+
+async def _beside(settings: Settings, url: str, api: ApiState, clock: ExchangeClock) -> str:
+    """Answer from one database, until the system has another; its URL."""
+    wall = SystemClock()
+    async with AsyncExitStack() as stack:
+        readers = await patiently(partial(connect_pool, url, size=READERS, read_only=True), wall)
+        stack.push_async_callback(readers.close)
+        writers = await patiently(partial(connect_pool, url, size=WRITERS), wall)
+        stack.push_async_callback(writers.close)
+        replica = Replica(api=api, clock=clock, readers=readers, wall=wall)
+        await patiently(replica.begin, wall)
+        kinds = catalogue_of(settings.plugins)
+        artifacts = ArtifactStore(StateFolder(settings.state).path / "artifacts", kinds)
+        api.models, api.artifacts = kinds.names, artifacts
+        stand_on(api, readers, writers)
+        stack.push_async_callback(look, api)
+        stack.callback(replica.leave)
+        say("ready: it reads what the system beside it writes, and takes no orders")
+        return await replica.run(_moved(settings, url))
+
+
+async def _moved(settings: Settings, url: str) -> str:
+    """Wait until the system has another database: an embedded one gets a port at each start."""
+    while True:
+        await asyncio.sleep(HEAR_EVERY_S)
+        if settings.database_url is None:
+            runtime = StateFolder(settings.state).attach()
+            if runtime is not None and runtime.database_url != url:
+                return runtime.database_url
 
 
 def database_beside(settings: Settings) -> str:
@@ -104,17 +128,25 @@ async def _refuse_other_schema(url: str) -> None:
 
 @dataclass(slots=True, kw_only=True)
 class Replica:
-    """Keeps the hub and the status near the database."""
+    """Keeps the hub and the status near the database.
+
+    Attributes:
+        seen: moment of the market's clock up to which the log was read.
+    """
 
     api: ApiState
     clock: ExchangeClock
     readers: asyncpg.Pool
-    wall: SystemClock = field(default_factory=SystemClock)
+    wall: Clock = field(default_factory=SystemClock)
+    monotonic: Callable[[], float] = time.monotonic
+    seen: datetime = EPOCH
+    _seen_at: float = 0.0  # monotonic seconds
     _tail: LogTail = field(default_factory=LogTail)
 
     async def begin(self) -> None:
         """Know where the streams stand, and what the system says."""
         async with self.readers.acquire() as connection:
+            self._looked(self.clock.now())
             for log_ in (await self._tail.begin(connection)).values():
                 self.api.hub.learn(
                     {
@@ -123,23 +155,67 @@ class Replica:
                     }
                 )
         await self._hear()
+        self.api.hub.seen = lambda: self.seen
 
-    async def run(self) -> None:
-        """Until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._again(self.follow, TAIL_EVERY_S))
-            tasks.create_task(self._again(self._hear, HEAR_EVERY_S))
+    async def run(self, until: Awaitable[str]) -> str:
+        """Until that is known, which is then returned."""
+        ends = asyncio.ensure_future(until)
+        tasks = [
+            asyncio.create_task(self._again(self.follow, TAIL_EVERY_S)),
+            asyncio.create_task(self._again(self._hear, HEAR_EVERY_S)),
+            asyncio.create_task(self._watch()),
+        ]
+        try:
+            await asyncio.wait([ends, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task.done():
+                    task.result()
+            return await ends
+        finally:
+            for one in (ends, *tasks):
+                one.cancel()
+            await asyncio.gather(ends, *tasks, return_exceptions=True)
+
+    def leave(self) -> None:
+        """The database is another's from now on: nobody is told anything of it any more."""
+        self.api.reader = None
+        self._send_away()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(HEAR_EVERY_S)
+            self.look()
+
+    def look(self) -> None:
+        """Send subscribers to other servers while the log cannot be read."""
+        blind_s = self.monotonic() - self._seen_at
+        if blind_s < BLIND_AFTER_S:
+            return
+        self._send_away()
+        status = self.api.status
+        line = f"the database has not answered for {blind_s:.0f} s"
+        away = dict.fromkeys({one.exchange for one in status.instruments}, line)
+        status.away = lambda: away
+
+    def _send_away(self) -> None:
+        for connection in tuple(self.api.hub.connections):
+            connection.close(CloseReason(DRAINING, "unavailable", AWAY_RETRY_MS))
+
+    def _looked(self, moment: datetime) -> None:
+        self.seen, self._seen_at = moment, self.monotonic()
 
     async def _again(self, work: Callable[[], Awaitable[None]], every_s: float) -> None:
         while True:
-            await patiently(work, self.wall)
+            await patiently(partial(_within, work), self.wall)
             await asyncio.sleep(every_s)
 
     async def follow(self) -> None:
         """Publish what was committed since."""
+        moment = self.clock.now()
         async with self.readers.acquire() as connection:
             async for events in self._tail.news(connection):
                 self.api.hub.publish(events)
+        self._looked(moment)
 
     async def _hear(self) -> None:
         told = await hear(self.readers)
@@ -151,6 +227,12 @@ class Replica:
             self.clock.set(told.now + timedelta(seconds=told.silent_s * self.clock.speed))
         elsewhere = Elsewhere(told.told)
         self.api.members = self.api.seats = self.api.jobs = elsewhere
+
+
+async def _within(work: Callable[[], Awaitable[None]]) -> None:
+    """A connection that is frozen fails too."""
+    async with asyncio.timeout(ANSWERED_WITHIN_S):
+        await work()
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,8 @@ async def order_of(client: Client, signal: Signal, orders: Orders) -> Order | No
     told, entry = signal.update.event, order_for(signal, "enter")
     if told == "opened":
         enters = await may_be_entered(client, signal)
-        return replace(entry, size=signal.size_fraction) if enters else None
+        size = signal.size_fraction  # 0: nothing is staked on it
+        return replace(entry, size=size) if enters and size else None
     if entry.id not in orders:
         return None
     if told == "closed":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 
 from starlette.types import Receive, Scope
@@ -10,15 +11,16 @@ from starlette.types import Receive, Scope
 from backend.api import messages, requests
 from backend.api.access import address_of
 from backend.api.callers import ANYONE, UNKNOWN, Caller
-from backend.api.connection import FAILED, CloseReason
+from backend.api.connection import FAILED, CloseReason, Connection
 from backend.api.keyring import EndedKeyError, unauthorized
 from backend.api.needs import CONNECT, needs_at
 from backend.api.problems import KINDS, STORE_FAILURES, ProblemError, unreadable
 from backend.api.quotas import network_of
 from backend.api.state import ApiState
 from backend.store.audit import Act
-from domain.keys import masked
+from domain.keys import KeyScope, masked
 
+SOCKET: Final = "/ws"
 UNAUTHORIZED: Final = 4401
 NOT_ALLOWED: Final = 4403
 TOO_MANY: Final = 4409
@@ -52,6 +54,29 @@ async def admitted(state: ApiState, scope: Scope, receive: Receive) -> Admitted 
     return known
 
 
+async def another(state: ApiState, connection: Connection, token: str) -> Caller:
+    """Who calls from now on on a socket that is open.
+
+    Raises:
+        ProblemError: nobody who may have it, or hear what it holds; the audit log is told.
+    """
+    before, name = connection.caller, UNKNOWN
+    try:
+        caller = await state.access.by_token(token, before.address)
+        name = caller.name
+        _refuse_unless_hearing(caller, list(connection.subscriptions))
+        if _place(caller) != _place(before):
+            _refuse_one_more(state, caller)
+    except ProblemError as problem:
+        if isinstance(problem, EndedKeyError):
+            name = problem.key_id
+        act = Act(caller=name, address=before.address, action=CONNECT, path=SOCKET)
+        if not KINDS[problem.code].temporary:
+            state.access.trail.refused(act, problem.status)
+        raise
+    return caller
+
+
 def closing(problem: ProblemError) -> CloseReason:
     """How a connection ends whose caller has `problem`: 44xx stop, 45xx come back."""
     code = {401: UNAUTHORIZED, 403: NOT_ALLOWED, 409: TOO_MANY}.get(problem.status, FAILED)
@@ -72,6 +97,16 @@ def _refuse_unless_listening(caller: Caller, path: str) -> None:
     need = needs_at(path)[CONNECT].scope
     if need is None or not caller.may(need):
         raise ProblemError("forbidden", f"this needs a key with the scope {need}")
+
+
+def _refuse_unless_hearing(caller: Caller, held: Sequence[str]) -> None:
+    """See that a caller may hear the streams of a connection.
+
+    Raises:
+        ProblemError: `forbidden`.
+    """
+    if not caller.may(KeyScope.STREAM) or caller.streams(held) != held:
+        raise ProblemError("forbidden", "this key may not hear what this connection holds")
 
 
 async def _known(state: ApiState, scope: Scope, receive: Receive) -> Admitted | None:

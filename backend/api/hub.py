@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Final
@@ -41,6 +41,7 @@ class Hub:
         self.connections: set[Connection] = set()
         self.heads: dict[str, Head] = {}
         self.draining = False
+        self.seen: Callable[[], datetime] = clock.now  # up to when all that was committed is told
         self._subscribers: dict[str, dict[Connection, Subscription]] = {}
 
     def publish(self, events: Sequence[StreamEvent]) -> None:
@@ -113,7 +114,7 @@ class Hub:
         while True:
             await asyncio.sleep(self.limits.heartbeat_ms / 1_000)
             count += 1
-            ts = rfc3339(self.clock.now())
+            ts = rfc3339(self.seen())
             for connection in tuple(self.connections):
                 connection.check_blocked(loop.time())
                 connection.heartbeat(ts, full=count % FULL_HEADS_EVERY == 0)

@@ -10,13 +10,13 @@ from typing import Any, Final
 from backend.api import messages, requests, subscribing
 from backend.api.answers import reading
 from backend.api.connection import ABUSE, CloseReason, Connection, Head
+from backend.api.handshake import another
 from backend.api.limits import RequestBudget
 from backend.api.past_events import Asked, read_events
 from backend.api.problems import ProblemError
 from backend.api.state import ApiState
 from backend.api.streams import KnownStreams
 from backend.store.database import CONNECTION_ERRORS
-from domain.keys import KeyScope
 from domain.market import rfc3339
 
 log = logging.getLogger(__name__)
@@ -124,12 +124,8 @@ class Session:
         """Go on as another caller, or as the same one with a newer key."""
         ts_in, connection = self._ts(), self._connection
         token = request.params.token.get_secret_value()
-        caller = await self._state.access.by_token(token, connection.caller.address)
-        held = list(connection.subscriptions)
-        if not caller.may(KeyScope.STREAM) or caller.streams(held) != held:
-            raise ProblemError("forbidden", "this key may not hear what this connection holds")
-        connection.caller = caller
-        self._reply(request, ts_in, self._held(held))
+        connection.caller = await another(self._state, connection, token)
+        self._reply(request, ts_in, self._held(list(connection.subscriptions)))
 
     def _unsubscribe(self, request: messages.Unsubscribe) -> None:
         held = self._connection.subscriptions

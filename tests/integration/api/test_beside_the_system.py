@@ -8,17 +8,18 @@ from datetime import timedelta
 import httpx
 import pytest
 
+from backend.api.limits import Limits
 from backend.api.status import Market, Status
 from backend.clock import ExchangeClock
-from backend.replica import Replica
+from backend.replica import BLIND_AFTER_S, Replica
 from backend.store.system_status import StatusStore, hear
 from backend.told_status import LOST_AFTER_S, spelled, take
-from domain.market import Timeframe
+from domain.market import Timeframe, rfc3339
 from domain.sources import SourceState, SourceStatus
 from tests.doubles import START, ManualClock
 from tests.factories import BTC, SOL
 from tests.served_market import MEMBERS, TICKS, ServedMarket, serving
-from tests.subscriber import Client
+from tests.subscriber import Client, ending
 
 SIGNALS = "signals.1h.simulated.BTC/USDT"
 
@@ -133,3 +134,43 @@ async def test_what_is_the_same_is_not_written_again(market: ServedMarket) -> No
 
     assert before != "{}"
     assert (after["told"], after["now"]) == ("{}", START + timedelta(seconds=1))
+
+
+async def test_a_heartbeat_says_no_more_than_was_read(market_url: str) -> None:
+    clock = ManualClock()
+    async with serving(market_url, clock, limits=Limits(heartbeat_ms=20)) as served:
+        market_clock = ExchangeClock(START, speed=0.0)
+        replica = Replica(api=served.state, clock=market_clock, readers=served.pool)
+        await replica.begin()
+        async with served.connect() as socket:
+            client = Client(socket)
+            await client.next()
+            clock.advance(timedelta(hours=3))  # of the machine: nothing was read meanwhile
+            beat = await client.next()
+            market_clock.set(START + timedelta(hours=2))
+            await replica.follow()
+            while (later := await client.next())["ts"] == beat["ts"]:
+                pass
+
+    assert (beat["type"], beat["ts"]) == ("heartbeat", rfc3339(START))
+    assert later["ts"] == rfc3339(START + timedelta(hours=2))
+
+
+async def test_who_listens_is_sent_away_while_the_log_cannot_be_read(
+    market: ServedMarket, beside: ServedMarket
+) -> None:
+    replica = await told_by(market, beside)
+    elapsed = [0.0]
+    replica.monotonic = lambda: elapsed[0]
+    await replica.follow()
+    async with beside.connect() as socket:
+        await Client(socket).next()
+        elapsed[0] = BLIND_AFTER_S - 0.1
+        replica.look()
+        assert await (await socket.ping()) >= 0  # it is still there
+        elapsed[0] = BLIND_AFTER_S
+        replica.look()
+        ended = await ending(socket)
+
+    assert ended == (4501, {"code": "unavailable", "retry_ms": 1_000})
+    assert "has not answered for 3 s" in str(beside.state.status.away())

@@ -180,6 +180,22 @@ async def test_a_key_has_so_many_sockets_and_no_more(doors: KeyedMarket) -> None
         assert await turned_away(second) == (4409, "too_many_connections")
 
 
+async def test_a_connection_that_takes_another_key_takes_one_of_its_sockets(
+    doors: KeyedMarket,
+) -> None:
+    small, large = await doors.key(connections=1), await doors.key()
+    async with heard(doors, large) as first, heard(doors, large) as second:
+        taken = await first.ask("auth", token=small.spelt())
+        again = await first.ask("auth", token=small.spelt())
+        refused = await second.ask("auth", token=small.spelt())
+    await look(doors.market.state)
+    rows = await doors.market.pool.fetch("SELECT caller, path, outcome FROM audit_log")
+
+    assert (taken["ok"], again["ok"]) == (True, True)
+    assert refused["error"]["code"] == "too_many_connections"
+    assert [tuple(row) for row in rows] == [(small.id, "/ws", 409)]
+
+
 async def test_a_connection_goes_on_with_another_key_that_hears_what_it_holds(
     doors: KeyedMarket,
 ) -> None:

@@ -27,6 +27,8 @@ BTC = f"{LOG}.BTC/USDT"
 ETH = f"{LOG}.ETH/USDT"
 
 DEEDS = {  # to one row of `stream_blocks`
+    "made unreadable": "UPDATE stream_blocks SET payloads = overlay(payloads PLACING '!' FROM 1)"
+    " WHERE log = $1 AND block = $2",
     "edited": "UPDATE stream_blocks SET payloads = overlay(payloads PLACING '8'"
     " FROM position('4,\"as_of' in payloads)) WHERE log = $1 AND block = $2",
     "deleted": "DELETE FROM stream_blocks WHERE log = $1 AND block = $2",

@@ -105,6 +105,32 @@ async def test_any_server_goes_on_where_another_ended_and_a_kill_leaves_nothing_
     assert follower.events[STREAM]
 
 
+@pytest.mark.long
+async def test_it_follows_an_embedded_database_to_another_port(
+    tmp_path: Path, exchange: Exchange
+) -> None:
+    follower = Follower()
+    with ExitStack() as stack:
+        system = stack.enter_context(running_run(tmp_path, exchange))
+        system.wait_until_ready()
+        beside = stack.enter_context(
+            running_system(tmp_path, "run", "--rooms", "api", **exchange.settings())
+        )
+        beside.wait_until_ready()
+        await follower.follow(beside.url, follower.head() + 1)
+        system.kill()
+        again = stack.enter_context(running_run(tmp_path, exchange))
+        again.wait_until_ready()
+        beside.wait_until_ready()
+        await follower.follow(beside.url, follower.head() + 2)
+        logged = await log_of(again.database_url())
+        assert beside.stop() == 0
+        assert again.stop() == 0
+
+    for stream, told in follower.events.items():
+        assert told == logged[stream][: len(told)], stream
+
+
 def status(system: System) -> dict[str, Any]:
     told: dict[str, Any] = HTTP.get(f"{system.url}/v1/status").json()["data"][0]
     return told
