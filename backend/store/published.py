@@ -13,6 +13,7 @@ from typing import Any, Final
 import asyncpg
 import orjson
 
+_SHOWN: Final = 120  # bytes of an event that cannot be read
 _PAGE: Final = 100  # blocks that are held at a time
 _LOGS: Final = "SELECT log FROM stream_heads ORDER BY log"
 _BLOCKS: Final = """
@@ -149,7 +150,11 @@ def _final(
         if event == "prediction" or _FLAT in payload:
             yield payload
             continue
-        said = orjson.loads(payload)
+        try:
+            said = orjson.loads(payload)
+        except orjson.JSONDecodeError:  # it was edited, and is named where it is compared
+            yield payload
+            continue
         key = (said["symbol"], said["horizon"], said["as_of"], said["revision"])
         if event == "closed":
             open_yet.pop(key, None)
@@ -161,9 +166,26 @@ def _final(
 async def _differing(
     connection: asyncpg.Connection, channel: _Channel, payloads: list[bytes], most: int
 ) -> list[Difference]:
-    text = (b"[" + b",".join(payloads) + b"]").decode()
-    rows = await connection.fetch(_difference(channel), text, most)
+    try:
+        text = (b"[" + b",".join(payloads) + b"]").decode()
+        async with connection.transaction():  # what fails is undone, and the rest goes on
+            rows = await connection.fetch(_difference(channel), text, most)
+    except (asyncpg.DataError, UnicodeDecodeError):
+        return await _unreadable(connection, channel, payloads, most)
     return [Difference(table=channel.table, row=_named(row), reason=_why(row)) for row in rows]
+
+
+async def _unreadable(
+    connection: asyncpg.Connection, channel: _Channel, payloads: list[bytes], most: int
+) -> list[Difference]:
+    """The differences of events of which some cannot be read, those among them."""
+    if len(payloads) == 1:
+        row = payloads[0][:_SHOWN].decode(errors="replace")
+        reason = "was published and cannot be read: it was edited"
+        return [Difference(table=channel.table, row=row, reason=reason)]
+    half = len(payloads) // 2
+    found = await _differing(connection, channel, payloads[:half], most)
+    return found + await _differing(connection, channel, payloads[half:], most)
 
 
 def _why(row: asyncpg.Record) -> str:
@@ -184,7 +206,13 @@ async def _never_published(
     rows: list[asyncpg.Record] = []
     for kept in await connection.fetch(_kept(channel), name):
         if kept["count"] > told.get(kept["log"], 0):
-            rows += await connection.fetch(_unknown(channel), kept["log"], channel.first, most)
+            try:
+                async with connection.transaction():
+                    rows += await connection.fetch(
+                        _unknown(channel), kept["log"], channel.first, most
+                    )
+            except asyncpg.DataError:  # an event that cannot be read, which is named already
+                continue
     reason = "was never published"
     return [Difference(table=channel.table, row=_named(row), reason=reason) for row in rows]
 
