@@ -20,7 +20,7 @@ async def refuse_repeated(request: Request) -> None:
     """
     counts = Counter(name for name, _ in request.query_params.multi_items())
     repeated = {name: count for name, count in counts.items() if count > 1}
-    path: str = request.scope["route"].path
+    path: str = request.scope["route"].path_format  # as the document has it
     if not repeated or not path.startswith(OURS):
         return
     described = request.app.openapi()["paths"][path][request.method.lower()]

@@ -57,6 +57,24 @@ MALFORMED = [
 ]
 
 
+async def test_a_repeated_parameter_is_named_of_every_list(rest: httpx.AsyncClient) -> None:
+    paths = (await rest.get("/openapi.json")).json()["paths"]
+    limited = [
+        path
+        for path, methods in paths.items()
+        if path.startswith("/v1/")
+        and any(one["name"] == "limit" for one in methods.get("get", {}).get("parameters", ()))
+    ]
+
+    assert len(limited) > 5
+    for path in limited:
+        asked = path.replace("{stream}", "signals.1h.simulated.BTC/USDT")
+        found = await problem(rest, f"{asked}?limit=1&limit=2", 422, "bad_request")
+        assert found["errors"] == [
+            {"parameter": "limit", "detail": "takes one value, and was given 2"}
+        ]
+
+
 async def test_a_malformed_parameter_is_named(rest: httpx.AsyncClient) -> None:
     for query, parameter in MALFORMED:
         found = await problem(rest, f"/v1/predictions?{query}", 422, "bad_request")
