@@ -72,8 +72,8 @@ async def verify_streams(settings: Settings, heads: Path | None = None) -> int:
         if heads:
             sys.stdout.write(f"they go through all {len(kept)} heads of {heads}\n")
         return 0
-    sys.stdout.writelines(f"{fault}\n" for fault in faults)
     sys.stderr.write("of each log the first is named; what follows it is not judged\n")
+    sys.stdout.writelines(f"{fault}\n" for fault in faults)
     return 1
 
 
