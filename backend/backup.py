@@ -26,7 +26,7 @@ from backend.store.database import connect
 from backend.store.dump import dump, load
 from backend.store.state import StateFolder
 from backend.wiring import database_of
-from domain.errors import StoreError, UsageError
+from domain.errors import StoreError, StoreUnavailableError, UsageError
 from domain.market import rfc3339
 
 LAYOUT: Final = 1  # of a backup; raise it when an older program could not read it
@@ -213,6 +213,8 @@ async def _snapshot(url: str) -> AsyncIterator[tuple[asyncpg.Connection, str]]:
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             yield connection, await connection.fetchval("SELECT pg_export_snapshot()")
+    except (asyncpg.InterfaceError, asyncpg.PostgresConnectionError) as error:
+        raise StoreUnavailableError("the database ended while it was read") from error
     finally:
         await connection.close()
 

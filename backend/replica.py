@@ -15,9 +15,10 @@ from typing import Any, Final, Never
 
 import asyncpg
 
-from backend.api.connection import DRAINING, CloseReason, Head
+from backend.api.connection import DRAINING, CloseReason
 from backend.api.problems import ProblemError
 from backend.api.server import listen
+from backend.api.snapshots import known_heads
 from backend.api.state import ApiState, Weight
 from backend.api.status import Market, Status
 from backend.api.tls import certificate
@@ -57,8 +58,8 @@ async def run_replica(settings: Settings, *, allow_no_keys: bool = False) -> Non
     """
     url = database_beside(settings)
     await _refuse_other_schema(url)
-    await refuse_keyless(settings, allow_no_keys=allow_no_keys)
     shown = certificate(settings.api.tls_cert, settings.api.tls_key)
+    await refuse_keyless(settings, allow_no_keys=allow_no_keys)
     listener = listen(settings.host, settings.port)
     clock = ExchangeClock(SystemClock().now(), speed=1.0)
     status = Status(market=Market.LIVE)
@@ -85,9 +86,10 @@ async def _beside(settings: Settings, url: str, api: ApiState, clock: ExchangeCl
         api.models, api.artifacts = kinds.names, artifacts
         stand_on(api, readers, writers)
         stack.push_async_callback(look, api)
-        stack.callback(replica.leave)
         say("ready: it reads what the system beside it writes, and takes no orders")
-        return await replica.run(_moved(settings, url))
+        moved = await replica.run(_moved(settings, url))
+        replica.leave()  # who is stopped says goodbye instead, and sends what is queued
+        return moved
 
 
 async def _moved(settings: Settings, url: str) -> str:
@@ -147,13 +149,8 @@ class Replica:
         """Know where the streams stand, and what the system says."""
         async with self.readers.acquire() as connection:
             self._looked(self.clock.now())
-            for log_ in (await self._tail.begin(connection)).values():
-                self.api.hub.learn(
-                    {
-                        stream: Head(log_.epoch, offset)
-                        for stream, offset in zip(log_.places, log_.offsets, strict=True)
-                    }
-                )
+            await self._tail.begin(connection)
+            self.api.hub.learn(await known_heads(connection))
         await self._hear()
         self.api.hub.seen = lambda: self.seen
 

@@ -77,8 +77,8 @@ async def run_system(plan: SystemPlan, settings: Settings) -> None:
     await admit(settings)
     await refuse_absent(settings)
     refuse_without_kafka(settings)
-    await refuse_keyless(settings, allow_no_keys=plan.allow_no_keys)
     shown = certificate(settings.api.tls_cert, settings.api.tls_key)
+    await refuse_keyless(settings, allow_no_keys=plan.allow_no_keys)
     listener = listen(settings.host, settings.port)
     with folder.owned(), until_signalled():
         host, port = listener.getsockname()[:2]

@@ -21,7 +21,6 @@ def spelled(state: ApiState) -> dict[str, Any]:
     joining = {} if state.members is None else state.members.under_way()
     return {
         "market": status.market.value,
-        "version": status.version,
         "speed": status.speed,
         "instruments": [[one.exchange, one.symbol] for one in status.instruments],
         "timeframes": [one.value for one in status.timeframes],

@@ -7,7 +7,7 @@ from typing import Final
 
 import asyncpg
 
-from backend.store.stream_log import HASH_BYTES, StreamEvent
+from backend.store.stream_log import FIRST_HASH, StreamEvent, split_hashes
 from backend.store.stream_reads import START, Log, Place, Reader, read_log
 
 _BLOCKS: Final = "SELECT log, epoch, block FROM stream_heads"
@@ -39,8 +39,7 @@ class LogTail:
             log = await read_log(connection, row["log"])
             if log is None:
                 continue
-            heads = dict(zip(log.places, log.offsets, strict=True))
-            reader = Reader(log, _places(log, before), heads)
+            reader = Reader(log, _places(log, before), log.heads)
             events: list[StreamEvent] = []
             while not reader.ended:
                 events += await reader.page(connection)
@@ -52,13 +51,9 @@ def _places(log: Log, before: Log | None) -> dict[str, Place]:
     """Behind which event each stream of `log` is read; a log that began anew from its first."""
     if before is None or before.epoch != log.epoch:
         return dict.fromkeys(log.places, START)
-    fresh = Place(START.offset, START.hash, before.block)
+    offsets = before.heads
+    hashes = dict(zip(before.places, split_hashes(before.hashes), strict=True))
     return {
-        stream: _place(before, before.places[stream]) if stream in before.places else fresh
+        stream: Place(offsets.get(stream, 0), hashes.get(stream, FIRST_HASH), before.block)
         for stream in log.places
     }
-
-
-def _place(log: Log, number: int) -> Place:
-    last = log.hashes[(number - 1) * HASH_BYTES : number * HASH_BYTES]
-    return Place(log.offsets[number - 1], last, log.block)

@@ -55,7 +55,7 @@ class Untaken:
         reader = Reader(
             log,
             {stream: known.get(stream, START)._replace(block=cursor) for stream in log.places},
-            {stream: log.offsets[place - 1] for stream, place in log.places.items()},
+            log.heads,
         )
         while not reader.ended:
             page = await patiently(partial(self._page, reader), self._wall)

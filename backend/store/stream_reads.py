@@ -73,6 +73,11 @@ class Log(NamedTuple):
     offsets: Sequence[int]
     hashes: bytes
 
+    @property
+    def heads(self) -> dict[str, int]:
+        """The last offset of each stream."""
+        return dict(zip(self.places, self.offsets, strict=True))
+
 
 class Place(NamedTuple):
     """Behind which event a reader stands; `hash` is that event's, `block` holds it."""

@@ -505,7 +505,7 @@ training_runs = Table(
     PrimaryKeyConstraint("exchange", "timeframe", "horizon", "as_of"),
 )
 
-# Work that callers asked for, and what became of it. A key of the caller's own names it once.
+# What the system that predicts says of itself, for servers beside it.
 system_status = Table(
     "system_status",
     metadata,
@@ -514,6 +514,8 @@ system_status = Table(
     _time("now"),
     _time("told_at"),
 )
+
+# Work that callers asked for, and what became of it. A key of the caller's own names it once.
 jobs = Table(
     "jobs",
     metadata,
