@@ -37,7 +37,7 @@ from domain.errors import UnknownSymbolError
 from domain.events import Candle, CandleBatch
 from domain.market import Horizon, Instrument, Listing, Timeframe, from_ms, to_ms
 from domain.ports import EventBus
-from domain.topics import CANDLES
+from domain.topics import CANDLES, panel_key
 from services.sentiment.features import SentimentFeatures
 
 log = logging.getLogger(__name__)
@@ -317,11 +317,9 @@ class Following:
 async def _consume(runner: Runner, bus: EventBus, subscribed: asyncio.Event) -> None:
     """Feed one panel with its ticks."""
     key = runner.panel.key
-    async with bus.subscribe(CANDLES, group=f"{key.exchange}|{key.timeframe}") as events:
+    name = panel_key(key.exchange, key.timeframe)
+    async with bus.subscribe(CANDLES, group=name, key=name) as events:
         subscribed.set()
         async for event in events:
-            ours = isinstance(event, CandleBatch) and (
-                (event.exchange, event.timeframe) == (key.exchange, key.timeframe)
-            )
-            if ours and isinstance(event, CandleBatch):
+            if isinstance(event, CandleBatch):
                 await runner.on_candles(event)

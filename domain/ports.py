@@ -13,7 +13,7 @@ from domain.market import Instrument, Listing, Timeframe
 from domain.notifications import Notification
 from domain.past import Past
 from domain.sources import Answer
-from domain.topics import Topic
+from domain.topics import OfPanel, Topic
 from domain.trades import Trade, TradesTold
 
 T = TypeVar("T")
@@ -157,15 +157,22 @@ class EventBus(Protocol):
     """The road between rooms; the store stays the truth.
 
     Delivery is at least once and in order per key. Asking for the next event acknowledges
-    the one before. A publisher waits while a subscriber is full: nothing is dropped.
+    the one before. A publisher waits until its event is taken: nothing is dropped.
     """
 
-    async def publish(self, topic: Topic, event: object) -> None: ...
+    async def publish(self, topic: Topic, event: OfPanel) -> None: ...
 
     def subscribe(
-        self, *topics: Topic, group: str
+        self, *topics: Topic, group: str, key: str | None = None
     ) -> AbstractAsyncContextManager[AsyncIterator[object]]:
-        """Events of `topics` from now on; each `group` receives every event once."""
+        """Events of `topics` from now on; each `group` receives every event.
+
+        Args:
+            topics: whose events.
+            group: a name of one subscriber at a time; it goes on behind what it acknowledged
+                where the bus keeps events.
+            key: only events of this panel (`panel_of`); None: of all.
+        """
         ...
 
 

@@ -1,19 +1,31 @@
 """The whole data path on one page: topic → what travels → its key → who owns the state behind it.
 
 On a broker a topic is `alphapulse.<name>.v1`, one per type and never per symbol.
-Per-instrument state moves with `exchange|symbol|timeframe`; whatever looks across
-instruments (the cross-section, predictions, learning) has one owner per `exchange|timeframe`.
+Candles cross between processes as whole ticks, keyed by their panel (`exchange|timeframe`), whose
+one owner looks across instruments: the cross-section, predictions, learning. What is published of
+a series is keyed by `exchange|symbol|timeframe`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from domain import account, classes, events
+from domain.market import Timeframe
 
 SERIES: Final = "exchange|symbol|timeframe"
 PANEL: Final = "exchange|timeframe"
+
+
+class OfPanel(Protocol):
+    """An event that belongs to one panel."""
+
+    @property
+    def exchange(self) -> str: ...
+
+    @property
+    def timeframe(self) -> Timeframe: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +42,7 @@ class Topic:
         return f"alphapulse.{self.name}.v1"
 
 
-CANDLES = Topic("candles.closed", events.CandleBatch, key=SERIES, owner=SERIES)
+CANDLES = Topic("candles.closed", events.CandleBatch, key=PANEL, owner=PANEL)
 FEATURES = Topic("features.computed", events.FeatureBatch, key=SERIES, owner=PANEL)
 SENTIMENT = Topic("sentiment.told", events.SentimentBatch, key=SERIES, owner=PANEL)
 PREDICTIONS = Topic("predictions.made", events.PredictionBatch, key=SERIES, owner=PANEL)
@@ -53,3 +65,17 @@ TOPICS: Final = (
     *(CANDLES, FEATURES, SENTIMENT, PREDICTIONS, SIGNALS, LABELS, SCORES, SKILL),
     *(FUNDING, LEDGER, CLASSES, CLASS_PREDICTIONS, MODELS),
 )
+
+
+def panel_of(event: OfPanel) -> str:
+    """The key of an event of a panel, spelt as `PANEL` says."""
+    return panel_key(event.exchange, event.timeframe)
+
+
+def panel_key(exchange: str, timeframe: Timeframe) -> str:
+    """The key of a panel's events.
+
+    >>> panel_key("binance", Timeframe.H1)
+    'binance|1h'
+    """
+    return f"{exchange}|{timeframe}"

@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from domain.topics import Topic
+from domain.topics import OfPanel, Topic, panel_of
 
 # Ticks, not rows: a consumer further behind than this holds its publisher up.
 CAPACITY = 256
+
+_Subscriber = tuple[str, str | None]  # group, key
 
 
 class MemoryBus:
@@ -17,23 +19,27 @@ class MemoryBus:
 
     def __init__(self, *, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
-        self._queues: dict[Topic, dict[str, asyncio.Queue[object]]] = {}
+        self._queues: dict[Topic, dict[_Subscriber, asyncio.Queue[object]]] = {}
 
-    async def publish(self, topic: Topic, event: object) -> None:
-        for queue in tuple(self._queues.get(topic, {}).values()):
-            await queue.put(event)
+    async def publish(self, topic: Topic, event: OfPanel) -> None:
+        panel = panel_of(event)
+        for (_, key), queue in tuple(self._queues.get(topic, {}).items()):
+            if key in (None, panel):
+                await queue.put(event)
 
     @asynccontextmanager
-    async def subscribe(self, *topics: Topic, group: str) -> AsyncIterator[AsyncIterator[object]]:
-        """Subscribers of one group share one queue."""
+    async def subscribe(
+        self, *topics: Topic, group: str, key: str | None = None
+    ) -> AsyncIterator[AsyncIterator[object]]:
+        """The group's own queue."""
         queue: asyncio.Queue[object] = asyncio.Queue(self._capacity)
         for topic in topics:
-            queue = self._queues.setdefault(topic, {}).setdefault(group, queue)
+            self._queues.setdefault(topic, {})[group, key] = queue
         try:
             yield _drain(queue)
         finally:
             for topic in topics:
-                self._queues[topic].pop(group, None)
+                self._queues[topic].pop((group, key), None)
 
 
 async def _drain(queue: asyncio.Queue[object]) -> AsyncIterator[object]:

@@ -3,66 +3,78 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import pytest
 
 from backend.bus.memory import MemoryBus
+from domain.events import CandleBatch
+from domain.market import Timeframe
 from domain.ports import EventBus
-from domain.topics import CANDLES, FEATURES
+from domain.topics import CANDLES, panel_of
+from tests.factories import BTC, ETH, candle_batches
+
+TICKS = candle_batches([BTC, ETH], 5)
+OTHER = candle_batches([BTC, ETH], 5, timeframe=Timeframe.M1)  # of another panel
+KEY = panel_of(TICKS[0])
 
 
 @pytest.fixture(params=[MemoryBus])
-def make_bus(request: pytest.FixtureRequest) -> Callable[..., EventBus]:
-    return request.param  # type: ignore[no-any-return]
+async def bus(request: pytest.FixtureRequest) -> EventBus:
+    return request.param()  # type: ignore[no-any-return]
 
 
-async def test_events_arrive_in_the_order_they_were_published(
-    make_bus: Callable[..., EventBus],
-) -> None:
-    bus = make_bus()
+async def test_events_arrive_in_the_order_they_were_published(bus: EventBus) -> None:
     async with bus.subscribe(CANDLES, group="features") as events:
-        for number in range(5):
-            await bus.publish(CANDLES, number)
+        await publish(bus, TICKS)
 
-        assert [await anext(events) for _ in range(5)] == [0, 1, 2, 3, 4]
+        assert [moment(await anext(events)) for _ in TICKS] == [one.as_of for one in TICKS]
 
 
-async def test_each_group_receives_every_event_and_only_of_its_topics(
-    make_bus: Callable[..., EventBus],
-) -> None:
-    bus = make_bus()
+async def test_each_group_receives_every_event(bus: EventBus) -> None:
     async with (
         bus.subscribe(CANDLES, group="a") as a,
-        bus.subscribe(CANDLES, FEATURES, group="b") as b,
+        bus.subscribe(CANDLES, group="b") as b,
     ):
-        await bus.publish(CANDLES, "candle")
-        await bus.publish(FEATURES, "features")
+        await publish(bus, TICKS[:2])
 
-        assert await anext(a) == "candle"
-        assert [await anext(b), await anext(b)] == ["candle", "features"]
+        for events in (a, b):
+            assert [moment(await anext(events)) for _ in range(2)] == [
+                one.as_of for one in TICKS[:2]
+            ]
 
 
-async def test_a_full_subscriber_makes_the_publisher_wait_and_loses_nothing(
-    make_bus: Callable[..., EventBus],
-) -> None:
-    bus = make_bus(capacity=2)
+async def test_who_names_a_key_receives_only_its_events(bus: EventBus) -> None:
+    async with (
+        bus.subscribe(CANDLES, group=KEY, key=KEY) as ours,
+        bus.subscribe(CANDLES, group="other", key=panel_of(OTHER[0])) as others,
+    ):
+        for tick, other in zip(TICKS, OTHER, strict=True):
+            await publish(bus, [other, tick])
+
+        assert [moment(await anext(ours)) for _ in TICKS] == [one.as_of for one in TICKS]
+        assert [moment(await anext(others)) for _ in OTHER] == [one.as_of for one in OTHER]
+
+
+async def test_events_arrive_while_others_are_still_published(bus: EventBus) -> None:
     async with bus.subscribe(CANDLES, group="slow") as events:
-        publishing = asyncio.ensure_future(_publish(bus, 5))
-        await asyncio.sleep(0)
+        publishing = asyncio.create_task(publish(bus, TICKS * 100))
 
-        assert not publishing.done()
-
-        received = [await anext(events) for _ in range(5)]
+        received = [moment(await anext(events)) for _ in TICKS * 100]
         await publishing
 
-    assert received == [0, 1, 2, 3, 4]
+    assert received == [one.as_of for one in TICKS * 100]
 
 
-async def test_publishing_to_nobody_is_not_an_error(make_bus: Callable[..., EventBus]) -> None:
-    await make_bus().publish(CANDLES, "candle")
+async def test_publishing_to_nobody_is_not_an_error(bus: EventBus) -> None:
+    await publish(bus, TICKS)
 
 
-async def _publish(bus: EventBus, count: int) -> None:
-    for number in range(count):
-        await bus.publish(CANDLES, number)
+async def publish(bus: EventBus, ticks: Sequence[CandleBatch]) -> None:
+    for one in ticks:
+        await bus.publish(CANDLES, one)
+
+
+def moment(event: object) -> object:
+    assert isinstance(event, CandleBatch)
+    return event.as_of
