@@ -14,6 +14,7 @@ from pathlib import Path
 from backend.settings import Settings
 from backend.store import chain, growth, kept_heads, migrate, panels, published
 from backend.store.outbox import Outbox
+from backend.store.server import read_server
 from backend.store.state import StateFolder
 from backend.wiring import Store, database_of, open_store
 from domain.errors import AlphaPulseError, UsageError
@@ -155,8 +156,7 @@ async def _store(settings: Settings) -> list[Finding]:
 
 
 async def _server(store: Store) -> Finding:
-    version = await store.readers.fetchval("SHOW server_version")
-    return Finding(name="database", good=True, detail=f"PostgreSQL {version}")
+    return Finding(name="database", good=True, detail=str(await read_server(store.readers)))
 
 
 async def _schema(store: Store) -> Finding:
