@@ -50,7 +50,7 @@ from backend.store.state import Runtime, StateFolder
 from backend.store.system_status import StatusStore
 from backend.system_plan import SystemPlan
 from backend.told_status import spelled
-from backend.wiring import Store, database_of, make_bus, open_store, terms_of
+from backend.wiring import Store, database_of, open_bus, open_store, terms_of
 from collectors.pacing import Pace
 from domain.ports import Channel
 
@@ -149,7 +149,7 @@ class System:
         status.report("sources", 1, 1)
         executor = ProcessExecutor(workers=1)
         stack.callback(executor.close)
-        bus = make_bus(self.settings)
+        bus = await stack.enter_async_context(open_bus(self.settings, self._pace()))
         live: list[asyncio.Task[None]] = []
 
         def follow(feed: Feed, *, waited_for: bool) -> Following:

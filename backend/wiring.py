@@ -27,6 +27,7 @@ from backend.store.registry import Registry
 from backend.store.runs import Runs
 from backend.store.sources import SourceStore
 from backend.store.state import StateFolder
+from collectors.pacing import Pace
 from domain.account import Terms
 from domain.classes import LabelKind
 from domain.errors import UsageError
@@ -157,15 +158,21 @@ async def _keep_up(server: EmbeddedPostgres) -> None:
         await asyncio.to_thread(server.keep_up)
 
 
-def make_bus(settings: Settings) -> EventBus:
+@asynccontextmanager
+async def open_bus(settings: Settings, pace: Pace) -> AsyncIterator[EventBus]:
     """The road between collectors and panels.
+
+    Args:
+        settings: that name it.
+        pace: the system's clocks.
 
     Raises:
         UsageError: the address names a bus that this release does not have.
     """
+    del pace
     if settings.bus_url:
         raise UsageError(f"ALPHAPULSE_BUS_URL={settings.bus_url}: only the in-process bus exists")
-    return MemoryBus()
+    yield MemoryBus()
 
 
 def sources_sha256(folder: Path) -> str:
