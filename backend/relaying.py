@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from importlib.util import find_spec
+from typing import Final
 
 from backend.settings import Settings
 from collectors.pacing import Pace
 from domain.errors import UsageError
+
+RELAYED: Final = ("predictions", "signals")  # channels; backend.bus.records needs the extra
 
 
 def refuse_without_kafka(settings: Settings) -> None:

@@ -311,6 +311,25 @@ class NotifySettings(Group):
         return self
 
 
+class RetentionSettings(Group):
+    """What is dropped once it is old, nothing where not set: docs/retention.md."""
+
+    events_days: int | None = Field(
+        None,
+        gt=0,
+        description="events of candles, predictions, signals: resumes and proofs end there",
+    )
+    quarantine_days: int | None = Field(
+        None, gt=0, description="rows that were set aside as they could not be"
+    )
+
+    @property
+    def drops(self) -> dict[str, int]:
+        """Days by what is dropped after them."""
+        said = self.model_dump(exclude_none=True)
+        return {name.removesuffix("_days"): days for name, days in said.items()}
+
+
 class KafkaSettings(Group):
     """A broker that predictions and signals are put on, for programs of yours: docs/kafka.md."""
 

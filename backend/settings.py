@@ -36,6 +36,7 @@ from backend.setting_tables import (
     MirrorAddress,
     NotifySettings,
     RedditSettings,
+    RetentionSettings,
     VariantSettings,
     group_at,
     not_json,
@@ -265,6 +266,7 @@ class Settings(BaseSettings):
     training: TrainingSettings = TrainingSettings()
     notify: NotifySettings = NotifySettings()
     kafka: KafkaSettings = KafkaSettings()
+    retention: RetentionSettings = RetentionSettings()
 
     @property
     def plugins(self) -> SwitchedOn:
@@ -331,6 +333,7 @@ GROUPS: Mapping[str, type[Group]] = {
     "kafka": KafkaSettings,
     "ledger": LedgerSettings,
     "notify": NotifySettings,
+    "retention": RetentionSettings,
     "signals": SignalSettings,
     "sources": SourceSettings,
     "training": TrainingSettings,

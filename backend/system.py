@@ -36,7 +36,8 @@ from backend.observer import Observer
 from backend.plugin_checks import admit
 from backend.plugins import catalogue_of
 from backend.readiness import Start
-from backend.relaying import refuse_without_kafka, relay
+from backend.relaying import RELAYED, refuse_without_kafka, relay
+from backend.retention import Retention
 from backend.retrains import Retrains
 from backend.runner import Lane, Runner
 from backend.seating import Seating
@@ -182,6 +183,7 @@ class System:
                     notifications.run(),
                     self._tell_status(),
                     relaying,
+                    self._retention().run(),
                 )
                 live += [tasks.create_task(work) for work in beside]
                 if (uri := self.settings.training.mirror) is not None:
@@ -221,6 +223,16 @@ class System:
             wall=SystemClock(),
             random=np.random.default_rng(self.plan.seed),
             speed=self.plan.speed,
+        )
+
+    def _retention(self) -> Retention:
+        return Retention(
+            about=self.settings.retention,
+            relayed=RELAYED if self.settings.kafka.brokers else (),
+            pool=self.store.writers,
+            clock=self.plan.clock,
+            wall=SystemClock(),
+            free=self._lane.free,
         )
 
     def _mirror(self, uri: str) -> Mirror:

@@ -9,10 +9,13 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
+from backend.clock import SystemClock
+from backend.relaying import RELAYED
 from backend.settings import Settings
-from backend.store import chain, growth, kept_heads, migrate, panels, published
+from backend.store import chain, growth, kept_heads, migrate, panels, published, retention
 from backend.store.outbox import Outbox
 from backend.store.server import read_server
 from backend.store.state import StateFolder
@@ -64,14 +67,21 @@ async def verify_streams(settings: Settings, heads: Path | None = None) -> int:
             *await published.compare(connection),
         ]
         faults += await kept_heads.breaks(connection, kept)
-        streams, events = await chain.size(connection)
+        streams, events, dropped = await chain.size(connection)
+        lost = await kept_heads.unjudged(connection, kept)
     if not faults:
         sys.stdout.write(
             f"{events} events of {streams} streams are intact, "
             f"and predictions and signals are as published\n"
         )
+        if dropped:
+            sys.stdout.write(f"{dropped} older events are no longer kept, and are not judged\n")
         if heads:
-            sys.stdout.write(f"they go through all {len(kept)} heads of {heads}\n")
+            through = f"{len(kept) - lost} of {len(kept)}" if lost else f"all {len(kept)}"
+            sys.stdout.write(f"they go through {through} heads of {heads}")
+            sys.stdout.write(
+                "; the others are of events that are no longer kept\n" if lost else "\n"
+            )
         return 0
     sys.stderr.write("of each log the first is named; what follows it is not judged\n")
     sys.stdout.writelines(f"{fault}\n" for fault in faults)
@@ -148,6 +158,7 @@ async def _store(settings: Settings) -> list[Finding]:
                 _growth,
             )
             found = [await check(store) for check in checks]
+            found.append(await _retention(store, settings))
             runtime = StateFolder(settings.state).attach()
             running = f"process {runtime.pid}" if runtime else "none"
             return [*found, Finding(name="running system", good=True, detail=running)]
@@ -198,3 +209,16 @@ async def _growth(store: Store) -> Finding:
         detail += f", about {found.gb_per_month:.2f} GB per month: {found.candles:.0f} candles"
         detail += f" of {found.candle_bytes / 1000:.1f} kB"
     return Finding(name="growth", good=True, detail=detail)
+
+
+async def _retention(store: Store, settings: Settings) -> Finding:
+    """What is dropped after how many days, and which logs a reader keeps from it."""
+    drops = settings.retention.drops
+    detail = ", ".join(f"{name} after {days} days" for name, days in drops.items())
+    held: list[str] = []
+    if "events" in drops:
+        relayed = RELAYED if settings.kafka.brokers else ()
+        before = SystemClock().now() - timedelta(days=drops["events"])
+        held = await retention.held(store.readers, relayed, before=before)
+        detail += f"; held for notifications or a broker: {', '.join(held)}" if held else ""
+    return Finding(name="retention", good=not held, detail=detail or "everything is kept")

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -21,6 +21,7 @@ from backend.api.limits import Limits
 from backend.api.server import listen, serve
 from backend.api.state import ApiState
 from backend.api.status import Market, Status
+from backend.store import retention
 from backend.store.audit import AuditLog
 from backend.store.database import connect_pool
 from backend.store.instruments import Instruments
@@ -295,3 +296,15 @@ async def serving(
         await asyncio.gather(running, return_exceptions=True)
         listener.close()  # it may have ended before it began
         await pool.close()
+
+
+async def drop_events(market: ServedMarket, blocks: int) -> int:
+    """Drop the first blocks of the log of signals, as retention does; the last offset in them."""
+    log = "signals.1h.simulated"
+    async with market.pool.acquire() as connection:
+        extent = next(one for one in await retention.extents(connection, ()) if one.log == log)
+        await retention.drop_events(
+            connection, extent._replace(upto=blocks), before=datetime.max.replace(tzinfo=UTC)
+        )
+    offsets = await market.pool.fetchval("SELECT offsets FROM stream_bases WHERE log = $1", log)
+    return int(offsets[0])

@@ -66,8 +66,9 @@ async def read_events(
             return EventPage([], None)
         raise
     head = log.offsets[log.places[asked.stream] - 1]
-    _refuse(asked.since, log, head)
-    low, high = 0, head
+    first = log.base.behind(asked.stream).offset
+    _refuse(asked, log, head, first)
+    low, high = first, head
     if asked.start is not None:
         low = (await offsets_at(connection, log, [asked.stream], asked.start))[asked.stream]
     if asked.to is not None:
@@ -112,10 +113,14 @@ def event_row(event: StreamEvent) -> dict[str, Any]:
     }
 
 
-def _refuse(since: Position | None, log: Log, head: int) -> None:
+def _refuse(asked: Asked, log: Log, head: int, first: int) -> None:
+    since = asked.since
     if since is None:
         return
     if since.epoch is not None and since.epoch != log.epoch:
         raise ProblemError("epoch_changed", f"the log began anew; its epoch is {log.epoch}")
     if since.offset > head + 1:
         raise ProblemError("unknown_offset", f"the stream stands at {head}")
+    if since.offset < first and asked.order == "asc":
+        detail = f"events up to {first} are no longer kept; since={first} has all that there are"
+        raise ProblemError("unknown_offset", detail)

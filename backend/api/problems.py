@@ -64,7 +64,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "not_found": Kind(404, "Not found"),
     "artifact_missing": Kind(404, "A model's file is missing"),
     "epoch_changed": Kind(410, "The log began anew"),
-    "unknown_offset": Kind(404, "Offset beyond the head"),
+    "unknown_offset": Kind(404, "Offset that the log does not have"),
     "idempotency_key_reused": Kind(422, "Key of another request"),
     "too_many_jobs": Kind(409, "Too many jobs", temporary=True),
     "not_as_it_was": Kind(409, "No longer what it was"),

@@ -102,23 +102,30 @@ async def _in_log(
     most: int,
 ) -> dict[str, Begin]:
     offsets = {name: one.offset for name, one in asked.items() if isinstance(one, Position)}
+    begun: dict[str, Begin] = {}
     for moment in {one.time for one in asked.values() if isinstance(one, FromTime)}:
         of_moment = [name for name, one in asked.items() if one == FromTime(time=moment)]
-        offsets |= await offsets_at(connection, log, of_moment, moment)
+        if moment <= log.base.published_at:
+            begun |= {name: _expired(heads[name]) for name in of_moment}
+        else:
+            offsets |= await offsets_at(connection, log, of_moment, moment)
     far = {name for name, offset in offsets.items() if heads[name].offset - offset > most}
     near = {name: offset for name, offset in offsets.items() if name not in far}
     places = await find_places(connection, log, near)
-    begun = {}
     for name in offsets:
         place = places.get(name)
         if place is None:
-            reason = "too_far" if name in far else "offset_expired"
-            begun[name] = Begin(head=heads[name], reason=reason)
+            told = Begin(head=heads[name], reason="too_far")
+            begun[name] = told if name in far else _expired(heads[name])
         elif _another(asked[name], place):
             begun[name] = Begin(head=heads[name], reason="epoch_changed")
         else:
             begun[name] = Begin(head=heads[name], place=place)
     return begun
+
+
+def _expired(head: Head) -> Begin:
+    return Begin(head=head, reason="offset_expired")
 
 
 def _another(asked: FromTime | Position, place: Place) -> bool:

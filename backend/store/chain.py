@@ -9,7 +9,6 @@ from typing import Final
 import asyncpg
 
 from backend.store.stream_log import (
-    FIRST_HASH,
     Heads,
     StreamEvent,
     event_hash,
@@ -17,12 +16,15 @@ from backend.store.stream_log import (
     read_heads,
     split_hashes,
 )
+from backend.store.stream_reads import read_base
 
 _PAGE: Final = 20  # blocks that are held at a time
 
 _LOGS: Final = "SELECT log FROM stream_heads WHERE $1::text IS NULL OR log = $1 ORDER BY log"
 _SIZE: Final = """
-SELECT count(*), coalesce(sum(last), 0)::bigint FROM stream_heads, unnest(offsets) AS last
+SELECT count(*) AS streams, coalesce(sum(last), 0)::bigint AS events,
+    (SELECT coalesce(sum(dropped), 0)::bigint FROM stream_bases, unnest(offsets) AS dropped)
+FROM stream_heads, unnest(offsets) AS last
 """
 _BLOCKS: Final = """
 SELECT block, event, as_of, published_at, places, offsets, ends, payloads, hashes
@@ -50,6 +52,8 @@ async def verify(connection: asyncpg.Connection, stream: str | None = None) -> B
 async def breaks(connection: asyncpg.Connection, stream: str | None = None) -> list[Break]:
     """Recompute the chain of one stream, or of all, log by log in the order of their names.
 
+    A log whose older events were dropped is recomputed from the hashes of the last of them on.
+
     Returns:
         Of each log the first event, in the order of publication, that is edited, missing,
         back-dated or beyond the head: those after it cannot be judged.
@@ -60,21 +64,23 @@ async def breaks(connection: asyncpg.Connection, stream: str | None = None) -> l
     return [one for one in found if one is not None]
 
 
-async def size(connection: asyncpg.Connection) -> tuple[int, int]:
-    """How many streams there are, and events in them, by their heads."""
-    streams, events = await connection.fetchrow(_SIZE)
-    return streams, events
+async def size(connection: asyncpg.Connection) -> tuple[int, int, int]:
+    """How many streams there are, events that are kept of them, and events that were dropped."""
+    streams, events, dropped = await connection.fetchrow(_SIZE)
+    return streams, events - dropped, dropped
 
 
 async def _verify_log(connection: asyncpg.Connection, log: str, stream: str | None) -> Break | None:
     heads = await read_heads(connection, log)
     names = list(heads.places)
+    base = await read_base(connection, log)
+    begins = [base.behind(name) for name in names]
     told = Heads(
         epoch=heads.epoch,
-        block=0,
+        block=base.block,
         places=heads.places,
-        offsets=[0] * len(names),
-        hashes=[FIRST_HASH] * len(names),
+        offsets=[place.offset for place in begins],
+        hashes=[place.hash for place in begins],
     )
     while page := await connection.fetch(_BLOCKS, log, told.block, _PAGE):
         for row in page:

@@ -24,6 +24,8 @@ _TOLD: Final = """
 SELECT stream, payload FROM stream_events
 WHERE log = $1 AND as_of = $2 AND stream = ANY($3::text[])
 """
+# As old as events that were dropped: what was told of it is not known any more.
+_EXPIRED: Final = "SELECT FROM stream_bases WHERE log = $1 AND last_as_of >= $2"
 _STORED: Final = """
 SELECT instrument_id FROM candles
 WHERE instrument_id = ANY($1::int[]) AND timeframe = $2 AND open_time = $3
@@ -115,7 +117,10 @@ async def _keep(
 
 
 async def _untold(connection: asyncpg.Connection, write: Write) -> list[Drafts]:
-    """The drafts of stored candles, or of models, that the log has not told yet."""
+    """The drafts of stored candles, or of models, that the log has not told yet.
+
+    Of a close whose events may have been dropped nothing is told again.
+    """
     drafts = write.drafts
     if drafts is None:
         return []
@@ -126,6 +131,8 @@ async def _untold(connection: asyncpg.Connection, write: Write) -> list[Drafts]:
     if not drafts.streams:
         return []
     log = log_of(drafts.streams[0])
+    if await connection.fetch(_EXPIRED, log, drafts.as_of):
+        return []
     told = await connection.fetch(_TOLD, log, drafts.as_of, list(drafts.streams))
     known = {(row["stream"], _fact(row["payload"])) for row in told}
     events = zip(drafts.streams, drafts.payloads, strict=True)

@@ -14,8 +14,8 @@ import asyncpg
 import orjson
 
 from backend.store.chain import Break
-from backend.store.stream_log import split_hashes
-from backend.store.stream_reads import Log, by_log, find_places, read_log
+from backend.store.stream_log import log_of, split_hashes
+from backend.store.stream_reads import Base, Log, by_log, find_places, read_base, read_log
 from domain.errors import UsageError
 
 
@@ -91,8 +91,20 @@ def _of_log(log: Log) -> list[KeptHead]:
     ]
 
 
+async def unjudged(connection: asyncpg.Connection, kept: Sequence[KeptHead]) -> int:
+    """How many of the heads are of events that were dropped since: nothing tells of them."""
+    bases: dict[str, Base] = {}
+    for log in {log_of(head.stream) for head in kept}:
+        bases[log] = await read_base(connection, log)
+    return sum(_dropped(bases[log_of(head.stream)], head) for head in kept)
+
+
+def _dropped(base: Base, head: KeptHead) -> bool:
+    return head.offset < base.behind(head.stream).offset
+
+
 async def breaks(connection: asyncpg.Connection, kept: Iterable[KeptHead]) -> list[Break]:
-    """The heads that the log does not go through, in their order."""
+    """The heads that the log does not go through, in their order; see `unjudged`."""
     found: list[Break] = []
     by_stream: dict[str, list[KeptHead]] = {}
     for head in kept:
@@ -120,6 +132,8 @@ async def _fault(connection: asyncpg.Connection, log: Log | None, head: KeptHead
         return "the head that was kept is of a stream that is not there"
     if log.epoch != head.epoch:
         return f"the log began anew: its epoch is {log.epoch}, and was {head.epoch}"
+    if _dropped(log.base, head):
+        return ""
     place = (await find_places(connection, log, {head.stream: head.offset})).get(head.stream)
     if place is None:
         return "the head that was kept is beyond the log, or its event is missing"

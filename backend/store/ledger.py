@@ -42,7 +42,10 @@ _BEGIN_ANEW: Final = (
 )
 _PANELS: Final = "SELECT log FROM stream_heads WHERE log LIKE 'signals.%' ORDER BY log"
 # Both by the index stream_blocks_log_as_of_idx.
-_DECIDED: Final = "SELECT min(as_of) FROM stream_blocks WHERE log = $1"
+_DECIDED: Final = """
+SELECT least((SELECT min(as_of) FROM stream_blocks WHERE log = $1),
+    (SELECT first_as_of FROM stream_bases WHERE log = $1))
+"""
 _ANSWERED: Final = "SELECT max(as_of) FROM stream_blocks WHERE log = $1"
 _LISTINGS: Final = """
 SELECT instrument_id, symbol, tick_size, lot_size, min_notional FROM instruments

@@ -8,7 +8,7 @@ from typing import Final
 import asyncpg
 
 from backend.store.stream_log import FIRST_HASH, StreamEvent, split_hashes
-from backend.store.stream_reads import START, Log, Place, Reader, read_log
+from backend.store.stream_reads import Log, Place, Reader, read_log
 
 _BLOCKS: Final = "SELECT log, epoch, block FROM stream_heads"
 
@@ -50,7 +50,7 @@ class LogTail:
 def _places(log: Log, before: Log | None) -> dict[str, Place]:
     """Behind which event each stream of `log` is read; a log that began anew from its first."""
     if before is None or before.epoch != log.epoch:
-        return dict.fromkeys(log.places, START)
+        return {stream: log.base.behind(stream) for stream in log.places}
     offsets = before.heads
     hashes = dict(zip(before.places, split_hashes(before.hashes), strict=True))
     return {

@@ -1,7 +1,8 @@
 """Compares the rows of predictions and signals with what was published of them.
 
 The chain proves that the events are as they were published; an event carries its row. Rows of
-members and challengers are not published, and nothing here can tell whether they were altered.
+members and challengers are not published, and nothing here can tell whether they were altered; of
+rows whose events were dropped nothing can any more.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from typing import Any, Final
 import asyncpg
 import orjson
 
+from backend.store.stream_reads import read_base
+
 _SHOWN: Final = 120  # bytes of an event that cannot be read
 _PAGE: Final = 100  # blocks that are held at a time
 _LOGS: Final = "SELECT log FROM stream_heads ORDER BY log"
 _BLOCKS: Final = """
-SELECT block, event, ends, payloads FROM stream_blocks
+SELECT block, event, as_of, ends, payloads FROM stream_blocks
 WHERE log = $1 AND block > $2 ORDER BY block LIMIT $3
 """
 _WORD: Final = 'text COLLATE "C"'
@@ -119,16 +122,21 @@ async def compare(connection: asyncpg.Connection, *, most: int = 20) -> list[Dif
 async def _compare_log(
     connection: asyncpg.Connection, log: str, channel: _Channel, most: int
 ) -> tuple[int, list[Difference]]:
-    """How many rows were published, and of those that are others now the first."""
+    """How many rows were published, and of those that are others now the first.
+
+    Rows of closes whose events may have been dropped are not counted.
+    """
     found: list[Difference] = []
     open_yet: dict[tuple[Any, ...], bytes] = {}
-    block = count = 0
+    base = await read_base(connection, log)
+    block, count = base.block, 0
     while page := await connection.fetch(_BLOCKS, log, block, _PAGE):
         block = page[-1]["block"]
         final: list[bytes] = []
         for row in page:
             payloads = list(_split(row))
-            count += len(payloads) if row["event"] == channel.first else 0
+            own = row["event"] == channel.first and row["as_of"] > base.as_of
+            count += len(payloads) if own else 0
             final += _final(row["event"], payloads, open_yet)
         if len(found) < most:
             found += await _differing(connection, channel, final, most)
@@ -251,7 +259,9 @@ def _kept(channel: _Channel) -> str:
     return f"""
     SELECT concat_ws('.', $1::text, t.timeframe, i.exchange) AS log, count(*)
     FROM {channel.table} t JOIN instruments i USING (instrument_id)
-    WHERE {channel.own} GROUP BY i.exchange, t.timeframe ORDER BY 1
+    LEFT JOIN stream_bases base ON base.log = concat_ws('.', $1::text, t.timeframe, i.exchange)
+    WHERE {channel.own} AND (base.log IS NULL OR t.as_of > base.last_as_of)
+    GROUP BY i.exchange, t.timeframe ORDER BY 1
     """  # noqa: S608 - names are ours
 
 
@@ -264,6 +274,7 @@ def _unknown(channel: _Channel) -> str:
     FROM {channel.table} t JOIN instruments i USING (instrument_id)
     WHERE {channel.own} AND (t.timeframe, i.exchange)
         = (split_part($1, '.', 2), split_part($1, '.', 3))
+        AND NOT EXISTS (SELECT FROM stream_bases WHERE log = $1 AND t.as_of <= last_as_of)
     EXCEPT
     SELECT {told} FROM (
         SELECT convert_from(payload, 'utf8')::json AS said FROM stream_events

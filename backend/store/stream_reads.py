@@ -8,18 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import asyncpg
 
-from backend.store.stream_log import FIRST_HASH, StreamEvent, log_of
+from backend.store.stream_log import FIRST_HASH, StreamEvent, log_of, split_hashes
+from domain.market import EPOCH
 
 PAGE_EVENTS: Final = 1_000  # of a page, about
 _NEAR: Final = 64  # blocks that are looked through first, then ever more
 _WIDEN: Final = 8
 
 _LOG: Final = """
-SELECT epoch, block, streams, offsets, hashes FROM stream_heads WHERE log = $1
+SELECT epoch, head.block, streams, head.offsets, head.hashes, base.block AS dropped,
+    base.offsets AS base_offsets, base.hashes AS base_hashes, published_at, last_as_of
+FROM stream_heads AS head LEFT JOIN stream_bases AS base USING (log) WHERE log = $1
 """
 _PLACES: Final = """
 SELECT e.place, b.block, substr(b.hashes, (e.n::int - 1) * 32 + 1, 32) AS hash
@@ -63,22 +67,6 @@ FROM unnest($2::int[]) AS wanted(place) CROSS JOIN LATERAL (
 """
 
 
-class Log(NamedTuple):
-    """A log as its heads say it stands."""
-
-    name: str
-    epoch: str
-    block: int
-    places: dict[str, int]  # stream → its number in the blocks, from 1
-    offsets: Sequence[int]
-    hashes: bytes
-
-    @property
-    def heads(self) -> dict[str, int]:
-        """The last offset of each stream."""
-        return dict(zip(self.places, self.offsets, strict=True))
-
-
 class Place(NamedTuple):
     """Behind which event a reader stands; `hash` is that event's, `block` holds it."""
 
@@ -90,24 +78,81 @@ class Place(NamedTuple):
 START: Final = Place(0, FIRST_HASH, 0)
 
 
+class Base(NamedTuple):
+    """What came before the oldest event that is kept.
+
+    Attributes:
+        block: the last that was dropped; 0: none was.
+        places: stream → its last event that was dropped.
+        published_at: of the last of them all.
+        as_of: the latest of them all.
+    """
+
+    block: int = 0
+    places: Mapping[str, Place] = MappingProxyType({})
+    published_at: datetime = EPOCH
+    as_of: datetime = EPOCH
+
+    def behind(self, stream: str) -> Place:
+        """Where the kept events of a stream begin."""
+        return self.places.get(stream, START._replace(block=self.block))
+
+
+class Log(NamedTuple):
+    """A log as its heads say it stands."""
+
+    name: str
+    epoch: str
+    block: int
+    places: dict[str, int]  # stream → its number in the blocks, from 1
+    offsets: Sequence[int]
+    hashes: bytes
+    base: Base
+
+    @property
+    def heads(self) -> dict[str, int]:
+        """The last offset of each stream."""
+        return dict(zip(self.places, self.offsets, strict=True))
+
+
 async def read_log(connection: asyncpg.Connection, name: str) -> Log | None:
     """The log of this name; None where it has no event yet."""
     row = await connection.fetchrow(_LOG, name)
     if row is None:
         return None
     places = {stream: number for number, stream in enumerate(row["streams"], 1)}
-    return Log(name, row["epoch"], row["block"], places, row["offsets"], row["hashes"])
+    base = _base(row) if row["dropped"] else Base()
+    return Log(name, row["epoch"], row["block"], places, row["offsets"], row["hashes"], base)
+
+
+def _base(row: asyncpg.Record) -> Base:
+    dropped = zip(
+        row["streams"], row["base_offsets"], split_hashes(row["base_hashes"]), strict=False
+    )
+    return Base(
+        row["dropped"],
+        {stream: Place(offset, digest, row["dropped"]) for stream, offset, digest in dropped},
+        row["published_at"],
+        row["last_as_of"],
+    )
+
+
+async def read_base(connection: asyncpg.Connection, name: str) -> Base:
+    """Where the log of this name begins."""
+    log = await read_log(connection, name)
+    return Base() if log is None else log.base
 
 
 async def find_places(
     connection: asyncpg.Connection, log: Log, offsets: Mapping[str, int]
 ) -> dict[str, Place]:
     """Where the events with these offsets lie; what is not in the log is left out."""
-    found = {stream: START for stream, offset in offsets.items() if offset == 0}
+    begins = {stream: log.base.behind(stream) for stream in offsets}
+    found = {stream: place for stream, place in begins.items() if place.offset == offsets[stream]}
     names = {log.places[stream]: stream for stream in offsets if stream not in found}
     high, width = log.block, _NEAR
-    while names and high > 0:
-        low = max(0, high - width)
+    while names and high > log.base.block:
+        low = max(log.base.block, high - width)
         wanted = [offsets[stream] for stream in names.values()]
         for row in await connection.fetch(_PLACES, log.name, [*names], wanted, low, high):
             stream = names.pop(row["place"])
@@ -119,18 +164,26 @@ async def find_places(
 async def offsets_at(
     connection: asyncpg.Connection, log: Log, streams: Sequence[str], moment: datetime
 ) -> dict[str, int]:
-    """The last offset of each stream that was published before `moment`; 0 where there is none."""
+    """The last offset of each stream that was published before `moment`.
+
+    Where there is none: the offset behind which its kept events begin, 0 if all are kept.
+    """
     block = await connection.fetchval(_BEFORE, log.name, moment) or 0
     numbers = {log.places[stream]: stream for stream in streams}
     rows = await connection.fetch(_LAST, log.name, [*numbers], block)
-    return {numbers[row["place"]]: row["offset"] for row in rows}
+    found = {numbers[row["place"]]: row["offset"] for row in rows}
+    return {one: offset or log.base.behind(one).offset for one, offset in found.items()}
 
 
 async def places_behind(connection: asyncpg.Connection, log: Log, block: int) -> dict[str, Place]:
-    """The last event of each stream up to a block; streams that had none are left out."""
+    """The last event of each stream up to a block; streams that had none are left out.
+
+    Of a stream whose last event up to there was dropped: its last event that was dropped.
+    """
     names = {number: stream for stream, number in log.places.items()}
     rows = await connection.fetch(_BEHIND, log.name, [*names], block)
-    return {names[row["place"]]: Place(row["offset"], row["hash"], row["block"]) for row in rows}
+    found = {names[row["place"]]: Place(row["offset"], row["hash"], row["block"]) for row in rows}
+    return {**log.base.places, **found}
 
 
 class Reader:
@@ -149,7 +202,8 @@ class Reader:
         self._upto = [upto[stream] for stream in self._names.values()]
         self._hashes = {stream: place.hash for stream, place in places.items()}
         self._left = sum(max(0, to - by) for by, to in zip(self._after, self._upto, strict=True))
-        self._block = min((place.block for place in places.values()), default=log.block)
+        begin = min((place.block for place in places.values()), default=log.block)
+        self._block = max(begin, log.base.block)
         self._step = max(1, PAGE_EVENTS // max(1, len(self._names)))
 
     @property

@@ -765,6 +765,22 @@ stream_blocks = Table(
     Index(None, "log", "as_of"),
 )
 
+# Where a log begins whose older blocks were dropped: behind the last of them. `offsets` and
+# `hashes` are those of the last dropped event of each stream, in the order of `stream_heads`;
+# streams that came later have none. The times are of all that was dropped.
+stream_bases = Table(
+    "stream_bases",
+    metadata,
+    _word("log"),
+    Column("block", BigInteger, nullable=False),
+    Column("offsets", ARRAY(BigInteger), nullable=False),
+    Column("hashes", LargeBinary, nullable=False),
+    _time("first_as_of"),
+    _time("last_as_of"),
+    _time("published_at"),
+    PrimaryKeyConstraint("log"),
+)
+
 cross_sections = Table(
     "cross_sections",
     metadata,

@@ -12,7 +12,7 @@ import pytest
 
 from backend.clock import VirtualClock
 from backend.panel import Panel, PanelKey
-from backend.store import ledger
+from backend.store import ledger, retention
 from backend.store.accounts import read_accounts
 from backend.store.candles import store_candles
 from backend.store.published import compare
@@ -115,6 +115,22 @@ async def test_a_killed_systems_account_is_that_of_a_replay_of_the_same_hours(st
     gained = last["capital"] + last["realized"] + last["unrealized"]
     costs = last["fees"] + last["slippage"] + last["funding"]
     assert last["equity"] == pytest.approx(gained - costs, abs=1e-9)
+
+
+async def test_an_account_begins_where_it_did_whatever_events_are_no_longer_kept(
+    store: Store,
+) -> None:
+    life = Life(store, "dropped")
+    await life.begin()
+    await life.live(HISTORY, KILLED)
+    await fold(store)
+    before = await marks(life)
+    async with store.writers.acquire() as connection:
+        for extent in await retention.extents(connection, ()):
+            await retention.drop_events(connection, extent, before=close(KILLED - 2))
+
+    assert len(before) > 2
+    assert await anew(life) == before
 
 
 async def test_an_end_that_was_told_too_late_for_its_close_is_an_end(store: Store) -> None:

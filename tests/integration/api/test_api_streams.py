@@ -6,7 +6,7 @@ from hashlib import sha256
 
 import httpx
 
-from tests.served_market import TICKS, ServedMarket
+from tests.served_market import TICKS, ServedMarket, drop_events
 
 SIGNALS = "signals.1h.simulated.BTC/USDT"
 
@@ -57,3 +57,22 @@ async def test_what_is_not_there_is_a_problem(rest: httpx.AsyncClient) -> None:
     assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_stream")
     assert unknown.json()["suggestions"][0] == SIGNALS
     assert (anew.status_code, beyond.status_code, mistaken.status_code) == (410, 404, 422)
+
+
+async def test_events_that_are_no_longer_kept_are_not_passed_over(
+    rest: httpx.AsyncClient, market: ServedMarket
+) -> None:
+    path = f"/v1/streams/{SIGNALS}/events"
+    last = (await rest.get(path, params={"limit": 10})).json()["data"][-1]
+    dropped = await drop_events(market, 10)
+
+    before = await rest.get(path, params={"since": dropped - 1})
+    all_of_it = (await rest.get(path, params={"since": dropped})).json()["data"]
+    unasked = (await rest.get(path)).json()["data"]
+    backwards = (await rest.get(path, params={"order": "desc"})).json()["data"]
+
+    assert (before.status_code, before.json()["code"]) == (404, "unknown_offset")
+    assert f"up to {dropped} are no longer kept" in before.json()["detail"]
+    assert all_of_it == unasked == backwards[::-1]
+    assert [one["offset"] for one in unasked] == [*range(dropped + 1, TICKS + 1)]
+    assert unasked[0]["previous_hash"] == last["hash"]

@@ -18,7 +18,7 @@ from backend.api.limits import Limits
 from backend.api.state import ApiState
 from domain.market import rfc3339
 from tests.doubles import ManualClock
-from tests.served_market import TICKS, ServedMarket, serving
+from tests.served_market import TICKS, ServedMarket, drop_events, serving
 from tests.subscriber import Client, ending
 
 SIGNALS = "signals.1h.simulated.BTC/USDT"
@@ -132,6 +132,30 @@ async def test_events_that_are_not_in_the_log_any_more_are_not_passed_over(
 
     assert reply["result"]["streams"][0]["reason"] == "offset_expired"
     assert [each["type"] for each in await until_live(client)] == ["snapshot", "live"]
+
+
+@pytest.mark.parametrize("behind", [-1, 0])
+async def test_where_older_events_are_no_longer_kept_a_resume_begins_with_them_or_not_at_all(
+    market: ServedMarket, client: Client, behind: int
+) -> None:
+    epoch = await epoch_of(market, SIGNALS)
+    dropped = await drop_events(market, 10)
+    moment = await market.pool.fetchval("SELECT max(published_at) FROM stream_bases")
+    by_offset = {SIGNALS: {"epoch": epoch, "offset": dropped + behind}}
+    by_time = {SIGNALS: {"time": rfc3339(moment + timedelta(milliseconds=1 + behind))}}
+
+    said = await client.ask("subscribe", streams=[SIGNALS], since=by_offset)
+    frames = await until_live(client)
+    await client.ask("unsubscribe", streams=[SIGNALS])
+    again = await client.ask("subscribe", streams=[SIGNALS], since=by_time)
+
+    for reply in (said, again):
+        told = reply["result"]["streams"][0]
+        assert told["recovered"] == (behind == 0)
+        assert told.get("reason") == (None if behind == 0 else "offset_expired")
+    kinds = [frame["type"] for frame in frames]
+    expected = ["update"] * (TICKS - dropped) if behind == 0 else ["snapshot"]
+    assert kinds == [*expected, "live"]
 
 
 async def test_a_hole_that_shows_during_a_replay_ends_the_connection(

@@ -1,0 +1,66 @@
+"""What the operator lets go is dropped while the system runs, a piece between ticks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import asyncpg
+
+from backend.setting_tables import RetentionSettings
+from backend.store import retention
+from backend.store.database import CONNECTION_ERRORS
+from domain.ports import Clock
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY: Final = timedelta(hours=1)  # of wall time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """Drops, again and again.
+
+    Args:
+        about: the settings.
+        relayed: channels of streams that are put on a broker.
+        pool: that may write.
+        clock: the market's.
+        wall: the machine's.
+        free: waits while a tick is on its way to subscribers.
+    """
+
+    about: RetentionSettings
+    relayed: Sequence[str]
+    pool: asyncpg.Pool
+    clock: Clock
+    wall: Clock
+    free: Callable[[], Awaitable[None]]
+
+    async def run(self) -> None:
+        """Until cancelled; over at once where everything is kept."""
+        while self.about.drops:
+            try:
+                await self.sweep()
+            except CONNECTION_ERRORS as error:
+                log.warning("old rows are dropped later", extra={"reason": str(error)})
+            await self.wall.sleep(LOOK_EVERY)
+
+    async def sweep(self) -> None:
+        """Drop all that is too old now."""
+        async with self.pool.acquire() as connection:
+            if (before := self._before(self.about.events_days)) is not None:
+                for extent in await retention.extents(connection, self.relayed):
+                    left: retention.Extent | None = extent
+                    while left is not None:
+                        await self.free()
+                        left = await retention.drop_events(connection, left, before=before)
+            if (before := self._before(self.about.quarantine_days)) is not None:
+                while await retention.drop_quarantine(connection, before=before):
+                    await self.free()
+
+    def _before(self, days: int | None) -> datetime | None:
+        return None if days is None else self.clock.now() - timedelta(days=days)
