@@ -5,6 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from domain.market import EPOCH
+from domain.ports import Clock
+from domain.troubles import Trouble
+
+SET_BACK: Final = timedelta(seconds=5)  # of wall time; less is what time servers correct
 
 
 class SystemClock:
@@ -57,3 +64,40 @@ class VirtualClock:
     async def sleep(self, duration: timedelta) -> None:
         self._now += duration
         await asyncio.sleep(0)
+
+
+class ClockWatch:
+    """Notices that a clock was set back, until it is where it was.
+
+    Args:
+        clock: that is watched.
+        wall: the machine's.
+        speed: seconds of `clock` in one of the wall.
+    """
+
+    def __init__(self, clock: Clock, *, wall: Clock, speed: float) -> None:
+        self._clock = clock
+        self._wall = wall
+        self._least = SET_BACK * speed
+        self._furthest = EPOCH
+        self._since: datetime | None = None
+
+    def look(self) -> None:
+        """Read the clock; to be called again and again."""
+        now = self._clock.now()
+        self._furthest = max(now, self._furthest)
+        if self._furthest - now < self._least:
+            self._since = None
+        elif self._since is None:
+            self._since = self._wall.now()
+
+    def troubles(self) -> list[Trouble]:
+        """That it is behind itself, and by how much."""
+        if self._since is None:
+            return []
+        behind = self._furthest - self._clock.now()
+        reason = (
+            f"it was set back and is {behind.total_seconds():.0f} s behind what it was;"
+            " what is published meanwhile bears the time of before"
+        )
+        return [Trouble(about="clock", since=self._since, reason=reason)]

@@ -21,7 +21,7 @@ from backend.api.tls import certificate
 from backend.api.watch import look
 from backend.backfills import Backfills
 from backend.cadence import FOLDED_DAYS, Cadence
-from backend.clock import SystemClock
+from backend.clock import ClockWatch, SystemClock
 from backend.devices import refuse_absent
 from backend.executor import ProcessExecutor
 from backend.feed import Feed
@@ -47,6 +47,7 @@ from backend.sources import Collection
 from backend.store import ledger, panels, score_days
 from backend.store.database import CONNECTION_ERRORS
 from backend.store.jobs import JobStore
+from backend.store.pulse import Pulse
 from backend.store.state import Runtime, StateFolder
 from backend.store.system_status import StatusStore
 from backend.system_plan import SystemPlan
@@ -314,12 +315,14 @@ class System:
 
     async def _tell_status(self) -> None:
         """Keep what servers beside this one are to say of it."""
-        kept = StatusStore(self.store.writers)
+        kept, wall = StatusStore(self.store.writers), SystemClock()
+        pulse = Pulse(wall)
+        clock = ClockWatch(self.plan.clock, wall=wall, speed=self.plan.speed)
+        self.api.status.troubles += [pulse.troubles, clock.troubles]
         while True:
-            try:
-                await kept.tell(spelled(self.api), self.plan.clock.now())
-            except CONNECTION_ERRORS as error:
-                log.warning("the status is told later", extra={"reason": str(error)})
+            clock.look()
+            now = self.plan.clock.now()
+            await pulse.beat(partial(kept.tell, spelled(self.api), now))
             await asyncio.sleep(TELL_EVERY_S)
 
     async def _fold(self) -> int:

@@ -26,7 +26,7 @@ def spelled(state: ApiState) -> dict[str, Any]:
         "timeframes": [one.value for one in status.timeframes],
         "horizons": list(status.horizons),
         "progress": [[one.name, one.done, one.total] for one in status.progress.values()],
-        "notes": list(status.notes),
+        "notes": [*status.notes, *map(str, status.trouble())],
         "newest": [
             [one.exchange, one.symbol, timeframe.value, to_ms(as_of)]
             for (one, timeframe), as_of in status.newest.items()

@@ -13,9 +13,11 @@ from datetime import timedelta
 from pathlib import Path
 
 from backend.clock import SystemClock
+from backend.orders import orders_to
 from backend.relaying import RELAYED
 from backend.settings import Settings
 from backend.store import chain, growth, kept_heads, migrate, panels, published, retention
+from backend.store.database import CONNECTION_ERRORS, in_one_line
 from backend.store.outbox import Outbox
 from backend.store.server import read_server
 from backend.store.state import StateFolder
@@ -122,6 +124,7 @@ async def check_health(settings: Settings) -> int:
     """Print the checklist; 1 on any warning."""
     findings = [_disk(settings.state), _kernel(), _memory()]
     findings += await _store(settings)
+    findings.append(await _system(settings))
     for finding in findings:
         mark = "ok  " if finding.good else "WARN"
         sys.stdout.write(f"{mark} {finding.name}: {finding.detail}\n")
@@ -158,12 +161,27 @@ async def _store(settings: Settings) -> list[Finding]:
                 _growth,
             )
             found = [await check(store) for check in checks]
-            found.append(await _retention(store, settings))
-            runtime = StateFolder(settings.state).attach()
-            running = f"process {runtime.pid}" if runtime else "none"
-            return [*found, Finding(name="running system", good=True, detail=running)]
+            return [*found, await _retention(store, settings)]
+    except (AlphaPulseError, *CONNECTION_ERRORS) as error:
+        return [Finding(name="database", good=False, detail=in_one_line(error))]
+
+
+async def _system(settings: Settings) -> Finding:
+    """The system that runs on the state folder, and what it has to do without now."""
+    name = "running system"
+    try:
+        runtime = StateFolder(settings.state).attach()
+        if runtime is None:
+            return Finding(name=name, good=True, detail="none")
+        async with orders_to(settings, "/v1/status") as ask:
+            (status,) = await ask("GET")
     except AlphaPulseError as error:
-        return [Finding(name="database", good=False, detail=str(error))]
+        return Finding(name=name, good=False, detail=str(error))
+    lines = [
+        f"{one['about']}: {one['reason']} (since {one['since']})" for one in status["troubles"]
+    ]
+    detail = "; ".join([f"process {runtime.pid}", *lines])
+    return Finding(name=name, good=not lines, detail=detail)
 
 
 async def _server(store: Store) -> Finding:

@@ -12,6 +12,7 @@ from pathlib import Path
 import asyncpg
 
 from backend.bus.memory import MemoryBus
+from backend.clock import SystemClock
 from backend.feature_sets import WITH_SENTIMENT
 from backend.plugins import catalogue_of, labels_named, policy_named
 from backend.settings import Settings, UnknownModelError
@@ -30,7 +31,7 @@ from backend.store.state import StateFolder
 from collectors.pacing import Pace
 from domain.account import Terms
 from domain.classes import LabelKind
-from domain.errors import UsageError
+from domain.errors import StoreUnavailableError, UsageError
 from domain.ports import EventBus
 from services.features import feature_set as candle_features
 from services.features.feature_set import COLUMNS as CANDLE_COLUMNS
@@ -78,7 +79,7 @@ async def open_store(
         durable: whether a commit waits for the disk; only a replay may say no.
 
     Raises:
-        StoreUnavailableError: it cannot be reached.
+        StoreUnavailableError: it cannot be reached, or takes no writes.
     """
     await asyncio.to_thread(migrate.upgrade, url)
     settings = {} if durable else {"synchronous_commit": "off"}
@@ -89,7 +90,8 @@ async def open_store(
         stack.push_async_callback(readers.close)
         instruments = Instruments(writers)
         history = History(readers, instruments)
-        await _register(writers)
+        with database.reachable(url):
+            await _register(writers)
         yield Store(
             url=url,
             writers=writers,
@@ -153,9 +155,17 @@ async def database_of(
 
 
 async def _keep_up(server: EmbeddedPostgres) -> None:
+    async def look() -> StoreUnavailableError | None:
+        try:
+            await asyncio.to_thread(server.keep_up)
+        except StoreUnavailableError as error:
+            return error  # for good: that is not waited for
+        return None
+
     while True:
         await asyncio.sleep(LOOK_EVERY_S)
-        await asyncio.to_thread(server.keep_up)
+        if (error := await database.patiently(look, SystemClock())) is not None:
+            raise error
 
 
 @asynccontextmanager

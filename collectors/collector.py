@@ -40,7 +40,6 @@ Forming = Callable[[Candle], None]
 
 LOOK_EVERY = timedelta(milliseconds=250)  # of wall time, for candles that are due
 AHEAD_MS = 86_400_000  # of wall time that a candle may be ahead of the clocks
-UNDELIVERED = 10_000  # events before the socket has to wait for `out`
 
 
 class _WatchChangedError(Exception):
@@ -54,6 +53,7 @@ class CollectorSettings:
     close_grace: timedelta = timedelta(seconds=1)  # wall time that a candle has to come
     lookback: int = 1000  # newest candles of the store whose holes are repaired at start
     requests: int = 4  # in flight, for repairs
+    undelivered: int = 10_000  # events; then the socket, the clock and repairs wait for `out`
 
 
 class Collector:
@@ -69,7 +69,7 @@ class Collector:
         exchange: Whom to follow.
         stored: What was collected before.
         out: Takes released candles, gaps found, filled or absent, and impossible candles,
-            one after another; while it is slow the socket waits.
+            one after another; while it is slow all else waits.
         check: Tells why a candle is impossible.
         pace: Clocks and chance.
         forming: Is shown versions of candles that are not closed.
@@ -107,6 +107,11 @@ class Collector:
         self._events: asyncio.Queue[Event | Rejected] = asyncio.Queue()
         self._room = asyncio.Event()
         self._repairs = self._new_repairs()
+
+    @property
+    def undelivered(self) -> int:
+        """Events that wait for `out`."""
+        return self._events.qsize()
 
     def watch(self, instruments: Iterable[Instrument]) -> None:
         """Follow these from now on; the series that stay lose nothing."""
@@ -146,8 +151,13 @@ class Collector:
     async def _deliver(self) -> None:
         while True:
             await self._out(await self._events.get())
-            if self._events.qsize() < UNDELIVERED:
+            if self._events.qsize() < self._settings.undelivered:
                 self._room.set()
+
+    async def _wait_for_room(self) -> None:
+        while self._events.qsize() >= self._settings.undelivered:
+            self._room.clear()
+            await self._room.wait()
 
     async def _stay_connected(self, timeframes: Sequence[Timeframe]) -> None:
         while True:
@@ -205,6 +215,7 @@ class Collector:
             self._history,
             settled_ms=self._settled_ms,
             emit=self._emit,
+            room=self._wait_for_room,
             pace=self._pace,
             size=self._settings.requests,
         )
@@ -223,9 +234,7 @@ class Collector:
                 self._backoff.reset()
                 self.lost = ""
                 self._on_message(candle)
-                while self._events.qsize() >= UNDELIVERED:
-                    self._room.clear()
-                    await self._room.wait()
+                await self._wait_for_room()
         raise ExchangeUnavailableError(f"{self._exchange.id} ended the stream")
 
     def _on_message(self, candle: Candle) -> None:
@@ -293,6 +302,7 @@ class Collector:
     async def _watch_time(self) -> None:
         while True:
             await self._pace.wall.sleep(LOOK_EVERY)
+            await self._wait_for_room()
             settled_ms = self._settled_ms()
             for series in self._series.values():
                 self._emit_of(series, series.on_time(settled_ms))

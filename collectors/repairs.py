@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from itertools import count
 from typing import NamedTuple
 
@@ -34,6 +34,7 @@ class Repairs:
         history: Of the exchange.
         settled_ms: The exchange's time, less the grace that candles have.
         emit: Takes what a series releases, in order, and impossible candles.
+        room: Waits while too much of it is not delivered.
         pace: For waits between tries.
         size: Requests in flight.
     """
@@ -44,12 +45,14 @@ class Repairs:
         *,
         settled_ms: Callable[[], int],
         emit: Callable[[Iterable[Event | Rejected]], None],
+        room: Callable[[], Awaitable[None]],
         pace: Pace,
         size: int,
     ) -> None:
         self._history = history
         self._settled_ms = settled_ms
         self._emit = emit
+        self._room = room
         self._pace = pace
         self._size = size
         self._wanted: dict[Series, int] = {}  # which number in the queue each has
@@ -114,6 +117,7 @@ class Repairs:
     async def _work(self, tasks: asyncio.TaskGroup) -> None:
         while True:
             series = await self._next()
+            await self._room()
             asked = series.holes
             live = series.held or not series.streamed
             urgency = Urgency.LIVE if live else Urgency.REPAIR

@@ -228,3 +228,9 @@ def test_no_tracked_file_holds_a_secret() -> None:
     # A password may stand in an example of an address, under a name that says that it is one.
     address = r"://[^/\s:@{}\"']+:(?!secret@|password@|hunter2@|p@ss:|\*\*\*@)[^/\s@{}\"']+@"
     assert found(address) == []
+
+
+def test_every_test_that_the_table_of_faults_names_is_there() -> None:
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", (ROOT / "docs/faults.md").read_text())
+    there = {file: (ROOT / "tests" / file).read_text() for file, _ in named}
+    assert [name for file, name in named if f"def {name}(" not in there[file]] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -21,6 +22,7 @@ from backend.api.schemas_system import Alive, Ready
 from backend.api.state import ApiState
 from domain.market import rfc3339
 from domain.sources import SourceState
+from domain.troubles import Trouble
 
 router = APIRouter(tags=["health"])
 NAMED = 5  # stale instruments in one line
@@ -32,15 +34,18 @@ async def healthz() -> Response:
     return Response(b'{"status":"ok"}', media_type="application/json")
 
 
-@router.get("/readyz", responses=described(Ready) | refused("stale"))
+@router.get("/readyz", responses=described(Ready) | refused("stale", "unavailable"))
 async def readyz(request: Request) -> Response:
     """Every watched instrument has a prediction, and none is older than it may be.
 
-    503 `starting` before the first, 503 `stale` when one is older than its timeframe (by
-    the speed) and 30 s of wall time, or of a close that the clock has yet to reach.
-    Of the instruments that the caller sees.
+    503 `unavailable` while the database takes no writes, or slowly: why and since when.
+    503 `starting` before the first prediction, 503 `stale` when one is older than its
+    timeframe (by the speed) and 30 s of wall time, or of a close that the clock has yet to
+    reach. Of the instruments that the caller sees.
     """
     state, caller = state_of(request), caller_of(request)
+    if grave := [one for one in state.status.trouble() if one.grave]:
+        raise _unavailable(grave[0], caller)
     if not state.status.ready:
         raise starting(state)
     if late := stale(state, caller):
@@ -60,6 +65,13 @@ async def readyz(request: Request) -> Response:
         "prediction_age_seconds": None if oldest is None else round(oldest, 3),
     }
     return Response(rows.dumps(body), media_type="application/json")
+
+
+def _unavailable(trouble: Trouble, caller: Caller) -> ProblemError:
+    since = rfc3339(trouble.since)
+    short = f"{trouble.about}: it cannot be relied upon (since {since})"
+    detail = str(trouble) if caller.sees_all else short
+    return ProblemError("unavailable", detail, since=since)
 
 
 def stale(state: ApiState, caller: Caller) -> list[dict[str, Any]]:
@@ -106,6 +118,15 @@ def gauges(state: ApiState) -> CollectorRegistry:
     )
     registry.register(
         metrics.GaugeReading(
+            "alphapulse_trouble_seconds",
+            "Wall seconds since the database, the broker or the clock began to be in trouble; "
+            "no series where nothing is",
+            ("about",),
+            lambda: _troubles(state),
+        )
+    )
+    registry.register(
+        metrics.GaugeReading(
             "alphapulse_sockets",
             "Open socket connections",
             (),
@@ -145,7 +166,15 @@ def gauges(state: ApiState) -> CollectorRegistry:
 
 
 def _ready(state: ApiState) -> float:
-    return float(state.status.ready and not state.status.stale(state.clock.now()))
+    status = state.status
+    grave = any(one.grave for one in status.trouble())
+    return float(status.ready and not grave and not status.stale(state.clock.now()))
+
+
+def _troubles(state: ApiState) -> Iterator[tuple[tuple[str], float]]:
+    now = datetime.now(UTC)
+    for one in state.status.trouble():
+        yield (one.about,), (now - one.since).total_seconds()
 
 
 def _oldest(state: ApiState) -> Iterator[tuple[tuple[str], float]]:

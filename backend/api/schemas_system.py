@@ -49,6 +49,15 @@ class SourceStateRow(Row):
     reason: str
 
 
+class TroubleRow(Row):
+    """Something that the system needs and does not have at the moment."""
+
+    about: Literal["database", "broker", "clock"]
+    since: datetime = Field(description="by the machine's clock")
+    reason: str
+    grave: bool = Field(description="whether nobody is to rely on the system meanwhile")
+
+
 class FreshnessRow(WatchedRow):
     """How old the newest prediction of a series is."""
 
@@ -69,6 +78,7 @@ class StatusRow(Row):
     fresh: bool = Field(description="and none is older than it may be")
     progress: list[ProgressRow]
     notes: list[str] = Field(description="in words; for callers who see all instruments")
+    troubles: list[TroubleRow] = Field(description="now; for callers who see all instruments")
     timeframes: list[str]
     horizons: list[int] = Field(description="in candles")
     instruments: list[WatchedRow]

@@ -14,6 +14,7 @@ from backend.api.callers import Caller
 from backend.store.payloads import GAPS_STREAM, MODELS_STREAM
 from domain.market import Instrument, Timeframe, rfc3339
 from domain.sources import SourceStatus
+from domain.troubles import Trouble
 
 GRACE: Final = timedelta(seconds=30)  # wall time beyond a timeframe before a prediction is stale
 SKEW: Final = timedelta(seconds=5)  # wall time that two clocks may differ by
@@ -54,6 +55,7 @@ class Status:
     newest: dict[tuple[Instrument, Timeframe], datetime] = field(default_factory=dict)
     sources: Callable[[], Sequence[SourceStatus]] = list  # how each is doing now
     away: Callable[[], Mapping[str, str]] = dict  # exchange → why nothing comes from it, now
+    troubles: list[Callable[[], Sequence[Trouble]]] = field(default_factory=list)  # who tells them
 
     def report(self, name: str, done: int, total: int) -> None:
         """Set how far the piece `name` has come."""
@@ -66,6 +68,14 @@ class Status:
         for instrument in instruments:
             key = (instrument, timeframe)
             self.newest[key] = max(as_of, self.newest.get(key, as_of))
+
+    def trouble(self) -> list[Trouble]:
+        """What the system needs and does not have now."""
+        return [one for tell in self.troubles for one in tell()]
+
+    def remarks(self) -> list[str]:
+        """What there is to say in words now; it may name any instrument."""
+        return [*self.notes, *self.away().values(), *map(str, self.trouble())]
 
     def watched_on(self, exchange: str) -> list[Instrument]:
         """The instruments of one exchange."""
@@ -136,7 +146,17 @@ class Status:
             "ready": self.ready,
             "fresh": self.ready and not stale,
             "progress": self.loading(),
-            "notes": [*self.notes, *self.away().values()] if caller.sees_all else [],
+            "notes": self.remarks() if caller.sees_all else [],
+            "troubles": [
+                {
+                    "about": each.about,
+                    "since": rfc3339(each.since),
+                    "reason": each.reason,
+                    "grave": each.grave,
+                }
+                for each in self.trouble()
+                if caller.sees_all
+            ],
             "timeframes": [each.value for each in self.timeframes],
             "horizons": list(self.horizons),
             "instruments": [

@@ -15,6 +15,7 @@ import asyncpg
 
 from domain.errors import StoreUnavailableError
 from domain.ports import Clock
+from domain.troubles import Trouble
 
 log = logging.getLogger(__name__)
 
@@ -26,16 +27,25 @@ CONNECT_TIMEOUT_S: Final = 10.0
 RETRY_EVERY: Final = timedelta(seconds=1)  # wall time, while the server is away
 COMMAND_TIMEOUT_S: Final = 60.0  # above the longest statement of ours, a backfill's COPY
 
-# The server is gone, going, or not there yet: worth another try with the same data.
+# The server is gone, going, not there yet, or cannot do it now: worth another try with the same
+# data.
 CONNECTION_ERRORS: Final = (
     OSError,
     asyncio.TimeoutError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,  # said of a connection that broke within a statement
     asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.TooManyConnectionsError,
+    asyncpg.OperatorInterventionError,  # it is stopped, or somebody cancelled the statement
+    asyncpg.InsufficientResourcesError,  # disk, memory, connections
+    asyncpg.PostgresIOError,
+    asyncpg.ReadOnlySQLTransactionError,  # a standby, or an operator's hand
+    asyncpg.LockNotAvailableError,
+    asyncpg.TransactionRollbackError,  # a deadlock
+    asyncpg.IdleInTransactionSessionTimeoutError,
 )
+
+
+_waits: Final[dict[object, Trouble]] = {}
 
 
 async def connect_pool(
@@ -67,7 +77,23 @@ async def connect_pool(
             timeout=CONNECT_TIMEOUT_S,
             command_timeout=COMMAND_TIMEOUT_S,
             server_settings=server_settings,
+            setup=None if read_only else _refuse_read_only,
         )
+
+
+async def _refuse_read_only(connection: Any) -> None:  # noqa: ANN401 - asyncpg's proxy
+    """Close a session that cannot write: it may be one of before a failover, and stay so for ever.
+
+    The server says so by itself, from version 14 on; nothing is asked.
+
+    Raises:
+        asyncpg.ReadOnlySQLTransactionError: it cannot.
+    """
+    said = connection.get_settings()
+    if getattr(said, "in_hot_standby", "off") == "on":
+        raise asyncpg.ReadOnlySQLTransactionError("the database is a standby and takes no writes")
+    if getattr(said, "default_transaction_read_only", "off") == "on":
+        raise asyncpg.ReadOnlySQLTransactionError("the database is set to be read only")
 
 
 async def connect(url: str, **options: Any) -> asyncpg.Connection:  # noqa: ANN401 - asyncpg's
@@ -96,13 +122,33 @@ def reachable(url: str) -> Iterator[None]:
 
 
 async def patiently(write: Callable[[], Awaitable[T]], wall: Clock) -> T:
-    """Write, again and again while the database is away."""
-    while True:
-        try:
-            return await write()
-        except (StoreUnavailableError, *CONNECTION_ERRORS) as error:
-            log.warning("waiting for the database", extra={"reason": str(error)})
-            await wall.sleep(RETRY_EVERY)
+    """Write, again and again while the database is away; meanwhile it is among the `waits`."""
+    key, said = object(), ""
+    try:
+        while True:
+            try:
+                return await write()
+            except (StoreUnavailableError, *CONNECTION_ERRORS) as error:
+                reason = in_one_line(error)
+                since = _waits[key].since if key in _waits else wall.now()
+                _waits[key] = Trouble(about="database", since=since, reason=reason, grave=True)
+                if reason != said:
+                    log.warning("waiting for the database", extra={"reason": reason})
+                said = reason
+                await wall.sleep(RETRY_EVERY)
+    finally:
+        if _waits.pop(key, None) is not None:
+            log.info("no longer waiting for the database")
+
+
+def waits() -> list[Trouble]:
+    """Whatever in this process tries again now, the longest first."""
+    return sorted(_waits.values(), key=lambda one: one.since)
+
+
+def in_one_line(error: BaseException) -> str:
+    """What an error says, or its kind where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 async def create_database(url: str, name: str, *, template: str | None = None) -> str:

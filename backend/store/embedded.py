@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 import secrets
@@ -41,6 +42,7 @@ PORT_ATTEMPTS: Final = 3  # another program may take the port between our look a
 RESTARTS: Final = 3  # on the port that clients know; whoever has taken it may let it go
 RESTART_EVERY_S: Final = 1.0
 LOG_LIMIT_BYTES: Final = 8_000_000
+ROOM_BYTES: Final = 3 * 2**24  # segments of the log; with less a start may end again at once
 
 
 class EmbeddedPostgres:
@@ -107,11 +109,13 @@ class EmbeddedPostgres:
         """Start the server again if it has ended by itself; its URL stays, and what was committed.
 
         Raises:
+            OSError: its disk is full; it starts once there is room.
             StoreUnavailableError: it does not start any more.
         """
         with self._turn:
             if self._server is None or self._server.running:
                 return
+            self._refuse_full_disk()
             log.warning(
                 "the database has ended and is started again", extra={"log": str(self._log)}
             )
@@ -121,11 +125,20 @@ class EmbeddedPostgres:
                         end_leftovers(self._data)
                         self._launch(self._running, [self._port])
                 except StoreUnavailableError:
+                    self._refuse_full_disk()
                     if attempt == RESTARTS:
                         raise
                     time.sleep(RESTART_EVERY_S)
                 else:
                     return
+
+    def _refuse_full_disk(self) -> None:
+        """See that its data and its log have room for what a start writes."""
+        places = (self._data, self._data / "pg_wal")  # the second may be on a disk of its own
+        free = min((shutil.disk_usage(one).free for one in places if one.exists()), default=0)
+        if free < ROOM_BYTES:
+            need = f"{free / 1e6:.0f} MB are free, {ROOM_BYTES / 1e6:.0f} MB are needed"
+            raise OSError(errno.ENOSPC, f"the disk of the database in {self._data} is full: {need}")
 
     def stop(self) -> None:
         """Shut the server down; what it was doing for others is rolled back."""

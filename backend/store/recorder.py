@@ -148,6 +148,7 @@ class Recorder:
     ) -> list[StreamEvent]:
         comparing = False
         streams = [one.streams for one in work if one.streams]
+        untold = await self._log.settled(connection, streams)
         for _ in range(ATTEMPTS):
             await self._log.open(connection, streams)
             extension = self._log.extend(published_at)
@@ -166,9 +167,13 @@ class Recorder:
                 if comparing:
                     raise
                 comparing = True
+            except CONNECTION_ERRORS:
+                self._log.doubt(extension)
+                raise
             else:
                 self._log.remember(extension)
-                return extension.events
+                self._log.sure(streams)
+                return [*untold, *extension.events]
         raise StoreError("other writers move the same streams without pause")
 
     async def _write_cross_section(

@@ -125,6 +125,30 @@ class StreamLog:
 
     def __init__(self) -> None:
         self._heads: dict[str, Heads] = {}
+        self._doubted: dict[str, Extension] = {}
+
+    def doubt(self, extension: Extension) -> None:
+        """Nobody knows whether the extension is committed: the connection was lost meanwhile."""
+        self._doubted.update(dict.fromkeys(extension.heads, extension))
+
+    async def settled(
+        self, connection: asyncpg.Connection, streams: Iterable[Sequence[str]]
+    ) -> list[StreamEvent]:
+        """The events of doubted extensions of these logs that are committed, and were not told."""
+        doubted = [self._doubted.get(log_of(named[0])) for named in streams]
+        events: list[StreamEvent] = []
+        for extension in dict.fromkeys(one for one in doubted if one is not None):
+            log, heads = next(iter(extension.heads.items()))
+            stored = await read_heads(connection, log)
+            if (stored.block, stored.hashes) == (heads.block, heads.hashes):
+                self.remember(extension)
+                events += extension.events
+        return events
+
+    def sure(self, streams: Iterable[Sequence[str]]) -> None:
+        """What was in doubt of these logs has been settled, and is told."""
+        for named in streams:
+            self._doubted.pop(log_of(named[0]), None)
 
     async def open(self, connection: asyncpg.Connection, streams: Iterable[Sequence[str]]) -> None:
         """Know the heads of `streams`; new ones are entered. Not within a transaction.

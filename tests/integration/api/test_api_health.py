@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import reduce
 from operator import getitem
 
@@ -11,7 +11,10 @@ import httpx
 import orjson
 import pytest
 
+from backend.api.schemas_system import StatusRow
 from backend.api.server import PortTakenError, listen
+from domain.market import rfc3339
+from domain.troubles import Trouble
 from tests.served_market import MEMBERS, TICKS, ServedMarket
 
 
@@ -41,6 +44,37 @@ async def test_it_goes_red_a_timeframe_and_thirty_seconds_after_the_newest_predi
     assert (red.status_code, red.json()["code"]) == (503, "stale")
     assert [each["symbol"] for each in red.json()["stale"]] == [each.symbol for each in MEMBERS]
     assert again.status_code == 200
+
+
+async def test_it_is_red_while_the_database_takes_no_writes_and_says_since_when(
+    market: ServedMarket, rest: httpx.AsyncClient
+) -> None:
+    since = datetime.now(UTC) - timedelta(minutes=5)
+    troubles = [
+        Trouble(about="broker", since=since, reason="no answer"),
+        Trouble(about="database", since=since, reason="the disk is full", grave=True),
+    ]
+    market.state.status.troubles.append(lambda: troubles)
+    red = await rest.get("/readyz")
+    (status,) = (await rest.get("/v1/status")).json()["data"]
+    text = (await rest.get("/metrics")).text
+    del troubles[1]
+    green = await rest.get("/readyz")
+
+    assert (red.status_code, red.json()["code"]) == (503, "unavailable")
+    assert red.json()["detail"] == f"database: the disk is full (since {rfc3339(since)})"
+    assert red.json()["since"] == rfc3339(since)
+    assert green.status_code == 200
+    assert status["notes"] == [
+        f"{about}: {why} (since {rfc3339(since)})"
+        for about, why in (("broker", "no answer"), ("database", "the disk is full"))
+    ]
+    assert [one["about"] for one in status["troubles"] if one["grave"]] == ["database"]
+    StatusRow.model_validate(status)
+    found = re.findall(r'alphapulse_trouble_seconds\{about="(\w+)"\} (\S+)', text)
+    assert [about for about, _ in found] == ["broker", "database"]
+    assert all(300 <= float(seconds) < 400 for _, seconds in found)
+    assert "alphapulse_ready 0.0" in text
 
 
 async def test_a_timeframe_is_as_short_as_the_clock_is_fast(

@@ -1,0 +1,28 @@
+"""What the system needs and does not have at the moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from domain.market import rfc3339
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """Something outside fails; it ends by itself once that is mended.
+
+    Attributes:
+        about: `database`, `broker` or `clock`.
+        since: by the machine's clock.
+        reason: one line, without a secret.
+        grave: whether nobody is to rely on the system meanwhile.
+    """
+
+    about: str
+    since: datetime
+    reason: str
+    grave: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.about}: {self.reason} (since {rfc3339(self.since)})"

@@ -1,0 +1,233 @@
+"""A database that cannot take what is written: it waits, says so, and is written once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+
+import asyncpg
+import pytest
+
+from backend.clock import SystemClock
+from backend.store import database
+from backend.store.chain import verify
+from backend.store.instruments import Instruments
+from backend.store.pulse import SLOW, Pulse
+from backend.store.recorder import Recorder
+from backend.store.stream_log import StreamEvent
+from domain.troubles import Trouble
+from tests.doubles import ManualClock
+from tests.integration.store_samples import INSTRUMENTS, at, candles, features, predictions, signals
+from tests.processes import WITHIN_S
+from tests.tcp_proxy import TcpProxy, proxied
+
+LOOK_EVERY_S = 0.02
+EVENTS = 3 * len(INSTRUMENTS)  # of a tick
+# What each server error is raised as, by its code.
+PASSING = {
+    "53100": "the disk is full",
+    "53200": "out of memory",
+    "53300": "too many connections",
+    "25006": "read only",
+    "57014": "cancelled",
+    "57P01": "stopped by hand",
+    "57P03": "starting",
+    "55P03": "a lock is taken",
+    "40P01": "a deadlock",
+    "40001": "not serializable",
+    "58030": "input or output",
+    "25P03": "idle for too long",
+}
+REFUSE = """
+CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'not now' USING ERRCODE = '{code}'; END $$;
+CREATE OR REPLACE TRIGGER refuse BEFORE INSERT ON trading_signals FOR EACH STATEMENT
+EXECUTE FUNCTION refuse()
+"""
+COUNTS = """SELECT (SELECT count(*) FROM candles), (SELECT count(*) FROM ml_features_ohlcv),
+    (SELECT count(*) FROM ml_predictions), (SELECT count(*) FROM trading_signals),
+    (SELECT count(*) / 3 FROM stream_events)"""
+
+
+class Impatient(SystemClock):
+    """Whoever waits by it comes again soon."""
+
+    async def sleep(self, duration: timedelta) -> None:
+        await super().sleep(duration / 50)
+
+
+@dataclass(slots=True)
+class Writer:
+    """A system's writer, whose ticks wait."""
+
+    pool: asyncpg.Pool
+    recorder: Recorder
+
+    def tick(self, number: int) -> asyncio.Task[list[StreamEvent]]:
+        """Commit a tick, however long that takes."""
+        events: list[object] = [make(number) for make in (candles, features, predictions, signals)]
+        commit = partial(self.recorder.commit_tick, events, published_at=at(number))
+        return asyncio.ensure_future(database.patiently(commit, Impatient()))
+
+    async def note(self, number: int) -> None:
+        """A small write."""
+        await self.pool.execute("UPDATE stream_heads SET block = block WHERE $1 = 0", number)
+
+
+@pytest.fixture
+async def writer(database_url: str) -> AsyncIterator[Writer]:
+    async with writing(database_url) as found:
+        yield found
+
+
+@asynccontextmanager
+async def writing(url: str) -> AsyncIterator[Writer]:
+    pool = await database.connect_pool(url, size=2)
+    try:
+        yield Writer(pool, Recorder(pool, Instruments(pool), feature_set="ohlcv@1"))
+    finally:
+        pool.terminate()
+
+
+@pytest.fixture
+def proxy(database_url: str) -> Iterator[TcpProxy]:
+    with proxied(database_url) as found:
+        yield found
+
+
+async def until_it_waits(task: asyncio.Task[list[StreamEvent]]) -> Trouble:
+    """What is told of a commit that is tried again."""
+    async with asyncio.timeout(WITHIN_S):
+        while not (found := Pulse(SystemClock()).troubles()):
+            assert not task.done(), await task
+            await asyncio.sleep(LOOK_EVERY_S)
+    return found[0]
+
+
+async def whole(url: str, ticks: int) -> None:
+    """Each tick is there once, in one chain."""
+    connection = await database.connect(url)
+    try:
+        assert {*await connection.fetchrow(COUNTS)} == {ticks * len(INSTRUMENTS)}
+        assert await verify(connection) is None
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize("code", PASSING)
+async def test_what_passes_is_waited_for_and_written_once(
+    code: str, writer: Writer, database_url: str
+) -> None:
+    await writer.tick(1)
+    await writer.pool.execute(REFUSE.format(code=code))
+    began = SystemClock().now()
+    task = writer.tick(2)
+    trouble = await until_it_waits(task)
+    await writer.pool.execute("DROP TRIGGER refuse ON trading_signals")
+
+    assert len(await task) == EVENTS
+    assert (trouble.about, trouble.grave) == ("database", True)
+    assert "not now" in trouble.reason
+    assert trouble.since >= began
+    assert database.waits() == []
+    await whole(database_url, 2)
+
+
+async def test_what_never_passes_is_raised(writer: Writer) -> None:
+    await writer.pool.execute(REFUSE.format(code="42501"))
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await writer.tick(1)
+
+
+async def test_a_session_that_was_opened_while_nothing_could_be_written_is_not_kept(
+    database_url: str,
+) -> None:
+    admin = await database.connect(database_url)
+    name = await admin.fetchval("SELECT quote_ident(current_database())")
+    await admin.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    async with writing(database_url) as writer:
+        task = writer.tick(1)
+        trouble = await until_it_waits(task)
+        await admin.execute("SET default_transaction_read_only = off")
+        await admin.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+        assert len(await task) == EVENTS
+    await admin.close()
+
+    assert "read only" in trouble.reason
+    await whole(database_url, 1)
+
+
+async def test_a_commit_whose_answer_is_lost_is_told_once(
+    proxy: TcpProxy, database_url: str
+) -> None:
+    async with writing(proxy.url) as writer:
+        await writer.tick(1)
+        proxy.cut_after = b"COMMIT;"
+        told = await writer.tick(2)
+        later = await writer.tick(3)
+
+    assert proxy.cuts == 1
+    assert [len(told), len(later)] == [EVENTS, EVENTS]
+    assert {one.offset for one in told} == {2}
+    assert {one.offset for one in later} == {3}
+    await whole(database_url, 3)
+
+
+async def test_a_connection_that_is_lost_before_the_commit_is_told_once(
+    proxy: TcpProxy, database_url: str
+) -> None:
+    async with writing(proxy.url) as writer:
+        await writer.tick(1)
+        proxy.cut_after = b"COPY "
+        told = await writer.tick(2)
+
+    assert proxy.cuts == 1
+    assert {one.offset for one in told} == {2}
+    await whole(database_url, 2)
+
+
+async def test_a_write_that_takes_long_is_told_while_it_lasts(
+    proxy: TcpProxy, manual_clock: ManualClock
+) -> None:
+    async with writing(proxy.url) as writer:
+        pulse, began = Pulse(manual_clock), manual_clock.now()
+        await pulse.beat(partial(writer.note, 1))
+        proxy.held = True
+        beat = asyncio.ensure_future(pulse.beat(partial(writer.note, 2)))
+        await asyncio.sleep(0)
+        at_first = pulse.troubles()
+        manual_clock.advance(SLOW)
+        (held,) = pulse.troubles()
+        proxy.held = False
+        await beat
+        (slow,) = pulse.troubles()
+        await pulse.beat(partial(writer.note, 3))
+
+    assert at_first == []
+    assert held == slow
+    assert (slow.since, slow.grave) == (began, True)
+    assert slow.reason == "a row has taken 3 s to be written"
+    assert pulse.troubles() == []
+
+
+async def test_a_write_that_fails_is_told_until_one_succeeds(
+    manual_clock: ManualClock, writer: Writer
+) -> None:
+    pulse, began = Pulse(manual_clock), manual_clock.now()
+    await writer.pool.execute(REFUSE.format(code="53100"))
+
+    async def write() -> None:
+        await writer.pool.execute("INSERT INTO trading_signals DEFAULT VALUES")
+
+    await pulse.beat(write)
+    manual_clock.advance(SLOW)
+    await pulse.beat(write)
+    (trouble,) = pulse.troubles()
+    await pulse.beat(partial(writer.note, 1))
+
+    assert (trouble.since, trouble.reason) == (began, "not now")
+    assert pulse.troubles() == []

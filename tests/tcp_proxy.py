@@ -1,0 +1,122 @@
+"""A TCP proxy before a database that delays, holds back, or cuts at the answer to a statement."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+PIECE: Final = 65_536
+LOOK_EVERY_S: Final = 0.01
+
+
+@dataclass(slots=True)
+class TcpProxy:
+    """Passes bytes on, in a thread of its own; its attributes may be changed meanwhile.
+
+    Attributes:
+        server: URL of the database behind it.
+        delay_s: how much later each piece of an answer comes.
+        held: nothing is passed on, connections stay open.
+        cut_after: where a client says this, the server hears it and the client no answer; once.
+        cuts: how often that was.
+    """
+
+    server: str
+    delay_s: float = 0.0
+    held: bool = False
+    cut_after: bytes | None = None
+    cuts: int = 0
+    port: int = 0
+
+    @property
+    def url(self) -> str:
+        """The database, through the proxy."""
+        at = urlsplit(self.server)
+        user = at.netloc.rpartition("@")[0]
+        return urlunsplit(at._replace(netloc=f"{user}@127.0.0.1:{self.port}"))
+
+    async def serve(self, client: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
+        at = urlsplit(self.server)
+        try:
+            server, asked = await asyncio.open_connection(at.hostname, at.port)
+        except OSError:
+            answers.transport.abort()
+            return
+        link = _Link(self, client, answers, server, asked)
+        passing = [asyncio.create_task(link.ask()), asyncio.create_task(link.answer())]
+        try:
+            await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in passing:
+                one.cancel()
+            await asyncio.gather(*passing, return_exceptions=True)
+            for writer in (asked, answers):
+                writer.transport.abort()
+
+
+@dataclass(slots=True)
+class _Link:
+    """One connection through the proxy."""
+
+    proxy: TcpProxy
+    client: asyncio.StreamReader
+    answers: asyncio.StreamWriter
+    server: asyncio.StreamReader
+    asked: asyncio.StreamWriter
+    cutting: bool = False
+
+    async def ask(self) -> None:
+        with contextlib.suppress(OSError):
+            while piece := await self.client.read(PIECE):
+                await self._released()
+                if self.proxy.cut_after is not None and self.proxy.cut_after in piece:
+                    self.proxy.cut_after, self.cutting = None, True
+                self.asked.write(piece)
+                await self.asked.drain()
+
+    async def answer(self) -> None:
+        with contextlib.suppress(OSError):
+            while piece := await self.server.read(PIECE):
+                if self.cutting:
+                    self.proxy.cuts += 1
+                    return
+                await asyncio.sleep(self.proxy.delay_s)
+                await self._released()
+                self.answers.write(piece)
+                await self.answers.drain()
+
+    async def _released(self) -> None:
+        while self.proxy.held:  # noqa: ASYNC110 - another thread says so
+            await asyncio.sleep(LOOK_EVERY_S)
+
+
+@contextmanager
+def proxied(url: str) -> Iterator[TcpProxy]:
+    """A proxy before the server of `url`, on a port of its own."""
+    proxy, ready = TcpProxy(url), threading.Event()
+    loop = asyncio.new_event_loop()
+    over = asyncio.Event()
+
+    async def run() -> None:
+        async with await asyncio.start_server(proxy.serve, "127.0.0.1", 0) as server:
+            proxy.port = server.sockets[0].getsockname()[1]
+            ready.set()
+            await over.wait()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
+    thread.start()
+    try:
+        assert ready.wait(10)
+        yield proxy
+    finally:
+        loop.call_soon_threadsafe(over.set)
+        thread.join()
+        loop.close()
