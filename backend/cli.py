@@ -20,13 +20,14 @@ from backend.flags import (
     Exchanges,
     Horizons,
     Port,
-    Rooms,
+    RoomNames,
     State,
     Symbols,
     Text,
     Timeframes,
     settings_of,
 )
+from backend.rooms import Room, rooms_of
 from domain.errors import AlphaPulseError, UsageError
 from domain.keys import masked
 
@@ -100,22 +101,29 @@ def run(  # noqa: PLR0913 - the flags of interface.md
     tls_cert: Annotated[Optional[Path], typer.Option(help="Certificates (PEM).")] = None,  # noqa: UP045
     tls_key: Annotated[Optional[Path], typer.Option(help="Private key (PEM).")] = None,  # noqa: UP045
     allow_no_keys: Annotated[bool, typer.Option("--allow-no-keys")] = False,
-    rooms: Annotated[Rooms, typer.Option(help="api: only serve what another writes.")] = Rooms.ALL,
+    rooms: RoomNames = "all",
 ) -> None:
     """The live system, on real exchanges; it never falls back to made-up data.
 
     What is not given is taken from the settings `watch.*`. With `--rooms api` a server beside a
     system that runs: the same page, REST and socket from the same database, on any machine.
+    With `collectors` and `panels` too a system is several processes, on any number of machines.
     """
-    from backend.live import run_live  # noqa: PLC0415 - imports what it needs
+    from backend.apart import run_apart  # noqa: PLC0415 - imports what it needs
+    from backend.live import run_live  # noqa: PLC0415
     from backend.replica import run_replica  # noqa: PLC0415
 
     watch = _watched(exchange, symbols, timeframes, horizons)
     files = {"tls_cert": tls_cert, "tls_key": tls_key}
     api = {name: path for name, path in files.items() if path is not None}
     in_force = settings_of(host=host, port=port, state=state, watch=watch, api=api)
-    alone = rooms is Rooms.API
-    asyncio.run((run_replica if alone else run_live)(in_force, allow_no_keys=allow_no_keys))
+    chosen = rooms_of(rooms)
+    if chosen is None:
+        asyncio.run(run_live(in_force, allow_no_keys=allow_no_keys))
+    elif chosen == {Room.API}:
+        asyncio.run(run_replica(in_force, allow_no_keys=allow_no_keys))
+    else:
+        asyncio.run(run_apart(in_force, chosen, allow_no_keys=allow_no_keys))
 
 
 @app.command(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -176,4 +176,5 @@ class LiveEdge:
         # The cross-section waits by the wall; what is known is known at the market's time.
         now = self.feed.pace.clock.now()
         for batch in batches:
-            await self.bus.publish(CANDLES, batch.came_at(now))
+            holes = dict(self.auditor.missing[batch.timeframe])
+            await self.bus.publish(CANDLES, replace(batch.came_at(now), holes=holes))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -24,11 +23,7 @@ Horizon = Annotated[Optional[int], typer.Option(help="In candles.")]  # noqa: UP
 Port = Annotated[Optional[int], typer.Option(help="Port; 0 lets the system choose.")]  # noqa: UP045
 
 
-class Rooms(StrEnum):
-    """What a process runs."""
-
-    ALL = "all"
-    API = "api"
+RoomNames = Annotated[str, typer.Option(help="all, or some of: collectors,panels,api")]
 
 
 def settings_of(**flags: object) -> settings.Settings:

@@ -10,35 +10,29 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from backend import metrics
-from backend.api.state import ApiState
+from backend.api.status import Status
 from backend.auditor import Auditor
-from backend.executor import ProcessExecutor
 from backend.feed import Feed, LiveEdge
-from backend.learning.learning import Learning
-from backend.learning.plan import LearningPlan
-from backend.leaving import staying_away, why_away, withdraw_signals
-from backend.observer import Observer
-from backend.panel import Panel, PanelKey
-from backend.revisions import Revisions
-from backend.runner import Lane, Runner
+from backend.hosting import Host, Hosted
+from backend.leaving import staying_away, why_away
+from backend.panel import PanelKey
+from backend.runner import Publish
 from backend.settings import Settings
+from backend.store import open_panels
 from backend.store.candles import store_candles
 from backend.store.database import patiently
 from backend.store.instruments import Membership
 from backend.store.quarantine import refuse_candle, refuse_unreadable
 from backend.system_plan import SystemPlan
 from backend.unserved import lines, notices
-from backend.warmup import catch_up
-from backend.wiring import Store, decided_by, labels_of, online_of, policy_of
+from backend.wiring import Store
 from collectors.backfill import Backfill, History, Rejected, Unserved
 from collectors.budget import Budget
 from collectors.checks import reason
 from domain.errors import UnknownSymbolError
-from domain.events import Candle, CandleBatch
-from domain.market import Horizon, Instrument, Listing, Timeframe, from_ms, to_ms
+from domain.events import Candle
+from domain.market import Instrument, Listing, Timeframe, from_ms, to_ms
 from domain.ports import EventBus
-from domain.topics import CANDLES, panel_key
-from services.sentiment.features import SentimentFeatures
 
 log = logging.getLogger(__name__)
 
@@ -51,11 +45,11 @@ class Following:
 
     Args:
         feed: the exchange and what is watched on it.
-        sentiment: what sources told; shared by all panels of the process.
         plan, settings: what the system was asked.
-        store, api, bus, executor: its parts.
-        lane: shared by the panels of the process.
-        watches: takes each panel's runner and observer, which outlive the following.
+        store, status, bus: its parts.
+        publish: takes committed events.
+        host: of its panels; None: other processes run them.
+        watches: takes each panel, which outlives the following.
         listings: what is watched now.
         panels: of this exchange, once they are warm.
         tasks: ends with it.
@@ -63,18 +57,17 @@ class Following:
     """
 
     feed: Feed
-    sentiment: SentimentFeatures
     plan: SystemPlan
     settings: Settings
     store: Store
-    api: ApiState
+    status: Status
+    publish: Publish
     bus: EventBus
-    executor: ProcessExecutor
-    lane: Lane
-    watches: list[tuple[Runner, Observer]]
+    host: Host | None
+    watches: list[Hosted] = field(default_factory=list)
     waited_for: bool = True
     listings: dict[Instrument, Listing] = field(init=False)
-    panels: list[tuple[Runner, Observer]] = field(default_factory=list)
+    panels: list[Hosted] = field(default_factory=list)
     auditor: Auditor = field(init=False)
     edge: LiveEdge = field(init=False)
     tasks: asyncio.TaskGroup = field(default_factory=asyncio.TaskGroup)
@@ -87,7 +80,7 @@ class Following:
             instruments=(),
             timeframes=feed.timeframes,
             pace=feed.pace,
-            publish=self.api.hub.publish,
+            publish=self.publish,
         )
         self.edge = LiveEdge(
             feed=feed,
@@ -117,18 +110,31 @@ class Following:
         await self.auditor.begin()
         await self.backfill(self.instruments)
         await self.auditor.settle()
-        for timeframe in self.feed.timeframes:
-            self.panels.append(await self._panel(timeframe, membership))
-        for runner, _ in self.panels:
-            runner.panel.on_gaps(self.auditor.missing[runner.panel.key.timeframe])
+        if self.host is None:
+            await self._announce()
+        else:
+            await self._open_panels(self.host, membership)
         async with asyncio.TaskGroup() as tasks:
-            for runner, observer in self.panels:
+            for hosted in self.panels:
                 subscribed = asyncio.Event()
-                tasks.create_task(_consume(runner, self.bus, subscribed))
-                tasks.create_task(observer.revisions.run())
+                tasks.create_task(hosted.follow(self.bus, subscribed))
+                tasks.create_task(hosted.observer.revisions.run())
                 await subscribed.wait()
             tasks.create_task(self.edge.run(self.instruments))
             await self.feed.hold(False)  # noqa: FBT003 - the shape of Hold
+
+    async def _announce(self) -> None:
+        """Workers may run its panels now; those that do begin them anew."""
+        exchange, timeframes = self.feed.exchange.id, self.feed.timeframes
+        announce = partial(open_panels.announce, self.store.writers, exchange, timeframes)
+        await patiently(announce, self.feed.pace.wall)
+
+    async def _open_panels(self, host: Host, membership: Membership) -> None:
+        for timeframe in self.feed.timeframes:
+            key = PanelKey(exchange=self.feed.exchange.id, timeframe=timeframe)
+            hosted = await host.open(key, self.listings, membership.joined)
+            self.panels.append(hosted)
+            self.watches.append(hosted)
 
     async def _begin(self) -> Membership:
         """Enter what is watched from now on: what was asked and not removed, and what was added."""
@@ -140,11 +146,11 @@ class Following:
             try:
                 (listing,) = await exchange.listings([instrument.symbol])
             except UnknownSymbolError:
-                self.api.status.notes.append(f"{instrument} is listed no more; it was added before")
+                self.status.notes.append(f"{instrument} is listed no more; it was added before")
             else:
                 self.listings[instrument] = listing
                 if self.waited_for:
-                    self.api.status.instruments += (instrument,)
+                    self.status.instruments += (instrument,)
         self._leave_out(staying_away(self.listings, before.removed))
         for instrument in before.watched:
             if instrument not in self.listings:
@@ -153,7 +159,7 @@ class Following:
         return await book.membership(exchange.id)
 
     def _leave_out(self, away: Sequence[Instrument]) -> None:
-        status = self.api.status
+        status = self.status
         for instrument in away:
             del self.listings[instrument]
             status.notes.append(why_away(instrument))
@@ -200,7 +206,7 @@ class Following:
             instruments,
             feed.timeframes,
             bars=self.settings.history_bars,
-            progress=lambda done, total: self.api.status.report(name, done, total),
+            progress=lambda done, total: self.status.report(name, done, total),
         )
         if unserved:
             await self._note(unserved)
@@ -210,87 +216,8 @@ class Following:
         """What the exchange does not have is no gap that could be filled; it is said."""
         record = partial(self.store.ledger.record, notices(unserved), at=self.plan.clock.now())
         recorded = await patiently(record, self.feed.pace.wall)
-        self.api.hub.publish(recorded.events)
-        self.api.status.notes += lines(unserved, bars=self.settings.history_bars)
-
-    async def _panel(self, timeframe: Timeframe, membership: Membership) -> tuple[Runner, Observer]:
-        feed, plan, settings = self.feed, self.plan, self.settings
-        panel = Panel(
-            PanelKey(exchange=feed.exchange.id, timeframe=timeframe),
-            plan.horizons,
-            clock=plan.clock,
-            policy=policy_of(settings),
-            sentiment=self.sentiment,
-            kinds=labels_of(settings),
-            online=online_of(settings),
-            decided_by=decided_by(settings),
-        )
-        panel.enlist(self.listings.values())
-        told: list[object] = []
-        learning = Learning(
-            panel=panel,
-            store=self.store,
-            executor=self.executor,
-            clock=plan.clock,
-            plan=LearningPlan.of(
-                settings.training,
-                timeframe,
-                seed=plan.seed,
-                plugins=settings.plugins,
-                every=plan.training_every,
-                live=True,
-            ),
-            emit=told.append,
-        )
-        await learning.restore()
-        self.api.status.notes += learning.refused
-        revisions = Revisions(
-            panel=panel,
-            joined=dict(membership.joined),
-            store=self.store,
-            clock=plan.clock,
-            wall=feed.pace.wall,
-        )
-        name = f"warm-up {timeframe}"
-        since = plan.clock.now() - settings.history_bars * timeframe.duration
-        caught_up = await catch_up(
-            revisions,
-            since=since,
-            report=lambda done, total: self.api.status.report(name, done, total),
-        )
-        served = await self.store.history.newest_served(
-            self.instruments, Horizon(timeframe, min(plan.horizons))
-        )
-        for instrument, as_of in served.items():  # else the first close may be a day away
-            self.api.status.predicted(timeframe, (instrument,), as_of)
-        observer = Observer(
-            panel=panel,
-            learning=learning,
-            told=told,
-            publish=self.api.hub.publish,
-            clock=plan.clock,
-            wall=feed.pace.wall,
-            store=self.store,
-            status=self.api.status,
-            hold=feed.hold,
-            hold_limit=plan.hold_limit,
-            every_bars=settings.snapshot_bars,
-            as_of=caught_up.as_of,
-            revisions=revisions,
-        )
-        runner = Runner(
-            panel=panel,
-            recorder=self.store.recorder,
-            publish=self.api.hub.publish,
-            clock=plan.clock,
-            wall=feed.pace.wall,
-            observer=observer,
-            turn=revisions.turn,
-            lane=self.lane,
-        )
-        await withdraw_signals(runner, self.store, self.listings)
-        self.watches.append((runner, observer))
-        return runner, observer
+        self.publish(recorded.events)
+        self.status.notes += lines(unserved, bars=self.settings.history_bars)
 
     async def _refuse(self, rejected: Rejected) -> None:
         await refuse_candle(
@@ -312,14 +239,3 @@ class Following:
                 refuse_unreadable, self.store.writers, unread, received_at=self.plan.clock.now()
             )
             await patiently(write, feed.pace.wall)
-
-
-async def _consume(runner: Runner, bus: EventBus, subscribed: asyncio.Event) -> None:
-    """Feed one panel with its ticks."""
-    key = runner.panel.key
-    name = panel_key(key.exchange, key.timeframe)
-    async with bus.subscribe(CANDLES, group=name, key=name) as events:
-        subscribed.set()
-        async for event in events:
-            if isinstance(event, CandleBatch):
-                await runner.on_candles(event)

@@ -146,7 +146,7 @@ class Joining:
             del following.listings[instrument]
             following.edge.watch(following.instruments)
             following.auditor.instruments = following.instruments
-            status = following.api.status
+            status = following.status
             status.instruments = tuple(one for one in status.instruments if one != instrument)
             for timeframe in status.timeframes:
                 status.newest.pop((instrument, timeframe), None)
@@ -158,7 +158,7 @@ class Joining:
         return instrument
 
     async def _join(self, listing: Listing) -> None:
-        instrument, status = listing.instrument, self.following.api.status
+        instrument, status = listing.instrument, self.following.status
         try:
             async with self._turn:
                 took = await self._take_in(listing)
@@ -201,13 +201,13 @@ class Joining:
         following.auditor.instruments = following.instruments
         following.edge.watch(following.instruments)
         await self._predicted(instrument)
-        following.api.status.instruments += (instrument,)
+        following.status.instruments += (instrument,)
         moments.append(wall.now())
         spans = zip(("history_s", "rows_s", "edge_s"), pairwise(moments), strict=True)
         return {name: (end - begin).total_seconds() for name, (begin, end) in spans}
 
     async def _predicted(self, instrument: Instrument) -> None:
         """Wait for the first prediction at each timeframe."""
-        status, wall = self.following.api.status, self.following.feed.pace.wall
+        status, wall = self.following.status, self.following.feed.pace.wall
         while any((instrument, each) not in status.newest for each in status.timeframes):
             await wall.sleep(LOOK_EVERY)

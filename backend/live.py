@@ -41,6 +41,19 @@ async def run_live(settings: Settings, *, allow_no_keys: bool = False) -> None:
     """Run until interrupted.
 
     Raises:
+        As `live_plan` and `run_system`.
+    """
+    async with AsyncExitStack() as stack:
+        plan = await live_plan(settings, stack, allow_no_keys=allow_no_keys)
+        await run_system(plan, settings)
+
+
+async def live_plan(
+    settings: Settings, stack: AsyncExitStack, *, allow_no_keys: bool = False
+) -> SystemPlan:
+    """What the settings ask for, of exchanges that answer.
+
+    Raises:
         UsageError: the settings do not say what to watch.
         UnknownExchangeError, UnknownSymbolError: with suggestions.
         ExchangeUnavailableError: none of the exchanges answers.
@@ -49,41 +62,76 @@ async def run_live(settings: Settings, *, allow_no_keys: bool = False) -> None:
     for name, chosen in (("exchange", watch.exchanges), ("symbols", watch.symbols)):
         if not chosen:
             raise UsageError(f"give --{name}, or let `alphapulse init` write what to watch")
-    async with AsyncExitStack() as stack:
+    exchanges = Exchanges(settings=settings)
+    await exchanges.open(stack)
+    reached = await exchanges.reach()
+    clock, speed = await clock_of(settings, reached[0].client, stack)
+    pace = Pace(clock=clock, wall=SystemClock(), random=np.random.default_rng(), speed=speed)
+
+    async def connect(store: Store, status: Status, stack: AsyncExitStack) -> Sequence[Feed]:
+        del store, stack
+        status.notes += [note for one in reached for note in one.notes()]
+        return [_feed(one, watch.timeframes, pace) for one in reached]
+
+    async def later(status: Status) -> AsyncIterator[Feed]:
+        async for one in exchanges.later():
+            status.notes += one.notes()
+            yield _feed(one, watch.timeframes, pace)
+
+    async def ask(store: Store, status: Status, stack: AsyncExitStack) -> Asked:
+        del store
+        return await _asked(stack, settings, status, exchanges, pace)
+
+    return SystemPlan(
+        market=market_of(settings),
+        horizons=watch.horizons,
+        clock=clock,
+        connect=connect,
+        later=later,
+        refused=exchanges.refused,
+        speed=speed,
+        allow_no_keys=allow_no_keys,
+        ask=ask,
+    )
+
+
+async def beside_plan(settings: Settings, stack: AsyncExitStack) -> SystemPlan:
+    """What the settings ask for, of a process that asks no exchange for candles.
+
+    Raises:
+        UsageError: the clock is an exchange's, and none is named.
+        ExchangeUnavailableError: it does not answer.
+    """
+    clock: Clock = SystemClock()
+    speed = 1.0
+    if settings.clock != "system":
         exchanges = Exchanges(settings=settings)
         await exchanges.open(stack)
-        reached = await exchanges.reach()
-        clock, speed = await _clock(settings, reached[0].client, stack)
-        pace = Pace(clock=clock, wall=SystemClock(), random=np.random.default_rng(), speed=speed)
+        if not exchanges.clients:
+            raise UsageError("give --exchange: the clock is that exchange's")
+        clock, speed = await clock_of(settings, next(iter(exchanges.clients.values())), stack)
 
-        async def connect(store: Store, status: Status, stack: AsyncExitStack) -> Sequence[Feed]:
-            del store, stack
-            status.notes += [note for one in reached for note in one.notes()]
-            return [_feed(one, watch.timeframes, pace) for one in reached]
+    async def connect(store: Store, status: Status, stack: AsyncExitStack) -> Sequence[Feed]:
+        del store, status, stack
+        return []
 
-        async def later(status: Status) -> AsyncIterator[Feed]:
-            async for one in exchanges.later():
-                status.notes += one.notes()
-                yield _feed(one, watch.timeframes, pace)
+    async def ask(store: Store, status: Status, stack: AsyncExitStack) -> Asked:
+        del store, status, stack
+        return nothing_asked(settings.sources, SWITCHED_OFF)
 
-        async def ask(store: Store, status: Status, stack: AsyncExitStack) -> Asked:
-            del store
-            return await _asked(stack, settings, status, exchanges, pace)
+    return SystemPlan(
+        market=market_of(settings),
+        horizons=settings.watch.horizons,
+        clock=clock,
+        connect=connect,
+        speed=speed,
+        ask=ask,
+    )
 
-        await run_system(
-            SystemPlan(
-                market=Market.LIVE if settings.clock == "system" else Market.SIMULATED,
-                horizons=watch.horizons,
-                clock=clock,
-                connect=connect,
-                later=later,
-                refused=exchanges.refused,
-                speed=speed,
-                allow_no_keys=allow_no_keys,
-                ask=ask,
-            ),
-            settings,
-        )
+
+def market_of(settings: Settings) -> Market:
+    """Where prices come from."""
+    return Market.LIVE if settings.clock == "system" else Market.SIMULATED
 
 
 async def _asked(
@@ -131,7 +179,7 @@ def _feed(reached: Reached, timeframes: tuple[Timeframe, ...], pace: Pace) -> Fe
     )
 
 
-async def _clock(
+async def clock_of(
     settings: Settings, exchange: CcxtExchange, stack: AsyncExitStack
 ) -> tuple[Clock, float]:
     """The machine's clock, or, where the settings say so, the simulated exchange's."""

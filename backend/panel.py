@@ -27,7 +27,7 @@ from domain.events import (
     Target,
 )
 from domain.losses import BASELINE_NAMES
-from domain.market import EPOCH, Instrument, Listing, Timeframe
+from domain.market import EPOCH, Hole, Instrument, Listing, Timeframe
 from domain.ports import Clock, Learner, Model
 from domain.topics import CANDLES, FEATURES, LABELS, PREDICTIONS, SCORES, SENTIMENT, SIGNALS, SKILL
 from services.classes.rooms import ClassRooms, ClassSeat
@@ -270,8 +270,8 @@ class Panel:
             for rooms in self.rooms.values():
                 rooms.book.enlist(listing)
 
-    def on_gaps(self, gaps: Mapping[Instrument, Sequence[tuple[int, int]]]) -> None:
-        """What is missing and may still come, by first and end of open times in ms."""
+    def on_gaps(self, gaps: Mapping[Instrument, Sequence[Hole]]) -> None:
+        """What is missing and may still come."""
         for rooms in self.rooms.values():
             rooms.predictor.on_gaps(gaps)
 

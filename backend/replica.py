@@ -6,12 +6,12 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Final, Never
+from typing import Final, Never
 
 import asyncpg
 
@@ -31,7 +31,7 @@ from backend.store import migrate
 from backend.store.database import READERS, connect_pool, patiently
 from backend.store.log_tail import LogTail
 from backend.store.state import StateFolder
-from backend.store.system_status import hear
+from backend.store.system_status import Told, hear
 from backend.told_status import LOST_AFTER_S, joining, take, weights
 from domain.errors import StoreError, UsageError
 from domain.market import EPOCH, Instrument
@@ -48,8 +48,30 @@ BLIND_AFTER_S: Final = 3.0  # without a read of the log
 AWAY_RETRY_MS: Final = 1_000
 
 
-async def run_replica(settings: Settings, *, allow_no_keys: bool = False) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duties:
+    """What a process does that serves.
+
+    Attributes:
+        pushes: whether subscribers may stay; else they are sent to other servers.
+        work: what it does besides, until cancelled.
+        said: one line once it serves.
+    """
+
+    pushes: bool = True
+    work: Callable[[ApiState], Coroutine[None, None, None]] | None = None
+    said: str = "it reads what the system beside it writes, and takes no orders"
+
+
+async def run_replica(
+    settings: Settings, duties: Duties | None = None, *, allow_no_keys: bool = False
+) -> None:
     """Serve the page, REST and the socket until interrupted.
+
+    Args:
+        settings: of the server.
+        duties: by default only that.
+        allow_no_keys: whoever reaches it may ask.
 
     Raises:
         UsageError: there is no database of a system; it cannot be served there.
@@ -68,10 +90,12 @@ async def run_replica(settings: Settings, *, allow_no_keys: bool = False) -> Non
     with until_signalled():
         async with served(api, listener, shown):
             while True:
-                url = await _beside(settings, url, api, clock)
+                url = await _beside(settings, url, api, clock, duties or Duties())
 
 
-async def _beside(settings: Settings, url: str, api: ApiState, clock: ExchangeClock) -> str:
+async def _beside(
+    settings: Settings, url: str, api: ApiState, clock: ExchangeClock, duties: Duties
+) -> str:
     """Answer from one database, until the system has another; its URL."""
     wall = SystemClock()
     async with AsyncExitStack() as stack:
@@ -79,15 +103,16 @@ async def _beside(settings: Settings, url: str, api: ApiState, clock: ExchangeCl
         stack.push_async_callback(readers.close)
         writers = await patiently(partial(connect_pool, url, size=WRITERS), wall)
         stack.push_async_callback(writers.close)
-        replica = Replica(api=api, clock=clock, readers=readers, wall=wall)
+        replica = Replica(api=api, clock=clock, readers=readers, wall=wall, pushes=duties.pushes)
         await patiently(replica.begin, wall)
         kinds = catalogue_of(settings.plugins)
         artifacts = ArtifactStore(StateFolder(settings.state).path / "artifacts", kinds)
         api.models, api.artifacts = kinds.names, artifacts
         stand_on(api, readers, writers)
         stack.push_async_callback(look, api)
-        say("ready: it reads what the system beside it writes, and takes no orders")
-        moved = await replica.run(_moved(settings, url))
+        say(f"ready: {duties.said}")
+        work = [] if duties.work is None else [duties.work(api)]
+        moved = await replica.run(_moved(settings, url), *work)
         replica.leave()  # who is stopped says goodbye instead, and sends what is queued
         return moved
 
@@ -133,6 +158,7 @@ class Replica:
     """Keeps the hub and the status near the database.
 
     Attributes:
+        pushes: whether there are subscribers, who are told what is committed.
         seen: moment of the market's clock up to which the log was read.
     """
 
@@ -141,6 +167,7 @@ class Replica:
     readers: asyncpg.Pool
     wall: Clock = field(default_factory=SystemClock)
     monotonic: Callable[[], float] = time.monotonic
+    pushes: bool = True
     seen: datetime = EPOCH
     _seen_at: float = 0.0  # monotonic seconds
     _tail: LogTail = field(default_factory=LogTail)
@@ -154,14 +181,17 @@ class Replica:
         await self._hear()
         self.api.hub.seen = lambda: self.seen
 
-    async def run(self, until: Awaitable[str]) -> str:
-        """Until that is known, which is then returned."""
+    async def run(self, until: Awaitable[str], *work: Coroutine[None, None, None]) -> str:
+        """Until that is known, which is then returned.
+
+        Args:
+            until: what ends it.
+            work: is done meanwhile.
+        """
         ends = asyncio.ensure_future(until)
-        tasks = [
-            asyncio.create_task(self._again(self.follow, TAIL_EVERY_S)),
-            asyncio.create_task(self._again(self._hear, HEAR_EVERY_S)),
-            asyncio.create_task(self._watch()),
-        ]
+        following = [self._again(self.follow, TAIL_EVERY_S)] if self.pushes else []
+        endless = (*following, self._again(self._hear, HEAR_EVERY_S), self._watch(), *work)
+        tasks = [asyncio.create_task(one) for one in endless]
         try:
             await asyncio.wait([ends, *tasks], return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:
@@ -184,7 +214,10 @@ class Replica:
             self.look()
 
     def look(self) -> None:
-        """Send subscribers to other servers while the log cannot be read."""
+        """Send subscribers to other servers while the log cannot be read, or is not."""
+        if not self.pushes:
+            self._send_away()
+            return
         blind_s = self.monotonic() - self._seen_at
         if blind_s < BLIND_AFTER_S:
             return
@@ -215,14 +248,15 @@ class Replica:
         self._looked(moment)
 
     async def _hear(self) -> None:
-        told = await hear(self.readers)
-        if told is None:
+        heard = await hear(self.readers)
+        if not heard:
             return
-        take(told.told, self.api.status, silent_s=told.silent_s)
+        take(heard, self.api.status)
         self.clock.speed = self.api.status.speed
-        if told.silent_s < LOST_AFTER_S:
-            self.clock.set(told.now + timedelta(seconds=told.silent_s * self.clock.speed))
-        elsewhere = Elsewhere(told.told)
+        freshest = min(heard, key=lambda one: one.silent_s)
+        if freshest.silent_s < LOST_AFTER_S:
+            self.clock.set(freshest.now + timedelta(seconds=freshest.silent_s * self.clock.speed))
+        elsewhere = Elsewhere(heard)
         self.api.members = self.api.seats = self.api.jobs = elsewhere
 
 
@@ -236,13 +270,13 @@ async def _within(work: Callable[[], Awaitable[None]]) -> None:
 class Elsewhere:
     """What the API asks of the system that predicts, told by it; orders are refused."""
 
-    told: Mapping[str, Any]
+    heard: Sequence[Told]
 
     def under_way(self) -> Mapping[Instrument, datetime]:
-        return joining(self.told)
+        return joining(self.heard)
 
     def weights(self) -> list[Weight]:
-        return weights(self.told)
+        return weights(self.heard)
 
     async def add(self, exchange: str | None, symbol: str) -> Never:
         raise _not_here(exchange, symbol)

@@ -144,6 +144,7 @@ class Runner:
         """Commit and publish what subscribers wait for; None for candles of an answered tick."""
         arrived = self.clock.now()
         self.observer.seated(self.panel.seat_due(candles.as_of))
+        self.panel.on_gaps(candles.holes)
         try:
             hot, spent = self.panel.hot.run(candles)
         except OutOfOrderError as error:

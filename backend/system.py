@@ -10,9 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
-
-import numpy as np
+from typing import Any
 
 from backend.api.server import listen
 from backend.api.state import ApiState
@@ -20,47 +18,41 @@ from backend.api.status import Status
 from backend.api.tls import certificate
 from backend.api.watch import look
 from backend.backfills import Backfills
-from backend.cadence import FOLDED_DAYS, Cadence
-from backend.clock import ClockWatch, SystemClock
+from backend.chores import chores
+from backend.clock import SystemClock
 from backend.devices import refuse_absent
 from backend.executor import ProcessExecutor
 from backend.feed import Feed
 from backend.following import Following
 from backend.garbage import settle
+from backend.hosting import Host, Hosted
 from backend.jobs import Jobs, Work
 from backend.joining import Orders
 from backend.mirror import Mirror, MirrorOrder
 from backend.notify.channels import open_channels
 from backend.notify.notifications import Notifications, notifications_of
-from backend.observer import Observer
 from backend.plugin_checks import admit
 from backend.plugins import catalogue_of
 from backend.readiness import Start
-from backend.relaying import RELAYED, refuse_without_kafka, relay
-from backend.retention import Retention
+from backend.relaying import refuse_without_kafka
 from backend.retrains import Retrains
-from backend.runner import Lane, Runner
+from backend.runner import Lane
 from backend.seating import Seating
 from backend.served import api_of, refuse_keyless, say, served, stand_on, until_signalled
 from backend.settings import Settings
 from backend.sources import Collection
-from backend.store import ledger, panels, score_days
-from backend.store.database import CONNECTION_ERRORS
+from backend.store.database import patiently
 from backend.store.jobs import JobStore
-from backend.store.pulse import Pulse
 from backend.store.state import Runtime, StateFolder
-from backend.store.system_status import StatusStore
+from backend.store.system_status import SYSTEM, StatusStore, keep_only
 from backend.system_plan import SystemPlan
-from backend.told_status import spelled
-from backend.wiring import Store, database_of, open_bus, open_store, terms_of
-from collectors.pacing import Pace
+from backend.told_status import keep_telling, spelled
+from backend.wiring import Store, database_of, open_bus, open_store
 from domain.ports import Channel
 
 log = logging.getLogger(__name__)
 
-FOLDED_CLOSES: Final = 200  # of a paper account at a look
 LOOK_EVERY_S = 0.1  # wall seconds, whether all is predicted
-TELL_EVERY_S: Final = 0.5  # wall, of the status
 
 
 async def run_system(plan: SystemPlan, settings: Settings) -> None:
@@ -129,7 +121,7 @@ class System:
     _followings: list[Following] = field(default_factory=list)
     _orders: Orders = field(default_factory=Orders)
     _late: dict[str, str] = field(default_factory=dict)  # exchange → why it is not counted yet
-    _watches: list[tuple[Runner, Observer]] = field(default_factory=list)
+    _watches: list[Hosted] = field(default_factory=list)
     _lane: Lane = field(default_factory=Lane)
 
     async def run(self, stack: AsyncExitStack) -> None:
@@ -151,21 +143,32 @@ class System:
         status.report("sources", 1, 1)
         executor = ProcessExecutor(workers=1)
         stack.callback(executor.close)
-        bus = await stack.enter_async_context(open_bus(self.settings, self._pace()))
+        bus = await stack.enter_async_context(open_bus(self.settings, self.plan.pace()))
         live: list[asyncio.Task[None]] = []
 
         def follow(feed: Feed, *, waited_for: bool) -> Following:
             """Follow one more exchange from now on."""
-            following = Following(
-                feed=feed,
-                sentiment=collection.told,
+            host = Host(
                 plan=self.plan,
                 settings=self.settings,
                 store=self.store,
-                api=self.api,
-                bus=bus,
+                status=status,
+                publish=self.api.hub.publish,
                 executor=executor,
                 lane=self._lane,
+                sentiment=collection.told,
+                wall=feed.pace.wall,
+                hold=feed.hold,
+            )
+            following = Following(
+                feed=feed,
+                plan=self.plan,
+                settings=self.settings,
+                store=self.store,
+                status=status,
+                publish=self.api.hub.publish,
+                bus=bus,
+                host=host,
                 watches=self._watches,
                 waited_for=waited_for,
             )
@@ -177,14 +180,11 @@ class System:
             async with asyncio.TaskGroup() as tasks:
                 for feed in feeds:
                     follow(feed, waited_for=True)
-                relaying = relay(self.settings, self.store.url, self._pace(), self._lane.free)
                 beside = (
-                    self._refresh_dashboard(),
+                    *chores(self.settings, self.store, self.plan.pace(), self._lane.free),
                     collection.run(),
                     notifications.run(),
                     self._tell_status(),
-                    relaying,
-                    self._retention().run(),
                 )
                 live += [tasks.create_task(work) for work in beside]
                 if (uri := self.settings.training.mirror) is not None:
@@ -204,8 +204,8 @@ class System:
                     for task in live:
                         task.cancel()
         finally:
-            for runner, observer in self._watches:
-                await observer.close(keep=runner.whole)
+            for hosted in self._watches:
+                await hosted.close()
             await collection.close()
 
     def _notifications(self) -> AbstractAsyncContextManager[Notifications]:
@@ -214,25 +214,7 @@ class System:
             self.channels,
             url=self.store.url,
             status=self.api.status,
-            pace=self._pace(),
-            free=self._lane.free,
-        )
-
-    def _pace(self) -> Pace:
-        return Pace(
-            clock=self.plan.clock,
-            wall=SystemClock(),
-            random=np.random.default_rng(self.plan.seed),
-            speed=self.plan.speed,
-        )
-
-    def _retention(self) -> Retention:
-        return Retention(
-            about=self.settings.retention,
-            relayed=RELAYED if self.settings.kafka.brokers else (),
-            pool=self.store.writers,
-            clock=self.plan.clock,
-            wall=SystemClock(),
+            pace=self.plan.pace(),
             free=self._lane.free,
         )
 
@@ -300,52 +282,12 @@ class System:
             self.plan.stop_after.total_seconds() if self.plan.stop_after else float("inf")
         )
 
-    async def _refresh_dashboard(self) -> None:
-        """Keep the cache near the tables: each panel as often as it is cheap."""
-        now = asyncio.get_running_loop().time
-        cadence = Cadence(panels.PANELS, folded=panels.SCORES)
-        while True:
-            await asyncio.sleep(cadence.pause_s)
-            cadence.folded(await self._fold())
-            await self._reckon()
-            for name in cadence.due(now()):
-                began = now()
-                await self._refresh(name)
-                cadence.computed(name, began=began, ended=now())
-
     async def _tell_status(self) -> None:
-        """Keep what servers beside this one are to say of it."""
-        kept, wall = StatusStore(self.store.writers), SystemClock()
-        pulse = Pulse(wall)
-        clock = ClockWatch(self.plan.clock, wall=wall, speed=self.plan.speed)
-        self.api.status.troubles += [pulse.troubles, clock.troubles]
-        while True:
-            clock.look()
-            now = self.plan.clock.now()
-            await pulse.beat(partial(kept.tell, spelled(self.api), now))
-            await asyncio.sleep(TELL_EVERY_S)
+        """Keep what servers beside this one are to say of it, and of nobody else."""
+        await patiently(partial(keep_only, self.store.writers, [SYSTEM]), SystemClock())
+        kept, status = StatusStore(self.store.writers), self.api.status
+        await keep_telling(kept, status, self._told, self.plan.clock)
 
-    async def _fold(self) -> int:
-        """How many days were folded."""
-        try:
-            async with self.store.writers.acquire() as connection:
-                return await score_days.fold(connection, days=FOLDED_DAYS)
-        except CONNECTION_ERRORS as error:
-            log.warning("days are folded later", extra={"reason": str(error)})
-            return 0
-
-    async def _reckon(self) -> None:
-        """Take the paper accounts along with what was answered."""
-        try:
-            async with self.store.writers.acquire() as connection:
-                terms = partial(terms_of, self.settings)
-                await ledger.fold(connection, terms, closes=FOLDED_CLOSES)
-        except CONNECTION_ERRORS as error:
-            log.warning("the ledger is folded later", extra={"reason": str(error)})
-
-    async def _refresh(self, name: str) -> None:
-        try:
-            async with self.store.writers.acquire() as connection:
-                await panels.refresh(connection, name, self.plan.clock.now())
-        except CONNECTION_ERRORS as error:
-            log.warning("the dashboard waits for the database", extra={"reason": str(error)})
+    def _told(self) -> dict[str, Any]:
+        weights = Seating(self._watches).weights()
+        return spelled(self.api.status, joining=self._orders.under_way(), weights=weights)

@@ -7,10 +7,14 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+import numpy as np
+
 from backend.api.status import Market, Status
 from backend.asked import Asked
+from backend.clock import SystemClock
 from backend.feed import Feed
 from backend.wiring import Store
+from collectors.pacing import Pace
 from domain.ports import Clock
 
 
@@ -31,3 +35,12 @@ class SystemPlan:
     stop_after: timedelta | None = None  # counted from ready
     allow_no_keys: bool = False
     seed: int = 7
+
+    def pace(self) -> Pace:
+        """Its clocks, and the chance in waits."""
+        return Pace(
+            clock=self.clock,
+            wall=SystemClock(),
+            random=np.random.default_rng(self.seed),
+            speed=self.speed,
+        )

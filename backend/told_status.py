@@ -1,24 +1,34 @@
-"""The status of a system as JSON, for servers beside it, and back."""
+"""The status of a process as JSON, for servers beside it, and that of all of them back."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
-from backend.api.state import ApiState, Weight
+from backend.api.state import Weight
 from backend.api.status import Market, Status
+from backend.clock import ClockWatch, SystemClock
+from backend.store.pulse import Pulse
+from backend.store.system_status import SYSTEM, StatusStore, Told
 from domain.market import Instrument, Timeframe, from_ms, to_ms
+from domain.ports import Clock
 from domain.sources import SourceState, SourceStatus
 
 LOST_AFTER_S: Final = 10.0  # of silence
+TELL_EVERY_S: Final = 0.5  # wall
 
 
-def spelled(state: ApiState) -> dict[str, Any]:
-    """What servers beside the system that predicts are to know of it."""
-    status = state.status
-    joining = {} if state.members is None else state.members.under_way()
+def spelled(
+    status: Status,
+    *,
+    joining: Mapping[Instrument, datetime] | None = None,
+    weights: Sequence[Weight] = (),
+) -> dict[str, Any]:
+    """What servers beside a process that collects or predicts are to know of it."""
     return {
         "market": status.market.value,
         "speed": status.speed,
@@ -35,49 +45,82 @@ def spelled(state: ApiState) -> dict[str, Any]:
             [one.source, one.state.value, to_ms(one.since), one.reason] for one in status.sources()
         ],
         "away": dict(status.away()),
-        "joining": [[one.exchange, one.symbol, to_ms(since)] for one, since in joining.items()],
-        "weights": [] if state.seats is None else [asdict(one) for one in state.seats.weights()],
+        "joining": [
+            [one.exchange, one.symbol, to_ms(since)] for one, since in (joining or {}).items()
+        ],
+        "weights": [asdict(one) for one in weights],
     }
 
 
-def take(told: Mapping[str, Any], status: Status, *, silent_s: float) -> None:
-    """Have `status` say what the system said; beyond `LOST_AFTER_S` also that it is silent."""
-    status.market = Market(told["market"])
-    status.speed = told["speed"]
-    status.instruments = tuple(Instrument(*one) for one in told["instruments"])
-    status.timeframes = tuple(Timeframe(one) for one in told["timeframes"])
-    status.horizons = tuple(told["horizons"])
+async def keep_telling(
+    kept: StatusStore, status: Status, told: Callable[[], Mapping[str, Any]], clock: Clock
+) -> None:
+    """Keep what servers beside this process are to say of it, until cancelled.
+
+    Args:
+        kept: where.
+        status: is told of troubles with the database and the clock.
+        told: what there is to say, at each time.
+        clock: of the market.
+    """
+    wall = SystemClock()
+    pulse, watch = Pulse(wall), ClockWatch(clock, wall=wall, speed=status.speed)
+    status.troubles += [pulse.troubles, watch.troubles]
+    while True:
+        watch.look()
+        await pulse.beat(partial(kept.tell, told(), clock.now()))
+        await asyncio.sleep(TELL_EVERY_S)
+
+
+def take(heard: Sequence[Told], status: Status) -> None:
+    """Have `status` say what all said; of one that is silent beyond `LOST_AFTER_S` also that."""
+    told = [one.told for one in heard]
+    status.market, status.speed = Market(told[0]["market"]), told[0]["speed"]
+    status.instruments = tuple(Instrument(*one) for one in _all(told, "instruments"))
+    status.timeframes = tuple(Timeframe(one) for one in _all(told, "timeframes"))
+    status.horizons = tuple(_all(told, "horizons"))
     status.progress.clear()
-    for piece in told["progress"]:
+    for piece in _all(told, "progress"):
         status.report(*piece)
-    status.notes = list(told["notes"])
+    status.notes = _all(told, "notes")
     status.newest = {
         (Instrument(exchange, symbol), Timeframe(timeframe)): from_ms(as_of)
-        for exchange, symbol, timeframe, as_of in told["newest"]
+        for exchange, symbol, timeframe, as_of in _all(told, "newest")
     }
     sources = [
         SourceStatus(source=source, state=SourceState(state), since=from_ms(since), reason=reason)
-        for source, state, since, reason in told["sources"]
+        for source, state, since, reason in _all(told, "sources")
     ]
     status.sources = lambda: sources
-    away = {**told["away"], **_silence(status, silent_s)}
+    away = {
+        name: line for one in heard for name, line in {**one.told["away"], **_silence(one)}.items()
+    }
     status.away = lambda: away
 
 
-def _silence(status: Status, silent_s: float) -> dict[str, str]:
-    if silent_s < LOST_AFTER_S:
+def _all(told: Sequence[Mapping[str, Any]], name: str) -> list[Any]:
+    """Of each once, in their order."""
+    if len(told) == 1:
+        return list(told[0][name])
+    return list({repr(piece): piece for one in told for piece in one[name]}.values())
+
+
+def _silence(heard: Told) -> dict[str, str]:
+    if heard.silent_s < LOST_AFTER_S:
         return {}
-    line = f"the system that predicts has been silent for {silent_s:.0f} s"
-    return dict.fromkeys({one.exchange for one in status.instruments}, line)
+    who = "system that predicts" if heard.system == SYSTEM else heard.system
+    line = f"the {who} has been silent for {heard.silent_s:.0f} s"
+    return dict.fromkeys({exchange for exchange, _ in heard.told["instruments"]}, line)
 
 
-def joining(told: Mapping[str, Any]) -> dict[Instrument, datetime]:
+def joining(heard: Sequence[Told]) -> dict[Instrument, datetime]:
     """The instruments that are joining, since when."""
     return {
-        Instrument(exchange, symbol): from_ms(since) for exchange, symbol, since in told["joining"]
+        Instrument(exchange, symbol): from_ms(since)
+        for exchange, symbol, since in _all([one.told for one in heard], "joining")
     }
 
 
-def weights(told: Mapping[str, Any]) -> list[Weight]:
+def weights(heard: Sequence[Told]) -> list[Weight]:
     """The parts of all members, as they were."""
-    return [Weight(**one) for one in told["weights"]]
+    return [Weight(**one) for one in _all([one.told for one in heard], "weights")]

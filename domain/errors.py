@@ -161,6 +161,10 @@ class StoreUnavailableError(StoreError):
     """The database cannot be reached."""
 
 
+class LeaseLostError(StoreError):
+    """Another process may do now what ours was about to."""
+
+
 class StateFolderError(StoreError):
     """The state folder is in use, of another version, or not ours."""
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domain.market import Instrument, Timeframe
+from domain.market import Hole, Instrument, Timeframe
 from domain.past import Past
 from domain.trades import MadeOf
 
@@ -126,12 +126,10 @@ class CandleBatch(Tick):
     source: Source = Source.LIVE
     late: bool = False  # these came after the tick's cross-section was drawn
     told: tuple[Candle, ...] = ()  # the versions as the exchange told them, where kept
+    holes: Mapping[Instrument, Sequence[Hole]] = field(default_factory=dict)  # that may be filled
 
     def came_at(self, moment: datetime) -> CandleBatch:
-        """These candles as known from `moment`, or from their close where a clock is behind.
-
-        The exchange's clock and ours differ by milliseconds, which count `speed` times.
-        """
+        """These candles as known from `moment`, or from their close where our clock is behind."""
         return replace(self, known_at=max(moment, self.as_of))
 
 

@@ -39,7 +39,8 @@ class MemoryBus:
             yield _drain(queue)
         finally:
             for topic in topics:
-                self._queues[topic].pop((group, key), None)
+                if self._queues[topic].get((group, key)) is queue:  # else another has taken over
+                    del self._queues[topic][group, key]
 
 
 async def _drain(queue: asyncio.Queue[object]) -> AsyncIterator[object]:

@@ -9,6 +9,7 @@ where it must be. Both ways leave the same record.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -28,6 +29,8 @@ from backend.store.writes import Planner, Write
 from domain.errors import StoreError, StoreUnavailableError
 from domain.events import Candle
 from domain.market import Instrument, Timeframe
+
+Fence = Callable[[asyncpg.Connection], Awaitable[None]]
 
 ATTEMPTS: Final = 4  # two ways, and two times that another writer was faster
 
@@ -51,13 +54,20 @@ class CrossSection:
 
 
 class Recorder:
-    """Writes the events of the rooms and the stream log; one for a process."""
+    """Writes the events of the rooms and the stream log; one for a process, or for a lease."""
 
     def __init__(self, pool: asyncpg.Pool, instruments: Instruments, *, feature_set: str) -> None:
         self._pool = pool
         self._instruments = instruments
         self._planner = Planner(instruments, feature_set=feature_set)
         self._log = StreamLog()
+        self._fence: Fence = _open
+
+    def fenced(self, fence: Fence) -> Recorder:
+        """One whose commits `fence` may refuse, on the same connections."""
+        ours = copy(self)
+        ours._fence = fence  # noqa: SLF001 - a copy of ourselves
+        return ours
 
     async def commit_tick(
         self,
@@ -85,6 +95,7 @@ class Recorder:
 
         Raises:
             StoreUnavailableError: no connection; the same call may be made again.
+            LeaseLostError: of a fence; nothing is committed.
         """
 
         async def more(connection: asyncpg.Connection) -> None:
@@ -154,6 +165,7 @@ class Recorder:
             extension = self._log.extend(published_at)
             try:
                 async with connection.transaction():
+                    await self._fence(connection)
                     await take_turn(connection, {one.turn for one in work})
                     if comparing:
                         await compare(connection, work, extension.add, received_at=published_at)
@@ -190,3 +202,8 @@ class Recorder:
             drawn.deadline,
             orjson.dumps(drawn.stage_us).decode(),
         )
+
+
+async def _open(connection: asyncpg.Connection) -> None:
+    """No fence."""
+    del connection

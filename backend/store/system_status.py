@@ -1,15 +1,15 @@
-"""What the system that predicts says of itself, kept for servers beside it."""
+"""What the processes that collect and predict say of themselves, kept for servers beside them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import asyncpg
 import orjson
 
-SYSTEM: Final = "panels"  # one system predicts over a database
+SYSTEM: Final = "panels"  # of one process that does all
 _TELL: Final = """
 INSERT INTO system_status (system, told, now, told_at) VALUES ($1, $2, $3, clock_timestamp())
 ON CONFLICT (system) DO UPDATE SET told = $2, now = $3, told_at = clock_timestamp()
@@ -18,37 +18,77 @@ _AGAIN: Final = """
 UPDATE system_status SET now = $2, told_at = clock_timestamp() WHERE system = $1
 """
 _HEAR: Final = """
-SELECT told, now, extract(epoch FROM clock_timestamp() - told_at)::float8 AS silent_s
-FROM system_status WHERE system = $1
+SELECT system, told, now, extract(epoch FROM clock_timestamp() - told_at)::float8 AS silent_s
+FROM system_status ORDER BY system
 """
+_FORGET: Final = """
+DELETE FROM system_status
+WHERE system = $1 OR (starts_with(system, 'panel ') AND system <> ALL ($2::text[]))
+    OR told_at < clock_timestamp() - interval '1 hour'
+"""
+_ONLY: Final = "DELETE FROM system_status WHERE system <> ALL ($1::text[])"
+
+
+def panel_voice(panel: str) -> str:
+    """The voice of whoever runs a panel, and the name of its lease."""
+    return f"panel {panel}"
+
+
+def collectors_voice(exchange: str) -> str:
+    """The voice of whoever collects an exchange, and the name of its lease."""
+    return f"collectors of {exchange}"
 
 
 class Told(NamedTuple):
-    """What the system said last."""
+    """What one of them said last."""
 
+    system: str
     told: Mapping[str, Any]
     now: datetime  # of its clock, when it said so
     silent_s: float  # wall seconds since, by the database's clock
 
 
 class StatusStore:
-    """One for a process, on a pool that writes."""
+    """One voice, on a pool that writes.
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    Args:
+        pool: of connections.
+        name: of the voice; whoever takes its work over speaks in its place.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, name: str = SYSTEM) -> None:
         self._pool = pool
+        self._name = name
         self._told: bytes | None = None
 
     async def tell(self, told: Mapping[str, Any], now: datetime) -> None:
-        """Keep what the system says of itself; only that it still speaks, where nothing changed."""
+        """Keep what it says of itself; only that it still speaks, where nothing changed."""
         spelled = orjson.dumps(told)
         if spelled == self._told:
-            await self._pool.execute(_AGAIN, SYSTEM, now)
+            await self._pool.execute(_AGAIN, self._name, now)
             return
-        await self._pool.execute(_TELL, SYSTEM, spelled.decode(), now)
+        await self._pool.execute(_TELL, self._name, spelled.decode(), now)
         self._told = spelled
 
 
-async def hear(pool: asyncpg.Pool) -> Told | None:
-    """What the system said last; None where it never spoke."""
-    row = await pool.fetchrow(_HEAR, SYSTEM)
-    return row and Told(orjson.loads(row["told"]), row["now"], row["silent_s"])
+async def hear(pool: asyncpg.Pool) -> list[Told]:
+    """What each voice said last; none where nobody ever spoke."""
+    rows = await pool.fetch(_HEAR)
+    return [
+        Told(row["system"], orjson.loads(row["told"]), row["now"], row["silent_s"]) for row in rows
+    ]
+
+
+async def keep_only(pool: asyncpg.Pool, names: Sequence[str]) -> None:
+    """Forget what all other voices said: nobody speaks with them any more."""
+    await pool.execute(_ONLY, list(names))
+
+
+async def forget_gone(pool: asyncpg.Pool, panels: Sequence[str]) -> None:
+    """Forget panels that are not open any more, one process that did all, and what is an hour old.
+
+    Args:
+        pool: of connections that write.
+        panels: the voices of those that are open.
+    """
+    await pool.execute(_FORGET, SYSTEM, list(panels))

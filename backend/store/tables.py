@@ -515,6 +515,27 @@ system_status = Table(
     _time("told_at"),
 )
 
+# What one process does alone, and how often it has changed hands.
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", _WORD, primary_key=True),
+    Column("generation", BigInteger, nullable=False),
+    _word("holder"),
+    _time("taken_at"),
+)
+
+# The panels that there are to be run; `opening` counts the times that their history was fetched.
+open_panels = Table(
+    "open_panels",
+    metadata,
+    _word("exchange"),
+    _word("timeframe"),
+    Column("opening", BigInteger, nullable=False),
+    _time("opened_at"),
+    PrimaryKeyConstraint("exchange", "timeframe"),
+)
+
 # Work that callers asked for, and what became of it. A key of the caller's own names it once.
 jobs = Table(
     "jobs",

@@ -22,7 +22,7 @@ from domain.events import (
     Target,
 )
 from domain.losses import BASELINE_NAMES
-from domain.market import Instrument, Timeframe, to_ms
+from domain.market import Hole, Instrument, Timeframe, to_ms
 from domain.past import Past
 from domain.ports import Clock, Model, Sequential
 from services.predictions.calibration import Recalibration
@@ -69,16 +69,12 @@ class Predictor:
         self._unsound: list[Broken] = []
         self._drifting: set[Target] = set()  # whose losses rose, and who was not fitted since
         self._judged_ms = 0  # newest close whose label is known
-        self._gaps: Mapping[Instrument, Sequence[tuple[int, int]]] = {}
+        self._gaps: Mapping[Instrument, Sequence[Hole]] = {}
         self._first_ms: dict[Instrument, int] = {}
         self._firsts: tuple[tuple[Instrument, ...], Ints] = ((), np.empty(0, dtype=np.int64))
 
-    def on_gaps(self, gaps: Mapping[Instrument, Sequence[tuple[int, int]]]) -> None:
-        """From now on these candles are missing and may still come.
-
-        Args:
-            gaps: first open time, and first that is there again, in ms; read at each tick.
-        """
+    def on_gaps(self, gaps: Mapping[Instrument, Sequence[Hole]]) -> None:
+        """From now on these candles are missing and may still come."""
         self._gaps = gaps
 
     def begins(self, instrument: Instrument, first: datetime) -> None:

@@ -12,7 +12,7 @@ from backend.api.limits import Limits
 from backend.api.status import Market, Status
 from backend.clock import ExchangeClock
 from backend.replica import BLIND_AFTER_S, Replica
-from backend.store.system_status import StatusStore, hear
+from backend.store.system_status import SYSTEM, StatusStore, Told, hear, keep_only
 from backend.told_status import LOST_AFTER_S, spelled, take
 from domain.market import Timeframe, rfc3339
 from domain.sources import SourceState, SourceStatus
@@ -34,7 +34,7 @@ async def beside(market: ServedMarket, market_url: str) -> AsyncIterator[ServedM
 
 async def told_by(market: ServedMarket, beside: ServedMarket) -> Replica:
     """The replica behind `beside`, once the system has said what it is."""
-    await StatusStore(market.pool).tell(spelled(market.state), market.clock.now())
+    await StatusStore(market.pool).tell(spelled(market.state.status), market.clock.now())
     clock = ExchangeClock(START, speed=1.0)
     replica = Replica(api=beside.state, clock=clock, readers=beside.pool)
     await replica.begin()
@@ -101,10 +101,9 @@ async def test_a_status_is_kept_as_it_was_said(market: ServedMarket) -> None:
     said.sources = lambda: [source]
     said.report("warm-up 1h", 3, 7)
     store, heard = StatusStore(market.pool), Status(market=Market.LIVE)
-    await store.tell(spelled(market.state), START)
-    told = await hear(market.pool)
-    assert told is not None
-    take(told.told, heard, silent_s=told.silent_s)
+    await store.tell(spelled(market.state.status), START)
+    (told,) = await hear(market.pool)
+    take([told], heard)
 
     assert told.now == START
     now = START + timedelta(hours=1)
@@ -117,15 +116,34 @@ async def test_a_status_is_kept_as_it_was_said(market: ServedMarket) -> None:
 
 async def test_one_that_says_nothing_more_is_said_to_be_silent(market: ServedMarket) -> None:
     heard = Status(market=Market.LIVE)
-    told = spelled(market.state)
-    take(told, heard, silent_s=LOST_AFTER_S)
+    told = spelled(market.state.status)
+    take([Told(SYSTEM, told, START, LOST_AFTER_S)], heard)
 
     assert [*heard.away()] == [BTC.exchange]
     assert "silent for 10 s" in heard.away()[BTC.exchange]
 
 
+async def test_several_processes_are_one_system(market: ServedMarket) -> None:
+    collectors, panel = Status(market=Market.LIVE), Status(market=Market.LIVE)
+    for one in (collectors, panel):
+        one.instruments, one.timeframes = MEMBERS, (Timeframe.H1,)
+    collectors.notes.append("a socket was lost")
+    panel.predicted(Timeframe.H1, MEMBERS, START)
+    await StatusStore(market.pool, "collectors of binance").tell(spelled(collectors), START)
+    await StatusStore(market.pool, "panel binance|1h").tell(spelled(panel), START)
+    heard = Status(market=Market.LIVE)
+    told = await hear(market.pool)
+    take([*told[:-1], told[-1]._replace(silent_s=LOST_AFTER_S)], heard)
+    await keep_only(market.pool, ["panel binance|1h"])
+
+    assert (heard.instruments, heard.timeframes) == (MEMBERS, (Timeframe.H1,))
+    assert (heard.ready, heard.notes) == (True, ["a socket was lost"])
+    assert heard.away() == {BTC.exchange: "the panel binance|1h has been silent for 10 s"}
+    assert [one.system for one in await hear(market.pool)] == ["panel binance|1h"]
+
+
 async def test_what_is_the_same_is_not_written_again(market: ServedMarket) -> None:
-    store, told = StatusStore(market.pool), spelled(market.state)
+    store, told = StatusStore(market.pool), spelled(market.state.status)
     await store.tell(told, START)
     before = await market.pool.fetchval("SELECT told::text FROM system_status")
     await market.pool.execute("UPDATE system_status SET told = '{}'")

@@ -1,0 +1,180 @@
+"""A panel brought up from the record, and fed with its ticks, in whatever process it lives."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from backend.api.status import Status
+from backend.feed import Hold
+from backend.learning.learning import Learning
+from backend.learning.plan import LearningPlan
+from backend.leaving import withdraw_signals
+from backend.observer import Observer
+from backend.panel import Panel, PanelKey
+from backend.revisions import Revisions
+from backend.runner import Lane, Publish, Runner
+from backend.settings import Settings
+from backend.system_plan import SystemPlan
+from backend.warmup import catch_up
+from backend.wiring import Store, decided_by, labels_of, online_of, policy_of
+from domain.events import CandleBatch
+from domain.market import Horizon, Instrument, Listing
+from domain.ports import Clock, EventBus, Executor
+from domain.topics import CANDLES, panel_key
+from services.sentiment.features import SentimentFeatures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """What a panel stands on.
+
+    Args:
+        plan, settings: what the system was asked.
+        store: its recorder may be fenced for one panel.
+        status: is told of progress and of each prediction.
+        publish: takes committed events.
+        executor: of fits.
+        lane: shared by the panels of a process.
+        sentiment: what sources told; shared by all panels of the process.
+        wall: of waits for the database.
+        hold: stops and starts the market's clock, where it is simulated.
+    """
+
+    plan: SystemPlan
+    settings: Settings
+    store: Store
+    status: Status
+    publish: Publish
+    executor: Executor
+    lane: Lane
+    sentiment: SentimentFeatures
+    wall: Clock
+    hold: Hold
+
+    async def open(
+        self,
+        key: PanelKey,
+        listings: Mapping[Instrument, Listing],
+        joined: Mapping[Instrument, datetime | None],
+    ) -> Hosted:
+        """A panel that has caught up with the stored candles.
+
+        Args:
+            key: which.
+            listings: what is watched now.
+            joined: all that were ever watched; closes up to then were drawn without them.
+        """
+        panel = self._panel(key)
+        panel.enlist(listings.values())
+        told: list[object] = []
+        learning = await self._learning(panel, told.append)
+        revisions = Revisions(
+            panel=panel,
+            joined=dict(joined),
+            store=self.store,
+            clock=self.plan.clock,
+            wall=self.wall,
+        )
+        observer = Observer(
+            panel=panel,
+            learning=learning,
+            told=told,
+            publish=self.publish,
+            clock=self.plan.clock,
+            wall=self.wall,
+            store=self.store,
+            status=self.status,
+            hold=self.hold,
+            hold_limit=self.plan.hold_limit,
+            every_bars=self.settings.snapshot_bars,
+            as_of=await self._catch_up(revisions, tuple(listings)),
+            revisions=revisions,
+        )
+        runner = Runner(
+            panel=panel,
+            recorder=self.store.recorder,
+            publish=self.publish,
+            clock=self.plan.clock,
+            wall=self.wall,
+            observer=observer,
+            turn=revisions.turn,
+            lane=self.lane,
+        )
+        await withdraw_signals(runner, self.store, listings)
+        return Hosted(runner, observer)
+
+    def _panel(self, key: PanelKey) -> Panel:
+        return Panel(
+            key,
+            self.plan.horizons,
+            clock=self.plan.clock,
+            policy=policy_of(self.settings),
+            sentiment=self.sentiment,
+            kinds=labels_of(self.settings),
+            online=online_of(self.settings),
+            decided_by=decided_by(self.settings),
+        )
+
+    async def _learning(self, panel: Panel, emit: Callable[[object], None]) -> Learning:
+        """As the registry has it."""
+        learning = Learning(
+            panel=panel,
+            store=self.store,
+            executor=self.executor,
+            clock=self.plan.clock,
+            plan=LearningPlan.of(
+                self.settings.training,
+                panel.key.timeframe,
+                seed=self.plan.seed,
+                plugins=self.settings.plugins,
+                every=self.plan.training_every,
+                live=True,
+            ),
+            emit=emit,
+        )
+        await learning.restore()
+        self.status.notes += learning.refused
+        return learning
+
+    async def _catch_up(
+        self, revisions: Revisions, instruments: Sequence[Instrument]
+    ) -> datetime | None:
+        """Take the panel to the newest stored candle, which is returned."""
+        timeframe = revisions.panel.key.timeframe
+        name = f"warm-up {timeframe}"
+        caught_up = await catch_up(
+            revisions,
+            since=self.plan.clock.now() - self.settings.history_bars * timeframe.duration,
+            report=lambda done, total: self.status.report(name, done, total),
+        )
+        served = await self.store.history.newest_served(
+            instruments, Horizon(timeframe, min(self.plan.horizons))
+        )
+        for instrument, as_of in served.items():  # else the first close may be a day away
+            self.status.predicted(timeframe, (instrument,), as_of)
+        return caught_up.as_of
+
+
+class Hosted(NamedTuple):
+    """A panel that runs, and what watches it."""
+
+    runner: Runner
+    observer: Observer
+
+    async def follow(self, bus: EventBus, subscribed: asyncio.Event) -> None:
+        """Take its ticks as they come, until cancelled."""
+        panel = self.runner.panel.key
+        key = panel_key(panel.exchange, panel.timeframe)
+        async with bus.subscribe(CANDLES, group=key, key=key) as events:
+            subscribed.set()
+            async for event in events:
+                if isinstance(event, CandleBatch):
+                    await self.runner.on_candles(event)
+
+    async def close(self) -> None:
+        """Keep its state for whoever has it next."""
+        await self.observer.close(keep=self.runner.whole)

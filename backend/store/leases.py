@@ -1,0 +1,154 @@
+"""Who may do what alone: leases that end with their holder, and fence off whoever lost one.
+
+A lease is held by a lock of a session, which the server gives back when the session ends, however
+its process died. Whoever takes it raises its generation; a transaction that asks for the generation
+it was taken with (`Lease.fence`) is refused from then on, and holds a taker up until it has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+from zlib import crc32
+
+import asyncpg
+
+from backend.store.database import CONNECTION_ERRORS, connect
+from domain.errors import LeaseLostError, StoreUnavailableError
+
+_SPACE: Final = 0x6C656173  # of ours among the database's advisory locks
+_WORKER: Final = 0  # in it: held by each worker, together
+ANSWER_WITHIN_S: Final = 5.0
+# The server gives up a session whose machine is gone within some ten seconds.
+_KEPT_ALIVE: Final = {
+    "tcp_keepalives_idle": "4",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+}
+_LOCK: Final = "SELECT pg_try_advisory_lock($1)"
+_UNLOCK: Final = "SELECT pg_advisory_unlock($1)"
+_TAKE: Final = """
+INSERT INTO leases (name, generation, holder, taken_at) VALUES ($1, 1, $2, clock_timestamp())
+ON CONFLICT (name) DO UPDATE
+    SET generation = leases.generation + 1, holder = $2, taken_at = clock_timestamp()
+RETURNING generation
+"""
+_FENCE: Final = "SELECT FROM leases WHERE name = $1 AND generation = $2 FOR SHARE"
+_JOIN: Final = "SELECT pg_advisory_lock_shared($1)"
+_WORKERS: Final = """
+SELECT count(DISTINCT pid) FROM pg_locks
+WHERE locktype = 'advisory' AND granted AND mode = 'ShareLock' AND objsubid = 1
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND classid = $1 AND objid = $2
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What its holder may do alone, until somebody else has taken it."""
+
+    name: str
+    generation: int
+
+    async def fence(self, connection: asyncpg.Connection) -> None:
+        """See within a transaction that it is ours; nobody takes it before that has ended.
+
+        Raises:
+            LeaseLostError: it is not.
+        """
+        if await connection.fetchrow(_FENCE, self.name, self.generation) is None:
+            raise LeaseLostError(f"{self.name} is another process's now")
+
+
+@dataclass(slots=True)
+class Leases:
+    """Those of one process, on a connection of their own."""
+
+    holder: str
+    _connection: asyncpg.Connection
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def pid(self) -> int:
+        """Of the server's process that holds them."""
+        pid: int = self._connection.get_server_pid()
+        return pid
+
+    async def take(self, name: str) -> Lease | None:
+        """None while another process has it.
+
+        Raises:
+            StoreUnavailableError: this process has lost all of its own.
+        """
+        async with self._asking() as connection:
+            if not await connection.fetchval(_LOCK, _key(name)):
+                return None
+            return Lease(name, await connection.fetchval(_TAKE, name, self.holder))
+
+    async def give_back(self, lease: Lease) -> None:
+        """Let others take it at once.
+
+        Raises:
+            StoreUnavailableError: they may already.
+        """
+        async with self._asking() as connection:
+            await connection.execute(_UNLOCK, _key(lease.name))
+
+    async def join(self) -> None:
+        """Count among the workers from now on.
+
+        Raises:
+            StoreUnavailableError: as `take`.
+        """
+        async with self._asking() as connection:
+            await connection.execute(_JOIN, _worker())
+
+    async def workers(self) -> int:
+        """How many processes count among them.
+
+        Raises:
+            StoreUnavailableError: as `take`.
+        """
+        async with self._asking() as connection:
+            count: int = await connection.fetchval(_WORKERS, _SPACE, _WORKER)
+            return count
+
+    @asynccontextmanager
+    async def _asking(self) -> AsyncIterator[asyncpg.Connection]:
+        async with self._turn:
+            try:
+                async with asyncio.timeout(ANSWER_WITHIN_S):
+                    yield self._connection
+            except CONNECTION_ERRORS as error:
+                self._connection.terminate()  # half an answer would leave it unknown what we hold
+                raise StoreUnavailableError(f"the leases are lost: {error}") from error
+
+
+@asynccontextmanager
+async def open_leases(url: str, holder: str) -> AsyncIterator[Leases]:
+    """The leases of a process; all are given back at the end.
+
+    Args:
+        url: of the database, not by way of a pooler of transactions.
+        holder: its name, for people.
+
+    Raises:
+        StoreUnavailableError: no connection.
+    """
+    connection = await connect(url, server_settings=_KEPT_ALIVE, command_timeout=ANSWER_WITHIN_S)
+    try:
+        yield Leases(holder, connection)
+    finally:
+        connection.terminate()
+
+
+def _key(name: str) -> int:
+    return _SPACE << 32 | (crc32(name.encode()) or 1)
+
+
+def _worker() -> int:
+    return _SPACE << 32 | _WORKER

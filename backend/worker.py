@@ -1,0 +1,150 @@
+"""A process's share of the panels: taken by lease, run, and handed on when there are others."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Final
+
+from backend.api.status import Status
+from backend.garbage import settle
+from backend.hosting import Host, Hosted
+from backend.panel import PanelKey
+from backend.seating import Seating
+from backend.store import open_panels
+from backend.store.leases import Lease, Leases
+from backend.store.open_panels import OpenPanel
+from backend.store.system_status import StatusStore, panel_voice
+from backend.told_status import keep_telling, spelled
+from domain.errors import LeaseLostError, StoreUnavailableError
+from domain.market import Instrument, Listing
+from domain.ports import EventBus
+from domain.topics import panel_key
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S: Final = 0.5  # wall
+ANY_TIME: Final = datetime.max.replace(tzinfo=UTC)  # of what is watched until further notice
+
+
+@dataclass(slots=True, kw_only=True)
+class _Running:
+    opening: int
+    task: asyncio.Task[None]
+
+
+@dataclass(slots=True, kw_only=True)
+class Worker:
+    """Runs panels that no other process runs.
+
+    A panel whose history was fetched anew is begun anew: what was stored beside its ticks is then
+    part of it.
+
+    Args:
+        host: of its panels; the store's recorder is fenced for each.
+        leases: of this process.
+        bus: brings the ticks.
+    """
+
+    host: Host
+    leases: Leases
+    bus: EventBus
+    _running: dict[PanelKey, _Running] = field(default_factory=dict)
+
+    async def run(self) -> None:
+        """Until cancelled.
+
+        Raises:
+            StoreUnavailableError: the leases are lost, and the panels with them.
+        """
+        await self.leases.join()
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                await self._look(tasks)
+                await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _look(self, tasks: asyncio.TaskGroup) -> None:
+        """Leave what is not ours to run any more, and take what is free, up to an even share."""
+        wanted = {
+            PanelKey(exchange=one.exchange, timeframe=one.timeframe): one
+            for one in await open_panels.opened(self.host.store.readers)
+        }
+        for key, running in tuple(self._running.items()):
+            if key not in wanted or wanted[key].opening != running.opening or running.task.done():
+                await self._leave(key)
+        share = -(-len(wanted) // max(await self.leases.workers(), 1))
+        if len(self._running) > share:
+            await self._leave(next(reversed(self._running)))
+        for key, opened in wanted.items():
+            if len(self._running) < share and key not in self._running:
+                await self._try(tasks, key, opened)
+
+    async def _try(self, tasks: asyncio.TaskGroup, key: PanelKey, opened: OpenPanel) -> None:
+        lease = await self.leases.take(panel_voice(panel_key(key.exchange, key.timeframe)))
+        if lease is not None:
+            log.info("takes %s", lease.name, extra={"generation": lease.generation})
+            task = tasks.create_task(self._run(key, lease))
+            self._running[key] = _Running(opening=opened.opening, task=task)
+
+    async def _leave(self, key: PanelKey) -> None:
+        running = self._running.pop(key)
+        running.task.cancel()
+        await asyncio.gather(running.task, return_exceptions=True)
+
+    async def _run(self, key: PanelKey, lease: Lease) -> None:
+        """One panel, until cancelled or until another process has taken it."""
+        try:
+            await self._serve(key, lease)
+        except* LeaseLostError:
+            log.warning("%s is another process's now", lease.name)
+        finally:
+            with contextlib.suppress(StoreUnavailableError):  # then it is given back already
+                await self.leases.give_back(lease)
+
+    async def _serve(self, key: PanelKey, lease: Lease) -> None:
+        host, plan = self.host, self.host.plan
+        store = replace(host.store, recorder=host.store.recorder.fenced(lease.fence))
+        listings, joined = await self._watched(key.exchange)
+        status = Status(
+            market=plan.market,
+            speed=plan.speed,
+            horizons=plan.horizons,
+            instruments=tuple(listings),
+            timeframes=(key.timeframe,),
+        )
+        ours: list[Hosted] = []
+        kept = StatusStore(store.writers, lease.name)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(
+                keep_telling(
+                    kept,
+                    status,
+                    lambda: spelled(status, weights=Seating(ours).weights()),
+                    plan.clock,
+                )
+            )
+            hosted = await replace(host, store=store, status=status).open(key, listings, joined)
+            ours.append(hosted)
+            settle()
+            try:
+                async with asyncio.TaskGroup() as panel:
+                    panel.create_task(hosted.follow(self.bus, asyncio.Event()))
+                    panel.create_task(hosted.observer.revisions.run())
+            finally:
+                await hosted.close()
+
+    async def _watched(
+        self, exchange: str
+    ) -> tuple[Mapping[Instrument, Listing], Mapping[Instrument, datetime | None]]:
+        """What is watched of an exchange, and all that ever was, by whoever collects it."""
+        book = self.host.store.instruments
+        listings = {
+            one.instrument: one
+            for one in await book.watched(ANY_TIME)
+            if one.instrument.exchange == exchange
+        }
+        return listings, (await book.membership(exchange)).joined

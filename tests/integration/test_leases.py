@@ -1,0 +1,109 @@
+"""One process at a time does what is leased, whoever dies, and who lost a lease commits nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import asyncpg
+import pytest
+
+from backend.store.database import connect
+from backend.store.leases import Leases, open_leases
+from domain.errors import LeaseLostError, StoreUnavailableError
+
+NAME = "panel binance|1h"
+
+
+@pytest.fixture
+async def processes(database_url: str) -> AsyncIterator[tuple[Leases, Leases]]:
+    async with open_leases(database_url, "one") as one, open_leases(database_url, "two") as two:
+        yield one, two
+
+
+@pytest.fixture
+async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    opened = await connect(database_url)
+    yield opened
+    await opened.close()
+
+
+async def kill(connection: asyncpg.Connection, leases: Leases) -> None:
+    """End its session, as the server does when its process dies."""
+    await connection.execute("SELECT pg_terminate_backend($1, 5000)", leases.pid)
+
+
+async def test_one_has_it_until_it_gives_it_back(processes: tuple[Leases, Leases]) -> None:
+    one, two = processes
+    first = await one.take(NAME)
+    assert first is not None
+    refused, other = await two.take(NAME), await two.take("house")
+    await one.give_back(first)
+    second = await two.take(NAME)
+
+    assert refused is None
+    assert other is not None
+    assert second is not None
+    assert (first.generation, second.generation) == (1, 2)
+
+
+async def test_it_is_free_when_its_holder_is_dead_and_the_dead_commits_nothing(
+    processes: tuple[Leases, Leases], connection: asyncpg.Connection
+) -> None:
+    one, two = processes
+    lost = await one.take(NAME)
+    assert lost is not None
+    async with connection.transaction():
+        await lost.fence(connection)
+    await kill(connection, one)
+    taken = await two.take(NAME)
+    assert taken is not None
+    async with connection.transaction():
+        await taken.fence(connection)
+
+    with pytest.raises(LeaseLostError, match="panel binance"):
+        async with connection.transaction():
+            await lost.fence(connection)
+    with pytest.raises(StoreUnavailableError, match="leases are lost"):
+        await one.take("house")
+
+
+async def test_a_taker_waits_for_a_commit_that_has_begun(
+    processes: tuple[Leases, Leases], connection: asyncpg.Connection, database_url: str
+) -> None:
+    one, two = processes
+    lease = await one.take(NAME)
+    assert lease is not None
+    begun = await connect(database_url)
+    transaction = begun.transaction()
+    await transaction.start()
+    await lease.fence(begun)
+    await kill(connection, one)
+    taking = asyncio.create_task(two.take(NAME))
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    async with asyncio.timeout(30):
+        while not await connection.fetchval(waits):  # noqa: ASYNC110 - another session's
+            await asyncio.sleep(0.01)
+    assert not taking.done()
+    await transaction.commit()
+    taken = await taking
+    await begun.close()
+
+    assert taken is not None
+    assert taken.generation == 2
+
+
+async def test_workers_are_counted_as_long_as_they_live(
+    processes: tuple[Leases, Leases], connection: asyncpg.Connection, database_url: str
+) -> None:
+    one, two = processes
+    for leases in processes:
+        await leases.join()
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(open_leases(database_url, "no worker"))
+        both = await two.workers()
+    await kill(connection, one)
+
+    assert both == 2
+    assert await two.workers() == 1

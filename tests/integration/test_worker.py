@@ -1,0 +1,209 @@
+"""Workers share the panels of a database: whoever joins, leaves or dies, each tick is made once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from backend.api.status import Market, Status
+from backend.asked import Asked
+from backend.bus.memory import MemoryBus
+from backend.clock import SystemClock
+from backend.executor import ProcessExecutor
+from backend.hosting import Host
+from backend.runner import Lane
+from backend.settings import Settings
+from backend.store.candles import store_candles
+from backend.store.chain import verify
+from backend.store.leases import Leases, open_leases
+from backend.store.open_panels import announce
+from backend.store.system_status import hear
+from backend.system_plan import SystemPlan
+from backend.wiring import Store, open_store
+from backend.worker import Worker
+from collectors.cross_section import CrossSection
+from domain.errors import StoreUnavailableError
+from domain.market import Instrument, Listing, Timeframe
+from domain.topics import CANDLES, Topic
+from services.sentiment.features import SentimentFeatures
+from tests.doubles import START, ManualClock
+from tests.factories import candles
+
+HISTORY, TICKS, HORIZON = 60, 4, 3
+EXCHANGES = ("binance", "kraken")
+NAMES = ("AAA/USDT", "BBB/USDT")
+H1 = Timeframe.H1
+SERVED = """
+SELECT exchange, as_of, count(*) AS rows, count(DISTINCT (symbol, revision)) AS different
+FROM ml_predictions JOIN instruments USING (instrument_id)
+WHERE role = 'champion' AND as_of > $1 GROUP BY exchange, as_of ORDER BY as_of, exchange
+"""
+HOLDERS = "SELECT name, holder, generation FROM leases ORDER BY name"
+
+
+class CountedBus(MemoryBus):
+    """Knows how many follow it."""
+
+    followers = 0
+
+    @asynccontextmanager
+    async def subscribe(
+        self, *topics: Topic, group: str, key: str | None = None
+    ) -> AsyncIterator[AsyncIterator[object]]:
+        async with super().subscribe(*topics, group=group, key=key) as events:
+            self.followers += 1
+            try:
+                yield events
+            finally:
+                self.followers -= 1
+
+
+@dataclass(kw_only=True)
+class Process:
+    """What one worker has for itself."""
+
+    store: Store
+    leases: Leases
+    task: asyncio.Task[None]
+
+
+class Workers:
+    """Workers over one database and one bus, and the ticks that they are given."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url, self.folder, self.bus = url, folder, CountedBus()
+        self.clock = ManualClock(START + HISTORY * H1.duration + timedelta(seconds=1))
+        self.series = {
+            Instrument(exchange, name): candles(
+                HISTORY + TICKS, seed=seed, instrument=Instrument(exchange, name)
+            )
+            for exchange in EXCHANGES
+            for seed, name in enumerate(NAMES)
+        }
+        self.told = 0
+
+    async def open(self, store: Store) -> None:
+        """Store the history, as those who collect do."""
+        await store.instruments.watch([Listing(instrument=one) for one in self.series], since=START)
+        past = [one for series in self.series.values() for one in series[:HISTORY]]
+        await store_candles(store.writers, store.instruments, past, known_at=self.clock.now())
+        for exchange in EXCHANGES:
+            await announce(store.writers, exchange, [H1])
+
+    @asynccontextmanager
+    async def process(self, name: str) -> AsyncIterator[Process]:
+        async with AsyncExitStack() as stack:
+            store = await stack.enter_async_context(open_store(self.url, self.folder))
+            leases = await stack.enter_async_context(open_leases(self.url, name))
+            executor = ProcessExecutor()
+            stack.callback(executor.close)
+            worker = Worker(host=self._host(store, executor), leases=leases, bus=self.bus)
+            task = asyncio.create_task(worker.run())
+            try:
+                yield Process(store=store, leases=leases, task=task)
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    def _host(self, store: Store, executor: ProcessExecutor) -> Host:
+        async def nothing(*_: object) -> Asked:
+            return Asked()
+
+        async def nobody(*_: object) -> Sequence[object]:
+            return []
+
+        plan = SystemPlan(
+            market=Market.RECORDED,
+            horizons=(HORIZON,),
+            clock=self.clock,
+            connect=nobody,  # type: ignore[arg-type]
+            ask=nothing,
+        )
+        return Host(
+            plan=plan,
+            settings=Settings(),
+            store=store,
+            status=Status(market=Market.RECORDED),
+            publish=lambda events: None,
+            executor=executor,
+            lane=Lane(),
+            sentiment=SentimentFeatures(since=START),
+            wall=SystemClock(),
+            hold=nobody,  # type: ignore[arg-type]
+        )
+
+    async def tick(self) -> None:
+        """The next close of each exchange."""
+        place = HISTORY + self.told
+        self.told += 1
+        self.clock.advance(H1.duration)
+        for exchange in EXCHANGES:
+            members = [one for one in self.series if one.exchange == exchange]
+            section = CrossSection(exchange=exchange, timeframe=H1, instruments=members)
+            for one in members:
+                for batch in section.add(self.series[one][place], arrived=self.clock.now()):
+                    await self.bus.publish(CANDLES, batch.came_at(self.clock.now()))
+
+
+async def until(holds: Callable[[], object], what: str) -> None:
+    """Wait for what several processes come to."""
+    async with asyncio.timeout(60):
+        while not await holds():  # type: ignore[misc]  # noqa: ASYNC110 - other processes'
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+async def store(database_url: str, tmp_path: Path) -> AsyncIterator[Store]:
+    async with open_store(database_url, tmp_path) as opened:
+        yield opened
+
+
+async def test_panels_move_between_workers_and_each_tick_is_made_once(
+    database_url: str, store: Store, tmp_path: Path
+) -> None:
+    workers = Workers(database_url, tmp_path)
+    await workers.open(store)
+
+    async def held(*holders: str) -> bool:
+        rows = await store.readers.fetch(HOLDERS)
+        return len(rows) == 2 and {row["holder"] for row in rows} == {*holders}
+
+    async def made() -> bool:
+        rows = await store.readers.fetch(SERVED, START + HISTORY * H1.duration)
+        return len(rows) == workers.told * len(EXCHANGES)
+
+    async def followed(count: int) -> bool:
+        return workers.bus.followers == count
+
+    async with workers.process("one") as one:
+        await until(lambda: held("one"), "one worker with both panels")
+        await until(lambda: followed(2), "both panels at their ticks")
+        await workers.tick()
+        await until(made, "the first tick")
+        async with workers.process("two") as two:
+            await until(lambda: held("one", "two"), "a panel for each")
+            await until(lambda: followed(2), "both panels at their ticks")
+            await workers.tick()
+            await until(made, "the second tick")
+            await store.writers.execute("SELECT pg_terminate_backend($1)", one.leases.pid)
+            await until(lambda: held("two"), "both panels with the second")
+            await until(lambda: followed(2), "both panels at their ticks")
+            with pytest.raises(ExceptionGroup) as lost:
+                await one.task
+            await workers.tick()
+            await until(made, "the third tick")
+            assert not two.task.done()
+
+    rows = await store.readers.fetch(SERVED, START + HISTORY * H1.duration)
+    heard = await hear(store.readers)
+    assert [one.system for one in heard] == ["panel binance|1h", "panel kraken|1h"]
+    assert lost.group_contains(StoreUnavailableError)
+    assert [(row["rows"], row["different"]) for row in rows] == [(len(NAMES),) * 2] * 6
+    async with store.readers.acquire() as connection:
+        assert await verify(connection) is None
