@@ -14,6 +14,7 @@ from typing import Final
 from backend.api.state import ApiState
 from backend.api.status import Status
 from backend.asked import nothing_asked
+from backend.brokers import refuse_without_kafka
 from backend.chores import chores
 from backend.clock import SystemClock
 from backend.devices import refuse_absent
@@ -26,7 +27,6 @@ from backend.notify.channels import open_channels
 from backend.notify.notifications import notifications_of
 from backend.plugin_checks import admit
 from backend.plugins import catalogue_of
-from backend.relaying import refuse_without_kafka
 from backend.replica import Duties, run_replica
 from backend.rooms import Room
 from backend.runner import Lane

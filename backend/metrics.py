@@ -54,6 +54,9 @@ NOTIFICATION_FAILURES = Counter(
 EVENTS_RELAYED = Counter(
     "alphapulse_events_relayed", "Events of the stream log that a broker took", registry=REGISTRY
 )
+DEAD_LETTERS = Counter(
+    "alphapulse_dead_letters", "Records of a broker that could not be read", registry=REGISTRY
+)
 
 
 def count_tick(candles: CandleBatch, events: Sequence[object] = ()) -> None:

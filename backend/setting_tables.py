@@ -26,6 +26,7 @@ from pydantic.fields import FieldInfo
 from domain.errors import UnknownNameError
 from domain.keys import instrument_patterns
 from domain.market import Timeframe
+from domain.topics import PREFIX
 from services.notifications.events import EVENTS
 from services.notifications.rules import Rule
 
@@ -349,6 +350,12 @@ class KafkaSettings(Group):
         None, description="copies of topics that are made; where not set 3, or one for each broker"
     )
     retention_days: int = Field(7, gt=0, le=36_500, description="of topics that are made")
+    prefix: str = Field(
+        PREFIX,
+        max_length=64,
+        pattern="^[a-z0-9]+([.-][a-z0-9]+)*$",
+        description="of topics and groups: keeps two systems on one cluster apart",
+    )
 
     @property
     def protocol(self) -> str:

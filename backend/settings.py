@@ -247,7 +247,9 @@ class Settings(BaseSettings):
 
     state: Path = Field(Path(".alphapulse"), description="state folder")
     database_url: SecretStr | None = Field(None, description="a PostgreSQL of yours")
-    bus_url: str | None = Field(None, description="reserved: kafka://host:9092")
+    bus_url: str | None = Field(
+        None, description="between rooms, reached as kafka.* says: kafka://host:9092"
+    )
     clock: Literal["system", "exchange"] = Field("system", description="whose time it is")
     host: str = Field("127.0.0.1", description="address the API binds to")
     port: int = Field(8000, ge=0, le=65535, description="port of the API; 0 lets the system choose")

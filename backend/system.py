@@ -18,6 +18,7 @@ from backend.api.status import Status
 from backend.api.tls import certificate
 from backend.api.watch import look
 from backend.backfills import Backfills
+from backend.brokers import refuse_without_kafka
 from backend.chores import chores
 from backend.clock import SystemClock
 from backend.devices import refuse_absent
@@ -34,7 +35,6 @@ from backend.notify.notifications import Notifications, notifications_of
 from backend.plugin_checks import admit
 from backend.plugins import catalogue_of
 from backend.readiness import Start
-from backend.relaying import refuse_without_kafka
 from backend.retrains import Retrains
 from backend.runner import Lane
 from backend.seating import Seating

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import asyncpg
 
+from backend.brokers import bus_of
 from backend.bus.memory import MemoryBus
 from backend.clock import SystemClock
 from backend.feature_sets import WITH_SENTIMENT
@@ -31,7 +32,7 @@ from backend.store.state import StateFolder
 from collectors.pacing import Pace
 from domain.account import Terms
 from domain.classes import LabelKind
-from domain.errors import StoreUnavailableError, UsageError
+from domain.errors import StoreUnavailableError
 from domain.ports import EventBus
 from services.features import feature_set as candle_features
 from services.features.feature_set import COLUMNS as CANDLE_COLUMNS
@@ -177,12 +178,16 @@ async def open_bus(settings: Settings, pace: Pace) -> AsyncIterator[EventBus]:
         pace: the system's clocks.
 
     Raises:
-        UsageError: the address names a bus that this release does not have.
+        UsageError: the address names no bus.
     """
-    del pace
-    if settings.bus_url:
-        raise UsageError(f"ALPHAPULSE_BUS_URL={settings.bus_url}: only the in-process bus exists")
-    yield MemoryBus()
+    about = bus_of(settings)
+    if about is None:
+        yield MemoryBus()
+        return
+    from backend.bus.kafka import kafka_bus  # noqa: PLC0415 - an extra
+
+    async with kafka_bus(about, pace) as bus:
+        yield bus
 
 
 def sources_sha256(folder: Path) -> str:

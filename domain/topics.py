@@ -1,6 +1,6 @@
 """The whole data path on one page: topic → what travels → its key → who owns the state behind it.
 
-On a broker a topic is `alphapulse.<name>.v1`, one per type and never per symbol.
+On a broker a topic is `<prefix>.<name>.v1`, one per type and never per symbol.
 Candles cross between processes as whole ticks, keyed by their panel (`exchange|timeframe`), whose
 one owner looks across instruments: the cross-section, predictions, learning. What is published of
 a series is keyed by `exchange|symbol|timeframe`.
@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from domain import account, classes, events
 from domain.market import Timeframe
 
+PREFIX: Final = "alphapulse"  # where settings name no other
 SERIES: Final = "exchange|symbol|timeframe"
 PANEL: Final = "exchange|timeframe"
 
@@ -37,9 +38,9 @@ class Topic:
     key: str  # of the messages on a broker
     owner: str  # what one worker must hold alone to produce it
 
-    @property
-    def wire_name(self) -> str:
-        return f"alphapulse.{self.name}.v1"
+    def wire_name(self, prefix: str = PREFIX) -> str:
+        """On a broker; with the prefix of the release it also names the type of its events."""
+        return f"{prefix}.{self.name}.v1"
 
 
 CANDLES = Topic("candles.closed", events.CandleBatch, key=PANEL, owner=PANEL)
@@ -59,7 +60,7 @@ CLASS_PREDICTIONS = Topic(
 MODELS = Topic("models.changed", events.ModelEvent, key=PANEL, owner=PANEL)
 
 # The newest event of each series and horizon, for those who come later; keyed by both.
-SIGNALS_LATEST: Final = "alphapulse.signals.latest.v1"
+SIGNALS_LATEST = Topic("signals.latest", events.SignalBatch, key=f"{SERIES}|horizon", owner=PANEL)
 
 TOPICS: Final = (
     *(CANDLES, FEATURES, SENTIMENT, PREDICTIONS, SIGNALS, LABELS, SCORES, SKILL),

@@ -16,9 +16,9 @@ from domain.topics import PREDICTIONS, SIGNALS, SIGNALS_LATEST
 
 _REF = "#/components/schemas/{model}"
 _RECORDS: Final[Mapping[str, tuple[str, type[BaseModel], str]]] = {
-    "predictionsMade": (PREDICTIONS.wire_name, PredictionRow, "exchange|symbol|timeframe"),
-    "signalsChanged": (SIGNALS.wire_name, SignalRow, "exchange|symbol|timeframe"),
-    "signalsLatest": (SIGNALS_LATEST, SignalRow, "exchange|symbol|timeframe|horizon"),
+    "predictionsMade": (PREDICTIONS.wire_name(), PredictionRow, "exchange|symbol|timeframe"),
+    "signalsChanged": (SIGNALS.wire_name(), SignalRow, "exchange|symbol|timeframe"),
+    "signalsLatest": (SIGNALS_LATEST.wire_name(), SignalRow, "exchange|symbol|timeframe|horizon"),
 }
 
 
@@ -78,8 +78,8 @@ def _topic(name: str, row: type[BaseModel], key: str) -> dict[str, Any]:
     """A topic of Kafka, where `kafka.brokers` names one: docs/kafka.md."""
     return {
         "address": name,
-        "description": "On the brokers of the setting kafka.brokers; records may come again, under "
-        "the same ce_id.",
+        "description": "On the brokers of the setting kafka.brokers, with kafka.prefix in the "
+        "place of alphapulse; records may come again, under the same ce_id.",
         "messages": {
             row.__name__: {
                 "name": row.__name__,

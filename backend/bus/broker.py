@@ -15,13 +15,13 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
+from backend.bus.envelope import PARTITIONS
 from backend.bus.records import CHANNELS, Record
 from backend.setting_tables import KafkaSettings
-from domain.topics import SIGNALS_LATEST
+from domain.topics import CANDLES, SIGNALS_LATEST
 
 log = logging.getLogger(__name__)
 
-PARTITIONS: Final = 12  # shared evenly by 1, 2, 3, 4, 6 or 12 readers; never changed
 COPIES: Final = 3  # of a topic, where there are so many brokers and settings say nothing
 ANSWER_WITHIN_MS: Final = 10_000
 TAKEN_WITHIN_S: Final = 30.0  # of what is sent together: a broker may start again meanwhile
@@ -29,6 +29,7 @@ STOP_WITHIN_S: Final = 5.0  # of a producer that is given up
 AT_ONCE: Final = 100  # records between two looks for who needs the loop: some milliseconds
 LINGER_MS: Final = 5
 BATCH_BYTES: Final = 128 * 1024
+RECORD_BYTES: Final = 8 * 1024 * 1024  # a tick of 10 000 instruments has 2.6 MB
 # Records are kept by when they came: a simulated market may be years from the broker's clock.
 _BY_ARRIVAL: Final = {"message.timestamp.type": "LogAppendTime"}
 
@@ -53,8 +54,12 @@ def client_options(about: KafkaSettings) -> dict[str, Any]:
     return options
 
 
-async def prepare(about: KafkaSettings) -> str:
+async def prepare(about: KafkaSettings, wanted: Callable[[KafkaSettings], list[NewTopic]]) -> str:
     """Create the topics that are not there; the id of the cluster.
+
+    Args:
+        about: the cluster.
+        wanted: what is to be there, as `event_topics` and `tick_topics`.
 
     Raises:
         KafkaError, OSError: it cannot be reached, or refuses.
@@ -63,9 +68,10 @@ async def prepare(about: KafkaSettings) -> str:
     try:
         await admin.start()
         cluster = await admin.describe_cluster()
-        copies = about.replication or min(COPIES, len(cluster["brokers"]))
         there = set(await admin.list_topics())
-        lacking = [one for one in topics(about, copies) if one.name not in there]
+        lacking = [one for one in wanted(about) if one.name not in there]
+        for one in lacking:
+            one.replication_factor = about.replication or min(COPIES, len(cluster["brokers"]))
         if lacking:  # who made them before need not let us
             _refuse_errors(await admin.create_topics(lacking))
         return str(cluster["cluster_id"])
@@ -79,16 +85,32 @@ def _refuse_errors(answer: Any) -> None:  # noqa: ANN401 - a library without typ
             raise for_code(code)
 
 
-def topics(about: KafkaSettings, copies: int) -> list[NewTopic]:
-    """Events for some days, and the newest signals for ever."""
-    days = round(timedelta(days=about.retention_days) / timedelta(milliseconds=1))
-    events = {"cleanup.policy": "delete", "retention.ms": str(days), **_BY_ARRIVAL}
+def event_topics(about: KafkaSettings) -> list[NewTopic]:
+    """Events of the stream log for some days, and the newest signals for ever."""
+    wanted = {topic.wire_name(about.prefix): _some_days(about) for topic in CHANNELS.values()}
     newest = {"cleanup.policy": "compact", **_BY_ARRIVAL}
-    wanted = {**{topic.wire_name: events for topic in CHANNELS.values()}, SIGNALS_LATEST: newest}
-    return [
-        NewTopic(name, PARTITIONS, copies, topic_configs=configs)
-        for name, configs in wanted.items()
-    ]
+    return _new({**wanted, SIGNALS_LATEST.wire_name(about.prefix): newest})
+
+
+def tick_topics(about: KafkaSettings) -> list[NewTopic]:
+    """Ticks between processes, and those that could not be read."""
+    configs = _some_days(about) | {"max.message.bytes": str(RECORD_BYTES)}
+    dead = NewTopic(dead_topic(about.prefix), 1, 1, topic_configs=configs)
+    return [*_new({CANDLES.wire_name(about.prefix): configs}), dead]
+
+
+def dead_topic(prefix: str) -> str:
+    """Where a record goes that cannot be read; of one partition."""
+    return f"{prefix}.dead.v1"
+
+
+def _some_days(about: KafkaSettings) -> dict[str, str]:
+    days = round(timedelta(days=about.retention_days) / timedelta(milliseconds=1))
+    return {"cleanup.policy": "delete", "retention.ms": str(days), **_BY_ARRIVAL}
+
+
+def _new(configs: dict[str, dict[str, str]]) -> list[NewTopic]:
+    return [NewTopic(name, PARTITIONS, 1, topic_configs=each) for name, each in configs.items()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +134,13 @@ class Producer:
             async with asyncio.timeout(TAKEN_WITHIN_S):
                 for number, one in enumerate(records, 1):
                     taken.append(
-                        await self._of.send(one.topic, one.value, key=one.key, headers=one.headers)
+                        await self._of.send(
+                            one.topic,
+                            one.value,
+                            key=one.key,
+                            headers=one.headers,
+                            partition=one.partition,
+                        )
                     )
                     if number % AT_ONCE == 0:
                         await asyncio.sleep(0)
@@ -122,10 +150,22 @@ class Producer:
             for each in taken:
                 each.cancel()  # those that nobody will wait for
 
+    async def partitions(self, topic: str) -> int:
+        """How many there are of a topic.
+
+        Raises:
+            KafkaError: there is no such topic.
+        """
+        return len(await self._of.partitions_for(topic))
+
 
 @asynccontextmanager
-async def producing(about: KafkaSettings) -> AsyncIterator[Producer]:
+async def producing(about: KafkaSettings, *, linger_ms: int = LINGER_MS) -> AsyncIterator[Producer]:
     """A producer that is made anew after whatever went wrong: it may not know what it sent.
+
+    Args:
+        about: the cluster.
+        linger_ms: for how long records are gathered before they leave.
 
     Raises:
         KafkaError, OSError: the cluster cannot be reached.
@@ -134,8 +174,9 @@ async def producing(about: KafkaSettings) -> AsyncIterator[Producer]:
         **client_options(about),
         client_id="alphapulse",
         enable_idempotence=True,
-        linger_ms=LINGER_MS,
+        linger_ms=linger_ms,
         max_batch_size=BATCH_BYTES,
+        max_request_size=RECORD_BYTES,
         compression_type="lz4",
     )
     try:

@@ -19,7 +19,7 @@ from domain.market import rfc3339
 from domain.topics import PREDICTIONS, SIGNALS, SIGNALS_LATEST, Topic
 
 CHANNELS: Final[dict[str, Topic]] = {"predictions": PREDICTIONS, "signals": SIGNALS}
-_ALWAYS: Final = (
+ALWAYS: Final = (
     ("ce_specversion", b"1.0"),
     ("ce_source", b"alphapulse"),
     ("content-type", b"application/json"),
@@ -31,49 +31,52 @@ class Record(NamedTuple):
     """As a producer takes it."""
 
     topic: str
-    key: bytes
+    key: bytes | None
     value: bytes
     headers: list[tuple[str, bytes]]
+    partition: int | None = None  # None: the client's choice for the key
 
 
-def records(event: StreamEvent) -> Iterator[Record]:
+def records(event: StreamEvent, prefix: str) -> Iterator[Record]:
     """Of an event of `CHANNELS`: that of its topic, and of a signal the newest of its horizon."""
     topic, key, panel = _series(event.stream)
-    trace = _trace(panel, event.as_of)
+    trace = trace_of(panel, event.as_of)
     headers = [
-        *_ALWAYS,
+        *ALWAYS,
         ("ce_id", f"{event.stream}@{event.epoch}:{event.offset}".encode()),
-        ("ce_type", topic.encode()),
+        ("ce_type", topic.wire_name().encode()),
         ("ce_subject", event.stream.encode()),
-        ("ce_time", _moment(event.published_at)),
+        ("ce_time", spelled(event.published_at)),
         ("event", event.event.encode()),
         ("epoch", event.epoch.encode()),
         ("offset", b"%d" % event.offset),
-        ("as_of", _moment(event.as_of)),
+        ("as_of", spelled(event.as_of)),
         ("hash", event.hash.hex().encode()),
         ("previous_hash", event.previous_hash.hex().encode()),
         ("traceparent", b"00-%b-%b-01" % (trace, event.hash[:8].hex().encode())),
     ]
-    yield Record(topic, key, event.payload, headers)
-    if topic == SIGNALS.wire_name:
+    yield Record(topic.wire_name(prefix), key, event.payload, headers)
+    if topic is SIGNALS:
         horizon = orjson.loads(event.payload)["horizon"]
-        yield Record(SIGNALS_LATEST, b"%b|%d" % (key, horizon), event.payload, headers)
+        newest = SIGNALS_LATEST.wire_name(prefix)
+        yield Record(newest, b"%b|%d" % (key, horizon), event.payload, headers)
 
 
 @lru_cache(maxsize=8_192)
-def _series(stream: str) -> tuple[str, bytes, str]:
+def _series(stream: str) -> tuple[Topic, bytes, str]:
     """The topic and key of a stream, and its panel."""
     channel, timeframe, exchange, symbol = stream.split(".", 3)
     key = f"{exchange}|{symbol}|{timeframe}".encode()
-    return CHANNELS[channel].wire_name, key, f"{exchange}|{timeframe}"
+    return CHANNELS[channel], key, f"{exchange}|{timeframe}"
 
 
 @lru_cache(maxsize=64)
-def _trace(panel: str, as_of: datetime) -> bytes:
+def trace_of(panel: str, as_of: datetime) -> bytes:
     """The same for all that a tick made, whoever sends it and how often."""
     return sha256(f"{panel}|{rfc3339(as_of)}".encode()).digest()[:16].hex().encode()
 
 
 @lru_cache(maxsize=64)
-def _moment(moment: datetime) -> bytes:
+def spelled(moment: datetime) -> bytes:
+    """A time in a header."""
     return rfc3339(moment).encode()

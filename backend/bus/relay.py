@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
@@ -13,13 +13,15 @@ import asyncpg
 from aiokafka.errors import KafkaError
 
 from backend import metrics
-from backend.bus.broker import Producer, prepare, producing
+from backend.bus.broker import Producer, event_topics, prepare, producing
+from backend.bus.outage import Outage
 from backend.bus.records import CHANNELS, records
 from backend.setting_tables import KafkaSettings
 from backend.store.database import connect_pool
 from backend.store.relayed import Untaken
 from backend.store.stream_log import StreamEvent
-from collectors.pacing import Backoff, Pace
+from collectors.pacing import Pace
+from domain.topics import PREFIX
 
 log = logging.getLogger(__name__)
 
@@ -43,48 +45,40 @@ class Relay:
     pool: asyncpg.Pool
     pace: Pace
     free: Callable[[], Awaitable[None]]
-    _said: str = ""  # why nothing is taken
+    _outage: Outage = field(init=False)
+
+    def __post_init__(self) -> None:
+        said = {"begins": "the broker takes no events", "ends": "the broker takes events again"}
+        self._outage = Outage(pace=self.pace, **said)
 
     async def run(self) -> None:
         """Until cancelled. After whatever failed, the log is read again from what was taken."""
-        backoff = Backoff(self.pace.random)
         while True:
             try:
-                cluster = await prepare(self.about)
+                cluster = await prepare(self.about, event_topics)
                 async with producing(self.about) as producer:
-                    await self._follow(producer, cluster, backoff)
+                    prefix = self.about.prefix
+                    topics = cluster if prefix == PREFIX else f"{cluster}/{prefix}"
+                    await self._follow(producer, topics)
             except (KafkaError, OSError) as error:
-                self._failed(error)
-                await self.pace.wall.sleep(backoff.next())
+                await self._outage.wait(error)
             except Exception:  # ticks go on
                 log.exception("the relay pauses")
                 await self.pace.wall.sleep(PAUSE)
 
-    async def _follow(self, producer: Producer, cluster: str, backoff: Backoff) -> None:
-        untaken = Untaken(self.pool, self.pace.wall, cluster=cluster, channels=[*CHANNELS])
+    async def _follow(self, producer: Producer, topics: str) -> None:
+        untaken = Untaken(self.pool, self.pace.wall, topics=topics, channels=[*CHANNELS])
         while True:
             await self.free()
             async for page in untaken.pages():
                 await self._send(page, producer)
-                self._works(backoff)
+                self._outage.over()
             await self.pace.wall.sleep(LOOK_EVERY)
 
     async def _send(self, page: Sequence[StreamEvent], producer: Producer) -> None:
-        made = (one for event in page for one in records(event))
+        made = (one for event in page for one in records(event, self.about.prefix))
         await producer.send(made, free=self.free)
         metrics.EVENTS_RELAYED.inc(len(page))
-
-    def _works(self, backoff: Backoff) -> None:
-        backoff.reset()
-        if self._said:
-            log.info("the broker takes events again")
-            self._said = ""
-
-    def _failed(self, error: Exception) -> None:
-        words = " ".join(str(error).split()) or type(error).__name__
-        if words != self._said:
-            log.warning("the broker takes no events", extra={"reason": words})
-        self._said = words
 
 
 @asynccontextmanager

@@ -22,27 +22,27 @@ ON CONFLICT (cluster, log) DO UPDATE SET block = EXCLUDED.block
 
 
 class Untaken:
-    """The events that one cluster has not taken yet, in the order of each log.
+    """The events that the topics of one cluster have not taken yet, in the order of each log.
 
     Args:
         pool: of connections that no tick waits for.
         wall: of waits while the database is away.
-        cluster: its id; a new one has taken nothing.
+        topics: the cluster's id, with a prefix of theirs behind it; new ones have taken nothing.
         channels: of streams that are read.
     """
 
     def __init__(
-        self, pool: asyncpg.Pool, wall: Clock, *, cluster: str, channels: Sequence[str]
+        self, pool: asyncpg.Pool, wall: Clock, *, topics: str, channels: Sequence[str]
     ) -> None:
         self._pool, self._wall = pool, wall
-        self._cluster, self._channels = cluster, channels
+        self._topics, self._channels = topics, channels
         self._cursors: dict[str, int] | None = None
         self._places: dict[str, dict[str, Place]] = {}  # log → stream → its last event taken
 
     async def pages(self) -> AsyncIterator[list[StreamEvent]]:
         """What there is now; asking for the next page says that the one before was taken."""
         if self._cursors is None:
-            self._cursors = dict(await self._ask(_CURSORS, self._cluster))
+            self._cursors = dict(await self._ask(_CURSORS, self._topics))
         heads = await patiently(partial(tail.heads, self._pool, self._channels), self._wall)
         for name, head in heads.items():
             if self._cursors.get(name, 0) < head:
@@ -80,7 +80,7 @@ class Untaken:
 
     async def _take(self, name: str, block: int) -> None:
         if self._cursors is not None and self._cursors.get(name) != block:
-            await self._ask(_MOVE, self._cluster, name, block)
+            await self._ask(_MOVE, self._topics, name, block)
             self._cursors[name] = block
 
     async def _ask(self, statement: str, *values: object) -> list[asyncpg.Record]:

@@ -15,7 +15,7 @@ import asyncpg
 import numpy as np
 import orjson
 
-from backend.bus.broker import prepare, producing
+from backend.bus.broker import event_topics, prepare, producing
 from backend.bus.records import Record, records
 from backend.bus.relay import relay_of
 from backend.clock import SystemClock
@@ -50,7 +50,9 @@ async def from_log_to_broker(server: str, folder: Path, size: Size) -> list[Row]
         about = KafkaSettings(brokers=(broker.address,))
         async with served(server, folder) as behind:
             events = await _fill(behind.store.writers, blocks)
-            bare = await _bare(about, [one for event in events for one in records(event)])
+            bare = await _bare(
+                about, [one for event in events for one in records(event, about.prefix)]
+            )
             async with _relaying(about, behind.store.url):
                 began = time.perf_counter()
                 while await behind.store.readers.fetchval(CURSORS) < blocks:  # noqa: ASYNC110 - of another
@@ -98,7 +100,7 @@ def _payload(rng: np.random.Generator) -> bytes:
 
 async def _bare(about: KafkaSettings, made: Sequence[Record]) -> float:
     """Records a second of the producer, page by page, as the relay does."""
-    await prepare(about)
+    await prepare(about, event_topics)
     async with producing(about) as producer:
         await producer.send(made[:PAGE], free=nobody)  # it learns where partitions are
         began = time.perf_counter()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
@@ -19,9 +19,21 @@ OTHER = candle_batches([BTC, ETH], 5, timeframe=Timeframe.M1)  # of another pane
 KEY = panel_of(TICKS[0])
 
 
-@pytest.fixture(params=[MemoryBus])
-async def bus(request: pytest.FixtureRequest) -> EventBus:
-    return request.param()  # type: ignore[no-any-return]
+@pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.kafka)])
+def address(request: pytest.FixtureRequest) -> str | None:
+    """Of the broker that the bus has, where it has one."""
+    return request.getfixturevalue("kafka") if request.param == "kafka" else None
+
+
+@pytest.fixture
+async def bus(address: str | None) -> AsyncIterator[EventBus]:
+    if address is None:
+        yield MemoryBus()
+        return
+    from tests.kafka.buses import bus_on  # noqa: PLC0415 - an extra
+
+    async with bus_on(address) as bus:
+        yield bus
 
 
 async def test_events_arrive_in_the_order_they_were_published(bus: EventBus) -> None:

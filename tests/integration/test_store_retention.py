@@ -194,7 +194,7 @@ async def test_no_broker_is_overtaken(reader: Reader, taken: tuple[int, ...], le
 async def test_a_broker_gets_what_is_kept_and_can_prove_it(reader: Reader, taken: int) -> None:
     await reader.drop()
     await reader.connection.execute("INSERT INTO relay_cursors VALUES ('x', $1, $2)", LOG, taken)
-    untaken = Untaken(reader.pool, ManualClock(), cluster="x", channels=["predictions"])
+    untaken = Untaken(reader.pool, ManualClock(), topics="x", channels=["predictions"])
 
     events = [event async for page in untaken.pages() for event in page]
 

@@ -32,11 +32,10 @@ async def send(address: str, topic: str, *values: bytes) -> None:
 
 
 async def send_again(address: str, record: ConsumerRecord, value: bytes) -> None:
-    """A record as it was, with another value."""
+    """A record as it was and where it was, with another value."""
+    about = {"key": record.key, "headers": list(record.headers), "partition": record.partition}
     async with AIOKafkaProducer(bootstrap_servers=address) as producer:
-        await producer.send_and_wait(
-            record.topic, value, key=record.key, headers=list(record.headers)
-        )
+        await producer.send_and_wait(record.topic, value, **about)
 
 
 async def read(address: str, topic: str, count: int) -> list[ConsumerRecord]:

@@ -36,7 +36,7 @@ async def test_the_example_keeps_each_event_once_over_kills_and_repetitions(
     file = tmp_path / "signals.db"
     await record.ticks(1, 2)
     async with record.relaying(own.address):
-        await record.read(own.address, SIGNALS.wire_name, 2)
+        await record.read(own.address, SIGNALS.wire_name(), 2)
         with following(own, file):
             await asyncio.to_thread(until, lambda: kept(file) == 6, "the first events")
         await record.pool.execute("DELETE FROM relay_cursors")
@@ -51,7 +51,7 @@ async def test_the_example_stops_at_an_event_that_was_altered(
 ) -> None:
     await record.ticks(1)
     async with record.relaying(own.address):
-        (first, *_) = await record.read(own.address, SIGNALS.wire_name, 1)
+        (first, *_) = await record.read(own.address, SIGNALS.wire_name(), 1)
     await send_again(own.address, first, first.value.replace(b"long", b"flat"))
 
     with following(own, tmp_path / "signals.db") as process:

@@ -63,7 +63,7 @@ async def published_while_killed(record: Relayed, broker: Broker, kill: int) -> 
     first = kill * TICKS + 1
     await record.ticks(first)
     publishing = asyncio.create_task(record.ticks(*range(first + 1, first + TICKS)))
-    await record.read(broker.address, PREDICTIONS.wire_name, first)
+    await record.read(broker.address, PREDICTIONS.wire_name(), first)
     broker.kill()
     await publishing
 
@@ -72,7 +72,7 @@ async def assert_whole(record: Relayed, broker: Broker, *, kills: int) -> None:
     """Each stream is on the broker as it was published, for who leaves out repetitions."""
     total = kills * TICKS
     for topic, channel in ((PREDICTIONS, "predictions"), (SIGNALS, "signals")):
-        events = once(await record.read(broker.address, topic.wire_name, total))
+        events = once(await record.read(broker.address, topic.wire_name(), total))
         for instrument in INSTRUMENTS:
             stream = f"{channel}.1h.{instrument.exchange}.{instrument.symbol}"
             chain = [one for one in events if one.stream == stream]

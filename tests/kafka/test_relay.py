@@ -18,7 +18,7 @@ from tests.kafka.relayed import Relayed, event_of, once, relayed
 
 pytestmark = pytest.mark.kafka
 
-MADE, CHANGED = PREDICTIONS.wire_name, SIGNALS.wire_name
+MADE, CHANGED = PREDICTIONS.wire_name(), SIGNALS.wire_name()
 
 
 HEADERS = TypeAdapter(RecordHeaders)
@@ -73,7 +73,7 @@ async def test_the_newest_signal_of_a_series_and_horizon_has_a_key_of_its_own(
 ) -> None:
     await record.ticks(1)
     async with record.relaying(kafka):
-        newest = await record.read(kafka, SIGNALS_LATEST, 1)
+        newest = await record.read(kafka, SIGNALS_LATEST.wire_name(), 1)
 
     assert {one.key.decode() for one in newest} == {
         f"{one.exchange}|{one.symbol}|1h|4" for one in INSTRUMENTS

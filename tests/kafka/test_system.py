@@ -62,5 +62,5 @@ async def offsets(broker: Broker, heads: dict[str, int]) -> dict[str, list[int]]
             last[event.stream] = max(event.offset, last.get(event.stream, 0))
         return all(last.get(stream, 0) >= head for stream, head in heads.items())
 
-    events = once(await read_until(broker.address, PREDICTIONS.wire_name, enough))
+    events = once(await read_until(broker.address, PREDICTIONS.wire_name(), enough))
     return {stream: [one.offset for one in events if one.stream == stream] for stream in heads}

@@ -1,0 +1,250 @@
+"""What the bus on a broker promises beside the contract of every bus."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from backend.bus import subscription
+from backend.bus.broker import dead_topic
+from backend.bus.dead import dead_letters, replay
+from backend.bus.envelope import PARTITIONS, partition_of, record_of
+from backend.bus.kafka import KafkaBus
+from domain.events import CandleBatch
+from domain.market import Instrument, Timeframe
+from domain.ports import EventBus
+from domain.topics import CANDLES, panel_of
+from tests.factories import BTC, ETH, candle_batches
+from tests.kafka.broker import Broker
+from tests.kafka.buses import about, bus_on
+from tests.kafka.records import WITHIN_S, ends, read, send_again
+from tests.processes import until
+
+pytestmark = pytest.mark.kafka
+
+TICKS = candle_batches([BTC, ETH], 60)
+KEY = panel_of(TICKS[0])
+
+
+def other_panel() -> list[CandleBatch]:
+    """Ticks of another exchange that share the partition of `TICKS`."""
+    name = next(
+        f"other{number}"
+        for number in range(1_000)
+        if partition_of(f"other{number}|1h") == partition_of(KEY)
+    )
+    return candle_batches([Instrument(name, "BTC/USDT")], 60)
+
+
+@pytest.fixture
+def prefix(kafka: str) -> str:
+    return about(kafka).prefix
+
+
+@pytest.fixture
+async def bus(kafka: str, prefix: str) -> AsyncIterator[KafkaBus]:
+    async with bus_on(kafka, prefix) as bus:
+        yield bus
+
+
+async def test_who_begins_later_receives_what_is_kept(bus: KafkaBus, kafka: str) -> None:
+    await publish(bus, TICKS[:3])
+
+    async with bus_on(kafka, bus.about.prefix) as another:
+        assert await received(another, KEY, 3) == moments(TICKS[:3])
+
+
+async def test_what_was_not_acknowledged_comes_again_and_nothing_else(
+    bus: KafkaBus, kafka: str
+) -> None:
+    await publish(bus, TICKS[:5])
+
+    assert await received(bus, KEY, 3) == moments(TICKS[:3])  # two of them acknowledged
+    assert await received(bus, KEY, 3) == moments(TICKS[2:5])
+    async with bus_on(kafka, bus.about.prefix) as another:
+        assert await received(another, KEY, 1) == moments(TICKS[4:5])
+
+
+async def test_each_group_has_its_own_place(bus: KafkaBus) -> None:
+    await publish(bus, TICKS[:3])
+
+    assert await received(bus, "a", 3) == moments(TICKS[:3])
+    assert await received(bus, "b", 3) == moments(TICKS[:3])
+
+
+async def test_systems_with_prefixes_of_their_own_do_not_meet(bus: KafkaBus, kafka: str) -> None:
+    async with bus_on(kafka) as other:
+        await publish(bus, TICKS[:2])
+        await publish(other, TICKS[2:4])
+
+        assert await received(other, KEY, 2) == moments(TICKS[2:4])
+        assert await received(bus, KEY, 2) == moments(TICKS[:2])
+
+
+async def test_a_tick_comes_out_as_it_went_in(bus: KafkaBus) -> None:
+    await publish(bus, TICKS[:1])
+    async with bus.subscribe(CANDLES, group=KEY, key=KEY) as events:
+        came = await anext(events)
+
+    assert isinstance(came, CandleBatch)
+    assert record_of(CANDLES, came) == record_of(CANDLES, TICKS[0])
+
+
+async def test_those_who_publish_at_once_are_in_order_in_each_key(bus: KafkaBus) -> None:
+    panels = [candle_batches([BTC], 20, timeframe=timeframe) for timeframe in (*Timeframe,)]
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(20):
+            for ticks in panels:
+                tasks.create_task(bus.publish(CANDLES, ticks[number]))
+
+    for ticks in panels:
+        key = panel_of(ticks[0])
+        assert await received(bus, key, 20, key=key) == moments(ticks)
+
+
+async def test_a_tick_of_many_instruments_fits(bus: KafkaBus) -> None:
+    names = [Instrument("simulated", f"COIN{number}/USDT") for number in range(10_000)]
+    (tick,) = candle_batches(names, 1)
+    await publish(bus, [tick])
+
+    assert await received(bus, KEY, 1) == moments([tick])
+
+
+async def test_a_record_that_cannot_be_read_is_kept_aside_and_the_next_is_read(
+    bus: KafkaBus, kafka: str
+) -> None:
+    await publish(bus, TICKS[:1])
+    (good,) = await read(kafka, CANDLES.wire_name(bus.about.prefix), 1)
+    await send_again(kafka, good, b"{")
+    await publish(bus, TICKS[1:2])
+
+    assert await received(bus, KEY, 2) == moments(TICKS[:2])
+    (letter,) = [one async for one in dead_letters(bus.about)]
+    (dead,) = await read(kafka, dead_topic(bus.about.prefix), 1)
+
+    assert (letter.topic, letter.partition, letter.offset) == (good.topic, good.partition, 1)
+    assert (letter.group, letter.replayed) == (KEY, False)
+    assert "JSONDecodeError" in letter.reason
+    assert (dead.key, dead.value) == (good.key, b"{")
+    assert dead.headers[: len(good.headers)] == good.headers
+    assert {name for name, _ in dead.headers[len(good.headers) :]} == {
+        *("x-error", "x-group", "x-failed-at"),
+        *("x-origin-topic", "x-origin-partition", "x-origin-offset"),
+    }
+
+
+async def test_dead_letters_are_put_where_they_were_once(bus: KafkaBus, kafka: str) -> None:
+    await publish(bus, TICKS[:1])
+    (good,) = await read(kafka, CANDLES.wire_name(bus.about.prefix), 1)
+    await send_again(kafka, good, b"{")
+    await publish(bus, TICKS[1:2])
+    await received(bus, KEY, 2)
+
+    assert await replay(bus.about) == 1
+    assert await replay(bus.about) == 0
+    assert [one.replayed async for one in dead_letters(bus.about)] == [True]
+    again = (await read(kafka, good.topic, 4))[-1]
+    assert (again.key, again.value, again.partition) == (good.key, b"{", good.partition)
+    assert again.headers == good.headers
+    await publish(bus, TICKS[2:3])
+    assert await received(bus, KEY, 2) == moments(TICKS[1:3])  # it is as dead as before
+    assert [one.replayed async for one in dead_letters(bus.about)] == [True, False]
+
+
+async def test_a_panel_does_not_read_what_is_dead_of_another(bus: KafkaBus, kafka: str) -> None:
+    others = other_panel()
+    await publish(bus, others[:1])
+    (good,) = await read(kafka, CANDLES.wire_name(bus.about.prefix), 1)
+    await send_again(kafka, good, b"{")
+    await publish(bus, TICKS[:1])
+
+    assert await received(bus, KEY, 1) == moments(TICKS[:1])
+    assert await ends(kafka, dead_topic(bus.about.prefix)) == 0
+
+
+async def test_a_deaf_client_is_made_anew(
+    bus: KafkaBus, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(subscription, "SILENT_S", 0.5)
+    await publish(bus, TICKS[:1])
+    async with bus.subscribe(CANDLES, group=KEY, key=KEY) as events:
+        assert [moment(await anext(events))] == moments(TICKS[:1])
+        assert isinstance(events, subscription.Subscription)
+        client = events._consumer
+        assert client is not None
+        client.pause(*client.assignment())
+        await publish(bus, TICKS[1:2])
+
+        async with asyncio.timeout(WITHIN_S):
+            assert [moment(await anext(events))] == moments(TICKS[1:2])
+    assert "the broker tells no ticks" in caplog.text
+
+
+async def test_nothing_is_lost_or_out_of_order_when_the_broker_is_killed(
+    own: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = "the broker takes no ticks"
+    async with (
+        bus_on(own.address) as bus,
+        bus.subscribe(CANDLES, group=KEY, key=KEY) as events,
+        asyncio.timeout(4 * WITHIN_S),
+    ):
+        await publish(bus, TICKS[:20])
+        found = [moment(await anext(events)) for _ in range(10)]
+        publishing = asyncio.create_task(publish(bus, TICKS[20:40]))
+        own.kill()
+        await asyncio.to_thread(own.start)
+        found += [moment(await anext(events)) for _ in range(15)]
+        await publishing
+        own.kill()
+        publishing = asyncio.create_task(publish(bus, TICKS[40:]))
+        await asyncio.to_thread(until, lambda: said in caplog.text, said)
+        await asyncio.to_thread(own.start)
+        while found[-1] != TICKS[-1].as_of:
+            found.append(moment(await anext(events)))
+        await publishing
+
+    assert list(dict.fromkeys(found)) == moments(TICKS)  # some may have come twice
+
+
+async def test_a_publisher_waits_for_a_broker_that_is_not_there_yet(own: Broker) -> None:
+    own.kill()
+    async with bus_on(own.address) as bus:
+        publishing = asyncio.create_task(publish(bus, TICKS[:2]))
+        await asyncio.sleep(0)
+        assert not publishing.done()
+        await asyncio.to_thread(own.start)
+
+        async with asyncio.timeout(WITHIN_S):
+            await publishing
+            assert await received(bus, KEY, 2) == moments(TICKS[:2])
+
+
+def test_panels_are_spread_over_the_partitions() -> None:
+    panels = [f"{exchange}|{each}" for exchange in ("a", "b", "c", "d") for each in Timeframe]
+
+    assert {partition_of(one) for one in panels} <= set(range(PARTITIONS))
+    assert len({partition_of(one) for one in panels}) > PARTITIONS / 2
+
+
+async def publish(bus: EventBus, ticks: Sequence[CandleBatch]) -> None:
+    for one in ticks:
+        await bus.publish(CANDLES, one)
+
+
+async def received(bus: EventBus, group: str, count: int, *, key: str = KEY) -> list[object]:
+    """The next ones of a group, the last of them not acknowledged."""
+    async with bus.subscribe(CANDLES, group=group, key=key) as events:
+        async with asyncio.timeout(WITHIN_S):
+            return [moment(await anext(events)) for _ in range(count)]
+
+
+def moment(event: object) -> object:
+    assert isinstance(event, CandleBatch)
+    return event.as_of
+
+
+def moments(ticks: Sequence[CandleBatch]) -> list[object]:
+    return [one.as_of for one in ticks]
