@@ -246,7 +246,8 @@ class Apart:
             )
             tasks.create_task(notifications.run())
             tasks.create_task(self._forget())
-            for chore in chores(self.settings, self.store, pace, self._lane.free):
+            status = self.api.status
+            for chore in chores(self.settings, self.store, pace, self._lane.free, status):
                 tasks.create_task(chore)
 
     async def _forget(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
 
+from backend.api.status import Status
 from backend.folding import Folding
 from backend.relaying import RELAYED, relay
 from backend.retention import Retention
@@ -13,7 +14,11 @@ from collectors.pacing import Pace
 
 
 def chores(
-    settings: Settings, store: Store, pace: Pace, free: Callable[[], Awaitable[None]]
+    settings: Settings,
+    store: Store,
+    pace: Pace,
+    free: Callable[[], Awaitable[None]],
+    status: Status,
 ) -> list[Coroutine[None, None, None]]:
     """Each until cancelled, or over at once where there is nothing to do.
 
@@ -22,6 +27,7 @@ def chores(
         store: the database.
         pace: the market's clock and the machine's.
         free: waits while a tick is on its way to subscribers.
+        status: of the system; the broker's troubles are among its.
     """
     retention = Retention(
         about=settings.retention,
@@ -32,4 +38,4 @@ def chores(
         free=free,
     )
     folding = Folding(settings, store.writers, pace.clock)
-    return [folding.run(), relay(settings, store.url, pace, free), retention.run()]
+    return [folding.run(), relay(settings, store.url, pace, free, status), retention.run()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -57,6 +57,10 @@ EVENTS_RELAYED = Counter(
 DEAD_LETTERS = Counter(
     "alphapulse_dead_letters", "Records of a broker that could not be read", registry=REGISTRY
 )
+BLOCKS_BEHIND = Gauge(
+    "alphapulse_relay_behind_blocks", "Blocks of the stream log that no broker has taken yet",
+    registry=REGISTRY,
+)  # fmt: skip
 
 
 def count_tick(candles: CandleBatch, events: Sequence[object] = ()) -> None:

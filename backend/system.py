@@ -181,7 +181,7 @@ class System:
                 for feed in feeds:
                     follow(feed, waited_for=True)
                 beside = (
-                    *chores(self.settings, self.store, self.plan.pace(), self._lane.free),
+                    *chores(self.settings, self.store, self.plan.pace(), self._lane.free, status),
                     collection.run(),
                     notifications.run(),
                     self._tell_status(),

@@ -19,6 +19,7 @@ from backend.settings import Settings
 from backend.store import chain, growth, kept_heads, migrate, panels, published, retention
 from backend.store.database import CONNECTION_ERRORS, in_one_line
 from backend.store.outbox import Outbox
+from backend.store.relayed import behind
 from backend.store.server import read_server
 from backend.store.state import StateFolder
 from backend.wiring import Store, database_of, open_store
@@ -161,6 +162,8 @@ async def _store(settings: Settings) -> list[Finding]:
                 _growth,
             )
             found = [await check(store) for check in checks]
+            if settings.kafka.brokers:
+                found.append(await _relay(store))
             return [*found, await _retention(store, settings)]
     except (AlphaPulseError, *CONNECTION_ERRORS) as error:
         return [Finding(name="database", good=False, detail=in_one_line(error))]
@@ -217,6 +220,12 @@ async def _notifications(store: Store) -> Finding:
         counts[one.state] += one.count
     detail = f"{counts['pending']} pending, {counts['dead']} dead letters"
     return Finding(name="notifications", good=not counts["dead"], detail=detail)
+
+
+async def _relay(store: Store) -> Finding:
+    """How much no broker has taken yet; whether it is stuck the running system knows."""
+    count = await behind(store.readers, RELAYED)
+    return Finding(name="broker", good=True, detail=f"blocks of the log that it lacks: {count}")
 
 
 async def _growth(store: Store) -> Finding:

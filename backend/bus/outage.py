@@ -30,6 +30,11 @@ class Outage:
     def __post_init__(self) -> None:
         self._backoff = Backoff(self.pace.random)
 
+    @property
+    def why(self) -> str:
+        """What went wrong at the last try; empty while all is well."""
+        return self._said
+
     async def wait(self, error: Exception) -> None:
         """Before the next try."""
         words = " ".join(str(error).split()) or type(error).__name__

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 import asyncpg
@@ -17,17 +19,20 @@ from backend.bus.broker import Producer, event_topics, prepare, producing
 from backend.bus.outage import Outage
 from backend.bus.records import CHANNELS, records
 from backend.setting_tables import KafkaSettings
-from backend.store.database import connect_pool
-from backend.store.relayed import Untaken
+from backend.store.database import connect_pool, patiently
+from backend.store.relayed import Untaken, behind
 from backend.store.stream_log import StreamEvent
 from collectors.pacing import Pace
 from domain.topics import PREFIX
+from domain.troubles import Trouble
 
 log = logging.getLogger(__name__)
 
 LOOK_EVERY: Final = timedelta(milliseconds=100)  # of wall time, while nothing is new
 CONNECTIONS: Final = 1  # of our own: no tick waits for it
 PAUSE: Final = timedelta(minutes=1)  # after what nobody foresaw
+MEASURE_EVERY: Final = timedelta(seconds=1)  # of wall time
+STUCK: Final = timedelta(seconds=10)  # of wall time that something waits and nothing is taken
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,13 +51,41 @@ class Relay:
     pace: Pace
     free: Callable[[], Awaitable[None]]
     _outage: Outage = field(init=False)
+    _behind: int = 0  # blocks, when they were counted last
+    _well: datetime = field(init=False)  # when something was taken last, or all was
 
     def __post_init__(self) -> None:
+        self._well = self.pace.wall.now()
         said = {"begins": "the broker takes no events", "ends": "the broker takes events again"}
         self._outage = Outage(pace=self.pace, **said)
 
+    def troubles(self) -> list[Trouble]:
+        """That the broker takes nothing, since when, and how much waits for it."""
+        why = self._outage.why
+        stuck = self._behind > 0 and self.pace.wall.now() - self._well >= STUCK
+        if not (why or stuck):
+            return []
+        reason = f"it takes no events ({why or 'no answer'}); blocks that wait: {self._behind}"
+        return [Trouble(about="broker", since=self._well, reason=reason)]
+
     async def run(self) -> None:
-        """Until cancelled. After whatever failed, the log is read again from what was taken."""
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._relay())
+            tasks.create_task(self._measure())
+
+    async def _measure(self) -> None:
+        """Count what waits, whatever the broker does."""
+        while True:
+            count = partial(behind, self.pool, [*CHANNELS])
+            self._behind = await patiently(count, self.pace.wall)
+            metrics.BLOCKS_BEHIND.set(self._behind)
+            if not (self._behind or self._outage.why):
+                self._well = self.pace.wall.now()
+            await self.pace.wall.sleep(MEASURE_EVERY)
+
+    async def _relay(self) -> None:
+        """For ever. After whatever failed, the log is read again from what was taken."""
         while True:
             try:
                 cluster = await prepare(self.about, event_topics)
@@ -73,6 +106,7 @@ class Relay:
             async for page in untaken.pages():
                 await self._send(page, producer)
                 self._outage.over()
+                self._well = self.pace.wall.now()
             await self.pace.wall.sleep(LOOK_EVERY)
 
     async def _send(self, page: Sequence[StreamEvent], producer: Producer) -> None:

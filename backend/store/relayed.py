@@ -19,6 +19,17 @@ _MOVE: Final = """
 INSERT INTO relay_cursors (cluster, log, block) VALUES ($1, $2, $3)
 ON CONFLICT (cluster, log) DO UPDATE SET block = EXCLUDED.block
 """
+_BEHIND: Final = """
+SELECT coalesce(sum(head.block - coalesce(taken.block, 0)), 0)::bigint
+FROM stream_heads AS head
+LEFT JOIN (SELECT log, max(block) AS block FROM relay_cursors GROUP BY log) AS taken USING (log)
+WHERE split_part(log, '.', 1) = ANY($1::text[])
+"""
+
+
+async def behind(pool: asyncpg.Pool, channels: Sequence[str]) -> int:
+    """Blocks of these channels' logs that no cluster has taken."""
+    return int(await pool.fetchval(_BEHIND, channels))
 
 
 class Untaken:

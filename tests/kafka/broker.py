@@ -136,6 +136,16 @@ class Broker:
             assert time.monotonic() < deadline, f"no answer within {ANSWERS_WITHIN_S} s"
             time.sleep(LOOK_EVERY_S)
 
+    def freeze(self) -> None:
+        """It keeps its connections and answers nothing, as one behind a cut wire."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """It goes on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
         """kill -9."""
         if self._process is not None:

@@ -13,7 +13,7 @@ import asyncpg
 import numpy as np
 from aiokafka import ConsumerRecord
 
-from backend.bus.relay import relay_of
+from backend.bus.relay import Relay, relay_of
 from backend.clock import SystemClock
 from backend.setting_tables import KafkaSettings
 from backend.store.database import connect_pool
@@ -52,7 +52,7 @@ class Relayed:
             await self.recorder.commit_tick(batches, published_at=at(tick))
 
     @asynccontextmanager
-    async def relaying(self, address: str, **more: Any) -> AsyncIterator[None]:
+    async def relaying(self, address: str, **more: Any) -> AsyncIterator[Relay]:
         """While a system with this broker runs."""
         clock = SystemClock()
         pace = Pace(clock=clock, wall=clock, random=np.random.default_rng(7))
@@ -60,7 +60,7 @@ class Relayed:
         async with relay_of(about, url=self.url, pace=pace, free=nobody) as relay:
             running = asyncio.create_task(relay.run())
             try:
-                yield
+                yield relay
             finally:
                 running.cancel()
                 await asyncio.gather(running, return_exceptions=True)

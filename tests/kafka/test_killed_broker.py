@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from backend import metrics
 from backend.store.stream_log import FIRST_HASH, event_hash
 from domain.topics import PREDICTIONS, SIGNALS
 from tests.integration.store_samples import INSTRUMENTS
@@ -56,6 +58,49 @@ async def test_nothing_is_lost_or_doubled_when_the_system_ends_while_the_broker_
         await asyncio.to_thread(own.start)
     async with record.relaying(own.address):
         await assert_whole(record, own, kills=KILLS)
+
+
+async def test_it_is_said_how_much_waits_for_a_broker_that_is_away_and_since_when(
+    record: Relayed, own: Broker
+) -> None:
+    async with record.relaying(own.address) as relay:
+        await record.ticks(1)
+        await record.noted()
+        well = relay.troubles()
+        own.kill()
+        began = datetime.now(UTC)
+        await record.ticks(2, 3)
+        await asyncio.to_thread(until, lambda: bool(relay.troubles()), "that the broker is away")
+        (trouble,) = relay.troubles()
+        await asyncio.to_thread(own.start)
+        await record.noted()
+        await asyncio.to_thread(until, lambda: not relay.troubles(), "that it is there")
+        await asyncio.to_thread(until, lambda: not behind(), "that nothing waits")
+
+    assert well == []
+    assert (trouble.about, trouble.grave) == ("broker", False)
+    assert began - timedelta(seconds=2) <= trouble.since <= datetime.now(UTC)
+    assert trouble.reason.endswith("blocks that wait: 4")  # two ticks of predictions and signals
+
+
+async def test_a_broker_that_is_cut_off_is_told_and_gets_all_once_it_is_back(
+    record: Relayed, own: Broker
+) -> None:
+    async with record.relaying(own.address) as relay:
+        await record.ticks(1)
+        await record.noted()
+        own.freeze()
+        await record.ticks(*range(2, TICKS + 1))
+        await asyncio.to_thread(
+            until, lambda: bool(relay.troubles()), "that the broker does not answer"
+        )
+        own.thaw()
+        await assert_whole(record, own, kills=1)
+        await asyncio.to_thread(until, lambda: not relay.troubles(), "that it answers")
+
+
+def behind() -> float | None:
+    return metrics.REGISTRY.get_sample_value("alphapulse_relay_behind_blocks")
 
 
 async def published_while_killed(record: Relayed, broker: Broker, kill: int) -> None:
