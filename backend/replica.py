@@ -27,9 +27,10 @@ from backend.clock import ExchangeClock, SystemClock
 from backend.plugins import catalogue_of
 from backend.served import api_of, refuse_keyless, say, served, stand_on, until_signalled
 from backend.settings import Settings
-from backend.store import migrate
-from backend.store.database import READERS, connect_pool, patiently
+from backend.store import migrate, schema
+from backend.store.database import READERS, connect, connect_pool, patiently
 from backend.store.log_tail import LogTail
+from backend.store.schema import Schema, Standing
 from backend.store.state import StateFolder
 from backend.store.system_status import Told, hear
 from backend.told_status import LOST_AFTER_S, joining, take, weights
@@ -43,6 +44,8 @@ log = logging.getLogger(__name__)
 WRITERS: Final = 2  # of keys' last use and the audit log
 TAIL_EVERY_S: Final = 0.05  # wall
 HEAR_EVERY_S: Final = 0.5  # wall
+SCHEMA: Final = "schema"  # what /readyz says of a start that waits for it
+SCHEMA_EVERY: Final = timedelta(seconds=1)  # wall
 ANSWERED_WITHIN_S: Final = 20.0  # a read of the log, or of the status
 BLIND_AFTER_S: Final = 3.0  # without a read of the log
 AWAY_RETRY_MS: Final = 1_000
@@ -76,10 +79,11 @@ async def run_replica(
     Raises:
         UsageError: there is no database of a system; it cannot be served there.
         PortTakenError: as said.
-        StoreUnavailableError, StoreError: the database cannot be had, or has another schema.
+        StoreUnavailableError, StoreError: the database cannot be had, has no schema, or that of a
+            newer program that does not serve this one.
     """
     url = database_beside(settings)
-    await _refuse_other_schema(url)
+    await _refuse_foreign(url)
     shown = certificate(settings.api.tls_cert, settings.api.tls_key)
     await refuse_keyless(settings, allow_no_keys=allow_no_keys)
     listener = listen(settings.host, settings.port)
@@ -103,6 +107,7 @@ async def _beside(
         stack.push_async_callback(readers.close)
         writers = await patiently(partial(connect_pool, url, size=WRITERS), wall)
         stack.push_async_callback(writers.close)
+        await _until_migrated(readers, api.status, wall)
         replica = Replica(api=api, clock=clock, readers=readers, wall=wall, pushes=duties.pushes)
         await patiently(replica.begin, wall)
         kinds = catalogue_of(settings.plugins)
@@ -144,13 +149,43 @@ def database_beside(settings: Settings) -> str:
     return runtime.database_url
 
 
-async def _refuse_other_schema(url: str) -> None:
-    found, known = await asyncio.to_thread(migrate.current, url), migrate.heads()
-    if found not in known:
+async def _refuse_foreign(url: str) -> None:
+    connection = await connect(url)
+    try:
+        _standing(await schema.look(connection))
+    finally:
+        await connection.close()
+
+
+async def _until_migrated(readers: asyncpg.Pool, status: Status, wall: Clock) -> None:
+    """Wait while the database has a schema that is older than this program's.
+
+    Raises:
+        StoreError: it got one that this program does not work on.
+    """
+    while True:
+        found = await patiently(partial(schema.look, readers), wall)
+        if _standing(found) is not Standing.OLDER:
+            status.progress.pop(SCHEMA, None)
+            return
+        if SCHEMA not in status.progress:
+            say(
+                f"waiting: the database has schema {found.revision}, this program needs"
+                f" {migrate.heads()[0]}; the system beside it or `alphapulse migrate`, of this"
+                " version, migrates it"
+            )
+        status.report(SCHEMA, 0, 1)
+        await wall.sleep(SCHEMA_EVERY)
+
+
+def _standing(found: Schema) -> Standing:
+    stands = migrate.standing(found)
+    if stands is Standing.FOREIGN:
         raise StoreError(
-            f"the database has schema {found}, this program needs {', '.join(known)}: run the"
-            " newest program, and `alphapulse migrate` where the database is older"
+            f"the database has schema {found.revision}, this program needs {migrate.heads()[0]}:"
+            + (" use a newer program" if found.revision else " no system has used it")
         )
+    return stands
 
 
 @dataclass(slots=True, kw_only=True)
@@ -190,7 +225,8 @@ class Replica:
         """
         ends = asyncio.ensure_future(until)
         following = [self._again(self.follow, TAIL_EVERY_S)] if self.pushes else []
-        endless = (*following, self._again(self._hear, HEAR_EVERY_S), self._watch(), *work)
+        beside = (self._again(one, HEAR_EVERY_S) for one in (self._hear, self.refuse_foreign))
+        endless = (*following, *beside, self._watch(), *work)
         tasks = [asyncio.create_task(one) for one in endless]
         try:
             await asyncio.wait([ends, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -246,6 +282,14 @@ class Replica:
             async for events in self._tail.news(connection):
                 self.api.hub.publish(events)
         self._looked(moment)
+
+    async def refuse_foreign(self) -> None:
+        """See that the database was not migrated to what this program does not work on.
+
+        Raises:
+            StoreError: it was.
+        """
+        _standing(await schema.look(self.readers))
 
     async def _hear(self) -> None:
         heard = await hear(self.readers)

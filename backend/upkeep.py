@@ -16,10 +16,11 @@ from backend.clock import SystemClock
 from backend.orders import orders_to
 from backend.relaying import RELAYED
 from backend.settings import Settings
-from backend.store import chain, growth, kept_heads, migrate, panels, published, retention
+from backend.store import chain, growth, kept_heads, migrate, panels, published, retention, schema
 from backend.store.database import CONNECTION_ERRORS, in_one_line
 from backend.store.outbox import Outbox
 from backend.store.relayed import behind
+from backend.store.schema import Standing
 from backend.store.server import read_server
 from backend.store.state import StateFolder
 from backend.wiring import Store, database_of, open_store
@@ -192,8 +193,11 @@ async def _server(store: Store) -> Finding:
 
 
 async def _schema(store: Store) -> Finding:
-    current = await asyncio.to_thread(migrate.current, store.url)
-    return Finding(name="schema", good=current in migrate.heads(), detail=str(current))
+    found = await schema.look(store.readers)
+    stands = migrate.standing(found)
+    served = f", {stands.value}" if stands is Standing.SERVED else ""
+    good = stands in {Standing.NEWEST, Standing.SERVED}
+    return Finding(name="schema", good=good, detail=f"{found.revision}{served}")
 
 
 async def _chains(store: Store) -> Finding:

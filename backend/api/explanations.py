@@ -19,6 +19,7 @@ import orjson
 from backend.api.problems import ProblemError
 from backend.api.values import parse_time
 from backend.store.feature_queries import ROWS_AT
+from backend.store.tables import ml_predictions, named
 from domain.errors import ArtifactError, ArtifactMissingError, shortened
 from domain.events import Floats, Target
 from domain.losses import BASELINE_NAMES
@@ -330,9 +331,10 @@ _FITTED: Final = """
     JOIN ml_models_metadata m ON m.name = wanted.name AND m.version::text = wanted.version
     WHERE m.exchange = $1 AND m.timeframe = $2 AND m.horizon = $3
     """
-_SAID: Final = """
-    SELECT p.* FROM unnest($6::text[], $7::text[]) AS wanted (name, version)
+_SAID: Final = f"""
+    SELECT {named(ml_predictions, "p")}
+    FROM unnest($6::text[], $7::text[]) AS wanted (name, version)
     JOIN ml_predictions p ON p.model = wanted.name AND p.version = wanted.version
     WHERE p.instrument_id = $1 AND p.timeframe = $2 AND p.horizon = $3 AND p.as_of = $4
       AND p.revision = $5 AND p.role = 'member'
-    """
+    """  # noqa: S608 - words of ours

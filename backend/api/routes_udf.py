@@ -26,6 +26,7 @@ from backend.api.state import ApiState
 from backend.api.values import LATEST
 from backend.api.visible import whole_exchanges
 from backend.store import charted
+from backend.store.tables import instruments, named
 from domain.errors import UnknownSymbolError, UnknownTimeframeError, UsageError, shortened
 from domain.market import Instrument, Timeframe, from_ms
 from domain.sources import MARKET
@@ -217,7 +218,9 @@ async def timescale_marks(
 
 async def _instruments(connection: asyncpg.Connection, caller: Caller) -> list[asyncpg.Record]:
     found = await connection.fetch(
-        "SELECT * FROM instruments WHERE exchange <> $1 ORDER BY exchange, symbol", MARKET.exchange
+        f"SELECT {named(instruments)} FROM instruments WHERE exchange <> $1"  # noqa: S608 - ours
+        " ORDER BY exchange, symbol",
+        MARKET.exchange,
     )
     return [row for row in found if caller.sees(Instrument(row["exchange"], row["symbol"]))]
 

@@ -10,14 +10,15 @@ import asyncpg
 import numpy as np
 import orjson
 
+from backend.store.tables import ledger_marks, named
 from domain.market import Timeframe
 from services.ledger.risk import BARS, LEVEL, risk_of
 
 POINTS: Final = 200  # of a curve, evenly over the marks
 METHOD: Final = "normal distribution, EWMA covariance with correlations shrunk towards 0"
 
-_NEWEST: Final = """
-SELECT m.*, p.first_at FROM (
+_NEWEST: Final = f"""
+SELECT {named(ledger_marks, "m")}, p.first_at FROM (
     SELECT exchange, timeframe, min(at) AS first_at FROM ledger_marks GROUP BY exchange, timeframe
 ) AS p CROSS JOIN LATERAL (
     SELECT * FROM ledger_marks m
@@ -28,7 +29,7 @@ SELECT m.*, p.first_at FROM (
 WHERE ($2::text[] IS NULL OR m.exchange = ANY($2))
   AND ($3::text[] IS NULL OR m.timeframe = ANY($3))
 ORDER BY m.exchange, m.timeframe
-"""
+"""  # noqa: S608 - words of ours
 _CURVE: Final = f"""
 SELECT at, equity, hold_equity FROM (
     SELECT at, equity, hold_equity, row_number() OVER (ORDER BY at DESC) - 1 AS place,

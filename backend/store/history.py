@@ -18,6 +18,7 @@ from backend.store.columns import CandlePanel, CandleSeries, FeatureTable
 from backend.store.copy import POSTGRES_EPOCH_MS, decode
 from backend.store.feature_queries import EXAMPLE_FIELDS, EXAMPLES, FEATURES, ROWS_AT
 from backend.store.instruments import Instruments
+from backend.store.tables import ml_predictions, named, trading_signals
 from domain.errors import StoreError
 from domain.events import Examples, Floats, Ints, Origin, PredictionBatch, Role, Signal, Target
 from domain.market import Horizon, Instrument, Timeframe, to_ms
@@ -44,8 +45,9 @@ _CANDLE_FIELDS: Final = (
     ("revision", "i4"),
 )
 # The index: ml_predictions_pkey.
-_PENDING: Final = """
-SELECT p.*, symbol FROM ml_predictions AS p JOIN instruments USING (instrument_id)
+_PENDING: Final = f"""
+SELECT {named(ml_predictions, "p")}, symbol
+FROM ml_predictions AS p JOIN instruments USING (instrument_id)
 WHERE exchange = $1 AND p.timeframe = $2 AND p.horizon = $3 AND p.as_of > $4 AND p.as_of <= $5
     AND (p.as_of > $6 OR NOT EXISTS (
         SELECT FROM ml_prediction_outcomes AS o
@@ -53,7 +55,7 @@ WHERE exchange = $1 AND p.timeframe = $2 AND p.horizon = $3 AND p.as_of > $4 AND
             = (p.instrument_id, p.timeframe, p.horizon, p.as_of, p.revision, p.role, p.model)
     ))
 ORDER BY p.as_of, p.role, p.model, p.version, p.made_at, p.origin, p.members::text, symbol
-"""
+"""  # noqa: S608 - words of ours
 # The index: ml_predictions_pkey, from its end.
 _NEWEST_SERVED: Final = """
 SELECT instrument_id, newest.as_of FROM unnest($1::int[]) AS wanted (instrument_id)
@@ -73,11 +75,12 @@ SELECT greatest(max(last.close_time), max(last.known_at), (
     ORDER BY open_time DESC LIMIT 1
 ) AS last WHERE exchange = $1
 """
-_OPEN_SIGNALS: Final = """
-SELECT s.*, symbol FROM trading_signals AS s JOIN instruments USING (instrument_id)
+_OPEN_SIGNALS: Final = f"""
+SELECT {named(trading_signals, "s")}, symbol
+FROM trading_signals AS s JOIN instruments USING (instrument_id)
 WHERE exchange = $1 AND s.timeframe = $2 AND s.status IN ('pending', 'active')
 ORDER BY s.as_of, symbol, s.horizon, s.revision
-"""
+"""  # noqa: S608 - words of ours
 
 
 class History:

@@ -14,6 +14,7 @@ import asyncpg
 import numpy as np
 
 from backend.store.history import signal_of
+from backend.store.tables import named, trading_signals
 from domain.account import FundingBatch
 from domain.events import CandleBatch, Floats, Signal, SignalBatch
 from domain.market import Instrument, Listing, Timeframe, from_ms, to_ms
@@ -48,12 +49,13 @@ WHERE CASE WHEN x.members IS NULL THEN c.known < c.close_time + $6::interval
 ORDER BY c.close_time, i.symbol, c.known, c.row_hash
 """
 # The index: trading_signals_sides_idx.
-_SIGNALS: Final = """
-SELECT t.*, i.symbol FROM trading_signals t JOIN instruments i USING (instrument_id)
+_SIGNALS: Final = f"""
+SELECT {named(trading_signals, "t")}, i.symbol
+FROM trading_signals t JOIN instruments i USING (instrument_id)
 WHERE t.instrument_id = ANY($1::int[]) AND t.timeframe = $2 AND t.side <> 'flat'
   AND t.as_of < $4 AND (t.closed_at IS NULL OR t.closed_at > $3 OR t.as_of >= $5)
 ORDER BY t.as_of, i.symbol, t.horizon, t.revision
-"""
+"""  # noqa: S608 - words of ours
 _RATES: Final = """
 SELECT s.at, i.symbol, m.value
 FROM unnest($2::timestamptz[], $3::timestamptz[]) AS s (at, known_by)

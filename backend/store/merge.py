@@ -45,8 +45,10 @@ async def stage(connection: asyncpg.Connection, rows: Rows) -> str:
     It has the columns of `rows` and `position`, and is empty again after the transaction.
     """
     table = f"staged_{rows.table.name}"
+    # With defaults: a newer program may have added a column that this one leaves to them.
+    likeness = f"position int, LIKE {rows.table.name} INCLUDING DEFAULTS"
     await connection.execute(
-        f"CREATE TEMP TABLE IF NOT EXISTS {table} (position int, LIKE {rows.table.name})"  # noqa: S608 - names of ours
+        f"CREATE TEMP TABLE IF NOT EXISTS {table} ({likeness})"  # noqa: S608 - names of ours
         f" ON COMMIT DELETE ROWS; DELETE FROM {table}"
     )
     await connection.copy_to_table(

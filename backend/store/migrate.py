@@ -8,16 +8,21 @@ command that migrates nothing does not pay for them.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import migrations
 from backend.store import database
+from backend.store.schema import LOOK, Schema, Standing
 from domain.errors import StoreError
 
 if TYPE_CHECKING:
     from alembic.config import Config
     from sqlalchemy import Connection
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -25,16 +30,16 @@ LOCK: Final = 0x616C7068  # of `pg_advisory_lock`: processes that start together
 
 
 def upgrade(url: str) -> None:
-    """Bring the database to the newest schema.
+    """Bring the database to the newest schema; one of a newer program that serves this one stays.
 
     Raises:
         StoreUnavailableError: no connection.
-        StoreError: the database is of a newer version than this program, or refuses a step;
-            the step is undone.
+        StoreError: the database is of a newer program that does not serve this one, or refuses a
+            step; the step is undone.
     """
     from alembic import command  # noqa: PLC0415
 
-    _migrate(url, lambda config: command.upgrade(config, "head"))
+    _migrate(url, lambda config: command.upgrade(config, "head"), unless=Standing.SERVED)
 
 
 def downgrade(url: str, revision: str) -> None:
@@ -58,6 +63,7 @@ def current(url: str) -> str | None:
     return _connected(url, _revision)
 
 
+@cache
 def heads() -> list[str]:
     """The newest revisions of this program; more than one is a mistake."""
     from alembic.script import ScriptDirectory  # noqa: PLC0415
@@ -65,8 +71,22 @@ def heads() -> list[str]:
     return ScriptDirectory.from_config(_config()).get_heads()
 
 
-def _migrate(url: str, command: Callable[[Config], None]) -> None:
+def standing(schema: Schema) -> Standing:
+    """What a schema is to this program."""
+    return schema.standing(_known(), heads())
+
+
+@cache
+def _known() -> frozenset[str]:
     from alembic.script import ScriptDirectory  # noqa: PLC0415
+
+    steps = ScriptDirectory.from_config(_config()).walk_revisions()
+    return frozenset(step.revision for step in steps)
+
+
+def _migrate(
+    url: str, command: Callable[[Config], None], *, unless: Standing | None = None
+) -> None:
     from alembic.util import CommandError  # noqa: PLC0415
     from sqlalchemy import text  # noqa: PLC0415
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
@@ -74,14 +94,17 @@ def _migrate(url: str, command: Callable[[Config], None]) -> None:
     def work(connection: Connection) -> None:
         connection.execute(text(f"SELECT pg_advisory_lock({LOCK})"))
         connection.commit()
+        if _revision(connection) is not None:
+            found = Schema.said(*connection.execute(text(LOOK)).one())
+            if (stands := standing(found)) is unless:
+                log.info("the schema is a newer program's", extra={"schema": found.revision})
+                return
+            if stands in {Standing.SERVED, Standing.FOREIGN}:
+                raise StoreError(
+                    f"the database {database.redact(url)} has schema {found.revision}, which this "
+                    f"program does not know; use a newer program"
+                )
         config = _config()
-        known = {step.revision for step in ScriptDirectory.from_config(config).walk_revisions()}
-        found = _revision(connection)
-        if found not in {None, *known}:
-            raise StoreError(
-                f"the database {database.redact(url)} has schema {found}, which this program "
-                f"does not know; use a newer program"
-            )
         config.attributes["connection"] = connection
         command(config)
         connection.commit()

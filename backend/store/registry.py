@@ -12,6 +12,7 @@ import asyncpg
 import orjson
 
 from backend.store.runs import Run
+from backend.store.tables import ml_models_metadata, named, promotion_decisions
 from domain.errors import StoreError
 from domain.market import Timeframe
 
@@ -52,18 +53,21 @@ UPDATE ml_models_metadata SET effective_from = $7 WHERE {_SEAT} AND version = $6
 # `champion` is the role of the served composition's rows: the version that holds a seat has a part
 # in it. `previous` makes no rows; it is what a rollback goes back to.
 _ROLES: Final = {"champion": "member", "challenger": "challenger", "previous": "previous"}
-_LIST: Final = """
-SELECT m.*, array_remove(array_agg(a.alias ORDER BY a.alias), NULL) AS aliases
+_LIST: Final = f"""
+SELECT {named(ml_models_metadata, "m")},
+    array_remove(array_agg(a.alias ORDER BY a.alias), NULL) AS aliases
 FROM ml_models_metadata AS m LEFT JOIN model_aliases AS a
     USING (exchange, timeframe, horizon, target, name, version)
 WHERE ($1::text IS NULL OR exchange = $1) AND ($2::text IS NULL OR timeframe = $2)
 GROUP BY m.model_id ORDER BY exchange, timeframe, horizon, target, name, version
-"""
-_SHOW: Final = f"SELECT * FROM ml_models_metadata WHERE {_SEAT} AND version = $6"  # noqa: S608 - words of ours
-_DECISIONS: Final = f"SELECT * FROM promotion_decisions WHERE {_SEAT} ORDER BY id"  # noqa: S608 - words of ours
-_RECORD: Final = """
-SELECT * FROM promotion_decisions
-WHERE (exchange, timeframe, horizon, target) = ($1, $2, $3, $4) ORDER BY id
+"""  # noqa: S608 - words of ours
+_SHOW: Final = f"""
+SELECT {named(ml_models_metadata)} FROM ml_models_metadata WHERE {_SEAT} AND version = $6
+"""  # noqa: S608 - words of ours
+_DECIDED: Final = f"SELECT {named(promotion_decisions)} FROM promotion_decisions"  # noqa: S608 - words of ours
+_DECISIONS: Final = f"{_DECIDED} WHERE {_SEAT} ORDER BY id"
+_RECORD: Final = f"""
+{_DECIDED} WHERE (exchange, timeframe, horizon, target) = ($1, $2, $3, $4) ORDER BY id
 """
 _SETTLED: Final = """
 SELECT DISTINCT target FROM ml_models_metadata

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import asyncpg
 
+from backend.store.tables import named, training_runs
 from domain.market import Timeframe
 
 _BEGIN: Final = """
@@ -20,10 +21,10 @@ _FINISH: Final = """
 UPDATE training_runs SET finished_at = $5
 WHERE (exchange, timeframe, horizon, as_of) = ($1, $2, $3, $4)
 """
-_UNFINISHED: Final = """
-SELECT * FROM training_runs
+_UNFINISHED: Final = f"""
+SELECT {named(training_runs)} FROM training_runs
 WHERE (exchange, timeframe) = ($1, $2) AND finished_at IS NULL ORDER BY as_of, horizon
-"""
+"""  # noqa: S608 - words of ours
 
 _FINISHED: Final = """
 SELECT finished_at IS NOT NULL FROM training_runs

@@ -11,17 +11,20 @@ from typing import Any, Final
 import asyncpg
 import orjson
 
+from backend.store.tables import named, searches
 from domain.errors import UsageError
 from domain.market import Timeframe
 
 _PLACE: Final = "(exchange, timeframe, horizon, model) = ($1, $2, $3, $4)"
-_BEGIN: Final = """
+_BEGIN: Final = f"""
 INSERT INTO searches (
     exchange, timeframe, horizon, model, recipe, seed, feature_set, until, maximum_rows,
     data_sha256, begun_at
-) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) RETURNING *
-"""
-_NEWEST: Final = f"SELECT * FROM searches WHERE {_PLACE} ORDER BY id DESC LIMIT 1"  # noqa: S608 - words of ours
+) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) RETURNING {named(searches)}
+"""  # noqa: S608 - words of ours
+_NEWEST: Final = f"""
+SELECT {named(searches)} FROM searches WHERE {_PLACE} ORDER BY id DESC LIMIT 1
+"""  # noqa: S608 - words of ours
 _TRIALS: Final = "SELECT parameters, loss FROM search_trials WHERE search_id = $1 ORDER BY number"
 _ENTER: Final = """
 INSERT INTO search_trials (search_id, number, parameters, loss, tried_at)

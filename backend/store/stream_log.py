@@ -276,7 +276,10 @@ class Extension:
                 raise StaleHeadsError(log)
         if self._blocks:
             await connection.copy_to_table(
-                stream_blocks.name, source=message(self._blocks), format="binary"
+                stream_blocks.name,
+                source=message(self._blocks),
+                columns=stream_blocks.columns.keys(),
+                format="binary",
             )
 
 

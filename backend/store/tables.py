@@ -59,6 +59,16 @@ def _all_or_none(*columns: str) -> str:
     return " AND ".join(f"({first} IS NULL) = ({name} IS NULL)" for name in others)
 
 
+def named(table: Table, of: str = "") -> str:
+    """Its columns in a SELECT. `*` fails where a program runs while a newer one adds a column.
+
+    Args:
+        table: one of those below.
+        of: what the statement calls it.
+    """
+    return ", ".join(f'{of}{"." * bool(of)}"{column.name}"' for column in table.columns)
+
+
 def _check(name: str, condition: str) -> CheckConstraint:
     return CheckConstraint(condition, name=name)
 

@@ -127,6 +127,7 @@ async def test_processes_that_upgrade_at_once_take_turns(server_url: str) -> Non
 async def test_a_database_of_a_newer_program_is_refused_in_one_line(database_url: str) -> None:
     connection = await database.connect(database_url)
     await connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    await connection.execute("COMMENT ON TABLE alembic_version IS 'serves 9998'")
     await connection.close()
 
     with pytest.raises(StoreError, match="newer program") as refused:

@@ -14,6 +14,7 @@ from backend.clock import ExchangeClock
 from backend.replica import BLIND_AFTER_S, Replica
 from backend.store.system_status import SYSTEM, StatusStore, Told, hear, keep_only
 from backend.told_status import LOST_AFTER_S, spelled, take
+from domain.errors import StoreError
 from domain.market import Timeframe, rfc3339
 from domain.sources import SourceState, SourceStatus
 from tests.doubles import START, ManualClock
@@ -192,3 +193,16 @@ async def test_who_listens_is_sent_away_while_the_log_cannot_be_read(
 
     assert ended == (4501, {"code": "unavailable", "retry_ms": 1_000})
     assert "has not answered for 3 s" in str(beside.state.status.away())
+
+
+async def test_a_migration_that_does_not_serve_it_ends_it(
+    market: ServedMarket, beside: ServedMarket
+) -> None:
+    replica = await told_by(market, beside)
+    await replica.refuse_foreign()
+    await market.pool.execute("UPDATE alembic_version SET version_num = '9999'")
+    await replica.refuse_foreign()
+    await market.pool.execute("COMMENT ON TABLE alembic_version IS 'serves 9998'")
+
+    with pytest.raises(StoreError, match=r"has schema 9999, this program needs .*: use a newer"):
+        await replica.refuse_foreign()

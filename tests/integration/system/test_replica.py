@@ -12,9 +12,11 @@ import orjson
 import pytest
 import websockets
 
+from backend.store import migrate
 from backend.store.database import connect
 from tests.processes import (
     HTTP,
+    WITHIN_S,
     Exchange,
     System,
     alphapulse,
@@ -150,6 +152,36 @@ async def log_of(database_url: str) -> dict[str, list[tuple[int, str]]]:
     for row in rows:
         told.setdefault(row["stream"], []).append((row["offset"], row["hash"]))
     return told
+
+
+@pytest.mark.long
+async def test_it_waits_for_a_migration_and_ends_in_one_line_where_one_leaves_it_behind(
+    tmp_path: Path, market_url: str
+) -> None:
+    await asyncio.to_thread(migrate.downgrade, market_url, "-1")
+    settings = {"ALPHAPULSE_DATABASE_URL": market_url}
+    with running_system(tmp_path, "run", "--rooms", "api", **settings) as server:
+        until(lambda: "schema" in str(server.ready()[1]), "that it waits for the schema")
+        waiting = answers(server)
+        await asyncio.to_thread(migrate.upgrade, market_url)
+        until(lambda: answers(server), "answers from the new schema")
+        connection = await connect(market_url)
+        await connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        await connection.execute("COMMENT ON TABLE alembic_version IS 'serves 9998'")
+        await connection.close()
+        said, _ = server.process.communicate(timeout=WITHIN_S)
+    again = alphapulse(tmp_path, "run", "--rooms", "api", "--state", "state", **settings)
+
+    assert not waiting
+    assert said.count("waiting: the database has schema ") == 1
+    assert server.process.returncode == 1
+    for words in (server.errors.read_text(), one_line(again, 1)):
+        assert words.startswith("alphapulse: the database has schema 9999, this program needs ")
+        assert words.endswith(": use a newer program\n")
+
+
+def answers(system: System) -> bool:
+    return HTTP.get(f"{system.url}/v1/instruments").is_success
 
 
 def test_without_a_system_there_is_nothing_to_serve(tmp_path: Path) -> None:
