@@ -1,0 +1,69 @@
+"""A state folder of each past release starts, is migrated, and serves what it served."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from domain.codec import unpack
+from domain.market import Timeframe
+from tests.processes import alphapulse, until
+from tests.releases import RELEASES, Release
+from tests.releases.state import (
+    FOLLOWING,
+    Kept,
+    chosen,
+    demo,
+    forecasts,
+    restored,
+    served,
+    snapshot,
+)
+
+EXACT = 1e-12
+NUMBERS = ("p_down", "p_flat", "p_up", "q10", "q50", "q90", "volatility")
+
+
+def numbers(rows: list[dict[str, Any]]) -> list[list[float]]:
+    return [[np.nan if row[name] is None else row[name] for name in NUMBERS] for row in rows]
+
+
+def names(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: one for name, one in row.items() if name not in NUMBERS} for row in rows]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("release", RELEASES, ids=str)
+def test_its_champion_goes_on_with_unchanged_numbers(tmp_path: Path, release: Release) -> None:
+    kept = Kept.read(release.said)
+    state = restored(tmp_path / "again", release.backup)
+
+    reached, said = asyncio.run(forecasts(state))
+    before = asyncio.run(snapshot(state))
+    last = kept.until + FOLLOWING * Timeframe.H1.duration
+    with demo(state.parent) as system:
+        system.wait_until_ready()
+        until(lambda: system.newest() >= last, f"a prediction of the close at {last}")
+        rows = chosen(asyncio.run(served(system.database_url())), reached)
+        assert system.stop() == 0
+    verified = alphapulse(state.parent, "verify", "--state", "state")
+    after = asyncio.run(snapshot(state))
+
+    assert reached == kept.until
+    assert said.keys() == kept.forecasts.keys()
+    for model, values in kept.forecasts.items():
+        was, now = (np.array(one, dtype=float) for one in (values, said[model]))
+        np.testing.assert_allclose(now, was, rtol=0, atol=EXACT, err_msg=model)
+    assert names(rows) == names(kept.served)
+    np.testing.assert_allclose(numbers(rows), numbers(kept.served), rtol=0, atol=EXACT)
+    assert verified.returncode == 0, verified.stdout
+    assert missing(unpack(before), unpack(after)) == []
+
+
+def missing(was: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What a program that wrote `was` does not find in what was written since."""
+    return sorted(was.keys() - now.keys())
