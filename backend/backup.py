@@ -21,9 +21,10 @@ import orjson
 from backend import VERSION
 from backend.clock import SystemClock
 from backend.settings import Settings
-from backend.store import chain, kept_heads, migrate, published
+from backend.store import chain, kept_heads, migrate, published, schema
 from backend.store.database import connect
 from backend.store.dump import dump, load
+from backend.store.schema import Schema, Standing
 from backend.store.state import StateFolder
 from backend.wiring import database_of
 from domain.errors import StoreError, StoreUnavailableError, UsageError
@@ -86,7 +87,7 @@ async def back_up(settings: Settings, folder: Path) -> None:
 
     Raises:
         UsageError: the folder exists.
-        StoreError: the database cannot be dumped.
+        StoreError: the database cannot be dumped, or has the schema of another program.
     """
     began = time.monotonic()
     _refuse_existing(folder)
@@ -97,11 +98,11 @@ async def back_up(settings: Settings, folder: Path) -> None:
     growing.mkdir(parents=True, mode=0o700)
     async with database_of(settings) as url, _snapshot(url) as (connection, snapshot):
         rows = await _rows(connection)
+        found = await _readable(connection)
         heads = await kept_heads.heads(connection)
         (growing / HEADS).write_text("".join(f"{one.line()}\n" for one in heads))
         newest: datetime | None = await connection.fetchval(_NEWEST)
         made_at = rfc3339(SystemClock().now())
-        schema = await asyncio.to_thread(migrate.current, url)
         server = connection.get_server_version().major
         await dump(url, snapshot, growing / DUMP, server=server)
     # After the snapshot: what it names is there, and no file is ever changed.
@@ -113,7 +114,7 @@ async def back_up(settings: Settings, folder: Path) -> None:
         version=VERSION,
         made_at=made_at,
         newest=None if newest is None else rfc3339(newest),
-        schema=schema or "",
+        schema=found.revision or "",
         rows=rows,
         sha256={str(one.relative_to(growing)): _sha256(one) for one in _files(growing)},
     )
@@ -140,7 +141,8 @@ async def restore(settings: Settings, folder: Path, *, verify: bool) -> int:
 
     Raises:
         UsageError: it is no whole backup, or there is something where it is to go.
-        StoreError: the database cannot be loaded; nothing of it is then kept.
+        StoreError: the database cannot be loaded, and nothing of it is kept; or it is loaded, and
+            of a newer program, which has to verify it.
     """
     began = time.monotonic()
     manifest = await asyncio.to_thread(Manifest.read, folder)
@@ -189,15 +191,17 @@ async def _analyze(url: str) -> None:
 
 
 async def _faults(url: str, folder: Path, manifest: Manifest) -> list[str]:
+    """What is not as it was: rows as they were loaded, and the record once it is migrated."""
+    heads = kept_heads.parse((folder / HEADS).read_text())
     connection = await connect(url)
     try:
         rows = await _rows(connection)
-        heads = kept_heads.parse((folder / HEADS).read_text())
         found: list[object] = [
             f"table {name}: {rows.get(name, 0)} rows, the backup has {count}"
             for name, count in manifest.rows.items()
             if rows.get(name) != count
         ]
+        await asyncio.to_thread(migrate.upgrade, url)  # an older release may have made it
         found += await chain.breaks(connection)
         found += await published.compare(connection)
         found += await kept_heads.breaks(connection, heads)
@@ -227,6 +231,16 @@ async def _rows(connection: asyncpg.Connection) -> dict[str, int]:
         name: await connection.fetchval(f'SELECT count(*) FROM "{name}"')  # noqa: S608 - its own
         for name in names
     }
+
+
+async def _readable(connection: asyncpg.Connection) -> Schema:
+    found = await schema.look(connection)
+    if migrate.standing(found) not in {Standing.NEWEST, Standing.SERVED}:
+        raise StoreError(
+            f"the database has schema {found.revision}, this program needs {migrate.heads()[0]}:"
+            " back it up with the program that runs on it"
+        )
+    return found
 
 
 def _files(folder: Path) -> list[Path]:

@@ -12,9 +12,10 @@ from pydantic import SecretStr
 
 from backend.backup import back_up, restore
 from backend.settings import Settings
-from backend.store import dump
+from backend.store import dump, migrate
 from backend.store.database import connect, create_database, drop_database
 from domain.errors import StoreError, UsageError
+from tests.releases import RELEASES
 from tests.served_market import TICKS, ServedMarket
 
 FILE = "a" * 64
@@ -86,6 +87,19 @@ async def test_rows_that_are_missing_after_it_are_named(
     assert found == 1
     assert "table candles: 87 rows, the backup has 90" in said
     assert "offset 3: its content does not give its hash" in said
+
+
+async def test_a_backup_of_a_past_release_is_migrated_and_verified(empty: Settings) -> None:
+    assert await restore(empty, RELEASES[0].backup, verify=True) == 0
+
+
+async def test_a_database_of_another_schema_is_left_to_its_program(
+    settings: Settings, market_url: str, tmp_path: Path
+) -> None:
+    await asyncio.to_thread(migrate.downgrade, market_url, "-1")
+
+    with pytest.raises(StoreError, match="back it up with the program that runs on it"):
+        await back_up(settings, tmp_path / "backup")
 
 
 @pytest.mark.parametrize("altered", ["database.dump", f"artifacts/{FILE}", "heads.jsonl"])
