@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -50,6 +51,7 @@ async def _broker(settings: Settings) -> AsyncIterator[KafkaSettings]:
         )
     from aiokafka.errors import KafkaError  # noqa: PLC0415 - an extra
 
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what it says is in the error too
     try:
         yield about
     except (KafkaError, OSError) as error:

@@ -87,7 +87,11 @@ class Subscription:
 
     async def close(self) -> None:
         """Commit what was acknowledged, and leave."""
-        await self._commit()
+        try:
+            async with asyncio.timeout(STOP_WITHIN_S):
+                await self._commit()
+        except TimeoutError:
+            log.debug("offsets are not committed: the broker is away")
         await self._leave()
 
     def _acknowledge(self) -> None:
