@@ -22,6 +22,7 @@ from domain.events import Examples  # noqa: E402
 from domain.ports import Model  # noqa: E402
 from tests.benchmarks import (  # noqa: E402
     arrivals,
+    bus,
     collecting,
     fanout,
     latency,
@@ -94,6 +95,9 @@ class Bench:
     async def relay(self) -> list[Row]:
         return await relaying.from_log_to_broker(*self.place)
 
+    async def bus(self) -> list[Row]:
+        return await bus.through_a_broker(self.folder, self.size)
+
     async def collectors(self) -> list[Row]:
         return await collecting.all_of_it(*self.place)
 
@@ -116,7 +120,7 @@ class Bench:
     def all(self) -> dict[str, Callable[[], Coroutine[Any, Any, list[Row]]]]:
         names = (
             "features", "sentiment", "latency", "arrivals", "timeframes", "growth", "interference",
-            "retrain", "training", "wide", "store", "relay", "collectors", "fanout", "rest",
+            "retrain", "training", "wide", "store", "relay", "bus", "collectors", "fanout", "rest",
             "resume", "page", "replay", "memory",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
