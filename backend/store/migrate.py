@@ -97,7 +97,7 @@ def _migrate(
         if _revision(connection) is not None:
             found = Schema.said(*connection.execute(text(LOOK)).one())
             if (stands := standing(found)) is unless:
-                log.info("the schema is a newer program's", extra={"schema": found.revision})
+                log.debug("the schema is a newer program's", extra={"schema": found.revision})
                 return
             if stands in {Standing.SERVED, Standing.FOREIGN}:
                 raise StoreError(

@@ -7,6 +7,13 @@ from pathlib import Path
 from typing import Final
 
 HERE: Final = Path(__file__).parent
+EXPANDED: Final = """
+DO $$ DECLARE one text; BEGIN
+    FOR one IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
+        EXECUTE format('ALTER TABLE %I ADD COLUMN more int', one);
+    END LOOP;
+END $$
+"""  # a migration that adds a column to every table
 
 
 @dataclass(frozen=True, slots=True)

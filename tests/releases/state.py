@@ -82,8 +82,11 @@ def make(folder: Path, into: Path) -> Kept:
         system.wait_until_ready()
         until(partial(serves, system), "a served row that a fitted model has a say in", PATIENCE_S)
         system.wait_for_ticks(HOUR)
-        done = alphapulse(folder, "backup", str(into), "--state", "state")
-        assert done.returncode == 0, done.stderr
+        assert system.stop() == 0
+    done = alphapulse(folder, "backup", str(into), "--state", "state")
+    assert done.returncode == 0, done.stderr
+    with demo(folder) as system:
+        system.wait_until_ready()
         system.wait_for_ticks((FOLLOWING + 2) * HOUR)
         rows = asyncio.run(served(system.database_url()))
         assert system.stop() == 0
