@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from backend.api.state import Weight
 from backend.api.status import Market, Status
+from backend.bus.troubles import troubles as troubles_of_the_bus
 from backend.clock import ClockWatch, SystemClock
 from backend.store.pulse import Pulse
 from backend.store.system_status import SYSTEM, StatusStore, Told
@@ -59,13 +60,13 @@ async def keep_telling(
 
     Args:
         kept: where.
-        status: is told of troubles with the database and the clock.
+        status: is told of troubles with the database, the road between rooms and the clock.
         told: what there is to say, at each time.
         clock: of the market.
     """
     wall = SystemClock()
     pulse, watch = Pulse(wall), ClockWatch(clock, wall=wall, speed=status.speed)
-    status.troubles += [pulse.troubles, watch.troubles]
+    status.troubles += [pulse.troubles, watch.troubles, troubles_of_the_bus]
     while True:
         watch.look()
         await pulse.beat(partial(kept.tell, told(), clock.now()))

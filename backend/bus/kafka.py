@@ -17,6 +17,7 @@ from backend.bus.envelope import record_of
 from backend.bus.outage import Outage
 from backend.bus.sender import Sender
 from backend.bus.subscription import Subscription
+from backend.bus.troubles import told_by
 from backend.setting_tables import KafkaSettings
 from collectors.pacing import Pace
 from domain.topics import OfPanel, Topic
@@ -57,7 +58,8 @@ class KafkaBus:
             outage=Outage(pace=self.pace, **said),
         )
         try:
-            yield subscription
+            with told_by(subscription.troubles):
+                yield subscription
         finally:
             await subscription.close()
 
@@ -79,7 +81,8 @@ async def kafka_bus(about: KafkaSettings, pace: Pace) -> AsyncIterator[KafkaBus]
     sender = Sender(about=about, pace=pace)
     sending = asyncio.create_task(sender.run())
     try:
-        yield KafkaBus(about=about, pace=pace, sender=sender)
+        with told_by(sender.troubles):
+            yield KafkaBus(about=about, pace=pace, sender=sender)
     finally:
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from aiokafka.errors import KafkaError
 
@@ -24,6 +25,7 @@ class Outage:
     pace: Pace
     begins: str
     ends: str
+    since: datetime | None = field(default=None, init=False)  # by the wall; None: all is well
     _said: str = field(default="", init=False)  # why
     _backoff: Backoff = field(init=False)
 
@@ -41,7 +43,7 @@ class Outage:
         if words != self._said:
             unforeseen = None if isinstance(error, KafkaError | OSError) else error
             log.warning(self.begins, extra={"reason": words}, exc_info=unforeseen)
-        self._said = words
+        self._said, self.since = words, self.since or self.pace.wall.now()
         await self.pace.wall.sleep(self._backoff.next())
 
     def over(self) -> None:
@@ -49,4 +51,4 @@ class Outage:
         self._backoff.reset()
         if self._said:
             log.info(self.ends)
-            self._said = ""
+            self._said, self.since = "", None

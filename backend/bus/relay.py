@@ -18,6 +18,7 @@ from backend import metrics
 from backend.bus.broker import Producer, event_topics, prepare, producing
 from backend.bus.outage import Outage
 from backend.bus.records import CHANNELS, records
+from backend.bus.troubles import STUCK
 from backend.setting_tables import KafkaSettings
 from backend.store.database import connect_pool, patiently
 from backend.store.relayed import Untaken, behind
@@ -32,7 +33,6 @@ LOOK_EVERY: Final = timedelta(milliseconds=100)  # of wall time, while nothing i
 CONNECTIONS: Final = 1  # of our own: no tick waits for it
 PAUSE: Final = timedelta(minutes=1)  # after what nobody foresaw
 MEASURE_EVERY: Final = timedelta(seconds=1)  # of wall time
-STUCK: Final = timedelta(seconds=10)  # of wall time that something waits and nothing is taken
 
 
 @dataclass(slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final, NamedTuple
 
 from aiokafka.errors import KafkaError
@@ -12,9 +13,11 @@ from backend.bus.broker import Producer, prepare, producing, tick_topics
 from backend.bus.envelope import PARTITIONS
 from backend.bus.outage import Outage
 from backend.bus.records import Record
+from backend.bus.troubles import STUCK
 from backend.setting_tables import KafkaSettings
 from collectors.pacing import Pace
 from domain.topics import CANDLES
+from domain.troubles import Trouble
 
 MOST: Final = 1_024  # records that wait; who has another waits with it
 
@@ -43,6 +46,7 @@ class Sender:
     _asked: asyncio.Queue[_Sent] = field(init=False, default_factory=lambda: asyncio.Queue(MOST))
     _waiting: list[_Sent] = field(init=False, default_factory=list)
     _outage: Outage = field(init=False)
+    _began: datetime | None = field(init=False, default=None)  # by the wall, of what is under way
 
     def __post_init__(self) -> None:
         said = {"begins": "the broker takes no ticks", "ends": "the broker takes ticks again"}
@@ -53,6 +57,14 @@ class Sender:
         taken = asyncio.get_running_loop().create_future()
         await self._asked.put(_Sent(record, taken))
         await taken
+
+    def troubles(self) -> list[Trouble]:
+        """That a tick waits, since when, and why."""
+        why, since = self._outage.why, self._began
+        if since is None or not (why or self.pace.wall.now() - since >= STUCK):
+            return []
+        reason = f"it takes no ticks ({why or 'no answer'})"
+        return [Trouble(about="broker", since=since, reason=reason, grave=True)]
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -78,11 +90,13 @@ class Sender:
             self._waiting.append(await self._asked.get())
         while len(self._waiting) < MOST and not self._asked.empty():
             self._waiting.append(self._asked.get_nowait())
+        self._began = self._began or self.pace.wall.now()
         first: dict[tuple[str, bytes | None], _Sent] = {}
         for one in self._waiting:
             first.setdefault(one.order, one)
         await producer.send([one.record for one in first.values()], free=_nobody)
         self._outage.over()
+        self._began = None
         for one in first.values():
             self._waiting.remove(one)
             if not one.taken.done():  # who asked may have gone

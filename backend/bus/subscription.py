@@ -24,6 +24,7 @@ from backend.bus.envelope import PARTITIONS, UnreadableRecordError, event_of, pa
 from backend.bus.outage import Outage
 from backend.setting_tables import KafkaSettings
 from domain.topics import Topic
+from domain.troubles import Trouble
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +85,13 @@ class Subscription:
                     self._given = self._fetched.popleft()
                     return event
             self._pass(self._fetched.popleft())
+
+    def troubles(self) -> list[Trouble]:
+        """That nothing comes, since when, and why."""
+        if self.outage.since is None:
+            return []
+        reason = f"it tells no ticks ({self.outage.why})"
+        return [Trouble(about="broker", since=self.outage.since, reason=reason, grave=True)]
 
     async def close(self) -> None:
         """Commit what was acknowledged, and leave."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -12,6 +13,7 @@ from backend.bus.broker import dead_topic
 from backend.bus.dead import dead_letters, replay
 from backend.bus.envelope import PARTITIONS, partition_of, record_of
 from backend.bus.kafka import KafkaBus
+from backend.bus.troubles import troubles
 from domain.events import CandleBatch
 from domain.market import Instrument, Timeframe
 from domain.ports import EventBus
@@ -200,13 +202,21 @@ async def test_nothing_is_lost_or_out_of_order_when_the_broker_is_killed(
         await publishing
         own.kill()
         publishing = asyncio.create_task(publish(bus, TICKS[40:]))
+        away = datetime.now(UTC)
+        await asyncio.to_thread(until, lambda: bool(troubles()), "that the broker is away")
+        (trouble, *_) = troubles()
         await asyncio.to_thread(until, lambda: said in caplog.text, said)
         await asyncio.to_thread(own.start)
         while found[-1] != TICKS[-1].as_of:
             found.append(moment(await anext(events)))
         await publishing
 
+        assert troubles() == []
+
     assert list(dict.fromkeys(found)) == moments(TICKS)  # some may have come twice
+    assert (trouble.about, trouble.grave) == ("broker", True)
+    assert trouble.reason == "it takes no ticks (no answer)"
+    assert abs(trouble.since - away) < timedelta(seconds=5)
 
 
 async def test_a_publisher_waits_for_a_broker_that_is_not_there_yet(own: Broker) -> None:
