@@ -29,7 +29,7 @@ run: .venv/runtime  ## The live system (ARGS="--exchange kraken --symbols BTC/US
 	$(BIN)/alphapulse run $(ARGS)
 
 # Threads of BLAS that spin for a core which others have cost more than they save.
-test long kafka canaries pitfalls: export OPENBLAS_NUM_THREADS = 1
+test long kafka timescale canaries pitfalls: export OPENBLAS_NUM_THREADS = 1
 
 test: .venv/dev  ## The tests that need no server of yours, by WORKERS processes (2)
 	$(BIN)/pytest --numprocesses $(WORKERS) $(ARGS)
@@ -39,6 +39,9 @@ long: .venv/dev  ## Systems under faults, canaries turned red: what CI runs besi
 
 kafka: .venv/dev  ## Against a real broker: Java 17 with Maven, or ALPHAPULSE_TEST_KAFKA
 	$(BIN)/pytest -m kafka $(ARGS)
+
+timescale: .venv/dev  ## On TimescaleDB: ALPHAPULSE_TEST_TIMESCALE names a server
+	$(BIN)/pytest -m timescale $(ARGS)
 
 canaries: .venv/dev  ## Ten seeds of each canary, promotion rates, three full replays
 	$(BIN)/pytest -m canaries --timeout 0 $(ARGS)
@@ -66,4 +69,4 @@ fmt: .venv/dev  ## Format, and mend what the linter can
 tree: .venv/dev  ## The files with their purposes, as ARCHITECTURE.md lists the rooms
 	@$(BIN)/python -m tests.house tree
 
-.PHONY: help lock demo run test long kafka canaries soak pitfalls bench check fmt tree
+.PHONY: help lock demo run test long kafka timescale canaries soak pitfalls bench check fmt tree

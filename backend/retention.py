@@ -1,4 +1,4 @@
-"""What the operator lets go is dropped while the system runs, a piece between ticks."""
+"""While the system runs, old rows are dropped where it is wanted, and packed where it can be."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Final
 import asyncpg
 
 from backend.setting_tables import RetentionSettings
-from backend.store import retention
+from backend.store import hypertables, retention
 from backend.store.database import CONNECTION_ERRORS
+from backend.store.server import read_server
 from domain.ports import Clock
 
 log = logging.getLogger(__name__)
@@ -41,8 +42,8 @@ class Retention:
     free: Callable[[], Awaitable[None]]
 
     async def run(self) -> None:
-        """Until cancelled; over at once where everything is kept."""
-        while self.about.drops:
+        """Until cancelled."""
+        while True:
             try:
                 await self.sweep()
             except CONNECTION_ERRORS as error:
@@ -50,7 +51,7 @@ class Retention:
             await self.wall.sleep(LOOK_EVERY)
 
     async def sweep(self) -> None:
-        """Drop all that is too old now."""
+        """Drop all that is too old now, and pack what is not corrected often any more."""
         async with self.pool.acquire() as connection:
             if (before := self._before(self.about.events_days)) is not None:
                 for extent in await retention.extents(connection, self.relayed):
@@ -61,6 +62,15 @@ class Retention:
             if (before := self._before(self.about.quarantine_days)) is not None:
                 while await retention.drop_quarantine(connection, before=before):
                     await self.free()
+            await self._pack(connection)
+
+    async def _pack(self, connection: asyncpg.Connection) -> None:
+        if not (await read_server(connection)).has_columnstore:
+            return
+        before = self.clock.now() - timedelta(days=self.about.columnstore_days)
+        for chunk in await hypertables.chunks_of_rows(connection, before=before):
+            await self.free()
+            await hypertables.store_as_columns(connection, chunk)
 
     def _before(self, days: int | None) -> datetime | None:
         return None if days is None else self.clock.now() - timedelta(days=days)

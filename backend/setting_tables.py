@@ -323,11 +323,14 @@ class RetentionSettings(Group):
     quarantine_days: int | None = Field(
         None, gt=0, description="rows that were set aside as they could not be"
     )
+    columnstore_days: int = Field(
+        14, gt=0, description="of candles that are corrected often; TimescaleDB packs older rows"
+    )
 
     @property
     def drops(self) -> dict[str, int]:
         """Days by what is dropped after them."""
-        said = self.model_dump(exclude_none=True)
+        said = self.model_dump(include={"events_days", "quarantine_days"}, exclude_none=True)
         return {name.removesuffix("_days"): days for name, days in said.items()}
 
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 
 # Tests that share one long-lived fixture: with several workers one of them runs the whole folder.
 # They are long, so they come first: no worker is left with one at the end.
-TOGETHER = ("tests/scenarios", "tests/integration/system", "tests/kafka")
+TOGETHER = ("tests/scenarios", "tests/integration/system", "tests/kafka", "tests/timescale")
 
 # A shared machine is slow now and then; no test of ours asserts a time. CI draws the same cases.
 settings.register_profile("ours", deadline=None, max_examples=50, derandomize="CI" in os.environ)
@@ -65,7 +65,13 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server_url(plain_server: str) -> str:
+    """The server that a test's databases are on."""
+    return plain_server
+
+
+@pytest.fixture(scope="session")
+def plain_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real PostgreSQL for the session: ALPHAPULSE_TEST_DATABASE_URL, or one of our own."""
     url = os.environ.get("ALPHAPULSE_TEST_DATABASE_URL")
     if url:
@@ -76,6 +82,15 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     # Nothing here is to survive a power cut, and a database per test is ten times cheaper so.
     with EmbeddedPostgres(tmp_path_factory.mktemp("state"), settings={"fsync": "off"}) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def timescale_server() -> str:
+    """A server whose databases may have TimescaleDB's columnstore: ALPHAPULSE_TEST_TIMESCALE."""
+    url = os.environ.get("ALPHAPULSE_TEST_TIMESCALE")
+    if not url:
+        pytest.skip("no server with TimescaleDB (set ALPHAPULSE_TEST_TIMESCALE)")
+    return url
 
 
 @pytest.fixture(scope="session")

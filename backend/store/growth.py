@@ -9,6 +9,7 @@ from typing import Final
 
 import asyncpg
 
+from backend.store.server import read_server
 from domain.market import Timeframe
 
 MONTH: Final = timedelta(days=30)
@@ -22,9 +23,11 @@ _OF_LIVE: Final = ("ml_prediction_outcomes", "trading_signals", "cross_sections"
 # Of history too: the share that is live is counted.
 _OF_BOTH: Final = {"ml_predictions": "predictions", "stream_blocks": "events"}
 _SIZES: Final = """
-SELECT relname, pg_total_relation_size(relid) AS bytes FROM pg_stat_user_tables
-WHERE relname = ANY($1::text[])
+SELECT relname, {size} AS bytes FROM pg_stat_user_tables
+WHERE relname = ANY($1::text[]) AND schemaname = current_schema()
 """
+_PLAIN: Final = "pg_total_relation_size(relid)"
+_WITH_CHUNKS: Final = f"coalesce(hypertable_size(relid), {_PLAIN})"
 _COUNTS: Final = """
 WITH lived AS (
     SELECT min(as_of) AS since, coalesce(sum(cardinality(members)), 0)::int AS candles
@@ -70,15 +73,22 @@ def expected(series: Iterable[tuple[Timeframe, int]], *, horizons: int) -> Growt
     )
 
 
+async def table_sizes(pool: asyncpg.Pool) -> dict[str, int]:
+    """Bytes of the tables that grow with candles, indexes included, as they are on the disk."""
+    packed = (await read_server(pool)).has_columnstore
+    statement = _SIZES.format(size=_WITH_CHUNKS if packed else _PLAIN)
+    found = await pool.fetch(statement, [*_OF_CANDLES, *_OF_LIVE, *_OF_BOTH])
+    return {row["relname"]: row["bytes"] for row in found}
+
+
 async def measured(pool: asyncpg.Pool) -> Growth | None:
     """What this database's own rows say of the series that it follows; None: it has none live."""
     counts = await pool.fetchrow(_COUNTS)
     if not counts["live"]:
         return None
-    found = await pool.fetch(_SIZES, [*_OF_CANDLES, *_OF_LIVE, *_OF_BOTH])
-    sizes = {row["relname"]: row["bytes"] for row in found}
+    sizes = await table_sizes(pool)
     history = sum(sizes[name] for name in _OF_CANDLES) / max(counts["candles"], 1)
-    live = sum(sizes[name] for name in _OF_LIVE)
+    live: float = sum(sizes[name] for name in _OF_LIVE)
     live += sum(sizes[name] * (counts[share] or 0.0) for name, share in _OF_BOTH.items())
     rows = await pool.fetch(_NEWEST)
     return Growth(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import migrations
 from backend.store import database
+from backend.store.hypertables import arrange
 from backend.store.schema import LOOK, Schema, Standing
 from domain.errors import StoreError
 
@@ -32,6 +33,8 @@ LOCK: Final = 0x616C7068  # of `pg_advisory_lock`: processes that start together
 def upgrade(url: str) -> None:
     """Bring the database to the newest schema; one of a newer program that serves this one stays.
 
+    Where its server has them, the big tables are hypertables then.
+
     Raises:
         StoreUnavailableError: no connection.
         StoreError: the database is of a newer program that does not serve this one, or refuses a
@@ -39,7 +42,12 @@ def upgrade(url: str) -> None:
     """
     from alembic import command  # noqa: PLC0415
 
-    _migrate(url, lambda config: command.upgrade(config, "head"), unless=Standing.SERVED)
+    _migrate(
+        url,
+        lambda config: command.upgrade(config, "head"),
+        then=arrange,
+        unless=Standing.SERVED,
+    )
 
 
 def downgrade(url: str, revision: str) -> None:
@@ -85,7 +93,11 @@ def _known() -> frozenset[str]:
 
 
 def _migrate(
-    url: str, command: Callable[[Config], None], *, unless: Standing | None = None
+    url: str,
+    command: Callable[[Config], None],
+    *,
+    then: Callable[[Connection], None] | None = None,
+    unless: Standing | None = None,
 ) -> None:
     from alembic.util import CommandError  # noqa: PLC0415
     from sqlalchemy import text  # noqa: PLC0415
@@ -107,6 +119,8 @@ def _migrate(
         config = _config()
         config.attributes["connection"] = connection
         command(config)
+        if then is not None:
+            then(connection)
         connection.commit()
 
     try:

@@ -9,9 +9,9 @@ from typing import Final
 import asyncpg
 
 SINCE: Final = (2, 18)  # of TimescaleDB: the columnstore by the names that it has now
-_ASK: Final = """
+ASK: Final = """
 SELECT current_setting('server_version') AS postgresql,
-    (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb') AS created,
+    (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb') AS timescale,
     (SELECT default_version FROM pg_available_extensions
      WHERE name = 'timescaledb' AND current_setting('shared_preload_libraries') ~ name) AS offered,
     current_setting('timescaledb.license', true) AS edition
@@ -63,13 +63,7 @@ class Server:
 
 async def read_server(connection: asyncpg.Connection | asyncpg.Pool) -> Server:
     """Of the database that is connected to."""
-    row = await connection.fetchrow(_ASK)
-    return Server(
-        postgresql=row["postgresql"],
-        timescale=row["created"],
-        offered=row["offered"],
-        edition=row["edition"],
-    )
+    return Server(**await connection.fetchrow(ASK))
 
 
 def _numbers(version: str) -> tuple[int, ...]:
