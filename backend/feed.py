@@ -91,6 +91,7 @@ class LiveEdge:
     refused: Callable[[Rejected], Awaitable[None]]
     deadline: timedelta
     history_bars: int
+    openings: Mapping[Timeframe, int] = field(default_factory=dict)  # where rooms run apart
     _sections: dict[Timeframe, CrossSection] = field(init=False)
     _collector: Collector = field(init=False)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -176,5 +177,9 @@ class LiveEdge:
         # The cross-section waits by the wall; what is known is known at the market's time.
         now = self.feed.pace.clock.now()
         for batch in batches:
-            holes = dict(self.auditor.missing[batch.timeframe])
-            await self.bus.publish(CANDLES, replace(batch.came_at(now), holes=holes))
+            told = replace(
+                batch.came_at(now),
+                holes=dict(self.auditor.missing[batch.timeframe]),
+                opening=self.openings.get(batch.timeframe, 0),
+            )
+            await self.bus.publish(CANDLES, told)

@@ -127,7 +127,7 @@ class Following:
         """Workers may run its panels now; those that do begin them anew."""
         exchange, timeframes = self.feed.exchange.id, self.feed.timeframes
         announce = partial(open_panels.announce, self.store.writers, exchange, timeframes)
-        await patiently(announce, self.feed.pace.wall)
+        self.edge.openings = await patiently(announce, self.feed.pace.wall)
 
     async def _open_panels(self, host: Host, membership: Membership) -> None:
         for timeframe in self.feed.timeframes:

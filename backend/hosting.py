@@ -165,15 +165,21 @@ class Hosted(NamedTuple):
     runner: Runner
     observer: Observer
 
-    async def follow(self, bus: EventBus, subscribed: asyncio.Event) -> None:
-        """Take its ticks as they come, until cancelled."""
+    async def follow(self, bus: EventBus, subscribed: asyncio.Event, opening: int = 0) -> None:
+        """Take its ticks as they come, until cancelled or until one is of a later opening.
+
+        Those of an earlier one are passed by: history had their candles when this one began.
+        """
         panel = self.runner.panel.key
         key = panel_key(panel.exchange, panel.timeframe)
         async with bus.subscribe(CANDLES, group=key, key=key) as events:
             subscribed.set()
             async for event in events:
-                if isinstance(event, CandleBatch):
-                    await self.runner.on_candles(event)
+                if not isinstance(event, CandleBatch) or event.opening < opening:
+                    continue
+                if event.opening > opening:
+                    return
+                await self.runner.on_candles(event)
 
     async def close(self) -> None:
         """Keep its state for whoever has it next."""

@@ -87,7 +87,7 @@ class Worker:
         lease = await self.leases.take(panel_voice(panel_key(key.exchange, key.timeframe)))
         if lease is not None:
             log.info("takes %s", lease.name, extra={"generation": lease.generation})
-            task = tasks.create_task(self._run(key, lease))
+            task = tasks.create_task(self._run(key, lease, opened.opening))
             self._running[key] = _Running(opening=opened.opening, task=task)
 
     async def _leave(self, key: PanelKey) -> None:
@@ -95,17 +95,17 @@ class Worker:
         running.task.cancel()
         await asyncio.gather(running.task, return_exceptions=True)
 
-    async def _run(self, key: PanelKey, lease: Lease) -> None:
-        """One panel, until cancelled or until another process has taken it."""
+    async def _run(self, key: PanelKey, lease: Lease, opening: int) -> None:
+        """One panel, until cancelled, begun anew, or taken by another process."""
         try:
-            await self._serve(key, lease)
+            await self._serve(key, lease, opening)
         except* LeaseLostError:
             log.warning("%s is another process's now", lease.name)
         finally:
             with contextlib.suppress(StoreUnavailableError):  # then it is given back already
                 await self.leases.give_back(lease)
 
-    async def _serve(self, key: PanelKey, lease: Lease) -> None:
+    async def _serve(self, key: PanelKey, lease: Lease, opening: int) -> None:
         host, plan = self.host, self.host.plan
         store = replace(host.store, recorder=host.store.recorder.fenced(lease.fence))
         listings, joined = await self._watched(key.exchange)
@@ -119,7 +119,7 @@ class Worker:
         ours: list[Hosted] = []
         kept = StatusStore(store.writers, lease.name)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(
+            telling = tasks.create_task(
                 keep_telling(
                     kept,
                     status,
@@ -132,10 +132,12 @@ class Worker:
             settle()
             try:
                 async with asyncio.TaskGroup() as panel:
-                    panel.create_task(hosted.follow(self.bus, asyncio.Event()))
-                    panel.create_task(hosted.observer.revisions.run())
+                    revising = panel.create_task(hosted.observer.revisions.run())
+                    await hosted.follow(self.bus, asyncio.Event(), opening)
+                    revising.cancel()
             finally:
                 await hosted.close()
+                telling.cancel()
 
     async def _watched(
         self, exchange: str

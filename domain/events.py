@@ -127,6 +127,7 @@ class CandleBatch(Tick):
     late: bool = False  # these came after the tick's cross-section was drawn
     told: tuple[Candle, ...] = ()  # the versions as the exchange told them, where kept
     holes: Mapping[Instrument, Sequence[Hole]] = field(default_factory=dict)  # that may be filled
+    opening: int = 0  # that of its panel it belongs to, where rooms run apart
 
     def came_at(self, moment: datetime) -> CandleBatch:
         """These candles as known from `moment`, or from their close where our clock is behind."""

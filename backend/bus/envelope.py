@@ -94,6 +94,7 @@ def _value(batch: CandleBatch) -> bytes:
             "known_at": batch.known_at.isoformat(),
             "source": batch.source.value,
             "late": batch.late,
+            "opening": batch.opening,
             "symbols": [one.symbol for one in batch.instruments],
             **dict(zip(_PRICES, (one.tolist() for one in prices), strict=True)),
             "revision": batch.revision.tolist(),
@@ -128,6 +129,7 @@ def _event(value: Mapping[str, Any]) -> CandleBatch:
         revision=np.array([index(one) for one in value["revision"]], np.int64).reshape(shape),
         source=Source(value["source"]),
         late=value["late"] is True,
+        opening=index(value["opening"]),
         told=tuple(_candle(exchange, timeframe, row) for row in value["told"]),
         holes={Instrument(exchange, symbol): _holes(some) for symbol, *some in value["holes"]},
     )

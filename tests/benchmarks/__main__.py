@@ -34,6 +34,7 @@ from tests.benchmarks import (  # noqa: E402
     served_api,
     store,
     training_cost,
+    workers,
 )
 from tests.benchmarks.floor import Floor, measure_floor  # noqa: E402
 from tests.benchmarks.measure import FULL, QUICK, Row, Size, machine, show, write  # noqa: E402
@@ -98,6 +99,9 @@ class Bench:
     async def bus(self) -> list[Row]:
         return await bus.through_a_broker(self.folder, self.size)
 
+    async def workers(self) -> list[Row]:
+        return await workers.candles_to_signals(*self.place)
+
     async def collectors(self) -> list[Row]:
         return await collecting.all_of_it(*self.place)
 
@@ -120,8 +124,8 @@ class Bench:
     def all(self) -> dict[str, Callable[[], Coroutine[Any, Any, list[Row]]]]:
         names = (
             "features", "sentiment", "latency", "arrivals", "timeframes", "growth", "interference",
-            "retrain", "training", "wide", "store", "relay", "bus", "collectors", "fanout", "rest",
-            "resume", "page", "replay", "memory",
+            "retrain", "training", "wide", "store", "relay", "bus", "workers", "collectors",
+            "fanout", "rest", "resume", "page", "replay", "memory",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 

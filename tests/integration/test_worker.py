@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from backend.api.status import Market, Status
-from backend.asked import Asked
-from backend.bus.memory import MemoryBus
-from backend.clock import SystemClock
-from backend.executor import ProcessExecutor
-from backend.hosting import Host
-from backend.runner import Lane
-from backend.settings import Settings
 from backend.store.candles import store_candles
 from backend.store.chain import verify
 from backend.store.leases import Leases, open_leases
 from backend.store.open_panels import announce
 from backend.store.system_status import hear
-from backend.system_plan import SystemPlan
 from backend.wiring import Store, open_store
-from backend.worker import Worker
 from collectors.cross_section import CrossSection
 from domain.errors import StoreUnavailableError
 from domain.market import Instrument, Listing, Timeframe
-from domain.topics import CANDLES, Topic
-from services.sentiment.features import SentimentFeatures
+from domain.topics import CANDLES
 from tests.doubles import START, ManualClock
 from tests.factories import candles
+from tests.hosts import CountedBus, worker_of
 
-HISTORY, TICKS, HORIZON = 60, 4, 3
+HISTORY, TICKS = 60, 6
 EXCHANGES = ("binance", "kraken")
 NAMES = ("AAA/USDT", "BBB/USDT")
 H1 = Timeframe.H1
@@ -45,23 +35,6 @@ FROM ml_predictions JOIN instruments USING (instrument_id)
 WHERE role = 'champion' AND as_of > $1 GROUP BY exchange, as_of ORDER BY as_of, exchange
 """
 HOLDERS = "SELECT name, holder, generation FROM leases ORDER BY name"
-
-
-class CountedBus(MemoryBus):
-    """Knows how many follow it."""
-
-    followers = 0
-
-    @asynccontextmanager
-    async def subscribe(
-        self, *topics: Topic, group: str, key: str | None = None
-    ) -> AsyncIterator[AsyncIterator[object]]:
-        async with super().subscribe(*topics, group=group, key=key) as events:
-            self.followers += 1
-            try:
-                yield events
-            finally:
-                self.followers -= 1
 
 
 @dataclass(kw_only=True)
@@ -87,23 +60,25 @@ class Workers:
             for seed, name in enumerate(NAMES)
         }
         self.told = 0
+        self.openings: dict[str, int] = {}
 
     async def open(self, store: Store) -> None:
         """Store the history, as those who collect do."""
         await store.instruments.watch([Listing(instrument=one) for one in self.series], since=START)
         past = [one for series in self.series.values() for one in series[:HISTORY]]
         await store_candles(store.writers, store.instruments, past, known_at=self.clock.now())
+        await self.announce(store)
+
+    async def announce(self, store: Store) -> None:
         for exchange in EXCHANGES:
-            await announce(store.writers, exchange, [H1])
+            self.openings[exchange] = (await announce(store.writers, exchange, [H1]))[H1]
 
     @asynccontextmanager
     async def process(self, name: str) -> AsyncIterator[Process]:
         async with AsyncExitStack() as stack:
             store = await stack.enter_async_context(open_store(self.url, self.folder))
             leases = await stack.enter_async_context(open_leases(self.url, name))
-            executor = ProcessExecutor()
-            stack.callback(executor.close)
-            worker = Worker(host=self._host(store, executor), leases=leases, bus=self.bus)
+            worker = stack.enter_context(worker_of(store, leases, self.bus, self.clock))
             task = asyncio.create_task(worker.run())
             try:
                 yield Process(store=store, leases=leases, task=task)
@@ -111,44 +86,28 @@ class Workers:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
 
-    def _host(self, store: Store, executor: ProcessExecutor) -> Host:
-        async def nothing(*_: object) -> Asked:
-            return Asked()
+    async def miss(self, store: Store) -> None:
+        """A close that nobody collected live: history has it when those who collect begin again."""
+        place = self._next()
+        past = [series[place] for series in self.series.values()]
+        await store_candles(store.writers, store.instruments, past, known_at=self.clock.now())
 
-        async def nobody(*_: object) -> Sequence[object]:
-            return []
-
-        plan = SystemPlan(
-            market=Market.RECORDED,
-            horizons=(HORIZON,),
-            clock=self.clock,
-            connect=nobody,  # type: ignore[arg-type]
-            ask=nothing,
-        )
-        return Host(
-            plan=plan,
-            settings=Settings(),
-            store=store,
-            status=Status(market=Market.RECORDED),
-            publish=lambda events: None,
-            executor=executor,
-            lane=Lane(),
-            sentiment=SentimentFeatures(since=START),
-            wall=SystemClock(),
-            hold=nobody,  # type: ignore[arg-type]
-        )
-
-    async def tick(self) -> None:
-        """The next close of each exchange."""
+    def _next(self) -> int:
         place = HISTORY + self.told
         self.told += 1
         self.clock.advance(H1.duration)
+        return place
+
+    async def tick(self) -> None:
+        """The next close of each exchange."""
+        place = self._next()
         for exchange in EXCHANGES:
             members = [one for one in self.series if one.exchange == exchange]
             section = CrossSection(exchange=exchange, timeframe=H1, instruments=members)
             for one in members:
                 for batch in section.add(self.series[one][place], arrived=self.clock.now()):
-                    await self.bus.publish(CANDLES, batch.came_at(self.clock.now()))
+                    told = replace(batch.came_at(self.clock.now()), opening=self.openings[exchange])
+                    await self.bus.publish(CANDLES, told)
 
 
 async def until(holds: Callable[[], object], what: str) -> None:
@@ -207,3 +166,38 @@ async def test_panels_move_between_workers_and_each_tick_is_made_once(
     assert [(row["rows"], row["different"]) for row in rows] == [(len(NAMES),) * 2] * 6
     async with store.readers.acquire() as connection:
         assert await verify(connection) is None
+
+
+async def test_a_panel_whose_history_was_fetched_anew_answers_what_was_missed(
+    database_url: str, store: Store, tmp_path: Path
+) -> None:
+    workers = Workers(database_url, tmp_path)
+    await workers.open(store)
+
+    async def made() -> bool:
+        rows = await store.readers.fetch(SERVED, START + HISTORY * H1.duration)
+        return len(rows) == workers.told * len(EXCHANGES)
+
+    async def followed() -> bool:
+        return workers.bus.followers == len(EXCHANGES)
+
+    async def anew() -> bool:
+        return {row["generation"] for row in await store.readers.fetch(HOLDERS)} == {2}
+
+    async with workers.process("one"):
+        await until(followed, "both panels at their ticks")
+        await workers.tick()
+        await until(made, "the first tick")
+        before = dict(workers.openings)
+        await workers.miss(store)
+        await workers.announce(store)
+        await until(anew, "both panels anew")
+        await until(followed, "both panels at their ticks again")
+        await workers.tick()
+        await until(made, "what was missed, and the tick after it")
+        rows = await store.readers.fetch(SERVED, START + HISTORY * H1.duration)
+
+    assert all(workers.openings[name] > before[name] for name in EXCHANGES)
+    assert [row["as_of"] for row in rows][::2] == [
+        START + (HISTORY + 1 + number) * H1.duration for number in range(3)
+    ]

@@ -1,0 +1,78 @@
+"""A worker in the process of a test, on a bus that knows who follows it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+from backend.api.status import Market, Status
+from backend.asked import Asked
+from backend.bus.memory import MemoryBus
+from backend.clock import SystemClock
+from backend.executor import ProcessExecutor
+from backend.hosting import Host
+from backend.runner import Lane
+from backend.settings import Settings
+from backend.store.leases import Leases
+from backend.system_plan import SystemPlan
+from backend.wiring import Store
+from backend.worker import Worker
+from domain.market import EPOCH
+from domain.ports import Clock, EventBus
+from domain.topics import Topic
+from services.sentiment.features import SentimentFeatures
+
+HORIZON = 3
+
+
+class CountedBus(MemoryBus):
+    """Knows how many follow it."""
+
+    followers = 0
+
+    @asynccontextmanager
+    async def subscribe(
+        self, *topics: Topic, group: str, key: str | None = None
+    ) -> AsyncIterator[AsyncIterator[object]]:
+        async with super().subscribe(*topics, group=group, key=key) as events:
+            self.followers += 1
+            try:
+                yield events
+            finally:
+                self.followers -= 1
+
+
+@contextmanager
+def worker_of(store: Store, leases: Leases, bus: EventBus, clock: Clock) -> Iterator[Worker]:
+    """A worker whose panels ask no source; its executor ends with the context."""
+
+    async def no_feeds(*_: Any) -> list[Any]:
+        return []
+
+    async def no_source(*_: Any) -> Asked:
+        return Asked()
+
+    async def no_hold(held: bool) -> None:  # noqa: FBT001 - the shape of Hold
+        del held
+
+    plan = SystemPlan(
+        market=Market.RECORDED, horizons=(HORIZON,), clock=clock, connect=no_feeds, ask=no_source
+    )
+    executor = ProcessExecutor()
+    try:
+        host = Host(
+            plan=plan,
+            settings=Settings(),
+            store=store,
+            status=Status(market=Market.RECORDED),
+            publish=lambda events: None,
+            executor=executor,
+            lane=Lane(),
+            sentiment=SentimentFeatures(since=EPOCH),
+            wall=SystemClock(),
+            hold=no_hold,
+        )
+        yield Worker(host=host, leases=leases, bus=bus)
+    finally:
+        executor.close()
