@@ -19,6 +19,7 @@ from backend.store.schema import SERVES, Schema, Standing, look
 from domain.errors import StoreError
 from tests.releases import EXPANDED, RELEASES, Release, compatible
 from tests.releases.recording import read
+from tests.served_market import TICKS, ServedMarket
 
 LAST = RELEASES[-1]
 
@@ -121,6 +122,16 @@ async def test_a_migration_that_breaks_what_runs_is_named(running: Running, chan
 @pytest.mark.parametrize("change", EXPANDING)
 async def test_a_migration_that_expands_breaks_nothing(running: Running, change: str) -> None:
     assert await running.broken_by(EXPANDING[change]) == []
+
+
+async def test_rows_are_written_and_written_again_beside_columns_of_a_newer_program(
+    market: ServedMarket,
+) -> None:
+    await market.pool.execute(EXPANDED)
+
+    assert await market.commit(TICKS)
+    assert await market.commit(TICKS) == []
+    assert await market.pool.fetchval("SELECT count(*) FROM quarantine") == 0
 
 
 def test_what_a_migration_serves_is_the_schema_of_a_release() -> None:

@@ -10,7 +10,7 @@ HERE: Final = Path(__file__).parent
 EXPANDED: Final = """
 DO $$ DECLARE one text; BEGIN
     FOR one IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
-        EXECUTE format('ALTER TABLE %I ADD COLUMN more int', one);
+        EXECUTE format('ALTER TABLE %I ADD COLUMN more int NOT NULL DEFAULT 0', one);
     END LOOP;
 END $$
 """  # a migration that adds a column to every table
