@@ -22,7 +22,7 @@ from backend.system_plan import SystemPlan
 from backend.warmup import catch_up
 from backend.wiring import Store, decided_by, labels_of, online_of, policy_of
 from domain.events import CandleBatch
-from domain.market import Horizon, Instrument, Listing
+from domain.market import Horizon, Instrument, Listing, Timeframe
 from domain.ports import Clock, EventBus, Executor
 from domain.topics import CANDLES, panel_key
 from services.sentiment.features import SentimentFeatures
@@ -151,12 +151,16 @@ class Host:
             since=self.plan.clock.now() - self.settings.history_bars * timeframe.duration,
             report=lambda done, total: self.status.report(name, done, total),
         )
+        await self.recall(timeframe, instruments)  # else the first close may be a day away
+        return caught_up.as_of
+
+    async def recall(self, timeframe: Timeframe, instruments: Sequence[Instrument]) -> None:
+        """Have the status know what was predicted up to now."""
         served = await self.store.history.newest_served(
             instruments, Horizon(timeframe, min(self.plan.horizons))
         )
-        for instrument, as_of in served.items():  # else the first close may be a day away
+        for instrument, as_of in served.items():
             self.status.predicted(timeframe, (instrument,), as_of)
-        return caught_up.as_of
 
 
 class Hosted(NamedTuple):

@@ -127,7 +127,9 @@ class Worker:
                     plan.clock,
                 )
             )
-            hosted = await replace(host, store=store, status=status).open(key, listings, joined)
+            alone = replace(host, store=store, status=status)
+            await alone.recall(key.timeframe, tuple(listings))  # another had it before
+            hosted = await alone.open(key, listings, joined)
             ours.append(hosted)
             settle()
             try:

@@ -11,10 +11,13 @@ from typer.testing import CliRunner
 
 from backend.api.needs import NEEDS
 from backend.cli import app
+from backend.rooms import rooms_of
 from tests.conftest import ROOT
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+APART: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.apart.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+ROOMS = [name for name, one in APART["services"].items() if "command" in one]
 OURS = [name for name, one in SERVICES.items() if "build" in one]
 MADE_BY_THE_OPERATOR = {"./deploy/metrics.token"}
 
@@ -35,6 +38,24 @@ def test_every_image_has_a_version_and_every_service_a_bound(name: str) -> None:
     assert {"cpus", "memory"} <= limits.keys()
     assert service["restart"] in {"unless-stopped", "no"}
     assert service["healthcheck"].get("test") or name == "migrate"
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_rooms_apart_stand_on_what_is_there_and_run_rooms_that_exist(name: str) -> None:
+    service = APART["services"][name]
+    command = service["command"]
+    rooms = rooms_of(command[command.index("--rooms") + 1])
+
+    assert rooms == {name}
+    assert CliRunner().invoke(app, [*command, "--help"]).exit_code == 0
+    assert SERVICES[service["extends"]["service"]]["build"]
+    assert service["depends_on"].keys() <= SERVICES.keys()
+    assert service["environment"]["ALPHAPULSE_BUS_URL"].split("//")[1].split(":")[0] in SERVICES
+    assert {"cpus", "memory"} <= service["deploy"]["resources"]["limits"].keys()
+
+
+def test_one_system_does_not_run_beside_rooms_of_their_own() -> None:
+    assert APART["services"]["system"]["deploy"]["replicas"] == 0
 
 
 def test_no_password_is_written_down() -> None:
