@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from aiokafka import ConsumerRecord
 
 from backend import metrics
+from backend.bus.broker import RECORD_BYTES
 from backend.bus.dead import dead_letter
 from backend.bus.envelope import record_of
 from backend.bus.outage import Outage
@@ -20,7 +22,10 @@ from backend.bus.subscription import Subscription
 from backend.bus.troubles import told_by
 from backend.setting_tables import KafkaSettings
 from collectors.pacing import Pace
+from domain.errors import UsageError
 from domain.topics import OfPanel, Topic
+
+LARGEST: Final = RECORD_BYTES - 64 * 1024  # without its key and headers
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +45,18 @@ class KafkaBus:
     sender: Sender
 
     async def publish(self, topic: Topic, event: OfPanel) -> None:
-        """Until it is acknowledged, however long the cluster is away."""
-        await self.sender.send(record_of(topic, event, self.about.prefix))
+        """Until it is acknowledged, however long the cluster is away.
+
+        Raises:
+            UsageError: it is larger than a record may be.
+        """
+        record = record_of(topic, event, self.about.prefix)
+        if len(record.value) > LARGEST:
+            raise UsageError(
+                f"a tick of {record.key!r} takes {len(record.value):,} bytes and a record has at"
+                f" most {LARGEST:,}: watch fewer instruments of it"
+            )
+        await self.sender.send(record)
 
     @asynccontextmanager
     async def subscribe(

@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from backend.bus.envelope import record_of
 from backend.bus.memory import MemoryBus
 from domain.events import Candle, CandleBatch
@@ -48,7 +50,9 @@ async def through_a_broker(folder: Path, size: Size) -> list[Row]:
             sample = record_of(CANDLES, ticks[0]).value
             async with bus_on(broker.address) as bus:
                 await _all_through(bus, ticks, UNDER_WAY)  # clients learn where partitions are
+                before = time.process_time()
                 by_broker = await _all_through(bus, ticks, count)
+                cpu_us = 1e6 * (time.process_time() - before) / count
             rows.append(
                 Row(
                     name=name,
@@ -58,9 +62,20 @@ async def through_a_broker(folder: Path, size: Size) -> list[Row]:
                     most=False,
                     baseline=await _all_through(MemoryBus(), ticks, count),
                     baseline_name="the bus of one process",
-                    detail={"ticks": count, "bytes": len(sample)},
+                    detail={"ticks": count, "bytes": len(sample), "cpu_us": cpu_us},
                 )
             )
+        async with bus_on(broker.address) as bus:
+            ticks = _ticks(LARGE)[: 10 * size.store_ticks]
+            waits = np.quantile(await _one_by_one(bus, ticks), (0.5, 0.95, 0.99)) * 1_000
+        rows.append(
+            Row(
+                name="one tick of 500 instruments, from its publisher to its subscriber",
+                value=float(waits[0]),
+                unit="ms",
+                detail={"p95": float(waits[1]), "p99": float(waits[2]), "ticks": len(ticks)},
+            )
+        )
     finally:
         broker.kill()
     return rows
@@ -75,6 +90,19 @@ async def _all_through(bus: EventBus, ticks: Sequence[CandleBatch], count: int) 
             await anext(events)
         await publishing
         return count / (time.perf_counter() - began)
+
+
+async def _one_by_one(bus: EventBus, ticks: Sequence[CandleBatch]) -> list[float]:
+    """Seconds of each, while nothing else is under way; the first ones are not counted."""
+    waits = []
+    async with bus.subscribe(CANDLES, group="bench") as events:
+        for tick in ticks:
+            began = time.perf_counter()
+            publishing = asyncio.create_task(bus.publish(CANDLES, tick))
+            await anext(events)
+            waits.append(time.perf_counter() - began)
+            await publishing
+    return waits[len(waits) // 10 :]
 
 
 async def _publish(bus: EventBus, ticks: Sequence[CandleBatch], count: int) -> None:

@@ -14,6 +14,7 @@ from backend.bus.dead import dead_letters, replay
 from backend.bus.envelope import PARTITIONS, partition_of, record_of
 from backend.bus.kafka import KafkaBus
 from backend.bus.troubles import troubles
+from domain.errors import UsageError
 from domain.events import CandleBatch
 from domain.market import Instrument, Timeframe
 from domain.ports import EventBus
@@ -106,9 +107,14 @@ async def test_those_who_publish_at_once_are_in_order_in_each_key(bus: KafkaBus)
         assert await received(bus, key, 20, key=key) == moments(ticks)
 
 
-async def test_a_tick_of_many_instruments_fits(bus: KafkaBus) -> None:
-    names = [Instrument("simulated", f"COIN{number}/USDT") for number in range(10_000)]
-    (tick,) = candle_batches(names, 1)
+async def test_a_tick_of_many_instruments_fits_and_one_of_too_many_is_refused(
+    bus: KafkaBus,
+) -> None:
+    names = [Instrument("simulated", f"COIN{number}/USDT") for number in range(100_000)]
+    (tick,) = candle_batches(names[:20_000], 1)
+    (larger,) = candle_batches(names, 1)
+    with pytest.raises(UsageError, match="bytes and a record has at most 8,323,072: watch fewer"):
+        await publish(bus, [larger])
     await publish(bus, [tick])
 
     assert await received(bus, KEY, 1) == moments([tick])
