@@ -123,7 +123,7 @@ def _subject(model: str, settings: Settings) -> tuple[Recipe, Mapping[str, Range
         raise UsageError(f"{model} cannot be searched for: {kind.name} does not say where")
     fixed = {TREES} if about.trees is not None else set()
     space = {name: one for name, one in kind.space.items() if name not in fixed}
-    sets = feature_sets(catalogue, about.features)
+    sets = feature_sets(catalogue, about.features_of(recipe.kind))
     return as_wanted(replace(recipe, features=sets), about), space
 
 

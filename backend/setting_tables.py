@@ -159,6 +159,9 @@ class VariantSettings(Group):
 
     kind: str = Field(description="that it varies, as lightgbm")
     trials: PositiveInt = Field(description="tried before it was chosen, itself among them")
+    features: tuple[str, ...] | None = Field(
+        None, description="feature sets that it reads, where not set those of training.features"
+    )
     direction: Parameters | None = Field(None, description="parameters that differ: { depth = 3 }")
     volatility: Parameters | None = Field(None, description="the same of another target")
     quantiles: Parameters | None = Field(None, description="the same of another target")
@@ -171,7 +174,7 @@ class VariantSettings(Group):
         """As an entry of the catalogue."""
         from services.models.variants import Variant  # noqa: PLC0415 - only where there is one
 
-        differing = self.model_dump(exclude={"kind", "trials"}, exclude_none=True)
+        differing = self.model_dump(exclude={"kind", "trials", "features"}, exclude_none=True)
         return Variant.of(name, self.kind, self.trials, differing)
 
 

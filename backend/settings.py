@@ -226,6 +226,16 @@ class TrainingSettings(Group):
         Field(("error", "coverage"), description="kinds of drift that make a fit due, not a report")
     )
 
+    def features_of(self, kind: str) -> tuple[str, ...]:
+        """The feature sets of plug-ins that models of a kind, or of a variant, read."""
+        own = self.variants[kind].features if kind in self.variants else None
+        return self.features if own is None else own
+
+    @property
+    def all_features(self) -> tuple[str, ...]:
+        """The feature sets of plug-ins that anybody reads."""
+        return tuple({name: 0 for kind in ("", *self.variants) for name in self.features_of(kind)})
+
     @property
     def varied(self) -> tuple[Variant, ...]:
         """The variants, as entries of the catalogue."""
@@ -279,7 +289,7 @@ class Settings(BaseSettings):
         theirs = {name for one in variants for name in one.models}
         models = [name for name in (*about.kinds, *about.online) if name not in theirs]
         models += [name for one in variants for name in one.varied]
-        others = (*about.features, *about.labels, self.signals.policy, *self.sources.plugins)
+        others = (*about.all_features, *about.labels, self.signals.policy, *self.sources.plugins)
         on = SwitchedOn.by(models, others, self.state)
         return replace(on, variants=variants)
 
@@ -303,7 +313,7 @@ class Settings(BaseSettings):
         policy = self.signals.policy if "policy" in self.signals.model_fields_set else None
         about = self.training
         for place, wanted in (
-            ("features", about.features),
+            ("features", about.all_features),
             ("labels", about.labels),
             ("sources", self.sources.plugins),
             ("policies", (policy,) if policy else ()),

@@ -61,13 +61,17 @@ class LearningPlan:
             PluginError: one is there, and is no feature set.
         """
         catalogue = catalogue_of(plugins)
-        recipes, sets = catalogue.recipes, feature_sets(catalogue, settings.features)
+        recipes = catalogue.recipes
         for name in settings.kinds:
             if name not in recipes:
                 raise UnknownModelError(name, recipes)
-        chosen = [one for name, one in recipes.items() if name in settings.kinds]
+        chosen = [
+            replace(one, features=feature_sets(catalogue, settings.features_of(one.kind)))
+            for name, one in recipes.items()
+            if name in settings.kinds
+        ]
         return cls(
-            recipes=tuple(as_wanted(replace(one, features=sets), settings) for one in chosen),
+            recipes=tuple(as_wanted(one, settings) for one in chosen),
             every=every or training_interval(timeframe, settings.every_bars, live=live),
             at=SCHEDULED_AT if live else None,
             delay=timeframe.duration * settings.delay_bars,

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.long
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples/plugin"
 MODEL = "naive_bayes.direction"
+BESIDE = "plain.direction"  # the same without the feature set of the template
 
 
 def run(folder: Path, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -106,8 +108,12 @@ class Replayed:
     """Where a replay with the template's files as plug-ins has left its rows."""
 
     settings: Settings
-    row: dict[str, object]  # of the model, as registered
-    said: int  # predictions
+    rows: dict[str, dict[str, Any]]  # of the models' newest versions, as registered
+    said: dict[str, int]  # closes that each predicted live
+
+    @property
+    def row(self) -> dict[str, Any]:
+        return self.rows[MODEL]
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +125,15 @@ def replayed(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
         text = (EXAMPLE / "alphapulse_example" / f"{name}.py").read_text()
         (state / "plugins" / f"{name}.py").write_text(f"{text}\nPLUGIN = {registered}\n")
     url = asyncio.run(database.create_database(server_url, "test_example"))
-    training = {"kinds": [MODEL], "features": ["tempo"], "minimum_rows": 300, "every_bars": 100}
+    training = {
+        "kinds": [MODEL, BESIDE],
+        "features": ["tempo"],
+        "variants": {
+            "plain": {"kind": "naive_bayes", "trials": 1, "features": [], "direction": {}}
+        },
+        "minimum_rows": 300,
+        "every_bars": 100,
+    }
     settings = Settings(state=state, database_url=SecretStr(url), training=training)
     yield asyncio.run(_replayed(settings, url))
     asyncio.run(database.drop_database(server_url, "test_example"))
@@ -143,21 +157,34 @@ async def _replayed(settings: Settings, url: str) -> Replayed:
     async with open_store(url, artifacts, catalogue_of(settings.plugins), durable=False) as store:
         await Replay(plan, settings, store, H1).run(series)
         rows = await Registry(store.writers).versions()
-        said = await store.readers.fetchval(
-            "SELECT count(*) FROM ml_predictions WHERE model = $1", MODEL
+        said = await store.readers.fetch(
+            "SELECT model, count(DISTINCT as_of) AS closes FROM ml_predictions"
+            " WHERE model = ANY($1) AND origin = 'live' GROUP BY model",
+            [MODEL, BESIDE],
         )
-    return Replayed(settings, rows[-1], said)
+    newest = {row["name"]: row for row in rows}
+    return Replayed(settings, newest, {row["model"]: row["closes"] for row in said})
 
 
 def test_it_is_fitted_in_a_worker_process_and_says_where_it_came_from(replayed: Replayed) -> None:
     environment, params = replayed.row["environment"], replayed.row["params"]
 
     assert replayed.row["name"] == MODEL
-    assert isinstance(environment, dict)
     assert environment.keys() == {"numpy", "plugins/naive_bayes.py", "plugins/tempo.py"}
-    assert isinstance(params, dict)
     assert params["features"] == ["tempo@1"]
-    assert replayed.said > 100
+    assert replayed.said[MODEL] > 50
+
+
+def test_models_on_two_feature_sets_predict_side_by_side_with_a_seat_each(
+    replayed: Replayed,
+) -> None:
+    beside = replayed.rows[BESIDE]
+
+    assert "features" not in beside["params"]
+    assert beside["environment"].keys() == {"numpy", "plugins/naive_bayes.py"}
+    assert beside["artifact_sha256"] != replayed.row["artifact_sha256"]
+    assert all(row["aliases"] for row in replayed.rows.values())
+    assert replayed.said[BESIDE] == replayed.said[MODEL]
 
 
 def test_it_is_fitted_again_to_the_bit(

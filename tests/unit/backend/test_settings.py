@@ -183,6 +183,7 @@ def test_a_variant_is_fitted_with_what_it_names_whatever_the_size_of_the_others(
         ("volatility = ", "direction = ", "unknown model 'shallow.volatility'"),
         ("trials = 30", "", "training.variants.shallow.trials: Field required"),
         ("trials", "trails", "unknown setting 'training.variants.shallow.trails'; nearest"),
+        ("trials = 30", 'trials = 30\nfeatures = ["tempo"]', "unknown plug-in 'tempo'"),
         ("trials = 30", "trials = 0", "training.variants.shallow.trials: Input should be greater"),
     ],
 )
