@@ -99,6 +99,7 @@ async def _work(
                 artifacts = folder.path / "artifacts"
                 store = await stack.enter_async_context(open_store(url, artifacts, kinds))
                 leases = await stack.enter_async_context(open_leases(url, holder))
+                await leases.enter(alone=False)
                 executor = ProcessExecutor(workers=1)
                 stack.callback(executor.close)
                 apart = Apart(

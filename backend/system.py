@@ -43,6 +43,7 @@ from backend.settings import Settings
 from backend.sources import Collection
 from backend.store.database import patiently
 from backend.store.jobs import JobStore
+from backend.store.leases import open_leases
 from backend.store.state import Runtime, StateFolder
 from backend.store.system_status import SYSTEM, StatusStore, keep_only
 from backend.system_plan import SystemPlan
@@ -60,6 +61,7 @@ async def run_system(plan: SystemPlan, settings: Settings) -> None:
 
     Raises:
         StateFolderError: another system runs on the state folder.
+        UsageError: one runs over the database.
         PortTakenError, UsageError: it cannot be served there, or does not exist; a GPU is asked for
             that is not there; a channel of notifications cannot be; nothing here speaks to brokers.
         ExchangeUnavailableError, StoreUnavailableError: at the start.
@@ -87,6 +89,9 @@ async def run_system(plan: SystemPlan, settings: Settings) -> None:
             status.report("database", 0, 1)
             watch = await stack.enter_async_context(asyncio.TaskGroup())
             url = await stack.enter_async_context(database_of(settings, watch))
+            if settings.database_url is not None:  # another folder's system may be there
+                leases = await stack.enter_async_context(open_leases(url, f"{host}:{port}"))
+                await leases.enter(alone=True)
             kinds = catalogue_of(settings.plugins)
             store = await stack.enter_async_context(
                 open_store(url, folder.path / "artifacts", kinds)

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from backend.api.needs import NEEDS
 from backend.cli import app
-from backend.rooms import rooms_of
+from backend.rooms import Room, rooms_of
 from tests.conftest import ROOT
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -46,7 +46,7 @@ def test_rooms_apart_stand_on_what_is_there_and_run_rooms_that_exist(name: str) 
     command = service["command"]
     rooms = rooms_of(command[command.index("--rooms") + 1])
 
-    assert rooms == {name}
+    assert rooms == frozenset([Room(name)])
     assert CliRunner().invoke(app, [*command, "--help"]).exit_code == 0
     assert SERVICES[service["extends"]["service"]]["build"]
     assert service["depends_on"].keys() <= SERVICES.keys()

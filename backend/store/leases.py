@@ -17,11 +17,14 @@ from zlib import crc32
 import asyncpg
 
 from backend.store.database import CONNECTION_ERRORS, connect
-from domain.errors import LeaseLostError, StoreUnavailableError
+from domain.errors import LeaseLostError, StoreUnavailableError, UsageError
 
 _SPACE: Final = 0x6C656173  # of ours among the database's advisory locks
 _WORKER: Final = 0  # in it: held by each worker, together
+_SHAPE: Final = 1  # by one process that does all, alone, or by rooms that run apart, together
 ANSWER_WITHIN_S: Final = 5.0
+ENTER_EVERY_S: Final = 0.5
+ENTER_ATTEMPTS: Final = 30  # as long as the server needs to notice that a machine is gone
 # The server gives up a session whose machine is gone within some ten seconds.
 _KEPT_ALIVE: Final = {
     "tcp_keepalives_idle": "4",
@@ -29,7 +32,6 @@ _KEPT_ALIVE: Final = {
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "10000",
 }
-_LOCK: Final = "SELECT pg_try_advisory_lock($1)"
 _UNLOCK: Final = "SELECT pg_advisory_unlock($1)"
 _TAKE: Final = """
 INSERT INTO leases (name, generation, holder, taken_at) VALUES ($1, 1, $2, clock_timestamp())
@@ -38,6 +40,8 @@ ON CONFLICT (name) DO UPDATE
 RETURNING generation
 """
 _FENCE: Final = "SELECT FROM leases WHERE name = $1 AND generation = $2 FOR SHARE"
+_LOCK: Final = "SELECT pg_try_advisory_lock($1)"
+_TOGETHER: Final = "SELECT pg_try_advisory_lock_shared($1)"
 _JOIN: Final = "SELECT pg_advisory_lock_shared($1)"
 _WORKERS: Final = """
 SELECT count(DISTINCT pid) FROM pg_locks
@@ -105,7 +109,24 @@ class Leases:
             StoreUnavailableError: as `take`.
         """
         async with self._asking() as connection:
-            await connection.execute(_JOIN, _worker())
+            await connection.execute(_JOIN, _reserved(_WORKER))
+
+    async def enter(self, *, alone: bool) -> None:
+        """Keep others from the database: all of them, or those who would be alone.
+
+        One that has just died is waited for.
+
+        Raises:
+            UsageError: there is another.
+            StoreUnavailableError: as `take`.
+        """
+        for _ in range(ENTER_ATTEMPTS):
+            async with self._asking() as connection:
+                if await connection.fetchval(_LOCK if alone else _TOGETHER, _reserved(_SHAPE)):
+                    return
+            await asyncio.sleep(ENTER_EVERY_S)
+        other = "another system predicts" if alone else "one process does all that rooms do"
+        raise UsageError(f"{other} over this database already; stop it first")
 
     async def workers(self) -> int:
         """How many processes count among them.
@@ -147,8 +168,8 @@ async def open_leases(url: str, holder: str) -> AsyncIterator[Leases]:
 
 
 def _key(name: str) -> int:
-    return _SPACE << 32 | (crc32(name.encode()) or 1)
+    return _SPACE << 32 | max(crc32(name.encode()), _SHAPE + 1)
 
 
-def _worker() -> int:
-    return _SPACE << 32 | _WORKER
+def _reserved(number: int) -> int:
+    return _SPACE << 32 | number

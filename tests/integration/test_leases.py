@@ -11,7 +11,7 @@ import pytest
 
 from backend.store.database import connect
 from backend.store.leases import Leases, open_leases
-from domain.errors import LeaseLostError, StoreUnavailableError
+from domain.errors import LeaseLostError, StoreUnavailableError, UsageError
 
 NAME = "panel binance|1h"
 
@@ -107,3 +107,32 @@ async def test_workers_are_counted_as_long_as_they_live(
 
     assert both == 2
     assert await two.workers() == 1
+
+
+async def test_one_that_does_all_and_rooms_apart_keep_each_other_out(
+    processes: tuple[Leases, Leases], database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.store.leases.ENTER_EVERY_S", 0.001)
+    one, two = processes
+    async with open_leases(database_url, "all") as everything:
+        await everything.enter(alone=True)
+        with pytest.raises(UsageError, match="one process does all"):
+            await one.enter(alone=False)
+        with pytest.raises(UsageError, match="another system predicts"):
+            await two.enter(alone=True)
+    await one.enter(alone=False)
+    await two.enter(alone=False)
+    async with open_leases(database_url, "all") as everything:
+        with pytest.raises(UsageError, match="another system predicts"):
+            await everything.enter(alone=True)
+
+
+async def test_who_has_just_died_is_waited_for(
+    processes: tuple[Leases, Leases], connection: asyncpg.Connection
+) -> None:
+    one, two = processes
+    await one.enter(alone=True)
+    coming = asyncio.create_task(two.enter(alone=True))
+    await kill(connection, one)
+
+    await coming
