@@ -12,7 +12,7 @@ from functools import partial
 from backend import metrics
 from backend.api.status import Status
 from backend.auditor import Auditor
-from backend.feed import Feed, LiveEdge
+from backend.feed import Feed, LiveEdge, PatientCandles
 from backend.hosting import Host, Hosted
 from backend.leaving import staying_away, why_away
 from backend.panel import PanelKey
@@ -105,11 +105,12 @@ class Following:
 
     async def _follow(self) -> None:
         """History, warm-up, then the live edge."""
-        membership = await self._begin()
+        wall = self.feed.pace.wall
+        membership = await patiently(self._begin, wall)
         self.auditor.instruments = self.instruments
-        await self.auditor.begin()
+        await patiently(self.auditor.begin, wall)
         await self.backfill(self.instruments)
-        await self.auditor.settle()
+        await patiently(self.auditor.settle, wall)
         if self.host is None:
             await self._announce()
         else:
@@ -132,7 +133,8 @@ class Following:
     async def _open_panels(self, host: Host, membership: Membership) -> None:
         for timeframe in self.feed.timeframes:
             key = PanelKey(exchange=self.feed.exchange.id, timeframe=timeframe)
-            hosted = await host.open(key, self.listings, membership.joined)
+            begin = partial(host.open, key, self.listings, membership.joined)
+            hosted = await patiently(begin, self.feed.pace.wall)  # each time from its snapshot
             self.panels.append(hosted)
             self.watches.append(hosted)
 
@@ -187,22 +189,23 @@ class Following:
         async def keep(told: Sequence[Candle], rejected: Sequence[Rejected]) -> None:
             candles = [one for one in told if one.close_ms < ends.get(one.timeframe, LAST_MS)]
             if candles:
-                await store_candles(
+                store = partial(
+                    store_candles,
                     self.store.writers,
                     self.store.instruments,
                     candles,
                     known_at=self.plan.clock.now(),
                 )
+                await patiently(store, feed.pace.wall)
                 metrics.CANDLES_RECEIVED.labels(feed.exchange.id).inc(len(candles))
             for one in candles:
                 first_ms[one.timeframe] = min(one.close_ms, first_ms.get(one.timeframe, LAST_MS))
             for refused in rejected:
-                await self._refuse(refused)
+                await patiently(partial(self._refuse, refused), feed.pace.wall)
 
         name = f"history {instruments[0] if before else feed.exchange.id}"
-        unserved = await Backfill(
-            history, stored=self.store.collected, out=keep, pace=feed.pace
-        ).run(
+        stored = PatientCandles(stored=self.store.collected, wall=feed.pace.wall)
+        unserved = await Backfill(history, stored=stored, out=keep, pace=feed.pace).run(
             instruments,
             feed.timeframes,
             bars=self.settings.history_bars,

@@ -89,13 +89,15 @@ class Collection:
             await self._take_past(answer)
         await patiently(self._retire, self._wall)
         now = self._clock.now()
-        self.told = await recall(
+        told = partial(
+            recall,
             self._pool,
             self._instruments,
             since=EPOCH if self._asked.past else now - RECALLED,
             until=now,
             scorer=scorer.name,
         )
+        self.told = await patiently(told, self._wall)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -149,17 +151,19 @@ class Collection:
 
     async def _take_past(self, past: Answer) -> None:
         """What a simulated market had told, to somebody who had listened all along."""
-        news = await self._store.news(past.items)
+        wall, store = self._wall, self._store
+        news = await patiently(partial(store.news, past.items), wall)
         scored = await asyncio.to_thread(self._reader.on_texts, news)
-        await self._store.write(news, scored, scored_at=self._clock.now())
-        await self._store.measure(past.measurements)
+        scored_at = self._clock.now()
+        await patiently(partial(store.write, news, scored, scored_at=scored_at), wall)
+        await patiently(partial(store.measure, past.measurements), wall)
         told: list[TextItem | Measurement] = [*past.items, *past.measurements]
         first = from_ms(min(one.known_ms for one in told))
         fine = [
             replace(one, state=SourceState.OK, since=first, reason="")
             for one in self._poller.statuses()
         ]
-        await self._store.change(fine, known_at=first)
+        await patiently(partial(store.change, fine, known_at=first), wall)
 
     async def _refuse(self, refused: Sequence[Refused]) -> None:
         await refuse_answers(self._pool, refused, received_at=self._clock.now())

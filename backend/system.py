@@ -93,8 +93,9 @@ async def run_system(plan: SystemPlan, settings: Settings) -> None:
                 leases = await stack.enter_async_context(open_leases(url, f"{host}:{port}"))
                 await leases.enter(alone=True)
             kinds = catalogue_of(settings.plugins)
+            ours = settings.database_url is None
             store = await stack.enter_async_context(
-                open_store(url, folder.path / "artifacts", kinds)
+                open_store(url, folder.path / "artifacts", kinds, waits=ours)
             )
             api.models, api.artifacts = kinds.names, store.artifacts
             stand_on(api, store.readers, store.writers)

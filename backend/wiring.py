@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import asyncpg
 
@@ -46,6 +48,8 @@ from services.sentiment.feature_set import SENTIMENT
 from services.signals.kinds import PolicyKind
 from services.signals.policy import PolicySettings
 
+T = TypeVar("T")
+
 LOOK_EVERY_S = 0.5  # wall seconds, whether the embedded server still runs
 
 
@@ -69,7 +73,12 @@ class Store:
 
 @asynccontextmanager
 async def open_store(
-    url: str, artifacts: Path, catalogue: Catalogue = BUILT_IN, *, durable: bool = True
+    url: str,
+    artifacts: Path,
+    catalogue: Catalogue = BUILT_IN,
+    *,
+    durable: bool = True,
+    waits: bool = False,
 ) -> AsyncIterator[Store]:
     """Bring the database to the newest schema and connect to it.
 
@@ -78,21 +87,24 @@ async def open_store(
         artifacts: folder of the models' files.
         catalogue: the kinds of model that may be opened from them.
         durable: whether a commit waits for the disk; only a replay may say no.
+        waits: while the database is away; who looks after it knows whether it comes back.
 
     Raises:
         StoreUnavailableError: it cannot be reached, or takes no writes.
     """
-    await asyncio.to_thread(migrate.upgrade, url)
     settings = {} if durable else {"synchronous_commit": "off"}
+    connect = partial(database.connect_pool, url)
+    had = _patiently if waits else _at_once
+    await had(partial(asyncio.to_thread, migrate.upgrade, url))
     async with AsyncExitStack() as stack:
-        writers = await database.connect_pool(url, settings=settings)
+        writers = await had(partial(connect, settings=settings))
         stack.push_async_callback(writers.close)
-        readers = await database.connect_pool(url, size=database.READERS, read_only=True)
+        readers = await had(partial(connect, size=database.READERS, read_only=True))
         stack.push_async_callback(readers.close)
         instruments = Instruments(writers)
         history = History(readers, instruments)
         with database.reachable(url):
-            await _register(writers)
+            await had(partial(_register, writers))
         yield Store(
             url=url,
             writers=writers,
@@ -107,6 +119,27 @@ async def open_store(
             sources=SourceStore(writers, instruments),
             artifacts=ArtifactStore(artifacts, catalogue),
         )
+
+
+async def _at_once(work: Callable[[], Awaitable[T]]) -> T:
+    return await work()
+
+
+async def _patiently(work: Callable[[], Awaitable[T]]) -> T:
+    """As long as the database is away; what it refuses it will refuse again."""
+
+    async def attempt() -> T | StoreUnavailableError:
+        try:
+            return await work()
+        except StoreUnavailableError as error:
+            if isinstance(error.__cause__, database.CONNECTION_ERRORS):
+                raise
+            return error
+
+    done = await database.patiently(attempt, SystemClock())
+    if isinstance(done, StoreUnavailableError):
+        raise done
+    return done
 
 
 async def _register(pool: asyncpg.Pool) -> None:
@@ -156,17 +189,9 @@ async def database_of(
 
 
 async def _keep_up(server: EmbeddedPostgres) -> None:
-    async def look() -> StoreUnavailableError | None:
-        try:
-            await asyncio.to_thread(server.keep_up)
-        except StoreUnavailableError as error:
-            return error  # for good: that is not waited for
-        return None
-
     while True:
         await asyncio.sleep(LOOK_EVERY_S)
-        if (error := await database.patiently(look, SystemClock())) is not None:
-            raise error
+        await _patiently(partial(asyncio.to_thread, server.keep_up))
 
 
 @asynccontextmanager

@@ -129,7 +129,8 @@ async def relay_of(
         pace: the system's clocks.
         free: waits while a tick is on its way to subscribers.
     """
-    pool = await connect_pool(url, size=CONNECTIONS, settings={"synchronous_commit": "off"})
+    connect = partial(connect_pool, url, size=CONNECTIONS, settings={"synchronous_commit": "off"})
+    pool = await patiently(connect, pace.wall)
     try:
         yield Relay(about=about, pool=pool, pace=pace, free=free)
     finally:

@@ -128,7 +128,8 @@ async def notifications_of(
         pace: its clocks.
         free: waits while a tick is on its way to subscribers.
     """
-    pool = await connect_pool(url, size=CONNECTIONS, settings={"synchronous_commit": "off"})
+    connect = partial(connect_pool, url, size=CONNECTIONS, settings={"synchronous_commit": "off"})
+    pool = await patiently(connect, pace.wall)
     try:
         outbox = Outbox(pool)
         notifier = Notifier(
@@ -142,7 +143,7 @@ async def notifications_of(
         found = Notifications(
             about=about, channels=channels, outbox=outbox, notifier=notifier, pace=pace
         )
-        await found.begin()
+        await patiently(found.begin, pace.wall)
         if not channels:
             await pool.close()  # nobody is told anything
         yield found

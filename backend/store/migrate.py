@@ -17,11 +17,12 @@ import migrations
 from backend.store import database
 from backend.store.hypertables import arrange
 from backend.store.schema import LOOK, Schema, Standing
-from domain.errors import StoreError
+from domain.errors import StoreError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from alembic.config import Config
     from sqlalchemy import Connection
+    from sqlalchemy.exc import DBAPIError
 
 log = logging.getLogger(__name__)
 
@@ -126,12 +127,18 @@ def _migrate(
     try:
         _connected(url, work)
     except DBAPIError as error:
-        reason = str(error.orig).partition(": ")[2] or str(error.orig)
-        raise StoreError(
-            f"the database {database.redact(url)} cannot be migrated: {' '.join(reason.split())}"
-        ) from error
+        raise _refused(url, error) from (error.orig and error.orig.__cause__) or error
     except CommandError as error:
         raise StoreError(str(error)) from error
+
+
+def _refused(url: str, error: DBAPIError) -> StoreError:
+    """What the database said to a step: for good, or because it is away."""
+    reason = str(error.orig).partition(": ")[2] or str(error.orig)
+    away = isinstance(error.orig and error.orig.__cause__, database.CONNECTION_ERRORS)
+    return (StoreUnavailableError if away else StoreError)(
+        f"the database {database.redact(url)} cannot be migrated: {' '.join(reason.split())}"
+    )
 
 
 def _revision(connection: Connection) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,12 +14,13 @@ import asyncpg
 import pytest
 
 from backend.clock import SystemClock
-from backend.store import database
+from backend.store import database, migrate
 from backend.store.chain import verify
 from backend.store.instruments import Instruments
 from backend.store.pulse import SLOW, Pulse
 from backend.store.recorder import Recorder
 from backend.store.stream_log import StreamEvent
+from domain.errors import StoreUnavailableError
 from domain.troubles import Trouble
 from tests.doubles import ManualClock
 from tests.integration.store_samples import INSTRUMENTS, at, candles, features, predictions, signals
@@ -159,6 +161,25 @@ async def test_a_session_that_was_opened_while_nothing_could_be_written_is_not_k
 
     assert "read only" in trouble.reason
     await whole(database_url, 1)
+
+
+async def test_a_schema_that_cannot_be_written_now_is_one_line_and_no_refusal(
+    server_url: str,
+) -> None:
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    url = await database.create_database(server_url, name)
+    admin = await database.connect(server_url)
+    await admin.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    await admin.close()
+    try:
+        with pytest.raises(
+            StoreUnavailableError, match=r"cannot be migrated: .* read-only"
+        ) as said:
+            await asyncio.to_thread(migrate.upgrade, url)
+    finally:
+        await database.drop_database(server_url, name)
+
+    assert "\n" not in str(said.value)
 
 
 async def test_a_commit_whose_answer_is_lost_is_told_once(

@@ -7,11 +7,11 @@ import contextlib
 import os
 import re
 import signal
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from backend.store import database
@@ -21,10 +21,10 @@ from domain.market import Timeframe
 from tests.account import complaints
 from tests.doubles import START
 from tests.integration.test_store_registry import version
+from tests.killing import OneProcess, found_after, kill_at_random
 from tests.processes import HTTP, WITHIN_S, Exchange, alphapulse, running_run
 
-KILLS = 20
-LIFE_S = 15.0  # of the start and a few seconds after it
+FEW, MANY = 6, 40  # kills
 
 
 @pytest.fixture(scope="module")
@@ -135,20 +135,18 @@ def _send(processes: list[int], number: signal.Signals) -> None:
             os.kill(process, number)
 
 
-@pytest.mark.soak
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(
+    ("seed", "kills"),
+    [
+        pytest.param(3, FEW, marks=pytest.mark.long),
+        *(pytest.param(seed, MANY, marks=pytest.mark.soak) for seed in (1, 2)),
+    ],
+)
 def test_kills_at_any_moment_leave_nothing_out(
-    seed: int, tmp_path: Path, exchange: Exchange
+    seed: int, kills: int, tmp_path: Path, exchange: Exchange
 ) -> None:
-    chance = np.random.default_rng(seed)
-    for _ in range(KILLS):
-        with running_run(tmp_path, exchange) as system:
-            dies = exchange.now() + chance.uniform(0, LIFE_S) * exchange.second
-            exchange.wait_until(dies)
-            system.kill(server=chance.random() < 0.5)
-    with running_run(tmp_path, exchange) as system:
-        system.wait_until_ready()
-        system.wait_for_ticks(10)
+    with ExitStack() as stack:
+        shape = OneProcess(tmp_path, exchange, stack)
+        killed = kill_at_random(shape, exchange, seed=seed, kills=kills)
 
-        assert complaints(system, exchange) == []
-        assert system.stop() == 0
+        assert found_after(shape, exchange) == [], killed
