@@ -323,6 +323,9 @@ class RetentionSettings(Group):
         gt=0,
         description="events of candles, predictions, signals: resumes and proofs end there",
     )
+    members_days: int | None = Field(
+        None, ge=90, description="rows of members and challengers that are judged; their days stay"
+    )
     quarantine_days: int | None = Field(
         None, gt=0, description="rows that were set aside as they could not be"
     )
@@ -333,7 +336,7 @@ class RetentionSettings(Group):
     @property
     def drops(self) -> dict[str, int]:
         """Days by what is dropped after them."""
-        said = self.model_dump(include={"events_days", "quarantine_days"}, exclude_none=True)
+        said = self.model_dump(exclude={"columnstore_days"}, exclude_none=True)
         return {name.removesuffix("_days"): days for name, days in said.items()}
 
 

@@ -3,7 +3,8 @@
 A year has millions of outcomes and hundreds of days. Days that are past are therefore folded
 into `score_days`. Of each (exchange, timeframe, horizon) the folded days are a prefix: an outcome
 that comes late for one takes it and the later ones out again, in its own transaction (`forget`),
-so that what is read is always what the rows say.
+so that what is read is always what the rows say. Days of which rows were dropped stay as they are
+(`member_retention.py`).
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ async def read_days(
         scope = replace(scope, end=min(scope.end or scope.scored_by, scope.scored_by))
     found: list[Mapping[str, Any]] = []
     folded = {} if scope.instruments is not None else await _folded(connection, scope)
-    for group in await _groups(connection):
+    for group in await groups(connection):
         if not scope.has(group):
             continue
         whole, rest = _spans(scope, folded.get(group))
@@ -95,7 +96,7 @@ async def fold(connection: asyncpg.Connection, *, days: int) -> int:
     A day is past when there is an outcome of a later one.
     """
     done = 0
-    for group in await _groups(connection):
+    for group in await groups(connection):
         for _ in range(days):
             if not await _fold_next(connection, group):
                 break
@@ -112,7 +113,7 @@ async def forget(connection: asyncpg.Connection, events: Iterable[object]) -> No
             as_of_ms = int(event.as_of_ms.min())
             first[group] = min(as_of_ms, first.get(group, as_of_ms))
     for group, as_of_ms in first.items():
-        await connection.execute(_FORGET, *group, _day(from_ms(as_of_ms)))
+        await connection.execute(_FORGET, *group, day_of(from_ms(as_of_ms)))
 
 
 async def _fold_next(connection: asyncpg.Connection, group: Group) -> bool:
@@ -123,9 +124,9 @@ async def _fold_next(connection: asyncpg.Connection, group: Group) -> bool:
         day = await connection.fetchval(_LAST, *group)
         while True:
             first, last = await connection.fetchrow(_EDGES, *group, day and day + DAY)
-            if first is None or _day(first) == _day(last):
+            if first is None or day_of(first) == day_of(last):
                 return False
-            day = _day(first)
+            day = day_of(first)
             if await _fold_day(connection, group, day):
                 return True
             # No baseline has said anything yet: the history begins with such days.
@@ -150,7 +151,8 @@ async def _folded(connection: asyncpg.Connection, scope: Scope) -> dict[Group, d
     return {(row["exchange"], row["timeframe"], row["horizon"]): row["until"] for row in rows}
 
 
-async def _groups(connection: asyncpg.Connection) -> list[Group]:
+async def groups(connection: asyncpg.Connection) -> list[Group]:
+    """Every (exchange, timeframe, horizon) with an outcome."""
     return [tuple(row) for row in await connection.fetch(_GROUPS)]
 
 
@@ -159,15 +161,16 @@ def _spans(scope: Scope, until: datetime | None) -> tuple[Span | None, list[Span
     start, end = scope.start, scope.end
     if until is None:
         return None, [(start, end)]
-    low = None if start is None else _day(start + DAY - timedelta(microseconds=1))
-    high = until if end is None else min(until, _day(end))
+    low = None if start is None else day_of(start + DAY - timedelta(microseconds=1))
+    high = until if end is None else min(until, day_of(end))
     if low is not None and high <= low:
         return None, [(start, end)]
     before = [] if start is None or start == low else [(start, low)]
     return (low, high), [*before, *([] if high == end else [(high, end)])]
 
 
-def _day(moment: datetime) -> datetime:
+def day_of(moment: datetime) -> datetime:
+    """The beginning of its day, UTC."""
     return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
@@ -203,8 +206,12 @@ FROM score_days GROUP BY exchange, timeframe, horizon
 _LAST: Final = """
 SELECT max(day) FROM score_days WHERE (exchange, timeframe, horizon) = ($1, $2, $3::int)
 """
+# What was dropped of a day cannot be folded again.
 _FORGET: Final = """
-DELETE FROM score_days WHERE (exchange, timeframe, horizon) = ($1, $2, $3::int) AND day >= $4
+DELETE FROM score_days WHERE (exchange, timeframe, horizon) = ($1, $2, $3::int) AND day >= greatest(
+    $4, (SELECT until FROM dropped_members
+         WHERE (exchange, timeframe, horizon) = ($1, $2, $3::int))
+)
 """
 # A skip scan over the primary key names the series.
 _GROUPS: Final = """

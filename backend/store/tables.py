@@ -745,6 +745,18 @@ score_days = Table(
     ),
 )
 
+# Before which day rows of members and challengers, baselines excepted, were dropped once judged: of
+# those days `score_days` is the record, and no cache.
+dropped_members = Table(
+    "dropped_members",
+    metadata,
+    _word("exchange"),
+    _word("timeframe"),
+    _int("horizon"),
+    _time("until"),
+    PrimaryKeyConstraint("exchange", "timeframe", "horizon"),
+)
+
 # A cache of what the other tables say.
 dashboard_data = Table(
     "dashboard_data",

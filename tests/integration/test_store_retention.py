@@ -20,6 +20,7 @@ from backend.store.recorder import Recorder
 from backend.store.relayed import Untaken
 from backend.store.stream_log import StreamEvent, event_hash
 from backend.store.stream_reads import find_places, offsets_at, read_log
+from backend.store.tables import ml_predictions
 from tests.doubles import ManualClock
 from tests.integration.store_samples import at, candles, features, predictions, signal, signals
 
@@ -148,6 +149,25 @@ async def test_a_row_of_a_kept_event_that_is_missing_is_named(reader: Reader) ->
 
     assert {one.reason for one in found} == {"was published and is missing"}
     assert {"2024-01-01T05:00:00Z" in one.row for one in found} == {True}
+
+
+async def test_a_row_that_was_never_published_is_named_beside_late_ones_that_were(
+    reader: Reader,
+) -> None:
+    await reader.drop()
+    await reader.write(0)
+    late = await compare(reader.connection)
+    columns = ", ".join(one.name for one in ml_predictions.columns if one.name != "as_of")
+    await reader.connection.execute(
+        f"INSERT INTO ml_predictions (as_of, {columns}) SELECT $1, {columns} FROM ml_predictions"  # noqa: S608 - names of ours
+        " WHERE as_of = $2 LIMIT 1",
+        at(20), at(5),
+    )  # fmt: skip
+
+    found = await compare(reader.connection)
+
+    assert late == []
+    assert [one.reason for one in found] == ["was never published"]
 
 
 async def test_a_reader_is_placed_behind_what_was_dropped_and_not_before(reader: Reader) -> None:
