@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import numpy as np
 
@@ -14,9 +15,10 @@ from backend.setting_tables import KafkaSettings
 from collectors.pacing import Pace
 
 
-def about(address: str, prefix: str | None = None) -> KafkaSettings:
+def about(address: str, prefix: str | None = None, **more: Any) -> KafkaSettings:
     """A broker of the tests; a prefix that nobody else has."""
-    return KafkaSettings(brokers=(address,), prefix=prefix or f"test-{uuid.uuid4().hex[:12]}")
+    prefix = prefix or f"test-{uuid.uuid4().hex[:12]}"
+    return KafkaSettings(brokers=(address,), prefix=prefix, **more)
 
 
 def pace() -> Pace:
@@ -26,7 +28,7 @@ def pace() -> Pace:
 
 
 @asynccontextmanager
-async def bus_on(address: str, prefix: str | None = None) -> AsyncIterator[KafkaBus]:
+async def bus_on(address: str, prefix: str | None = None, **more: Any) -> AsyncIterator[KafkaBus]:
     """A bus of a process's own: two of one prefix are two processes."""
-    async with kafka_bus(about(address, prefix), pace()) as bus:
+    async with kafka_bus(about(address, prefix, **more), pace()) as bus:
         yield bus

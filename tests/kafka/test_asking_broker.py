@@ -7,7 +7,11 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from domain.topics import CANDLES, panel_of
+from tests.factories import BTC, candle_batches
 from tests.kafka.broker import PASSWORD, USER, Broker, running
+from tests.kafka.buses import bus_on
+from tests.kafka.records import WITHIN_S
 from tests.kafka.relayed import Relayed, relayed
 from tests.processes import until
 
@@ -47,3 +51,31 @@ async def test_another_password_is_refused_in_a_line_that_does_not_have_it(
     assert "invalid credentials" in caplog.text
     assert "p@ss" not in caplog.text
     assert await record.pool.fetchval(CURSORS) == 0
+
+
+async def test_ticks_between_rooms_go_with_the_right_password(asking: Broker) -> None:
+    ticks = candle_batches([BTC], 2)
+    async with (
+        bus_on(asking.address, username=USER, password=PASSWORD) as bus,
+        bus.subscribe(CANDLES, group="panel", key=panel_of(ticks[0])) as events,
+        asyncio.timeout(WITHIN_S),
+    ):
+        for one in ticks:
+            await bus.publish(CANDLES, one)
+
+        assert [await anext(events) for _ in ticks]
+
+
+async def test_ticks_between_rooms_wait_with_another_password(
+    asking: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = "the broker takes no ticks"
+    (tick,) = candle_batches([BTC], 1)
+    async with bus_on(asking.address, username=USER, password="p@ss:word") as bus:  # noqa: S106 - nobody's
+        publishing = asyncio.create_task(bus.publish(CANDLES, tick))
+        await asyncio.to_thread(until, lambda: said in caplog.text, said)
+
+        assert not publishing.done()
+        publishing.cancel()
+    assert "invalid credentials" in caplog.text
+    assert "p@ss" not in caplog.text
