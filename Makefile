@@ -46,7 +46,7 @@ timescale: .venv/dev  ## On TimescaleDB: ALPHAPULSE_TEST_TIMESCALE names a serve
 canaries: .venv/dev  ## Ten seeds of each canary, promotion rates, three full replays
 	$(BIN)/pytest -m canaries --timeout 0 $(ARGS)
 
-soak: .venv/dev  ## Eighty kills at any moment, ends by signals, two days of faults
+soak: .venv/dev  ## Kills by the hundred, at any moment, ends by signals, two days of faults
 	$(BIN)/pytest -m soak --timeout 0 $(ARGS)
 
 pitfalls: .venv/dev  ## Plant what such systems get wrong, see the tests turn red

@@ -46,15 +46,18 @@ class Shape(Protocol):
     """An AlphaPulse of one process or of several, on one state folder."""
 
     @property
-    def system(self) -> System:
-        """That answers."""
-        ...
-
-    @property
     def victims(self) -> Sequence[Victim]: ...
 
     def mend(self) -> None:
         """Start again what has ended; it need not be ready when this returns."""
+        ...
+
+    def settle(self, closes: int) -> None:
+        """Wait until it is ready and has predicted so many more closes."""
+        ...
+
+    def complaints(self) -> list[str]:
+        """What its record does not account for."""
         ...
 
     def stop(self) -> list[str]:
@@ -88,10 +91,10 @@ class OneProcess:
         system = self.system
         return (
             Victim("system", lambda: [system.process.pid]),
-            Victim("machine", lambda: [*system.server(), *_family(system.process.pid)]),
+            Victim("machine", lambda: [*system.server(), *family(system.process.pid)]),
             Victim("database", system.server),
             Victim("one process of the database", system.server, one=True),
-            Victim("worker", lambda: _family(system.process.pid)[1:]),
+            Victim("worker", lambda: family(system.process.pid)[1:]),
         )
 
     def mend(self) -> None:
@@ -99,14 +102,21 @@ class OneProcess:
             if (code := self._system.process.poll()) is None:
                 return
             if code != -signal.SIGKILL:
-                self._ended.append(f"it ended with {code}: {_tail(self._system.errors)}")
+                self._ended.append(f"it ended with {code}: {tail(self._system.errors)}")
         self._system = self.stack.enter_context(
             running_run(self.folder, self.exchange, self.symbols, **TRAINING)
         )
 
+    def settle(self, closes: int) -> None:
+        self.system.wait_until_ready()
+        self.system.wait_for_ticks(closes)
+
+    def complaints(self) -> list[str]:
+        return complaints(self.system, self.exchange)
+
     def stop(self) -> list[str]:
         if (code := self.system.stop()) != 0:
-            self._ended.append(f"it ended with {code}: {_tail(self.system.errors)}")
+            self._ended.append(f"it ended with {code}: {tail(self.system.errors)}")
         return self._ended
 
     @property
@@ -142,18 +152,15 @@ def kill_at_random(
     return done
 
 
-def found_after(shape: Shape, exchange: Exchange) -> list[str]:
+def found_after(shape: Shape) -> list[str]:
     """What is lost, doubled or wrong once the kills are over; it is ended in good order.
 
     Candles, features, predictions, signals, labels and scores of every close, each once; streams
     without a hole, in one chain, as their rows are; and what learns with each label knows what
     it knew if nothing had ever been killed.
     """
-    system = shape.system
-    system.wait_until_ready()
-    system.wait_for_ticks(AFTER)
-    found = complaints(system, exchange)
-    found += shape.stop()
+    shape.settle(AFTER)
+    found = [*shape.complaints(), *shape.stop()]
     return [*found, *asyncio.run(unlearnt(shape.settings))]
 
 
@@ -169,7 +176,7 @@ def _kill(processes: Sequence[int]) -> None:
         os.close(end)
 
 
-def _family(parent: int) -> list[int]:
+def family(parent: int) -> list[int]:
     """A process and those that it has started, except what works for the database."""
     found = [parent]
     for one in found:
@@ -186,5 +193,5 @@ def _is_postgres(process: int) -> bool:
         return False
 
 
-def _tail(errors: Path) -> str:
+def tail(errors: Path) -> str:
     return errors.read_text()[-2_000:]

@@ -136,6 +136,11 @@ class Broker:
             assert time.monotonic() < deadline, f"no answer within {ANSWERS_WITHIN_S} s"
             time.sleep(LOOK_EVERY_S)
 
+    def processes(self) -> list[int]:
+        """Its process, while it runs."""
+        running = self._process is not None and self._process.poll() is None
+        return [self._process.pid] if self._process is not None and running else []
+
     def freeze(self) -> None:
         """It keeps its connections and answers nothing, as one behind a cut wire."""
         assert self._process is not None

@@ -149,4 +149,4 @@ def test_kills_at_any_moment_leave_nothing_out(
         shape = OneProcess(tmp_path, exchange, stack)
         killed = kill_at_random(shape, exchange, seed=seed, kills=kills)
 
-        assert found_after(shape, exchange) == [], killed
+        assert found_after(shape) == [], killed

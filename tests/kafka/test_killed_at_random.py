@@ -1,0 +1,33 @@
+"""Whatever of several processes is killed, at whatever moment, the record is as if nothing were."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.kafka.broker import Broker
+from tests.kafka.killed_apart import SeveralProcesses
+from tests.killing import found_after, kill_at_random
+from tests.processes import running_exchange
+
+FEW, MANY = 6, 40  # kills
+
+
+@pytest.mark.parametrize(
+    ("seed", "kills"),
+    [
+        pytest.param(3, FEW, marks=pytest.mark.kafka),
+        pytest.param(1, MANY, marks=pytest.mark.soak),
+    ],
+)
+def test_kills_of_any_process_at_any_moment_leave_nothing_out(
+    seed: int, kills: int, tmp_path: Path, own: Broker
+) -> None:
+    with ExitStack() as stack:
+        exchange = stack.enter_context(running_exchange(tmp_path))
+        shape = SeveralProcesses(tmp_path, exchange, own, stack)
+        killed = kill_at_random(shape, exchange, seed=seed, kills=kills)
+
+        assert found_after(shape) == [], killed
