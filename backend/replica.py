@@ -30,6 +30,7 @@ from backend.settings import Settings
 from backend.store import migrate, schema
 from backend.store.database import READERS, connect, connect_pool, patiently
 from backend.store.log_tail import LogTail
+from backend.store.pulse import waited_for
 from backend.store.schema import Schema, Standing
 from backend.store.state import StateFolder
 from backend.store.system_status import Told, hear
@@ -88,7 +89,7 @@ async def run_replica(
     await refuse_keyless(settings, allow_no_keys=allow_no_keys)
     listener = listen(settings.host, settings.port)
     clock = ExchangeClock(SystemClock().now(), speed=1.0)
-    status = Status(market=Market.LIVE)
+    status = Status(market=Market.LIVE, troubles=[waited_for])
     token = secrets.token_urlsafe()
     api = api_of(settings, clock, status, allow_no_keys=allow_no_keys, token=token)
     with until_signalled():

@@ -17,6 +17,15 @@ SLOW: Final = timedelta(seconds=3)  # of wall time, for one row
 MOST_REASONS: Final = 3
 
 
+def waited_for() -> list[Trouble]:
+    """The database, while something in this process tries again: since when, and what it says."""
+    found = waits()
+    if not found:
+        return []
+    reasons = [*dict.fromkeys(one.reason for one in found)]
+    return [_trouble(found[0].since, "; ".join(reasons[:MOST_REASONS]))]
+
+
 class Pulse:
     """One for a process that writes.
 
@@ -53,18 +62,18 @@ class Pulse:
 
     def troubles(self) -> list[Trouble]:
         """What is wrong with the database now, as whatever waits for it says."""
-        if found := waits():
-            reasons = [*dict.fromkeys(one.reason for one in found)]
-            return [self._trouble(found[0].since, "; ".join(reasons[:MOST_REASONS]))]
+        if found := waited_for():
+            return found
         if self._since is not None:
-            return [self._trouble(self._since, self._reason)]
+            return [_trouble(self._since, self._reason)]
         under_way = timedelta(0) if self._began is None else self._wall.now() - self._began
         if self._began is not None and under_way >= SLOW:
-            return [self._trouble(self._began, _slow(under_way))]
+            return [_trouble(self._began, _slow(under_way))]
         return []
 
-    def _trouble(self, since: datetime, reason: str) -> Trouble:
-        return Trouble(about="database", since=since, reason=reason, grave=True)
+
+def _trouble(since: datetime, reason: str) -> Trouble:
+    return Trouble(about="database", since=since, reason=reason, grave=True)
 
 
 def _slow(took: timedelta) -> str:

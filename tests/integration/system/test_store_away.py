@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from backend.store import database
 from tests.account import complaints
-from tests.processes import HTTP, Exchange, System, alphapulse, running_run, until
+from tests.processes import HTTP, Exchange, System, alphapulse, running_run, running_system, until
 from tests.small_disk import small_disk
 from tests.tcp_proxy import proxied
 
@@ -101,13 +102,21 @@ def test_a_database_that_answers_slowly(
     try:
         with proxied(database.with_database(server_url, name)) as proxy:
             named = {"ALPHAPULSE_DATABASE_URL": proxy.url}
-            with running_run(tmp_path, exchange, **named) as system:
+            beside = tmp_path / "beside"
+            beside.mkdir()
+            with ExitStack() as stack:
+                system = stack.enter_context(running_run(tmp_path, exchange, **named))
                 system.wait_until_ready()
+                reads = running_system(beside, "run", "--rooms", "api", **named)
+                server = stack.enter_context(reads)
+                server.wait_until_ready()
                 proxy.delay_s = 4.0
                 until_it_says(system, "has taken")
                 proxy.delay_s, proxy.held = 0.0, True
                 until_it_says(system, "has taken")
+                until_it_says(server, "TimeoutError")
                 proxy.held = False
+                server.wait_until_ready()
 
                 until_it_is_well(system, exchange)
     finally:
