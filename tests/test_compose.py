@@ -104,5 +104,5 @@ def test_the_alerts_name_metrics_that_there_are() -> None:
     told = "".join(file.read_text() for file in (ROOT / "backend").rglob("*.py"))
 
     for rule in rules:
-        (metric,) = re.findall(r"^(\w+)", rule["expr"])
+        (metric,) = re.findall(r"\b(alphapulse_\w+?|up)(?:_total)?\b", rule["expr"])
         assert metric == "up" or f'"{metric}"' in told, metric
