@@ -17,6 +17,7 @@ from backend.orders import orders_to
 from backend.plugins import SwitchedOn, catalogue_of
 from backend.setting_tables import mirror_address
 from backend.settings import Settings, UnknownModelError
+from backend.store.feature_retention import kept_since
 from backend.store.registry import Seat, role_of
 from backend.store.tables import LABEL_SET
 from backend.upkeep import store_of
@@ -100,10 +101,14 @@ async def reproduce_model(wanted: Wanted, settings: Settings) -> int:
     Raises:
         UnknownModelError: there is no such version.
         UsageError: it was registered by a build that did not write down all that a fit needs,
-            or settings have its kind no more.
+            settings have its kind no more, or feature rows that it was fitted on were dropped.
     """
     async with store_of(settings) as store:
         row = await _found(store, wanted)
+        since = await kept_since(store.readers, row["exchange"], row["timeframe"])
+        if since is not None and row["trained_from"] < since:
+            words = f"feature rows before {rfc3339(since)} were dropped"
+            raise UsageError(f"{row['name']}@{row['version']} cannot be fitted again: {words}")
         order = _order(row, store.url, settings.plugins)
         if order.recipe.kind not in catalogue_of(order.plugins).kinds:
             words = "a plug-in or a variant that settings do not have now"

@@ -13,10 +13,12 @@ import asyncpg
 from backend.setting_tables import RetentionSettings
 from backend.store import hypertables, retention
 from backend.store.database import CONNECTION_ERRORS
+from backend.store.feature_retention import Features
 from backend.store.member_retention import Members
 from backend.store.score_days import groups
 from backend.store.server import read_server
 from domain.ports import Clock
+from services.features.feature_set import OHLCV
 
 log = logging.getLogger(__name__)
 
@@ -61,12 +63,20 @@ class Retention:
                     while left is not None:
                         await self.free()
                         left = await retention.drop_events(connection, left, before=before)
+            if (days := self.about.features_days) is not None:
+                await self._drop_features(connection, days)
             if (days := self.about.members_days) is not None:
                 await self._drop_members(connection, days)
             if (before := self._before(self.about.quarantine_days)) is not None:
                 while await retention.drop_quarantine(connection, before=before):
                     await self.free()
             await self._pack(connection)
+
+    async def _drop_features(self, connection: asyncpg.Connection, days: int) -> None:
+        for features in await Features.of_panels(connection, OHLCV.id):
+            before = await features.before(connection, self.clock.now(), days=days)
+            while before is not None and await features.drop(connection, before):
+                await self.free()
 
     async def _drop_members(self, connection: asyncpg.Connection, days: int) -> None:
         for group in await groups(connection):

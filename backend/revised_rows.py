@@ -20,7 +20,7 @@ from domain.events import (
     Role,
     SentimentBatch,
 )
-from domain.market import Instrument, from_ms, to_ms
+from domain.market import EPOCH, Instrument, from_ms, to_ms
 
 Ids = Mapping[Instrument, int]
 
@@ -52,10 +52,11 @@ async def different(
     """
     numbers = list(renewal.ids.values())
     found = Different(features=[], told=[], labels=[], filled=[], judged=set())
-    if features:
-        first, last = features[0].as_of, features[-1].as_of
-        rows = await standing.features(numbers, features[0].timeframe, first=first, last=last)
-        found.features.extend(await asyncio.to_thread(renewal.all_features, features, rows))
+    since = await standing.since(numbers, features[0].timeframe) if features else EPOCH
+    if kept := [batch for batch in features if batch.as_of >= since]:  # others were dropped
+        first, last = kept[0].as_of, kept[-1].as_of
+        rows = await standing.features(numbers, kept[0].timeframe, first=first, last=last)
+        found.features.extend(await asyncio.to_thread(renewal.all_features, kept, rows))
     told = [batch.told for batch in features if batch.told is not None and batch.told.status]
     if told:
         of, first, last = told[0], told[0].as_of, told[-1].as_of
@@ -68,17 +69,17 @@ async def different(
         if ours:
             closes = np.concatenate([batch.as_of_ms for batch in ours])
             first, last = from_ms(int(closes.min())), from_ms(int(closes.max()))
-            kept = await standing.labels(
+            stand = await standing.labels(
                 numbers, ours[0].timeframe, horizon, first=first, last=last
             )
             for batch in ours:
-                changed, filled = renewal.labels(batch, kept)
+                changed, filled = renewal.labels(batch, stand)
                 found.labels.extend([changed] if len(changed) else [])
                 found.filled.extend([changed.take(filled)] if len(filled) else [])
             names = {number: one for one, number in renewal.ids.items()}
             found.judged.update(
                 (horizon, names[number], as_of_ms)
-                for (number, as_of_ms), row in kept.items()
+                for (number, as_of_ms), row in stand.items()
                 if row.revision > 1
             )
     for batch in found.filled:

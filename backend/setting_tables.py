@@ -323,6 +323,9 @@ class RetentionSettings(Group):
         gt=0,
         description="events of candles, predictions, signals: resumes and proofs end there",
     )
+    features_days: int | None = Field(
+        None, ge=30, description="feature rows of candles: trainings look no further back"
+    )
     members_days: int | None = Field(
         None, ge=90, description="rows of members and challengers that are judged; their days stay"
     )

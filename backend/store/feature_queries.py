@@ -52,6 +52,10 @@ WITH known AS (
     WHERE label.timeframe = $2 AND label.horizon = $3 AND label.known_at <= $5
         AND label.label_set = '{LABEL_SET}' AND exchange = $1 AND NOT label.void
         AND NOT EXISTS (
+            SELECT FROM dropped_features AS dropped
+            WHERE (dropped.exchange, dropped.timeframe) = ($1, $2) AND label.as_of < since
+        )
+        AND NOT EXISTS (
             SELECT FROM ml_labels AS newer
             WHERE (newer.instrument_id, newer.timeframe, newer.label_set, newer.horizon,
                 newer.as_of) = (label.instrument_id, label.timeframe, label.label_set,

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import asyncpg
 
 from backend.store.tables import LABEL_SET
-from domain.market import Timeframe
+from domain.market import EPOCH, Timeframe
 
 _MS: Final = "(extract(epoch FROM as_of) * 1000)::bigint AS as_of_ms"
 # The index: ml_features_ohlcv_pkey.
@@ -39,6 +39,12 @@ FROM ml_labels WHERE instrument_id = ANY($1::int[]) AND timeframe = $2
     AND label_set = '{LABEL_SET}' AND horizon = $3 AND as_of >= $4 AND as_of <= $5
 ORDER BY instrument_id, as_of, revision DESC
 """  # noqa: S608 - words of ours
+# Of the panel that instruments belong to, all of one exchange.
+_DROPPED: Final = """
+SELECT beginning, since FROM dropped_features WHERE timeframe = $2 AND exchange IN (
+    SELECT exchange FROM instruments WHERE instrument_id = ANY($1::int[])
+)
+"""
 _FIRST: Final = """
 SELECT min(first.as_of) FROM unnest($1::int[]) AS wanted (instrument_id) CROSS JOIN LATERAL (
     SELECT as_of FROM ml_features_ohlcv WHERE instrument_id = wanted.instrument_id
@@ -131,16 +137,24 @@ class Standing:
         return {(row[0], row[1]): _label(row) for row in map(tuple, found)}
 
     async def beginning(self, ids: Sequence[int], timeframe: Timeframe) -> datetime | None:
-        """The close of the oldest feature row."""
-        moment: datetime | None = await self._pool.fetchval(
-            _FIRST, ids, timeframe.value, self._feature_set
-        )
-        return moment
+        """The close of the oldest feature row that there ever was."""
+        dropped = await self._pool.fetchrow(_DROPPED, ids, timeframe.value)
+        moment: datetime | None = dropped and dropped["beginning"]
+        return moment or await self._pool.fetchval(_FIRST, ids, timeframe.value, self._feature_set)
+
+    async def since(self, ids: Sequence[int], timeframe: Timeframe) -> datetime:
+        """The first close whose feature rows were not dropped; the epoch where none were."""
+        dropped = await self._pool.fetchrow(_DROPPED, ids, timeframe.value)
+        return dropped["since"] if dropped else EPOCH
 
     async def unanswered(
         self, ids: Sequence[int], timeframe: Timeframe, *, first: datetime, last: datetime
     ) -> datetime | None:
-        """The first close with first ≤ close ≤ last of a candle whose version has no row."""
+        """The first close with first ≤ close ≤ last of a candle whose version has no row.
+
+        Of closes whose rows were dropped none is asked for.
+        """
+        first = max(first, await self.since(ids, timeframe))
         moment: datetime | None = await self._pool.fetchval(
             _UNANSWERED,
             ids,

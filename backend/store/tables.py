@@ -757,6 +757,18 @@ dropped_members = Table(
     PrimaryKeyConstraint("exchange", "timeframe", "horizon"),
 )
 
+# Of a panel whose older feature rows were dropped: the close of the first there was, and of the
+# first that is kept.
+dropped_features = Table(
+    "dropped_features",
+    metadata,
+    _word("exchange"),
+    _word("timeframe"),
+    _time("beginning"),
+    _time("since"),
+    PrimaryKeyConstraint("exchange", "timeframe"),
+)
+
 # A cache of what the other tables say.
 dashboard_data = Table(
     "dashboard_data",
