@@ -122,7 +122,7 @@ class Subscription:
                     await self._commit()
                     found = await consumer.getmany(timeout_ms=LOOK_MS, max_records=AT_ONCE)
                 await self._heard(consumer, found)
-            except (KafkaError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - it is logged; the client is made anew
                 await self._leave()
                 await self.outage.wait(error)
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from aiokafka.errors import KafkaError
 
 from backend.bus import subscription
 from backend.bus.broker import dead_topic
@@ -187,6 +188,25 @@ async def test_a_deaf_client_is_made_anew(
 
         async with asyncio.timeout(WITHIN_S):
             assert [moment(await anext(events))] == moments(TICKS[1:2])
+    assert "the broker tells no ticks" in caplog.text
+
+
+@pytest.mark.parametrize("error", [KafkaError("lost"), OSError("lost"), AttributeError("lost")])
+async def test_a_client_that_fails_is_made_anew_whatever_it_says(
+    bus: KafkaBus, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(**_: object) -> None:
+        raise error
+
+    await publish(bus, TICKS[:2])
+    async with bus.subscribe(CANDLES, group=KEY, key=KEY) as events, asyncio.timeout(WITHIN_S):
+        found = [moment(await anext(events)), moment(await anext(events))]
+        assert isinstance(events, subscription.Subscription)
+        events._consumer.getmany = fail  # type: ignore[union-attr]
+        await publish(bus, TICKS[2:3])
+        found.append(moment(await anext(events)))
+
+    assert found == moments(TICKS[:3])  # none twice: it goes on behind what it passed
     assert "the broker tells no ticks" in caplog.text
 
 
