@@ -19,7 +19,7 @@ from backend.store.snapshots import Snapshot, load
 from backend.ticks import labels_once, ticks
 from backend.wiring import Store
 from domain.events import CandleBatch, FeatureBatch, PredictionBatch, SentimentBatch
-from domain.market import Horizon, Instrument, Timeframe, from_ms, to_ms
+from domain.market import EPOCH, Horizon, Instrument, Timeframe, from_ms, to_ms
 from services.classes.grid import SLACK as KEPT
 from services.features.feature_set import OHLCV
 from services.models.examples import SLACK
@@ -58,14 +58,17 @@ async def catch_up(revisions: Revisions, *, since: datetime, report: Report) -> 
     panel, instruments = revisions.panel, revisions.instruments
     store, clock = revisions.store, revisions.clock
     key = panel.key
-    snapshot = await load(store.readers, (key.exchange, key.timeframe, ROOM, ""), until=clock.now())
+    # The record may be ahead of a clock that was set back.
+    newest = await store.history.newest_close(instruments, key.timeframe)
+    until = max(clock.now(), newest or EPOCH)
+    snapshot = await load(store.readers, (key.exchange, key.timeframe, ROOM, ""), until=until)
     if snapshot is not None:
         panel.restore(snapshot.payload)
         await recall(panel, instruments, store, snapshot.as_of)
         await _recall_recent(panel, instruments, store, snapshot.as_of)
         await revisions.recover(snapshot.as_of, first=since)
         since = snapshot.as_of - key.timeframe.duration
-    candles = await store.history.panel(instruments, key.timeframe, since=since, until=clock.now())
+    candles = await store.history.panel(instruments, key.timeframe, since=since, until=until)
     batches = [
         batch
         for batch in ticks(candles, exchange=key.exchange, joined=revisions.joined)

@@ -82,6 +82,14 @@ WHERE exchange = $1 AND s.timeframe = $2 AND s.status IN ('pending', 'active')
 ORDER BY s.as_of, symbol, s.horizon, s.revision
 """  # noqa: S608 - words of ours
 
+_NEWEST_CLOSE: Final = """
+SELECT max(newest.close_time) FROM unnest($1::int[]) AS wanted (instrument_id), LATERAL (
+    SELECT close_time FROM candles
+    WHERE candles.instrument_id = wanted.instrument_id AND timeframe = $2
+    ORDER BY open_time DESC LIMIT 1
+) AS newest
+"""
+
 
 class History:
     """Reads of whole columns, decoded from binary COPY without a loop over rows."""
@@ -258,6 +266,14 @@ class History:
         shared = ("as_of", "role", "model", "version", "made_at", "origin", "members", "target")
         batches = groupby(rows, key=lambda row: tuple(row[name] for name in shared))
         return [_prediction_batch(exchange, timeframe, list(batch)) for _, batch in batches]
+
+    async def newest_close(
+        self, instruments: Sequence[Instrument], timeframe: Timeframe
+    ) -> datetime | None:
+        """Of their stored candles, the last to close; None: there is none."""
+        ids = (await self._instruments.ids(instruments)).tolist()
+        found: datetime | None = await self._pool.fetchval(_NEWEST_CLOSE, ids, timeframe.value)
+        return found
 
     async def newest_served(
         self, instruments: Sequence[Instrument], horizon: Horizon
