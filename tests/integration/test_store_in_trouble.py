@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -16,7 +19,10 @@ import pytest
 from backend.clock import SystemClock
 from backend.store import database, migrate
 from backend.store.chain import verify
+from backend.store.embedded import EmbeddedPostgres
 from backend.store.instruments import Instruments
+from backend.store.postmaster import Server
+from backend.store.programs import find_account
 from backend.store.pulse import SLOW, Pulse
 from backend.store.recorder import Recorder
 from backend.store.stream_log import StreamEvent
@@ -161,6 +167,35 @@ async def test_a_session_that_was_opened_while_nothing_could_be_written_is_not_k
 
     assert "read only" in trouble.reason
     await whole(database_url, 1)
+
+
+async def test_a_standby_is_waited_for_until_it_is_promoted(tmp_path: Path) -> None:
+    embedded = EmbeddedPostgres(tmp_path)
+    url = embedded.start()
+    await asyncio.to_thread(migrate.upgrade, url)
+    embedded.stop()
+    (tmp_path / "postgres" / "standby.signal").touch()
+    shutil.chown(tmp_path / "postgres" / "standby.signal", (tmp_path / "postgres").stat().st_uid)
+    server = Server(embedded._command(find_account(tmp_path), port_of(url)), tmp_path / "log")
+    try:
+        reader = await database.patiently(partial(database.connect, url), Impatient())
+        async with writing(url) as writer:
+            task = writer.tick(1)
+            trouble = await until_it_waits(task)
+            assert await reader.fetchval("SELECT pg_promote()")
+            assert len(await task) == EVENTS
+        await reader.close()
+        await whole(url, 1)
+    finally:
+        await asyncio.to_thread(server.stop)
+
+    assert "standby" in trouble.reason
+
+
+def port_of(url: str) -> int:
+    port = urlsplit(url).port
+    assert port is not None
+    return port
 
 
 async def test_a_schema_that_cannot_be_written_now_is_one_line_and_no_refusal(
