@@ -20,6 +20,7 @@ from backend.api import cursors
 from backend.api.callers import Caller
 from backend.api.parameters import PredictionQuery, Selection
 from backend.api.shelves import Filters, Shelf
+from backend.store.hypertables import SERIES
 from domain.errors import UnknownExchangeError, UnknownSymbolError
 from domain.market import EPOCH, Instrument, Timeframe, from_ms
 from domain.sources import MARKET
@@ -197,21 +198,25 @@ async def read_spans(
 
 
 def series_scan(shelf: Shelf, wanted: Filters) -> tuple[str, list[Any]]:
-    """SQL that names the wanted series `wanted_series`, by a skip scan over the primary key."""
+    """SQL that names the wanted series `wanted_series`, by a view or steps over the primary key."""
     columns = ", ".join(shelf.series)
     qualified = ", ".join(f"t.{name}" for name in shelf.series)
     places = ", ".join(f"every.{name}" for name in shelf.series)
     names = [name for name in shelf.series if name in wanted]
     chosen = " AND ".join(f"{name} = ANY(${n})" for n, name in enumerate(names, 1)) or "true"
-    statement = f"""
-        WITH RECURSIVE every AS (
+    every = f"""
             (SELECT {columns} FROM {shelf.table} ORDER BY {columns} LIMIT 1)
             UNION ALL
             SELECT following.* FROM every, LATERAL (
                 SELECT {qualified} FROM {shelf.table} t
                 WHERE ({qualified}) > ({places}) ORDER BY {qualified} LIMIT 1
             ) following
-        ), wanted_series AS (SELECT * FROM every WHERE {chosen})
+        """  # noqa: S608 - names are ours
+    if SERIES.get(shelf.table) == shelf.series:
+        every = f"SELECT {columns} FROM {shelf.table}_series"  # noqa: S608 - the same
+    statement = f"""
+        WITH RECURSIVE every AS ({every}),
+            wanted_series AS (SELECT * FROM every WHERE {chosen})
         """  # noqa: S608 - names are ours, values are parameters
     return statement, [wanted[name] for name in names]
 

@@ -54,6 +54,19 @@ HYPERTABLES: Final = {
     "ml_prediction_outcomes": _SAID,
 }
 
+# By what the rows of a table are told apart beside their time; a view, `<table>_series`, has each
+# once. On plain PostgreSQL it steps over the primary key, which takes ages on packed chunks, and
+# TimescaleDB does so by itself where it is asked for what is distinct, which PostgreSQL does not.
+SERIES: Final = {
+    "candles": _SERIES,
+    "ml_features_ohlcv": (*_SERIES, "feature_set"),
+    "ml_predictions": (*_SERIES, "horizon"),
+    "ml_prediction_outcomes": (*_SERIES, "horizon"),
+}
+_STEPPING: Final = """
+SELECT viewname FROM pg_views
+WHERE schemaname = current_schema() AND viewname = ANY(:names) AND definition ~ 'RECURSIVE'
+"""
 _EXISTING: Final = """
 SELECT hypertable_name FROM timescaledb_information.hypertables
 WHERE hypertable_schema = current_schema() AND compression_enabled
@@ -84,6 +97,10 @@ def arrange(connection: Connection) -> None:
     for name in HYPERTABLES.keys() - there:
         for statement in _statements(name, HYPERTABLES[name]):
             connection.execute(text(statement))
+    views = {f"{name}_series": name for name in SERIES}
+    for view in connection.execute(text(_STEPPING), {"names": [*views]}).scalars().all():
+        distinct = f"SELECT DISTINCT {', '.join(SERIES[views[view]])} FROM {views[view]}"  # noqa: S608 - ours
+        connection.execute(text(f"CREATE OR REPLACE VIEW {view} AS {distinct}"))
     for database in connection.execute(text(_OWNED)).scalars():
         connection.execute(text(f"ALTER DATABASE {database} SET {_LIMIT} = 0"))
 

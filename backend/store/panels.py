@@ -32,7 +32,7 @@ async def latest_predictions(connection: asyncpg.Connection, at: datetime) -> An
     """The newest served row of each series, its close, and what became of its signal."""
     return [
         {**row, "degraded": row["degraded"].split(",") if row["degraded"] else []}
-        for row in await connection.fetch(_SERIES + _LATEST, at)
+        for row in await connection.fetch(_LATEST, at)
     ]
 
 
@@ -88,7 +88,7 @@ async def coverage(connection: asyncpg.Connection, at: datetime) -> Any:  # noqa
 
 async def freshness(connection: asyncpg.Connection, at: datetime) -> Any:  # noqa: ANN401
     """The newest candle and the newest served prediction of each series."""
-    return [dict(row) for row in await connection.fetch(_SERIES + _FRESHNESS, at)]
+    return [dict(row) for row in await connection.fetch(_FRESHNESS, at)]
 
 
 async def latency(connection: asyncpg.Connection, at: datetime) -> Any:  # noqa: ANN401
@@ -166,25 +166,11 @@ _WRITE: Final = """
     RETURNING true
     """
 
-# A skip scan over the primary key names the series; each then reads its newest rows.
-_SERIES: Final = """
-    WITH RECURSIVE series AS (
-        (SELECT instrument_id, timeframe, horizon FROM ml_predictions ORDER BY 1, 2, 3 LIMIT 1)
-        UNION ALL
-        SELECT following.* FROM series s, LATERAL (
-            SELECT t.instrument_id, t.timeframe, t.horizon FROM ml_predictions t
-            WHERE (t.instrument_id, t.timeframe, t.horizon)
-                > (s.instrument_id, s.timeframe, s.horizon)
-            ORDER BY 1, 2, 3 LIMIT 1
-        ) following
-    )
-    """
-
 _LATEST: Final = """
     SELECT i.exchange, i.symbol, p.timeframe, p.horizon, p.as_of, p.revision, p.origin,
            p.p_down, p.p_flat, p.p_up, p.q10, p.q50, p.q90, p.volatility, p.degraded,
            c.close, g.side, g.gate, g.strength
-    FROM series s
+    FROM ml_predictions_series s
     JOIN instruments i USING (instrument_id)
     CROSS JOIN LATERAL (
         SELECT * FROM ml_predictions t
@@ -252,7 +238,7 @@ _NEWEST_PRESENT: Final = """
 _FRESHNESS: Final = """
     SELECT i.exchange, i.symbol, s.timeframe, s.horizon, p.as_of AS prediction_as_of, p.origin,
            c.close_time AS candle_close
-    FROM series s
+    FROM ml_predictions_series s
     JOIN instruments i USING (instrument_id)
     LEFT JOIN LATERAL (
         SELECT t.as_of, t.origin FROM ml_predictions t

@@ -213,19 +213,9 @@ DELETE FROM score_days WHERE (exchange, timeframe, horizon) = ($1, $2, $3::int) 
          WHERE (exchange, timeframe, horizon) = ($1, $2, $3::int))
 )
 """
-# A skip scan over the primary key names the series.
 _GROUPS: Final = """
-WITH RECURSIVE series AS (
-    (SELECT instrument_id, timeframe, horizon FROM ml_prediction_outcomes ORDER BY 1, 2, 3 LIMIT 1)
-    UNION ALL
-    SELECT following.* FROM series s, LATERAL (
-        SELECT t.instrument_id, t.timeframe, t.horizon FROM ml_prediction_outcomes t
-        WHERE (t.instrument_id, t.timeframe, t.horizon) > (s.instrument_id, s.timeframe, s.horizon)
-        ORDER BY 1, 2, 3 LIMIT 1
-    ) following
-)
 SELECT DISTINCT exchange, timeframe, horizon
-FROM series JOIN instruments USING (instrument_id) ORDER BY 1, 2, 3
+FROM ml_prediction_outcomes_series JOIN instruments USING (instrument_id) ORDER BY 1, 2, 3
 """
 # The index: ml_prediction_outcomes_pkey, from both ends of each series.
 _EDGES: Final = """

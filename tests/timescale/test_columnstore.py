@@ -19,7 +19,7 @@ from backend.setting_tables import RetentionSettings
 from backend.settings import Settings
 from backend.store import database, growth, hypertables, migrate
 from backend.store.chain import verify
-from backend.store.hypertables import HYPERTABLES
+from backend.store.hypertables import HYPERTABLES, SERIES
 from backend.store.instruments import Instruments
 from backend.store.published import compare
 from backend.store.recorder import Recorder
@@ -140,6 +140,25 @@ async def test_old_chunks_are_packed_and_packed_again_after_a_correction(
     assert packed == HYPERTABLES.keys() - {"ml_features_sentiment"}
     assert left == recent == again == []
     assert corrected
+
+
+async def test_series_are_named_by_steps_that_the_server_takes_itself(
+    database_url: str, plain_url: str
+) -> None:
+    found = {}
+    for url in (database_url, plain_url):
+        async with pool_of(url) as pool:
+            await write(pool, range(1, TICKS + 1))
+            await pack(pool)
+            found[url] = [
+                {tuple(row) for row in await pool.fetch(f"SELECT * FROM {name}_series")}  # noqa: S608
+                for name in SERIES
+            ]
+            plan = await pool.fetch("EXPLAIN SELECT * FROM ml_predictions_series")
+            assert any("SkipScan" in row[0] for row in plan) == (url == database_url)
+
+    assert found[database_url] == found[plain_url]
+    assert [len(rows) for rows in found[plain_url]] == [3, 3, 3, 3]
 
 
 async def test_chunks_are_counted_in_what_a_table_takes_up(database_url: str) -> None:
