@@ -50,7 +50,7 @@ class Retention:
         while True:
             try:
                 await self.sweep()
-            except CONNECTION_ERRORS as error:
+            except (*CONNECTION_ERRORS, asyncpg.PostgresError) as error:  # ticks go on
                 log.warning("old rows are dropped later", extra={"reason": str(error)})
             await self.wall.sleep(LOOK_EVERY)
 

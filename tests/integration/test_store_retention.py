@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import asyncpg
 import pytest
 
-from backend.retention import Retention
+from backend.retention import LOOK_EVERY, Retention
 from backend.setting_tables import RetentionSettings
 from backend.store import database, kept_heads, retention
 from backend.store.chain import size, verify
@@ -260,6 +261,31 @@ async def test_what_was_told_before_is_not_told_again(reader: Reader) -> None:
     ]
 
     assert again == [[]] * 6
+
+
+async def _rests(wall: ManualClock) -> None:
+    while not wall.sleepers:  # noqa: ASYNC110 - the clock has no event
+        await asyncio.sleep(0)
+
+
+async def test_what_the_server_refuses_is_done_later(reader: Reader) -> None:
+    market, wall = ManualClock(at(KEPT) + timedelta(days=1, hours=1)), ManualClock()
+    about = RetentionSettings(events_days=1)
+    dropping = Retention(
+        about=about, relayed=(), pool=reader.pool, clock=market, wall=wall, free=_at_once
+    )
+    await reader.connection.execute("ALTER TABLE stream_bases RENAME TO away")
+
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(dropping.run())
+        await _rests(wall)
+        assert await reader.blocks(LOG) == [*range(1, TICKS + 1)]
+        await reader.connection.execute("ALTER TABLE away RENAME TO stream_bases")
+        wall.advance(LOOK_EVERY)
+        await _rests(wall)
+        running.cancel()
+
+    assert await reader.blocks(LOG) == [4, 5, 6]
 
 
 async def test_nothing_is_dropped_unasked(reader: Reader) -> None:
