@@ -32,6 +32,7 @@ from backend.rooms import Room
 from backend.runner import Lane
 from backend.settings import Settings
 from backend.sources import Collection
+from backend.store.database import CONNECTION_ERRORS
 from backend.store.leases import Lease, Leases, open_leases
 from backend.store.open_panels import opened
 from backend.store.state import StateFolder
@@ -113,7 +114,7 @@ async def _work(
                     api=api,
                 )
                 await apart.run()
-        except* StoreUnavailableError as errors:
+        except* (StoreUnavailableError, *CONNECTION_ERRORS) as errors:
             reason = str(errors.exceptions[0])
             log.warning("waiting for the database", extra={"reason": reason})
         await asyncio.sleep(AGAIN_S)

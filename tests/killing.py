@@ -146,7 +146,7 @@ def kill_at_random(
         if victim.one and found:
             found = [found[chance.integers(len(found))]]
         if found:
-            _kill(found)
+            kill(found)
             done[victim.name] += 1
         shape.mend()
     return done
@@ -164,7 +164,7 @@ def found_after(shape: Shape) -> list[str]:
     return [*found, *asyncio.run(unlearnt(shape.settings))]
 
 
-def _kill(processes: Sequence[int]) -> None:
+def kill(processes: Sequence[int]) -> None:
     """At once; it is over when the last thread of each has ended."""
     ends: list[int] = []
     for process in processes:

@@ -16,7 +16,7 @@ from backend.store.embedded import EmbeddedPostgres
 from backend.store.postmaster import working_in
 from tests.apart import Apart
 from tests.kafka.broker import Broker
-from tests.killing import TRAINING, Victim, family, tail
+from tests.killing import TRAINING, Victim, family, kill, tail
 from tests.processes import Exchange, System, until
 
 ROOMS = {"collectors": "collectors", "one": "panels", "two": "panels", "server": "api"}
@@ -73,6 +73,10 @@ class SeveralProcesses:
 
     def _database_processes(self) -> list[int]:
         return working_in((self.folder / "database" / "postgres").resolve())
+
+    def end_database(self) -> None:
+        """kill -9 of all of it; `mend` starts it again."""
+        kill(self._database_processes())
 
     def mend(self) -> None:
         self._database.keep_up()

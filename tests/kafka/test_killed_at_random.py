@@ -13,6 +13,7 @@ from tests.killing import found_after, kill_at_random
 from tests.processes import running_exchange
 
 FEW, MANY = 6, 40  # kills
+AWAY_S = 9.0
 
 
 @pytest.mark.parametrize(
@@ -31,3 +32,17 @@ def test_kills_of_any_process_at_any_moment_leave_nothing_out(
         killed = kill_at_random(shape, exchange, seed=seed, kills=kills)
 
         assert found_after(shape) == [], killed
+
+
+@pytest.mark.kafka
+def test_a_database_that_is_away_for_seconds_ends_no_process(tmp_path: Path, own: Broker) -> None:
+    with ExitStack() as stack:
+        exchange = stack.enter_context(running_exchange(tmp_path))
+        shape = SeveralProcesses(tmp_path, exchange, own, stack)
+        shape.mend()
+        shape.settle(2)
+        shape.end_database()
+        exchange.wait_until(exchange.now() + AWAY_S * exchange.second)
+        shape.mend()
+
+        assert found_after(shape) == []
