@@ -23,8 +23,10 @@ from tests.relearnt import unlearnt
 
 LIFE_S = 12.0  # wall seconds between two kills, at most: a start and a few seconds of its work
 AFTER = 10  # closes that are predicted once nothing is killed any more
-# Fits again and again, so that there is a worker to kill.
+# Fits again and again, so that there is a worker to kill; and a loaded machine draws the same
+# cross-sections, so that what learns is taught the same rows.
 TRAINING = {
+    "ALPHAPULSE_DEADLINE_MS": "10000",
     "ALPHAPULSE_TRAINING__MINIMUM_ROWS": "150",
     "ALPHAPULSE_TRAINING__EVERY_BARS": "4",
     "ALPHAPULSE_TRAINING__TREES": "10",
