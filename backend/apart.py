@@ -22,6 +22,7 @@ from backend.executor import ProcessExecutor
 from backend.feed import Feed
 from backend.following import Following
 from backend.hosting import Host
+from backend.hung import Hung
 from backend.live import beside_plan, live_plan
 from backend.notify.channels import open_channels
 from backend.notify.notifications import notifications_of
@@ -32,7 +33,7 @@ from backend.rooms import Room
 from backend.runner import Lane
 from backend.settings import Settings
 from backend.sources import Collection
-from backend.store.database import CONNECTION_ERRORS
+from backend.store.database import CONNECTION_ERRORS, in_one_line
 from backend.store.leases import Lease, Leases, open_leases
 from backend.store.open_panels import opened
 from backend.store.state import StateFolder
@@ -165,7 +166,9 @@ class Apart:
 
     async def _had(self, name: str) -> Lease:
         """Wait until no other process has it."""
-        while (lease := await self.leases.take(name)) is None:  # noqa: ASYNC110 - another process's
+        hung = Hung(self.leases, self.store.readers)
+        while (lease := await self.leases.take(name)) is None:
+            await hung.look([name])
             await asyncio.sleep(LOOK_EVERY_S)
         return lease
 
@@ -173,6 +176,7 @@ class Apart:
         """One exchange, for all workers, when no other process does."""
         exchange_id = feed.exchange.id
         lease = await self._had(collectors_voice(exchange_id))
+        log.info("takes %s", lease.name, extra={"generation": lease.generation})
         status = Status(
             market=self.plan.market,
             speed=self.plan.speed,
@@ -261,6 +265,14 @@ class Apart:
             ]
             await forget_gone(self.store.writers, names)
             await asyncio.sleep(FORGET_EVERY_S)
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> str:
+    """What the first of them says, however deep it lies."""
+    first: BaseException = errors
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return in_one_line(first)
 
 
 def _to_nobody(events: object) -> None:

@@ -306,6 +306,11 @@ class Panel:
         state |= self.classes.snapshot()
         return pack(state)
 
+    def fits(self, data: bytes) -> bool:
+        """Whether a snapshot has every horizon that there is now."""
+        state = unpack(data)
+        return all(f"{horizon}/matured" in state for horizon in self.rooms)
+
     def restore(self, data: bytes) -> None:
         state = unpack(data)
         self.classes.restore(state)

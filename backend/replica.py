@@ -38,6 +38,7 @@ from backend.told_status import LOST_AFTER_S, joining, take, weights
 from domain.errors import StoreError, UsageError
 from domain.market import EPOCH, Instrument
 from domain.ports import Clock
+from domain.troubles import Trouble
 from services.models.artifacts import ArtifactStore
 
 log = logging.getLogger(__name__)
@@ -184,7 +185,7 @@ def _standing(found: Schema) -> Standing:
     if stands is Standing.FOREIGN:
         raise StoreError(
             f"the database has schema {found.revision}, this program needs {migrate.heads()[0]}:"
-            + (" use a newer program" if found.revision else " no system has used it")
+            + (" use a newer program" if found.revision else " run `alphapulse migrate`")
         )
     return stands
 
@@ -205,7 +206,8 @@ class Replica:
     monotonic: Callable[[], float] = time.monotonic
     pushes: bool = True
     seen: datetime = EPOCH
-    _seen_at: float = 0.0  # monotonic seconds
+    _seen_at: float = 0.0  # monotonic seconds, as below: of the log
+    _heard_at: float = 0.0  # of the status
     _tail: LogTail = field(default_factory=LogTail)
 
     async def begin(self) -> None:
@@ -255,14 +257,18 @@ class Replica:
         if not self.pushes:
             self._send_away()
             return
-        blind_s = self.monotonic() - self._seen_at
-        if blind_s < BLIND_AFTER_S:
-            return
-        self._send_away()
-        status = self.api.status
-        line = f"the database has not answered for {blind_s:.0f} s"
-        away = dict.fromkeys({one.exchange for one in status.instruments}, line)
-        status.away = lambda: away
+        if self.blind():
+            self._send_away()
+
+    def blind(self) -> list[Trouble]:
+        """That the database does not answer, and since when."""
+        last = min(self._seen_at, self._heard_at) if self.pushes else self._heard_at
+        blind = timedelta(seconds=self.monotonic() - last)
+        if blind.total_seconds() < BLIND_AFTER_S:
+            return []
+        reason = "this server has no answer from it"
+        since = self.wall.now() - blind
+        return [Trouble(about="database", since=since, reason=reason, grave=True)]
 
     def _send_away(self) -> None:
         for connection in tuple(self.api.hub.connections):
@@ -294,9 +300,11 @@ class Replica:
 
     async def _hear(self) -> None:
         heard = await hear(self.readers)
+        self._heard_at = self.monotonic()
         if not heard:
             return
         take(heard, self.api.status)
+        self.api.status.troubles.append(self.blind)
         self.clock.speed = self.api.status.speed
         freshest = min(heard, key=lambda one: one.silent_s)
         if freshest.silent_s < LOST_AFTER_S:

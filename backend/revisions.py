@@ -269,6 +269,8 @@ class Revisions:
         stale: list[Snapshot] = []
         until = max(self.clock.now(), self._newest())
         while (found := await load(self.store.readers, scope, until=until)) is not None:
+            if not self.panel.fits(found.payload):
+                break  # it and those before are of other horizons
             if found.as_of < since:
                 await asyncio.to_thread(rooms.restore, found.payload)
                 return _Pass(since=since, at=found.as_of, rooms=rooms, stale=stale)

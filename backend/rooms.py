@@ -41,7 +41,7 @@ def rooms_of(text: str) -> frozenset[Room] | None:
                 " give --rooms panels"
             )
         if one not in set(Room):
-            raise UnknownRoomError(one, ["all", *Room])
+            raise UnknownRoomError(one, Room)  # all stands alone
     if not found:
         raise UsageError("--rooms names no room")
     return frozenset(map(Room, found))

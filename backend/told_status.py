@@ -18,6 +18,7 @@ from backend.store.system_status import SYSTEM, StatusStore, Told
 from domain.market import Instrument, Timeframe, from_ms, to_ms
 from domain.ports import Clock
 from domain.sources import SourceState, SourceStatus
+from domain.troubles import Trouble
 
 LOST_AFTER_S: Final = 10.0  # of silence
 TELL_EVERY_S: Final = 0.5  # wall
@@ -37,7 +38,7 @@ def spelled(
         "timeframes": [one.value for one in status.timeframes],
         "horizons": list(status.horizons),
         "progress": [[one.name, one.done, one.total] for one in status.progress.values()],
-        "notes": [*status.notes, *map(str, status.trouble())],
+        "notes": list(status.notes),
         "newest": [
             [one.exchange, one.symbol, timeframe.value, to_ms(as_of)]
             for (one, timeframe), as_of in status.newest.items()
@@ -46,6 +47,9 @@ def spelled(
             [one.source, one.state.value, to_ms(one.since), one.reason] for one in status.sources()
         ],
         "away": dict(status.away()),
+        "troubles": [
+            [one.about, to_ms(one.since), one.reason, one.grave] for one in status.trouble()
+        ],
         "joining": [
             [one.exchange, one.symbol, to_ms(since)] for one, since in (joining or {}).items()
         ],
@@ -93,6 +97,11 @@ def take(heard: Sequence[Told], status: Status) -> None:
         for source, state, since, reason in _all(told, "sources")
     ]
     status.sources = lambda: sources
+    troubles = [
+        Trouble(about=about, since=from_ms(since), reason=reason, grave=grave)
+        for about, since, reason, grave in _all(told, "troubles")
+    ]
+    status.troubles = [lambda: troubles]
     away = {
         name: line for one in heard for name, line in {**one.told["away"], **_silence(one)}.items()
     }
@@ -102,8 +111,8 @@ def take(heard: Sequence[Told], status: Status) -> None:
 def _all(told: Sequence[Mapping[str, Any]], name: str) -> list[Any]:
     """Of each once, in their order."""
     if len(told) == 1:
-        return list(told[0][name])
-    return list({repr(piece): piece for one in told for piece in one[name]}.values())
+        return list(told[0].get(name, ()))  # of a release that does not say it
+    return list({repr(piece): piece for one in told for piece in one.get(name, ())}.values())
 
 
 def _silence(heard: Told) -> dict[str, str]:

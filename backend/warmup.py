@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +25,8 @@ from services.classes.grid import SLACK as KEPT
 from services.features.feature_set import OHLCV
 from services.models.examples import SLACK
 from services.sentiment.feature_set import SENTIMENT
+
+log = logging.getLogger(__name__)
 
 CHUNK = 200  # ticks between two commits
 
@@ -62,6 +65,9 @@ async def catch_up(revisions: Revisions, *, since: datetime, report: Report) -> 
     newest = await store.history.newest_close(instruments, key.timeframe)
     until = max(clock.now(), newest or EPOCH)
     snapshot = await load(store.readers, (key.exchange, key.timeframe, ROOM, ""), until=until)
+    if snapshot is not None and not panel.fits(snapshot.payload):
+        log.info("a horizon is new: %s begins with its history", key.timeframe)
+        snapshot = None
     if snapshot is not None:
         panel.restore(snapshot.payload)
         await recall(panel, instruments, store, snapshot.as_of)

@@ -13,6 +13,7 @@ from typing import Final
 from backend.api.status import Status
 from backend.garbage import settle
 from backend.hosting import Host, Hosted
+from backend.hung import Hung
 from backend.panel import PanelKey
 from backend.seating import Seating
 from backend.store import open_panels
@@ -54,6 +55,10 @@ class Worker:
     leases: Leases
     bus: EventBus
     _running: dict[PanelKey, _Running] = field(default_factory=dict)
+    _hung: Hung = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._hung = Hung(self.leases, self.host.store.readers)
 
     async def run(self) -> None:
         """Until cancelled.
@@ -76,6 +81,8 @@ class Worker:
         for key, running in tuple(self._running.items()):
             if key not in wanted or wanted[key].opening != running.opening or running.task.done():
                 await self._leave(key)
+        others = [key for key in wanted if key not in self._running]
+        await self._hung.look([_voice(key) for key in others])
         share = -(-len(wanted) // max(await self.leases.workers(), 1))
         if len(self._running) > share:
             await self._leave(next(reversed(self._running)))
@@ -84,7 +91,7 @@ class Worker:
                 await self._try(tasks, key, opened)
 
     async def _try(self, tasks: asyncio.TaskGroup, key: PanelKey, opened: OpenPanel) -> None:
-        lease = await self.leases.take(panel_voice(panel_key(key.exchange, key.timeframe)))
+        lease = await self.leases.take(_voice(key))
         if lease is not None:
             log.info("takes %s", lease.name, extra={"generation": lease.generation})
             task = tasks.create_task(self._run(key, lease, opened.opening))
@@ -152,3 +159,7 @@ class Worker:
             if one.instrument.exchange == exchange
         }
         return listings, (await book.membership(exchange)).joined
+
+
+def _voice(key: PanelKey) -> str:
+    return panel_voice(panel_key(key.exchange, key.timeframe))

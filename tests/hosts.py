@@ -44,7 +44,13 @@ class CountedBus(MemoryBus):
 
 
 @contextmanager
-def worker_of(store: Store, leases: Leases, bus: EventBus, clock: Clock) -> Iterator[Worker]:
+def worker_of(
+    store: Store,
+    leases: Leases,
+    bus: EventBus,
+    clock: Clock,
+    horizons: tuple[int, ...] = (HORIZON,),
+) -> Iterator[Worker]:
     """A worker whose panels ask no source; its executor ends with the context."""
 
     async def no_feeds(*_: Any) -> list[Any]:
@@ -57,7 +63,7 @@ def worker_of(store: Store, leases: Leases, bus: EventBus, clock: Clock) -> Iter
         del held
 
     plan = SystemPlan(
-        market=Market.RECORDED, horizons=(HORIZON,), clock=clock, connect=no_feeds, ask=no_source
+        market=Market.RECORDED, horizons=horizons, clock=clock, connect=no_feeds, ask=no_source
     )
     executor = ProcessExecutor()
     try:

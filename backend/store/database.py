@@ -211,6 +211,10 @@ def redact(url: str) -> str:
     'postgresql://me:***@localhost:5432/one'
     >>> redact("postgresql://localhost/one?user=me&password=secret")
     'postgresql://localhost/one?user=me&password=***'
+    >>> redact("postgres:me:secret@localhost/one")
+    '***@localhost/one'
     """
+    if "://" not in url:
+        url = re.sub(r"^.*@", "***@", url)
     url = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)
     return re.sub(r"([?&]password=)[^&]*", r"\1***", url)

@@ -16,7 +16,7 @@ from zlib import crc32
 
 import asyncpg
 
-from backend.store.database import CONNECTION_ERRORS, connect
+from backend.store.database import CONNECTION_ERRORS, connect, in_one_line
 from domain.errors import LeaseLostError, StoreUnavailableError, UsageError
 
 _SPACE: Final = 0x6C656173  # of ours among the database's advisory locks
@@ -43,12 +43,13 @@ _FENCE: Final = "SELECT FROM leases WHERE name = $1 AND generation = $2 FOR SHAR
 _LOCK: Final = "SELECT pg_try_advisory_lock($1)"
 _TOGETHER: Final = "SELECT pg_try_advisory_lock_shared($1)"
 _JOIN: Final = "SELECT pg_advisory_lock_shared($1)"
-_WORKERS: Final = """
-SELECT count(DISTINCT pid) FROM pg_locks
-WHERE locktype = 'advisory' AND granted AND mode = 'ShareLock' AND objsubid = 1
+_HELD: Final = """
+FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND classid = $1 AND objid = $2
 """
+_WORKERS: Final = f"SELECT count(DISTINCT pid) {_HELD} AND mode = 'ShareLock'"
+_EVICT: Final = f"SELECT pg_terminate_backend(pid) {_HELD} AND pid <> pg_backend_pid()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,15 @@ class Leases:
         async with self._asking() as connection:
             await connection.execute(_UNLOCK, _key(lease.name))
 
+    async def evict(self, name: str) -> bool:
+        """End the session of whoever has it, and all of its leases with it; whether somebody had.
+
+        Raises:
+            StoreUnavailableError: as `take`.
+        """
+        async with self._asking() as connection:
+            return bool(await connection.fetch(_EVICT, _SPACE, _key(name) & 0xFFFFFFFF))
+
     async def join(self) -> None:
         """Count among the workers from now on.
 
@@ -146,7 +156,7 @@ class Leases:
                     yield self._connection
             except CONNECTION_ERRORS as error:
                 self._connection.terminate()  # half an answer would leave it unknown what we hold
-                raise StoreUnavailableError(f"the leases are lost: {error}") from error
+                raise StoreUnavailableError(f"the leases are lost: {in_one_line(error)}") from error
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -25,6 +25,10 @@ _FORGET: Final = """
 DELETE FROM system_status
 WHERE system = $1 OR (starts_with(system, 'panel ') AND system <> ALL ($2::text[]))
     OR told_at < clock_timestamp() - interval '1 hour'
+"""
+_SILENT: Final = """
+SELECT system FROM system_status WHERE system = ANY($1::text[])
+    AND told_at < clock_timestamp() - $2::float8 * interval '1 second'
 """
 _ONLY: Final = "DELETE FROM system_status WHERE system <> ALL ($1::text[])"
 
@@ -77,6 +81,12 @@ async def hear(pool: asyncpg.Pool) -> list[Told]:
     return [
         Told(row["system"], orjson.loads(row["told"]), row["now"], row["silent_s"]) for row in rows
     ]
+
+
+async def silent(pool: asyncpg.Pool, voices: Collection[str], *, for_s: float) -> list[str]:
+    """Those of them that said nothing for so long, by the database's clock."""
+    rows = await pool.fetch(_SILENT, list(voices), for_s)
+    return [row["system"] for row in rows]
 
 
 async def keep_only(pool: asyncpg.Pool, names: Sequence[str]) -> None:

@@ -64,7 +64,7 @@ async def candles_to_signals(server: str, folder: Path, size: Size) -> list[Row]
                 value=await _apart(server, folder, broker.address, ticks, count),
                 unit="candles/s",
                 baseline=alone,
-                baseline_name="one process",
+                baseline_name="the same rooms over memory",
                 detail={"panels": len(EXCHANGES), "instruments": INSTRUMENTS, "ticks": ticks},
             )
             for count in WORKERS

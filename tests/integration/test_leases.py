@@ -9,11 +9,18 @@ from contextlib import AsyncExitStack
 import asyncpg
 import pytest
 
-from backend.store.database import connect
+from backend.hung import HUNG_AFTER_S, SURE_AFTER_S, Hung
+from backend.store.database import connect, connect_pool
 from backend.store.leases import Leases, open_leases
+from backend.store.system_status import StatusStore
 from domain.errors import LeaseLostError, StoreUnavailableError, UsageError
+from tests.doubles import START
 
 NAME = "panel binance|1h"
+LONG_AGO = """
+UPDATE system_status SET told_at = clock_timestamp() - $2::float8 * interval '1 second'
+WHERE system = $1
+"""
 
 
 @pytest.fixture
@@ -136,3 +143,33 @@ async def test_who_has_just_died_is_waited_for(
     await kill(connection, one)
 
     await coming
+
+
+async def test_who_hangs_loses_its_lease_and_who_speaks_does_not(
+    processes: tuple[Leases, Leases], database_url: str
+) -> None:
+    one, two = processes
+    pool = await connect_pool(database_url)
+    elapsed = [0.0]
+    for name in (NAME, "panel kraken|1h"):
+        assert await one.take(name) is not None
+        await StatusStore(pool, name).tell({}, START)
+    await pool.execute(LONG_AGO, NAME, HUNG_AFTER_S + 1)
+    hung = Hung(two, pool, lambda: elapsed[0])
+    await hung.look([NAME, "panel kraken|1h"])
+    early = await two.take(NAME)
+    elapsed[0] = SURE_AFTER_S
+    await hung.look(["panel kraken|1h"])  # it speaks, whatever it did before
+    spoken = await two.take("panel kraken|1h")
+    await hung.look([NAME])
+    elapsed[0] = 2 * SURE_AFTER_S
+    await hung.look([NAME])
+    taken = None
+    async with asyncio.timeout(30):
+        while taken is None:
+            taken = await two.take(NAME)
+    await pool.close()
+
+    assert early is None
+    assert spoken is None
+    assert taken.generation == 2

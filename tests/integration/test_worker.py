@@ -23,7 +23,7 @@ from domain.market import Instrument, Listing, Timeframe
 from domain.topics import CANDLES
 from tests.doubles import START, ManualClock
 from tests.factories import candles
-from tests.hosts import CountedBus, worker_of
+from tests.hosts import HORIZON, CountedBus, worker_of
 
 HISTORY, TICKS = 60, 6
 EXCHANGES = ("binance", "kraken")
@@ -33,6 +33,10 @@ SERVED = """
 SELECT exchange, as_of, count(*) AS rows, count(DISTINCT (symbol, revision)) AS different
 FROM ml_predictions JOIN instruments USING (instrument_id)
 WHERE role = 'champion' AND as_of > $1 GROUP BY exchange, as_of ORDER BY as_of, exchange
+"""
+HORIZONS = """
+SELECT horizon, count(*) AS rows FROM ml_predictions
+WHERE role = 'champion' AND as_of = $1 GROUP BY horizon ORDER BY horizon
 """
 HOLDERS = "SELECT name, holder, generation FROM leases ORDER BY name"
 
@@ -74,11 +78,13 @@ class Workers:
             self.openings[exchange] = (await announce(store.writers, exchange, [H1]))[H1]
 
     @asynccontextmanager
-    async def process(self, name: str) -> AsyncIterator[Process]:
+    async def process(
+        self, name: str, horizons: tuple[int, ...] = (HORIZON,)
+    ) -> AsyncIterator[Process]:
         async with AsyncExitStack() as stack:
             store = await stack.enter_async_context(open_store(self.url, self.folder))
             leases = await stack.enter_async_context(open_leases(self.url, name))
-            worker = stack.enter_context(worker_of(store, leases, self.bus, self.clock))
+            worker = stack.enter_context(worker_of(store, leases, self.bus, self.clock, horizons))
             task = asyncio.create_task(worker.run())
             try:
                 yield Process(store=store, leases=leases, task=task)
@@ -201,3 +207,27 @@ async def test_a_panel_whose_history_was_fetched_anew_answers_what_was_missed(
     assert [row["as_of"] for row in rows][::2] == [
         START + (HISTORY + 1 + number) * H1.duration for number in range(3)
     ]
+
+
+async def test_a_horizon_that_is_new_begins_with_the_history(
+    database_url: str, store: Store, tmp_path: Path
+) -> None:
+    workers = Workers(database_url, tmp_path)
+    await workers.open(store)
+
+    async def followed() -> bool:
+        return workers.bus.followers == len(EXCHANGES)
+
+    async def made() -> bool:
+        found = await store.readers.fetch(HORIZONS, START + (HISTORY + workers.told) * H1.duration)
+        return [row["rows"] for row in found] == [len(workers.series)] * len(asked)
+
+    asked: tuple[int, ...] = (HORIZON,)
+    for asked in ((HORIZON,), (HORIZON, 5)):
+        async with workers.process("one", asked):
+            await until(followed, "both panels at their ticks")
+            await workers.tick()
+            await until(made, "a row for each horizon")
+    old = await store.readers.fetch(SERVED, START + HISTORY * H1.duration)
+
+    assert {row["rows"] for row in old} == {2 * len(NAMES)}  # the history of both

@@ -17,6 +17,7 @@ from backend.told_status import LOST_AFTER_S, spelled, take
 from domain.errors import StoreError
 from domain.market import Timeframe, rfc3339
 from domain.sources import SourceState, SourceStatus
+from domain.troubles import Trouble
 from tests.doubles import START, ManualClock
 from tests.factories import BTC, SOL
 from tests.served_market import MEMBERS, TICKS, ServedMarket, serving
@@ -132,6 +133,9 @@ async def test_several_processes_are_one_system(market: ServedMarket) -> None:
     panel.predicted(Timeframe.H1, MEMBERS, START)
     await StatusStore(market.pool, "collectors of binance").tell(spelled(collectors), START)
     await StatusStore(market.pool, "panel binance|1h").tell(spelled(panel), START)
+    ill = Trouble(about="broker", since=START, reason="it takes no ticks", grave=True)
+    collectors.troubles.append(lambda: [ill])
+    await StatusStore(market.pool, "collectors of binance").tell(spelled(collectors), START)
     heard = Status(market=Market.LIVE)
     told = await hear(market.pool)
     take([*told[:-1], told[-1]._replace(silent_s=LOST_AFTER_S)], heard)
@@ -139,6 +143,7 @@ async def test_several_processes_are_one_system(market: ServedMarket) -> None:
 
     assert (heard.instruments, heard.timeframes) == (MEMBERS, (Timeframe.H1,))
     assert (heard.ready, heard.notes) == (True, ["a socket was lost"])
+    assert heard.trouble() == [ill]
     assert heard.away() == {BTC.exchange: "the panel binance|1h has been silent for 10 s"}
     assert [one.system for one in await hear(market.pool)] == ["panel binance|1h"]
 
@@ -192,7 +197,8 @@ async def test_who_listens_is_sent_away_while_the_log_cannot_be_read(
         ended = await ending(socket)
 
     assert ended == (4501, {"code": "unavailable", "retry_ms": 1_000})
-    assert "has not answered for 3 s" in str(beside.state.status.away())
+    (trouble,) = beside.state.status.trouble()
+    assert (trouble.about, trouble.grave) == ("database", True)
 
 
 async def test_a_migration_that_does_not_serve_it_ends_it(
