@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr
-
-from backend.settings import Settings
 from backend.store import database
-from backend.store.embedded import EmbeddedPostgres
-from backend.store.postmaster import working_in
 from tests.account import complaints_of
-from tests.kafka.broker import Broker
-from tests.killing import Victim, family, tail
 from tests.processes import SYMBOLS, Exchange, System, running_system, until
 
 HELD = """
@@ -30,9 +22,6 @@ NEWEST = """
 SELECT exchange, max(as_of) AS newest FROM ml_predictions JOIN instruments USING (instrument_id)
 WHERE role = 'champion' GROUP BY exchange
 """
-
-
-ROOMS = {"collectors": "collectors", "one": "panels", "two": "panels", "server": "api"}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -110,64 +99,3 @@ class Apart:
         newest = self.ask(f"SELECT min(newest) FROM ({NEWEST}) AS each")[0][0]  # noqa: S608
         last = newest - timedelta(minutes=2)
         return asyncio.run(complaints_of(self.database_url, self.exchange, last))
-
-
-@dataclass(slots=True)
-class SeveralProcesses:
-    """A shape of `tests.killing`: who collects, two workers and a server, each a process.
-
-    Args:
-        apart: starts them.
-        server: the database that they share.
-        broker: between them.
-        stack: ends what is running.
-    """
-
-    apart: Apart
-    server: EmbeddedPostgres
-    broker: Broker
-    stack: ExitStack
-    _running: dict[str, System] = field(default_factory=dict)
-    _ended: list[str] = field(default_factory=list)
-
-    @property
-    def victims(self) -> list[Victim]:
-        ours = [
-            Victim(name, lambda system=system: family(system.process.pid))  # type: ignore[misc]
-            for name, system in self._running.items()
-        ]
-        database = self.apart.folder / "postgres"
-        postgres = Victim("database", lambda: working_in(database.resolve()))
-        return [*ours, postgres, Victim("broker", self.broker.processes)]
-
-    def mend(self) -> None:
-        self.server.keep_up()
-        if not self.broker.processes():
-            self.broker.start()
-        for name, rooms in ROOMS.items():
-            if name in self._running:
-                if (code := self._running[name].process.poll()) is None:
-                    continue
-                if code != -signal.SIGKILL:
-                    told = tail(self._running[name].errors)
-                    self._ended.append(f"{name} ended with {code}: {told}")
-            self._running[name] = self.stack.enter_context(self.apart.process(name, rooms))
-
-    def settle(self, closes: int) -> None:
-        self._running["server"].wait_until_ready()
-        self.apart.wait_for_closes(closes)
-
-    def complaints(self) -> list[str]:
-        return self.apart.complaints()
-
-    def stop(self) -> list[str]:
-        for name, system in self._running.items():
-            if (code := system.stop()) != 0:
-                self._ended.append(f"{name} ended with {code}: {tail(system.errors)}")
-        return self._ended
-
-    @property
-    def settings(self) -> Settings:
-        return Settings(
-            state=self.apart.folder / "state", database_url=SecretStr(self.apart.database_url)
-        )

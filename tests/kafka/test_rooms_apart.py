@@ -8,17 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from backend.store.embedded import EmbeddedPostgres
-from backend.store.migrate import upgrade
-from tests.apart import Apart, SeveralProcesses
+from tests.apart import Apart
 from tests.kafka.broker import Broker
-from tests.killing import TRAINING, found_after, kill_at_random
 from tests.processes import HTTP, running_exchange, until
+
+pytestmark = pytest.mark.kafka
 
 NAMES = ("binance", "binanceus")
 
 
-@pytest.mark.kafka
 def test_workers_that_come_go_and_die_leave_nothing_out(
     own: Broker, tmp_path: Path, database_url: str
 ) -> None:
@@ -59,28 +57,3 @@ def test_workers_that_come_go_and_die_leave_nothing_out(
         assert refused.status_code == 421
         for each in (again, three, server):
             assert each.stop(signal.SIGTERM) == 0
-
-
-@pytest.mark.parametrize(
-    ("seed", "kills"),
-    [pytest.param(3, 4, marks=pytest.mark.kafka), pytest.param(4, 40, marks=pytest.mark.soak)],
-)
-def test_kills_at_random_moments_leave_nothing_out(
-    seed: int, kills: int, own: Broker, tmp_path: Path
-) -> None:
-    with ExitStack() as stack:
-        exchange = stack.enter_context(running_exchange(tmp_path))
-        server = EmbeddedPostgres(tmp_path)
-        url = stack.enter_context(server)
-        upgrade(url)
-        apart = Apart(
-            folder=tmp_path,
-            exchange=exchange,
-            database_url=url,
-            broker=own.address,
-            settings=TRAINING,
-        )
-        shape = SeveralProcesses(apart, server, own, stack)
-        killed = kill_at_random(shape, exchange, seed=seed, kills=kills)
-
-        assert found_after(shape) == [], killed
