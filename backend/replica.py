@@ -34,7 +34,7 @@ from backend.store.pulse import waited_for
 from backend.store.schema import Schema, Standing
 from backend.store.state import StateFolder
 from backend.store.system_status import Told, hear
-from backend.told_status import LOST_AFTER_S, joining, take, weights
+from backend.told_status import LOST_AFTER_S, joining, take, troubles, weights
 from domain.errors import StoreError, UsageError
 from domain.market import EPOCH, Instrument
 from domain.ports import Clock
@@ -208,6 +208,7 @@ class Replica:
     seen: datetime = EPOCH
     _seen_at: float = 0.0  # monotonic seconds, as below: of the log
     _heard_at: float = 0.0  # of the status
+    _told_troubles: Sequence[Trouble] = ()  # by the system
     _tail: LogTail = field(default_factory=LogTail)
 
     async def begin(self) -> None:
@@ -217,6 +218,7 @@ class Replica:
             await self._tail.begin(connection)
             self.api.hub.learn(await known_heads(connection))
         await self._hear()
+        self.api.status.troubles = [waited_for, self.blind, lambda: self._told_troubles]
         self.api.hub.seen = lambda: self.seen
 
     async def run(self, until: Awaitable[str], *work: Coroutine[None, None, None]) -> str:
@@ -304,7 +306,7 @@ class Replica:
         if not heard:
             return
         take(heard, self.api.status)
-        self.api.status.troubles.append(self.blind)
+        self._told_troubles = troubles(heard)
         self.clock.speed = self.api.status.speed
         freshest = min(heard, key=lambda one: one.silent_s)
         if freshest.silent_s < LOST_AFTER_S:

@@ -97,11 +97,6 @@ def take(heard: Sequence[Told], status: Status) -> None:
         for source, state, since, reason in _all(told, "sources")
     ]
     status.sources = lambda: sources
-    troubles = [
-        Trouble(about=about, since=from_ms(since), reason=reason, grave=grave)
-        for about, since, reason, grave in _all(told, "troubles")
-    ]
-    status.troubles = [lambda: troubles]
     away = {
         name: line for one in heard for name, line in {**one.told["away"], **_silence(one)}.items()
     }
@@ -121,6 +116,14 @@ def _silence(heard: Told) -> dict[str, str]:
     who = "system that predicts" if heard.system == SYSTEM else heard.system
     line = f"the {who} has been silent for {heard.silent_s:.0f} s"
     return dict.fromkeys({exchange for exchange, _ in heard.told["instruments"]}, line)
+
+
+def troubles(heard: Sequence[Told]) -> list[Trouble]:
+    """What any of them needs and does not have."""
+    return [
+        Trouble(about=about, since=from_ms(since), reason=reason, grave=grave)
+        for about, since, reason, grave in _all([one.told for one in heard], "troubles")
+    ]
 
 
 def joining(heard: Sequence[Told]) -> dict[Instrument, datetime]:

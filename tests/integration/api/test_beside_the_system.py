@@ -13,7 +13,7 @@ from backend.api.status import Market, Status
 from backend.clock import ExchangeClock
 from backend.replica import BLIND_AFTER_S, Replica
 from backend.store.system_status import SYSTEM, StatusStore, Told, hear, keep_only
-from backend.told_status import LOST_AFTER_S, spelled, take
+from backend.told_status import LOST_AFTER_S, spelled, take, troubles
 from domain.errors import StoreError
 from domain.market import Timeframe, rfc3339
 from domain.sources import SourceState, SourceStatus
@@ -143,7 +143,7 @@ async def test_several_processes_are_one_system(market: ServedMarket) -> None:
 
     assert (heard.instruments, heard.timeframes) == (MEMBERS, (Timeframe.H1,))
     assert (heard.ready, heard.notes) == (True, ["a socket was lost"])
-    assert heard.trouble() == [ill]
+    assert troubles(told) == [ill]
     assert heard.away() == {BTC.exchange: "the panel binance|1h has been silent for 10 s"}
     assert [one.system for one in await hear(market.pool)] == ["panel binance|1h"]
 
