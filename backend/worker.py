@@ -123,6 +123,8 @@ class Worker:
             instruments=tuple(listings),
             timeframes=(key.timeframe,),
         )
+        alone = replace(host, store=store, status=status)
+        await alone.recall(key.timeframe, tuple(listings))  # who had it before has predicted them
         ours: list[Hosted] = []
         kept = StatusStore(store.writers, lease.name)
         async with asyncio.TaskGroup() as tasks:
@@ -134,8 +136,6 @@ class Worker:
                     plan.clock,
                 )
             )
-            alone = replace(host, store=store, status=status)
-            await alone.recall(key.timeframe, tuple(listings))  # another had it before
             hosted = await alone.open(key, listings, joined)
             ours.append(hosted)
             settle()
