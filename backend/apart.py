@@ -19,7 +19,7 @@ from backend.chores import chores
 from backend.clock import SystemClock
 from backend.devices import refuse_absent
 from backend.executor import ProcessExecutor
-from backend.feed import Feed
+from backend.feed import Feed, no_hold
 from backend.following import Following
 from backend.hosting import Host
 from backend.hung import Hung
@@ -28,7 +28,7 @@ from backend.notify.channels import open_channels
 from backend.notify.notifications import notifications_of
 from backend.plugin_checks import admit
 from backend.plugins import catalogue_of
-from backend.replica import Duties, run_replica
+from backend.replica import Duties, database_beside, run_replica
 from backend.rooms import Room
 from backend.runner import Lane
 from backend.settings import Settings
@@ -89,9 +89,7 @@ async def _work(
     plan: SystemPlan, settings: Settings, rooms: frozenset[Room], bus: EventBus, api: ApiState
 ) -> None:
     """The rooms of this process, again and again after the database was away."""
-    assert settings.database_url is not None  # noqa: S101 - refused before
-    url = settings.database_url.get_secret_value()
-    folder = StateFolder(settings.state)
+    url, folder = database_beside(settings), StateFolder(settings.state)
     folder.open()
     holder = f"{socket.gethostname()}:{os.getpid()}"
     while True:
@@ -116,8 +114,7 @@ async def _work(
                 )
                 await apart.run()
         except* (StoreUnavailableError, *CONNECTION_ERRORS) as errors:
-            reason = str(errors.exceptions[0])
-            log.warning("waiting for the database", extra={"reason": reason})
+            log.warning("waiting for the database", extra={"reason": _first(errors)})
         await asyncio.sleep(AGAIN_S)
 
 
@@ -228,7 +225,7 @@ class Apart:
             lane=self._lane,
             sentiment=collection.told,
             wall=SystemClock(),
-            hold=_never,
+            hold=no_hold,  # others go by the clock too
         )
         return Worker(host=host, leases=self.leases, bus=self.bus)
 
@@ -277,8 +274,3 @@ def _first(errors: BaseExceptionGroup[BaseException]) -> str:
 
 def _to_nobody(events: object) -> None:
     del events
-
-
-async def _never(held: bool) -> None:  # noqa: FBT001 - the shape of Hold
-    """No clock is held for a fit: others go by it."""
-    del held

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 Hold = Callable[[bool], Awaitable[None]]
 
 
-async def _no_hold(held: bool) -> None:  # noqa: FBT001 - the shape of Hold
+async def no_hold(held: bool) -> None:  # noqa: FBT001 - the shape of Hold
     """A real market cannot be held."""
     del held
 
@@ -45,7 +45,7 @@ class Feed:
     timeframes: tuple[Timeframe, ...]
     pace: Pace
     round: timedelta = timedelta(0)  # in which the candles come that are asked for at a close
-    hold: Hold = _no_hold  # stops and starts a simulated exchange's clock
+    hold: Hold = no_hold  # stops and starts a simulated exchange's clock
     budget: Budget | None = None  # of requests to the exchange
     unread: Unread | None = None  # what the exchange sent and nobody can read
 

@@ -119,10 +119,11 @@ def _silence(heard: Told) -> dict[str, str]:
 
 
 def troubles(heard: Sequence[Told]) -> list[Trouble]:
-    """What any of them needs and does not have."""
+    """What any of them needs and does not have; what one that is silent said is of the past."""
+    speaking = [one.told for one in heard if one.silent_s < LOST_AFTER_S]
     return [
         Trouble(about=about, since=from_ms(since), reason=reason, grave=grave)
-        for about, since, reason, grave in _all([one.told for one in heard], "troubles")
+        for about, since, reason, grave in _all(speaking, "troubles")
     ]
 
 

@@ -11,6 +11,7 @@ from backend.asked import Asked
 from backend.bus.memory import MemoryBus
 from backend.clock import SystemClock
 from backend.executor import ProcessExecutor
+from backend.feed import no_hold
 from backend.hosting import Host
 from backend.runner import Lane
 from backend.settings import Settings
@@ -58,9 +59,6 @@ def worker_of(
 
     async def no_source(*_: Any) -> Asked:
         return Asked()
-
-    async def no_hold(held: bool) -> None:  # noqa: FBT001 - the shape of Hold
-        del held
 
     plan = SystemPlan(
         market=Market.RECORDED, horizons=horizons, clock=clock, connect=no_feeds, ask=no_source

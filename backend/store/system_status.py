@@ -26,9 +26,10 @@ DELETE FROM system_status
 WHERE system = $1 OR (starts_with(system, 'panel ') AND system <> ALL ($2::text[]))
     OR told_at < clock_timestamp() - interval '1 hour'
 """
+# Since it was taken: who has just taken it over has not spoken yet.
 _SILENT: Final = """
-SELECT system FROM system_status WHERE system = ANY($1::text[])
-    AND told_at < clock_timestamp() - $2::float8 * interval '1 second'
+SELECT system FROM system_status JOIN leases ON name = system WHERE system = ANY($1::text[])
+    AND greatest(told_at, taken_at) < clock_timestamp() - $2::float8 * interval '1 second'
 """
 _ONLY: Final = "DELETE FROM system_status WHERE system <> ALL ($1::text[])"
 
@@ -84,7 +85,7 @@ async def hear(pool: asyncpg.Pool) -> list[Told]:
 
 
 async def silent(pool: asyncpg.Pool, voices: Collection[str], *, for_s: float) -> list[str]:
-    """Those of them that said nothing for so long, by the database's clock."""
+    """Those whose holder has said nothing for so long, by the database's clock."""
     rows = await pool.fetch(_SILENT, list(voices), for_s)
     return [row["system"] for row in rows]
 

@@ -12,11 +12,14 @@ import pytest
 from backend.hung import HUNG_AFTER_S, SURE_AFTER_S, Hung
 from backend.store.database import connect, connect_pool
 from backend.store.leases import Leases, open_leases
-from backend.store.system_status import StatusStore
+from backend.store.system_status import StatusStore, silent
 from domain.errors import LeaseLostError, StoreUnavailableError, UsageError
 from tests.doubles import START
 
 NAME = "panel binance|1h"
+TAKEN_LONG_AGO = """
+UPDATE leases SET taken_at = clock_timestamp() - $2::float8 * interval '1 second' WHERE name = $1
+"""
 LONG_AGO = """
 UPDATE system_status SET told_at = clock_timestamp() - $2::float8 * interval '1 second'
 WHERE system = $1
@@ -155,6 +158,8 @@ async def test_who_hangs_loses_its_lease_and_who_speaks_does_not(
         assert await one.take(name) is not None
         await StatusStore(pool, name).tell({}, START)
     await pool.execute(LONG_AGO, NAME, HUNG_AFTER_S + 1)
+    fresh = await silent(pool, [NAME], for_s=HUNG_AFTER_S)  # the word is of who had it before
+    await pool.execute(TAKEN_LONG_AGO, NAME, HUNG_AFTER_S + 1)
     hung = Hung(two, pool, lambda: elapsed[0])
     await hung.look([NAME, "panel kraken|1h"])
     early = await two.take(NAME)
@@ -170,6 +175,7 @@ async def test_who_hangs_loses_its_lease_and_who_speaks_does_not(
             taken = await two.take(NAME)
     await pool.close()
 
+    assert fresh == []
     assert early is None
     assert spoken is None
     assert taken.generation == 2

@@ -144,6 +144,7 @@ async def test_several_processes_are_one_system(market: ServedMarket) -> None:
     assert (heard.instruments, heard.timeframes) == (MEMBERS, (Timeframe.H1,))
     assert (heard.ready, heard.notes) == (True, ["a socket was lost"])
     assert troubles(told) == [ill]
+    assert troubles([one._replace(silent_s=LOST_AFTER_S) for one in told]) == []
     assert heard.away() == {BTC.exchange: "the panel binance|1h has been silent for 10 s"}
     assert [one.system for one in await hear(market.pool)] == ["panel binance|1h"]
 
