@@ -7,12 +7,13 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 PIECE: Final = 65_536
 LOOK_EVERY_S: Final = 0.01
+ROUNDS: Final = 10
 
 
 @dataclass(slots=True)
@@ -33,6 +34,7 @@ class TcpProxy:
     cut_after: bytes | None = None
     cuts: int = 0
     port: int = 0
+    _links: dict[asyncio.Task[None], asyncio.StreamWriter] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -41,12 +43,30 @@ class TcpProxy:
         user = at.netloc.rpartition("@")[0]
         return urlunsplit(at._replace(netloc=f"{user}@127.0.0.1:{self.port}"))
 
-    async def serve(self, client: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
+    def serve(self, client: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
+        link = asyncio.get_running_loop().create_task(self._serve(client, answers))
+        self._links[link] = answers
+        link.add_done_callback(self._leave)
+
+    async def close(self) -> None:
+        """Cut what is connected, and wait until it is."""
+        for _ in range(ROUNDS):  # of what was accepted as the server closed, up to its link
+            await asyncio.sleep(0)
+        links = list(self._links)
+        for link in links:
+            link.cancel()
+        await asyncio.gather(*links, return_exceptions=True)
+        for _ in range(ROUNDS):  # of what is aborted, up to its socket
+            await asyncio.sleep(0)
+
+    def _leave(self, link: asyncio.Task[None]) -> None:
+        self._links.pop(link).transport.abort()  # it may have been cancelled before it began
+
+    async def _serve(self, client: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
         at = urlsplit(self.server)
         try:
             server, asked = await asyncio.open_connection(at.hostname, at.port)
         except OSError:
-            answers.transport.abort()
             return
         link = _Link(self, client, answers, server, asked)
         passing = [asyncio.create_task(link.ask()), asyncio.create_task(link.answer())]
@@ -56,8 +76,7 @@ class TcpProxy:
             for one in passing:
                 one.cancel()
             await asyncio.gather(*passing, return_exceptions=True)
-            for writer in (asked, answers):
-                writer.transport.abort()
+            asked.transport.abort()
 
 
 @dataclass(slots=True)
@@ -100,23 +119,24 @@ class _Link:
 def proxied(url: str) -> Iterator[TcpProxy]:
     """A proxy before the server of `url`, on a port of its own."""
     proxy, ready = TcpProxy(url), threading.Event()
-    loop = asyncio.new_event_loop()
     over = asyncio.Event()
+    loops: list[asyncio.AbstractEventLoop] = []
 
     async def run() -> None:
+        loops.append(asyncio.get_running_loop())
         async with await asyncio.start_server(proxy.serve, "127.0.0.1", 0) as server:
             proxy.port = server.sockets[0].getsockname()[1]
             ready.set()
             await over.wait()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            task.cancel()
+            # asyncio drops, unclosed, what it has accepted of a server that is closed meanwhile.
+            loops[0].remove_reader(server.sockets[0].fileno())
+            await proxy.close()
 
-    thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
+    thread = threading.Thread(target=asyncio.run, args=(run(),))
     thread.start()
     try:
         assert ready.wait(10)
         yield proxy
     finally:
-        loop.call_soon_threadsafe(over.set)
+        loops[0].call_soon_threadsafe(over.set)
         thread.join()
-        loop.close()
