@@ -17,12 +17,13 @@ from typing import Final
 import asyncpg
 import orjson
 
-from backend.store import score_days, snapshots
+from backend.store import snapshots
 from backend.store.commit import compare, copy_new
 from backend.store.database import CONNECTION_ERRORS
 from backend.store.instruments import Instruments
 from backend.store.locks import take_turn
 from backend.store.quarantine import REFUSALS
+from backend.store.score_days import PastDays
 from backend.store.snapshots import Snapshot
 from backend.store.stream_log import StaleHeadsError, StreamEvent, StreamLog
 from backend.store.writes import Planner, Write
@@ -61,12 +62,13 @@ class Recorder:
         self._instruments = instruments
         self._planner = Planner(instruments, feature_set=feature_set)
         self._log = StreamLog()
+        self._past_days = PastDays()
         self._fence: Fence = _open
 
     def fenced(self, fence: Fence) -> Recorder:
         """One whose commits `fence` may refuse, on the same connections."""
         ours = copy(self)
-        ours._fence = fence  # noqa: SLF001 - a copy of ourselves
+        ours._fence, ours._past_days = fence, PastDays()  # noqa: SLF001 - a copy of ourselves
         return ours
 
     async def commit_tick(
@@ -140,15 +142,17 @@ class Recorder:
         more: Callable[[asyncpg.Connection], Awaitable[None]],
     ) -> list[StreamEvent]:
         async def last(connection: asyncpg.Connection) -> None:
-            await score_days.forget(connection, events)
+            await self._past_days.forget(connection, events)
             await more(connection)
 
         try:
             work = await self._planner.plan(events, versions, published_at)
             async with self._pool.acquire() as connection:
-                return await self._attempt(connection, work, published_at, last)
+                told = await self._attempt(connection, work, published_at, last)
         except CONNECTION_ERRORS as error:
             raise StoreUnavailableError(f"the database is gone: {error}") from error
+        self._past_days.written(events)
+        return told
 
     async def _attempt(
         self,

@@ -104,22 +104,53 @@ async def fold(connection: asyncpg.Connection, *, days: int) -> int:
     return done
 
 
-async def forget(connection: asyncpg.Connection, events: Iterable[object]) -> None:
-    """Take out the days that outcomes among `events` belong to, in the caller's transaction."""
-    first: dict[Group, int] = {}
+class PastDays:
+    """Takes out the days that late outcomes belong to; one for a writer of outcomes.
+
+    The only writer of a group knows up to which day it has written. A day is folded once there is
+    an outcome of a later one: outcomes of that day, or of days to come, concern no folded day and
+    wait for no fold. What was written before this one began is not known, so that its first
+    outcomes are taken for late ones.
+    """
+
+    def __init__(self) -> None:
+        self._newest: dict[Group, datetime] = {}
+
+    async def forget(self, connection: asyncpg.Connection, events: Iterable[object]) -> None:
+        """Take out the days that `events` belong to, in the caller's transaction.
+
+        The caller has the turn of their panels (`locks.py`).
+        """
+        for group, (first, last) in _days(events).items():
+            newest = self._newest.get(group)
+            if newest is None or first < newest:
+                await connection.execute(_FORGET, *group, first)
+            if newest is not None:  # if this comes to nothing, more is taken for late
+                self._newest[group] = max(newest, last)
+
+    def written(self, events: Iterable[object]) -> None:
+        """The transaction is committed."""
+        for group, (_, last) in _days(events).items():
+            self._newest[group] = max(last, self._newest.get(group, last))
+
+
+def _days(events: Iterable[object]) -> dict[Group, tuple[datetime, datetime]]:
+    """The first and the last day of the outcomes of each group."""
+    found: dict[Group, tuple[datetime, datetime]] = {}
     for event in events:
         if isinstance(event, OutcomeBatch) and len(event):
             group = (event.exchange, event.timeframe.value, event.horizon)
-            as_of_ms = int(event.as_of_ms.min())
-            first[group] = min(as_of_ms, first.get(group, as_of_ms))
-    for group, as_of_ms in first.items():
-        await connection.execute(_FORGET, *group, day_of(from_ms(as_of_ms)))
+            ends = (event.as_of_ms.min(), event.as_of_ms.max())
+            first, last = (day_of(from_ms(int(one))) for one in ends)
+            known = found.get(group, (first, last))
+            found[group] = min(first, known[0]), max(last, known[1])
+    return found
 
 
 async def _fold_next(connection: asyncpg.Connection, group: Group) -> bool:
     async with connection.transaction():
         await prepare(connection)
-        # Who writes outcomes deletes here before they commit: they wait for us, or we for them.
+        # Who writes late ones deletes here before they commit: they wait for us, or we for them.
         await connection.execute("LOCK TABLE score_days IN EXCLUSIVE MODE")
         day = await connection.fetchval(_LAST, *group)
         while True:

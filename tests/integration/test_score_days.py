@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -23,6 +24,7 @@ from tests.served_market import HORIZON, outcomes
 
 HOURS = 4 * 24
 LATE = 30  # the tick whose outcomes come last
+WAITING = "SELECT count(*) FROM pg_locks WHERE relation = 'score_days'::regclass AND NOT granted"
 BATCHES = candle_batches((BTC, ETH, SOL), HOURS, start=START)
 AFTER = START + timedelta(days=9)
 SCOPES = [
@@ -56,9 +58,12 @@ async def pool(database_url: str) -> AsyncIterator[asyncpg.Pool]:
     await pool.close()
 
 
+def recorder_on(pool: asyncpg.Pool) -> Recorder:
+    return Recorder(pool, Instruments(pool), feature_set="few@1")
+
+
 async def score(pool: asyncpg.Pool, events: list[object]) -> None:
-    recorder = Recorder(pool, Instruments(pool), feature_set="few@1")
-    await recorder.commit_learning(events, published_at=AFTER)
+    await recorder_on(pool).commit_learning(events, published_at=AFTER)
 
 
 async def records(pool: asyncpg.Pool) -> list[list[dict[str, Any]]]:
@@ -150,3 +155,38 @@ def of_origin(scored: object, origin: Origin) -> OutcomeBatch:
 async def champion(pool: asyncpg.Pool) -> list[dict[str, Any]]:
     async with pool.acquire() as connection:
         return await read_record(connection, Scope(roles=("champion",)))
+
+
+async def test_outcomes_wait_for_no_fold_unless_they_come_late(pool: asyncpg.Pool) -> None:
+    recorder = recorder_on(pool)
+    *_, first, second, third = candle_batches((BTC, ETH, SOL), HOURS + 27, start=START)
+    await recorder.commit_learning(outcomes(first, AFTER), published_at=AFTER)
+
+    async with pool.acquire() as folding, folding.transaction():
+        await folding.execute("LOCK TABLE score_days IN EXCLUSIVE MODE")
+        async with asyncio.timeout(10):
+            await recorder.commit_learning(outcomes(second, AFTER), published_at=AFTER)
+        late = asyncio.create_task(
+            recorder.commit_learning(outcomes(BATCHES[LATE], AFTER), published_at=AFTER)
+        )
+        async with asyncio.timeout(10):
+            while not await folding.fetchval(WAITING):  # noqa: ASYNC110 - another session's lock
+                await asyncio.sleep(0.01)
+        assert not late.done()
+    await late
+    await recorder.commit_learning(outcomes(third, AFTER), published_at=AFTER)
+
+
+async def test_each_late_outcome_of_one_writer_opens_its_day_again(pool: asyncpg.Pool) -> None:
+    """After a restart, in the order of days, and backwards."""
+    recorder = recorder_on(pool)
+    closes = candle_batches((BTC, ETH, SOL), HOURS + 48, start=START)
+    for number in (HOURS + 30, HOURS + 2, HOURS + 40, LATE, HOURS + 47, 40):
+        await folded(pool)
+        await recorder.commit_learning(outcomes(closes[number], AFTER), published_at=AFTER)
+
+        held = await records(pool)
+        await folded(pool)
+        assert await records(pool) == held
+        await pool.execute("TRUNCATE score_days")
+        assert await records(pool) == held
