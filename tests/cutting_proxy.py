@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
+from tests.accepting import accepting
+
 _EXTENDED: Final = {126: 2, 127: 8}  # bytes of a length that follows the short one
 _GONE: Final = (OSError, asyncio.IncompleteReadError)
 
@@ -37,7 +39,6 @@ class CuttingProxy:
         try:
             ours, asked = await asyncio.open_connection("127.0.0.1", self._upstream)
         except OSError:
-            answers.transport.abort()
             return
         asking = asyncio.create_task(_pass_on(theirs, asked))
         try:
@@ -45,8 +46,7 @@ class CuttingProxy:
                 await self._answer(ours, answers)
         finally:
             asking.cancel()
-            for writer in (asked, answers):
-                writer.transport.abort()
+            asked.transport.abort()
             await asyncio.gather(asking, return_exceptions=True)
 
     async def _answer(self, ours: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
@@ -91,19 +91,6 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 async def cutting(upstream: int, cuts: Iterable[Cut]) -> AsyncIterator[CuttingProxy]:
     """A proxy on a port of its own."""
     proxy = CuttingProxy(upstream, cuts)
-    tasks: set[asyncio.Task[None]] = set()
-
-    def accept(theirs: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(proxy.serve(theirs, answers))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    proxy.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    try:
+    async with accepting(proxy.serve) as port:
+        proxy.url = f"http://127.0.0.1:{port}"
         yield proxy
-    finally:
-        server.close()
-        for task in tuple(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

@@ -7,13 +7,14 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
+from tests.accepting import accepting
+
 PIECE: Final = 65_536
 LOOK_EVERY_S: Final = 0.01
-ROUNDS: Final = 10
 
 
 @dataclass(slots=True)
@@ -34,7 +35,6 @@ class TcpProxy:
     cut_after: bytes | None = None
     cuts: int = 0
     port: int = 0
-    _links: dict[asyncio.Task[None], asyncio.StreamWriter] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -43,26 +43,7 @@ class TcpProxy:
         user = at.netloc.rpartition("@")[0]
         return urlunsplit(at._replace(netloc=f"{user}@127.0.0.1:{self.port}"))
 
-    def serve(self, client: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
-        link = asyncio.get_running_loop().create_task(self._serve(client, answers))
-        self._links[link] = answers
-        link.add_done_callback(self._leave)
-
-    async def close(self) -> None:
-        """Cut what is connected, and wait until it is."""
-        for _ in range(ROUNDS):  # of what was accepted as the server closed, up to its link
-            await asyncio.sleep(0)
-        links = list(self._links)
-        for link in links:
-            link.cancel()
-        await asyncio.gather(*links, return_exceptions=True)
-        for _ in range(ROUNDS):  # of what is aborted, up to its socket
-            await asyncio.sleep(0)
-
-    def _leave(self, link: asyncio.Task[None]) -> None:
-        self._links.pop(link).transport.abort()  # it may have been cancelled before it began
-
-    async def _serve(self, client: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
+    async def serve(self, client: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
         at = urlsplit(self.server)
         try:
             server, asked = await asyncio.open_connection(at.hostname, at.port)
@@ -124,18 +105,14 @@ def proxied(url: str) -> Iterator[TcpProxy]:
 
     async def run() -> None:
         loops.append(asyncio.get_running_loop())
-        async with await asyncio.start_server(proxy.serve, "127.0.0.1", 0) as server:
-            proxy.port = server.sockets[0].getsockname()[1]
+        async with accepting(proxy.serve) as proxy.port:
             ready.set()
             await over.wait()
-            # asyncio drops, unclosed, what it has accepted of a server that is closed meanwhile.
-            loops[0].remove_reader(server.sockets[0].fileno())
-            await proxy.close()
 
     thread = threading.Thread(target=asyncio.run, args=(run(),))
     thread.start()
     try:
-        assert ready.wait(10)
+        assert ready.wait(60)
         yield proxy
     finally:
         loops[0].call_soon_threadsafe(over.set)
