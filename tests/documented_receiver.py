@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,7 +14,8 @@ from pathlib import Path
 import httpx
 
 from tests import house
-from tests.processes import until
+from tests.ports import free_port
+from tests.processes import HTTP, until
 from tests.receiver import SECRET
 
 PAGE = "docs/notifications.md"
@@ -31,13 +31,6 @@ class Listening:
     @property
     def said(self) -> list[str]:
         return self.output.read_text().splitlines()
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 @contextmanager
@@ -64,6 +57,6 @@ def listening() -> Iterator[Listening]:
 
 def answers(url: str) -> bool:
     try:
-        return httpx.get(url).status_code == httpx.codes.NOT_IMPLEMENTED
+        return HTTP.get(url).status_code == httpx.codes.NOT_IMPLEMENTED
     except httpx.ConnectError:
         return False

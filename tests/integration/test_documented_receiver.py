@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from backend.notify.webhook import signature
@@ -14,7 +13,7 @@ from backend.setting_tables import webhook_key
 from services.notifications.events import EVENTS
 from tests import house
 from tests.documented_receiver import PAGE, Listening, listening
-from tests.processes import alphapulse
+from tests.processes import HTTP, alphapulse
 from tests.receiver import SECRET
 
 
@@ -43,7 +42,7 @@ def test_it_passes_over_what_it_has_seen_and_refuses_what_is_not_ours(receiver: 
             "webhook-timestamp": str(at),
             "webhook-signature": signature(webhook_key(SECRET), identity, at, signed),
         }
-        return httpx.post(receiver.url, content=body, headers=headers).status_code
+        return HTTP.post(receiver.url, content=body, headers=headers).status_code
 
     before = len(receiver.said)
     assert [post("a", moment), post("a", moment + 1), post("b", moment)] == [204] * 3

@@ -23,6 +23,8 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from tests.ports import free_port
+
 POM = Path(__file__).with_name("pom.xml")
 OLDEST_JAVA = 17
 RESOLVED_WITHIN_S = 300  # some 60 MB of jars, once for each user
@@ -103,7 +105,7 @@ class Broker:
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        self.port, controller = _free_ports()
+        self.port, controller = free_port(), free_port()
         protocol = "SASL_PLAINTEXT" if self.asks else "PLAINTEXT"
         about = {"port": self.port, "controller": controller, "folder": self.folder}
         settings = SETTINGS.format(**about, protocol=protocol)
@@ -204,10 +206,3 @@ def _java(*arguments: str) -> list[str]:
     # No broker outlives the tests, whatever ends them.
     guard = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
     return [*guard, "java", *JVM, "-cp", class_path(), *arguments]
-
-
-def _free_ports() -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], other.getsockname()[1]

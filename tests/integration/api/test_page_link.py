@@ -11,6 +11,7 @@ from domain.keys import ApiKey
 from tests.browser import Screen, window
 from tests.doubles import START, ManualClock
 from tests.keyed import keyed
+from tests.ports import free_port
 from tests.served_market import TICKS, ServedMarket, serving, signals
 
 STREAMS = 9  # three instruments, three channels
@@ -47,8 +48,8 @@ async def test_the_page_survives_a_server_that_starts_again(
     market_url: str, manual_clock: ManualClock, browser_url: str
 ) -> None:
     async with AsyncExitStack() as stack:
-        before = await stack.enter_async_context(serving(market_url, manual_clock))
-        port = int(before.url.rpartition(":")[2])
+        port = free_port()
+        before = await stack.enter_async_context(serving(market_url, manual_clock, port=port))
         async with window(browser_url, before.url) as screen:
             page = screen.page
             await page.goto(before.url)

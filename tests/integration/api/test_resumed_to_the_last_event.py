@@ -17,9 +17,9 @@ import websockets
 from websockets.asyncio.client import ClientConnection
 
 from backend.api import messages
-from backend.api.server import listen
 from backend.store.database import connect
 from tests.log_server import CANDLES, PREDICTIONS, SIGNALS, STREAMS, end, server
+from tests.ports import free_port
 
 EVENTS = 80  # of each stream, at least
 LOST = (websockets.ConnectionClosed, websockets.InvalidHandshake, OSError, EOFError)
@@ -97,8 +97,7 @@ async def logged(url: str, stream: str) -> list[Any]:
 async def resumed(url: str, seed: int, ends: int) -> None:
     """Followers beside a server that is ended `ends` times, by a plan of `seed`."""
     plan = random.Random(seed)  # noqa: S311 - a plan, no secret
-    with listen("127.0.0.1", 0) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     wanted = (STREAMS, CANDLES, [*SIGNALS, PREDICTIONS[0]], SIGNALS[:1])
     followers = [
         Follower(port, streams, random.Random(plan.random()))  # noqa: S311 - as above

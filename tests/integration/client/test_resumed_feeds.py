@@ -15,12 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from alphapulse_client import Backoff, Client
-from backend.api.server import listen
 from backend.store.database import connect
 from tests.cutting_proxy import Cut, cutting
 from tests.doubles import START, ManualClock
 from tests.factories import candle_batches
 from tests.log_server import STREAMS, end, server
+from tests.ports import free_port
 from tests.served_market import MEMBERS, TICKS, ServedMarket, serving
 
 TOLD = (  # patterns, and the streams that they name
@@ -55,7 +55,7 @@ class Running:
     """A server that can be restarted on its port, and what happens behind it."""
 
     def __init__(self, database_url: str) -> None:
-        self.port = 0
+        self.port = free_port()
         self._database_url = database_url
         self._stack = AsyncExitStack()
         self._market: ServedMarket | None = None
@@ -64,7 +64,6 @@ class Running:
         serve = serving(self._database_url, ManualClock(), port=self.port)
         self._market = await self._stack.enter_async_context(serve)
         self._market.batches = BATCHES
-        self.port = int(self._market.url.rpartition(":")[2])
 
     async def stop(self) -> None:
         await self._stack.aclose()
@@ -190,8 +189,7 @@ async def test_what_is_told_is_the_log_of_a_server_that_is_killed(
     database_url: str, seed: int
 ) -> None:
     plan, goal = random.Random(seed), 80  # noqa: S311 - a plan, no secret
-    with listen("127.0.0.1", 0) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     subscribers = [Subscriber(STREAMS), Subscriber(STREAMS[:1])]
     soon = Backoff(first_s=0.02, cap_s=0.1)  # of wall time: a process starts
     process = server(database_url, port, goal)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import httpx
 import pytest
 
 from tests.account import complaints
+from tests.ports import free_port
 from tests.processes import HTTP, SPEED, Exchange, System, environment, running_system, until
 
 OURS, OTHER = "binance", "binanceus"
@@ -67,8 +67,7 @@ def predicted(system: System) -> dict[tuple[str, str], str]:
 def test_an_exchange_that_goes_away_leaves_the_other_undisturbed(
     tmp_path: Path, exchange: Exchange
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     places = {
         f"ALPHAPULSE_EXCHANGE__{OTHER.upper()}__REST_URL": f"http://127.0.0.1:{port}",
         f"ALPHAPULSE_EXCHANGE__{OTHER.upper()}__WS_URL": f"ws://127.0.0.1:{port}",
