@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -29,9 +30,14 @@ async def doors(market_url: str) -> AsyncIterator[KeyedMarket]:
 async def told(doors: KeyedMarket) -> list[dict[str, Any]]:
     """The audit log, once it has been told of everything."""
     await look(doors.market.state)
-    return [dict(row) for row in await doors.market.pool.fetch(_LOG)]
+    pool = doors.market.pool
+    async with asyncio.timeout(60):
+        while await pool.fetchval(_GOING_ON):  # noqa: ASYNC110 - the answer comes before the entry
+            await asyncio.sleep(0.005)
+    return [dict(row) for row in await pool.fetch(_LOG)]
 
 
+_GOING_ON = "SELECT count(*) FROM audit_log WHERE outcome IS NULL"
 _LOG = """
 SELECT caller, address, action, path, outcome, request_id, count FROM audit_log ORDER BY id
 """
