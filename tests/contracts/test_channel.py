@@ -7,7 +7,7 @@ import logging
 import sys
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
 import aiohttp
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated")  # appr
 NOTICE = noticed("opened", START, place("signals.1h.binance.BTC/USDT"), signal_row())
 assert NOTICE is not None
 TOLD = notification(body_of(NOTICE, "0123abcd", "live"))
-AT_MOST_S = 0.3  # of a try that is to run out
+AT_MOST_S, HASTY_S = 60.0, 0.3  # of a try; of one that is to run out
 
 
 @dataclass
@@ -45,34 +45,49 @@ class Subject:
 
 
 @asynccontextmanager
-async def webhook(found: Receiver) -> AsyncIterator[Channel]:
+async def webhook(found: Receiver, at_most_s: float = AT_MOST_S) -> AsyncIterator[Channel]:
     async with aiohttp.ClientSession() as session:
         yield Webhook(
             session,
             URL(found.url),
             webhook_key(SECRET),
             clock=ManualClock(),
-            timeout=aiohttp.ClientTimeout(total=AT_MOST_S),
+            timeout=aiohttp.ClientTimeout(total=at_most_s),
         )
 
 
 @asynccontextmanager
-async def service(found: Receiver) -> AsyncIterator[Channel]:
-    address = f"json://user:{TOKEN}@127.0.0.1:{found.port}/{TOKEN}?rto=0.2&cto=0.2"
-    made = open_service("phone", address)
+async def service(found: Receiver, at_most_s: float = AT_MOST_S) -> AsyncIterator[Channel]:
+    waits = f"rto={at_most_s}&cto={at_most_s}"
+    made = open_service("phone", f"json://user:{TOKEN}@127.0.0.1:{found.port}/{TOKEN}?{waits}")
     yield made
     await made.close()
 
 
 @asynccontextmanager
-async def double(found: Receiver) -> AsyncIterator[Channel]:
+async def double(found: Receiver, at_most_s: float = AT_MOST_S) -> AsyncIterator[Channel]:
     del found
-    yield RecordingChannel(at_most_s=AT_MOST_S)
+    yield RecordingChannel(at_most_s=at_most_s)
+
+
+Open = Callable[[Receiver, float], AbstractAsyncContextManager[Channel]]
 
 
 @pytest.fixture(params=[webhook, service, double])
-async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
-    async with receiver() as found, request.param(found) as channel:
+def kind(request: pytest.FixtureRequest) -> Open:
+    made: Open = request.param
+    return made
+
+
+@pytest.fixture
+async def subject(kind: Open) -> AsyncIterator[Subject]:
+    async with opened(kind, AT_MOST_S) as found:
+        yield found
+
+
+@asynccontextmanager
+async def opened(kind: Open, at_most_s: float) -> AsyncIterator[Subject]:
+    async with receiver() as found, kind(found, at_most_s) as channel:
         recording = channel if isinstance(channel, RecordingChannel) else None
         answers = recording.answers if recording else None
 
@@ -141,13 +156,14 @@ async def test_no_redirection_is_followed(subject: Subject, status: int) -> None
     assert subject.received() == 1
 
 
-async def test_a_receiver_that_hangs_is_waited_for_a_bounded_time(subject: Subject) -> None:
+async def test_a_receiver_that_hangs_is_waited_for_a_bounded_time(kind: Open) -> None:
     released = asyncio.Event()
-    await subject.hang(released)
+    async with opened(kind, HASTY_S) as subject:
+        await subject.hang(released)
 
-    async with asyncio.timeout(10):
-        await refusal_of(subject.channel)
-    released.set()
+        async with asyncio.timeout(60):
+            await refusal_of(subject.channel)
+        released.set()
 
 
 async def test_what_goes_wrong_is_one_line_without_the_address_or_a_secret(
@@ -169,14 +185,16 @@ async def test_what_goes_wrong_is_one_line_without_the_address_or_a_secret(
         assert [one for one in told if secret in one] == []
 
 
-async def test_a_try_that_hangs_does_not_begin_another(subject: Subject) -> None:
+async def test_a_try_that_hangs_does_not_begin_another(kind: Open) -> None:
     released = asyncio.Event()
-    for _ in range(3):
-        await subject.hang(released)
-    await asyncio.gather(*(refusal_of(subject.channel) for _ in range(2)), return_exceptions=True)
-    released.set()
+    async with opened(kind, HASTY_S) as subject:
+        for _ in range(3):
+            await subject.hang(released)
+        tries = (refusal_of(subject.channel) for _ in range(2))
+        await asyncio.gather(*tries, return_exceptions=True)
+        released.set()
 
-    assert subject.received() <= 2
+        assert subject.received() <= 2
 
 
 async def test_a_webhook_is_signed_named_and_says_by_its_id_that_it_comes_again() -> None:
