@@ -76,7 +76,7 @@ class KeyedMarket:
 async def turned_away(socket: ClientConnection) -> tuple[int | None, str | None]:
     """The code and reason with which the server ends a connection, to which it says nothing."""
     with contextlib.suppress(websockets.ConnectionClosed):
-        frame = await asyncio.wait_for(socket.recv(), 10)
+        frame = await asyncio.wait_for(socket.recv(), 60)
         raise AssertionError(f"something was said: {frame!r}")
     return socket.close_code, orjson.loads(socket.close_reason or "{}").get("code")
 

@@ -256,7 +256,8 @@ class ServedMarket:
         return events
 
     def connect(self, **options: Any) -> websockets.connect:
-        return websockets.connect(self.url.replace("http", "ws") + "/ws", **options)
+        address = self.url.replace("http", "ws") + "/ws"
+        return websockets.connect(address, **{"open_timeout": 60, **options})
 
 
 async def record(database_url: str, ticks: int) -> None:

@@ -28,7 +28,7 @@ class Client:
         return frame
 
     async def frame(self) -> dict[str, Any]:
-        frame = await asyncio.wait_for(self.socket.recv(), 10)
+        frame = await asyncio.wait_for(self.socket.recv(), 60)
         message: dict[str, Any] = orjson.loads(frame)
         fitting = [model for model in messages.SERVER_MESSAGES if _fits(model, message)]
 

@@ -99,7 +99,7 @@ async def running(setting: Setting) -> AsyncIterator[None]:
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not await holds():  # noqa: ASYNC110 - a database has no event for us
             await asyncio.sleep(0.01)
 

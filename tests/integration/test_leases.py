@@ -92,7 +92,7 @@ async def test_a_taker_waits_for_a_commit_that_has_begun(
     await kill(connection, one)
     taking = asyncio.create_task(two.take(NAME))
     waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not await connection.fetchval(waits):  # noqa: ASYNC110 - another session's
             await asyncio.sleep(0.01)
     assert not taking.done()
@@ -170,7 +170,7 @@ async def test_who_hangs_loses_its_lease_and_who_speaks_does_not(
     elapsed[0] = 2 * SURE_AFTER_S
     await hung.look([NAME])
     taken = None
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while taken is None:
             taken = await two.take(NAME)
     await pool.close()

@@ -89,7 +89,7 @@ class Frames:
         self.socket = socket
 
     async def next(self) -> Json:
-        frame: Json = await self.socket.receive_json(timeout=20)
+        frame: Json = await self.socket.receive_json(timeout=60)
         return frame
 
 
@@ -223,7 +223,7 @@ async def test_a_combined_stream_names_its_streams_and_answers_lists() -> None:
             await socket.send_str("{")
             refused = await socket.receive_json()
             await client.post("/_control/clock", held=False)
-            told = [await socket.receive_json(timeout=20) for _ in range(12)]
+            told = [await socket.receive_json(timeout=60) for _ in range(12)]
 
     assert listed == {"result": ["ethusdt@aggTrade", "ethusdt@kline_1h"], "id": 3}
     assert refused["code"] == 2
@@ -356,7 +356,7 @@ async def test_a_connection_is_cut_without_a_farewell_or_closed_with_one(
     async with serving() as client, client.subscribed("btcusdt@kline_1h") as frames:
         await client.post("/_control/faults", kind=kind)
         await client.post("/_control/clock", held=False)
-        while (await frames.socket.receive(timeout=20)).type == aiohttp.WSMsgType.TEXT:
+        while (await frames.socket.receive(timeout=60)).type == aiohttp.WSMsgType.TEXT:
             pass
 
     assert frames.socket.close_code == code
@@ -508,7 +508,7 @@ def test_as_a_program_it_says_its_port_and_ends_with_its_parent() -> None:
         assert process.stdout is not None
         ready = json.loads(process.stdout.readline())
         process.stdin.close()
-        ended = process.wait(timeout=30)
+        ended = process.wait(timeout=60)
 
     assert ready["ready"] is True
     assert ready["port"] > 0

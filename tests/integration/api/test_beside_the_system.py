@@ -62,11 +62,11 @@ async def test_its_status_is_what_the_system_says(
     market: ServedMarket, beside: ServedMarket
 ) -> None:
     await told_by(market, beside)
-    async with httpx.AsyncClient(base_url=beside.url) as here:
+    async with httpx.AsyncClient(base_url=beside.url, timeout=60) as here:
         ours = (await here.get("/v1/status")).json()["data"][0]
         ready = await here.get("/readyz")
         pool = await here.get("/v1/models/pool")
-    async with httpx.AsyncClient(base_url=market.url) as there:
+    async with httpx.AsyncClient(base_url=market.url, timeout=60) as there:
         theirs = (await there.get("/v1/status")).json()["data"][0]
     for moving in ("now", "freshness"):
         ours.pop(moving), theirs.pop(moving)
@@ -88,7 +88,7 @@ async def test_orders_are_for_the_system_that_predicts(
     market: ServedMarket, beside: ServedMarket, path: str, body: dict[str, str]
 ) -> None:
     await told_by(market, beside)
-    async with httpx.AsyncClient(base_url=beside.url) as client:
+    async with httpx.AsyncClient(base_url=beside.url, timeout=60) as client:
         answer = await client.post(path, json=body)
 
     assert (answer.status_code, answer.json()["code"]) == (421, "elsewhere")

@@ -87,10 +87,10 @@ async def test_rest_and_the_socket_are_encrypted(
 ) -> None:
     shown = {"Authorization": "Bearer word"}
     base = f"https://127.0.0.1:{encrypted.port}"
-    async with httpx.AsyncClient(verify=encrypted.trusting, base_url=base) as client:
+    async with httpx.AsyncClient(verify=encrypted.trusting, base_url=base, timeout=60) as client:
         assert (await client.get("/v1/status", headers=shown)).status_code == 200
     with pytest.raises(httpx.RemoteProtocolError):
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=60) as client:
             await client.get(f"http://127.0.0.1:{encrypted.port}/healthz")
     market.url = base
     async with market.connect(ssl=encrypted.trusting, additional_headers=shown) as socket:

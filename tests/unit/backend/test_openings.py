@@ -33,6 +33,6 @@ async def test_only_ticks_of_its_opening_are_answered() -> None:
     await subscribed.wait()
     for batch in (first, second, third):
         await bus.publish(CANDLES, batch)
-    await asyncio.wait_for(following, 10)
+    await asyncio.wait_for(following, 60)
 
     assert answered == [second]
