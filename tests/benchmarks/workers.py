@@ -17,7 +17,10 @@ from typing import Final
 
 import numpy as np
 
+from backend.api.status import Market, Status
+from backend.chores import chores
 from backend.clock import SystemClock
+from backend.runner import Lane
 from backend.settings import Settings
 from backend.store.candles import store_candles
 from backend.store.database import create_database
@@ -73,7 +76,7 @@ async def candles_to_signals(server: str, folder: Path, size: Size) -> list[Row]
         broker.kill()
 
 
-class Market:
+class History:
     """A history up to this hour, and ticks from it on."""
 
     def __init__(self, ticks: int) -> None:
@@ -105,16 +108,25 @@ class Market:
             self.ticks[exchange] = [replace(one, opening=opening) for one in self.ticks[exchange]]
 
     async def play(self, bus: EventBus, store: Store) -> float:
-        """Publish every tick; candles a second, until the last is answered."""
+        """Publish every tick; candles a second, until the last is answered.
+
+        The first says that every panel has caught up with its history, and is not counted.
+        """
+        first, *rows = zip(*self.ticks.values(), strict=True)
+        await _publish(bus, [first])
+        await _answered(store, first[0].as_of)
         began = time.perf_counter()
-        rows: Sequence[tuple[CandleBatch, ...]] = list(zip(*self.ticks.values(), strict=True))
         publishing = asyncio.create_task(_publish(bus, rows))
-        asked = (ANSWERED, self.last, list(EXCHANGES))
-        while await store.readers.fetchval(*asked) < len(EXCHANGES):  # noqa: ASYNC110 - others'
-            await asyncio.sleep(LOOK_EVERY_S)
+        await _answered(store, self.last)
         took = time.perf_counter() - began
         await publishing
         return len(rows) * len(EXCHANGES) * INSTRUMENTS / took
+
+
+async def _answered(store: Store, as_of: datetime) -> None:
+    asked = (ANSWERED, as_of, list(EXCHANGES))
+    while await store.readers.fetchval(*asked) < len(EXCHANGES):  # noqa: ASYNC110 - others'
+        await asyncio.sleep(LOOK_EVERY_S)
 
 
 async def _publish(bus: EventBus, rows: Sequence[tuple[CandleBatch, ...]]) -> None:
@@ -123,7 +135,7 @@ async def _publish(bus: EventBus, rows: Sequence[tuple[CandleBatch, ...]]) -> No
 
 
 @asynccontextmanager
-async def _stored(server: str, folder: Path, market: Market) -> AsyncIterator[Store]:
+async def _stored(server: str, folder: Path, market: History) -> AsyncIterator[Store]:
     url = await create_database(server, f"bench_{uuid.uuid4().hex[:8]}")
     async with open_store(url, folder) as store:
         await market.store(store)
@@ -136,21 +148,24 @@ async def _held(store: Store) -> None:
 
 
 async def _alone(server: str, folder: Path, ticks: int) -> float:
-    market, bus = Market(ticks), CountedBus()
+    market, bus = History(ticks), CountedBus()
     async with _stored(server, folder, market) as store, open_leases(store.url, "one") as leases:
+        pace, lane = _pace(), Lane()
+        beside = chores(Settings(), store, pace, lane.free, Status(market=Market.RECORDED))
         with worker_of(store, leases, bus, SystemClock()) as worker:
-            running = asyncio.create_task(worker.run())
+            tasks = [asyncio.create_task(one) for one in (worker.run(), *beside)]
             await _held(store)
             while bus.followers < len(EXCHANGES):  # noqa: ASYNC110 - of panels that open
                 await asyncio.sleep(LOOK_EVERY_S)
             rate = await market.play(bus, store)
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+            for one in tasks:
+                one.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
     return rate
 
 
 async def _apart(server: str, folder: Path, broker: str, ticks: int, workers: int) -> float:
-    market = Market(ticks)
+    market = History(ticks)
     about = {
         "ALPHAPULSE_BUS_URL": f"kafka://{broker}",
         "ALPHAPULSE_KAFKA__PREFIX": f"bench{workers}",
@@ -159,11 +174,14 @@ async def _apart(server: str, folder: Path, broker: str, ticks: int, workers: in
         settings = Settings(
             bus_url=about["ALPHAPULSE_BUS_URL"], kafka={"prefix": f"bench{workers}"}
         )
-        pace = Pace(clock=SystemClock(), wall=SystemClock(), random=np.random.default_rng(7))
-        async with open_bus(settings, pace) as bus:
+        async with open_bus(settings, _pace()) as bus:
             with _processes(folder, workers, {**about, "ALPHAPULSE_DATABASE_URL": store.url}):
                 await _held(store)
                 return await market.play(bus, store)
+
+
+def _pace() -> Pace:
+    return Pace(clock=SystemClock(), wall=SystemClock(), random=np.random.default_rng(7))
 
 
 @contextmanager
