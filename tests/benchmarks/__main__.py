@@ -21,6 +21,7 @@ from backend.store.embedded import EmbeddedPostgres  # noqa: E402
 from domain.events import Examples  # noqa: E402
 from domain.ports import Model  # noqa: E402
 from tests.benchmarks import (  # noqa: E402
+    answering,
     arrivals,
     bus,
     collecting,
@@ -102,6 +103,9 @@ class Bench:
     async def workers(self) -> list[Row]:
         return await workers.candles_to_signals(*self.place)
 
+    async def answering(self) -> list[Row]:
+        return await answering.over_a_broker(*self.place)
+
     async def collectors(self) -> list[Row]:
         return await collecting.all_of_it(*self.place)
 
@@ -124,8 +128,8 @@ class Bench:
     def all(self) -> dict[str, Callable[[], Coroutine[Any, Any, list[Row]]]]:
         names = (
             "features", "sentiment", "latency", "arrivals", "timeframes", "growth", "interference",
-            "retrain", "training", "wide", "store", "relay", "bus", "workers", "collectors",
-            "fanout", "rest", "resume", "page", "replay", "memory",
+            "retrain", "training", "wide", "store", "relay", "bus", "workers", "answering",
+            "collectors", "fanout", "rest", "resume", "page", "replay", "memory",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 

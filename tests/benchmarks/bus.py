@@ -46,7 +46,7 @@ async def through_a_broker(folder: Path, size: Size) -> list[Row]:
             ("ticks of 1 KiB through a broker", SMALL, 1_000 * size.store_ticks, TARGET),
             ("ticks of 500 instruments through a broker", LARGE, 20 * size.store_ticks, None),
         ):
-            ticks = _ticks(instruments)
+            ticks = ticks_of(instruments)
             sample = record_of(CANDLES, ticks[0]).value
             async with bus_on(broker.address) as bus:
                 await _all_through(bus, ticks, UNDER_WAY)  # clients learn where partitions are
@@ -66,7 +66,7 @@ async def through_a_broker(folder: Path, size: Size) -> list[Row]:
                 )
             )
         async with bus_on(broker.address) as bus:
-            ticks = _ticks(LARGE)[: 10 * size.store_ticks]
+            ticks = ticks_of(LARGE)[: 10 * size.store_ticks]
             waits = np.quantile(await _one_by_one(bus, ticks), (0.5, 0.95, 0.99)) * 1_000
         rows.append(
             Row(
@@ -115,7 +115,7 @@ async def _publish(bus: EventBus, ticks: Sequence[CandleBatch], count: int) -> N
             tasks.create_task(one_panel(first))
 
 
-def _ticks(instruments: int) -> list[CandleBatch]:
+def ticks_of(instruments: int) -> list[CandleBatch]:
     """One tick of each panel, with the versions as an exchange would have told them."""
     return [
         _told(tick)

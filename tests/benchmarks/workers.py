@@ -15,8 +15,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from backend.api.status import Market, Status
 from backend.chores import chores
 from backend.clock import SystemClock
@@ -27,7 +25,6 @@ from backend.store.database import create_database
 from backend.store.leases import open_leases
 from backend.store.open_panels import announce
 from backend.wiring import Store, open_bus, open_store
-from collectors.pacing import Pace
 from domain.events import CandleBatch
 from domain.market import Instrument, Listing, Timeframe
 from domain.ports import EventBus
@@ -36,6 +33,7 @@ from tests.benchmarks.measure import Row, Size
 from tests.factories import candle_batches, candles
 from tests.hosts import CountedBus, worker_of
 from tests.kafka.broker import Broker, NoBrokerError
+from tests.kafka.buses import pace
 from tests.processes import command, environment
 
 H1: Final = Timeframe.H1
@@ -135,26 +133,26 @@ async def _publish(bus: EventBus, rows: Sequence[tuple[CandleBatch, ...]]) -> No
 
 
 @asynccontextmanager
-async def _stored(server: str, folder: Path, market: History) -> AsyncIterator[Store]:
+async def stored(server: str, folder: Path, market: History) -> AsyncIterator[Store]:
     url = await create_database(server, f"bench_{uuid.uuid4().hex[:8]}")
     async with open_store(url, folder) as store:
         await market.store(store)
         yield store
 
 
-async def _held(store: Store) -> None:
+async def held(store: Store) -> None:
     while await store.readers.fetchval(HELD) < len(EXCHANGES):  # noqa: ASYNC110 - other processes'
         await asyncio.sleep(LOOK_EVERY_S)
 
 
 async def _alone(server: str, folder: Path, ticks: int) -> float:
     market, bus = History(ticks), CountedBus()
-    async with _stored(server, folder, market) as store, open_leases(store.url, "one") as leases:
-        pace, lane = _pace(), Lane()
-        beside = chores(Settings(), store, pace, lane.free, Status(market=Market.RECORDED))
+    async with stored(server, folder, market) as store, open_leases(store.url, "one") as leases:
+        lane = Lane()
+        beside = chores(Settings(), store, pace(), lane.free, Status(market=Market.RECORDED))
         with worker_of(store, leases, bus, SystemClock()) as worker:
             tasks = [asyncio.create_task(one) for one in (worker.run(), *beside)]
-            await _held(store)
+            await held(store)
             while bus.followers < len(EXCHANGES):  # noqa: ASYNC110 - of panels that open
                 await asyncio.sleep(LOOK_EVERY_S)
             rate = await market.play(bus, store)
@@ -170,22 +168,18 @@ async def _apart(server: str, folder: Path, broker: str, ticks: int, workers: in
         "ALPHAPULSE_BUS_URL": f"kafka://{broker}",
         "ALPHAPULSE_KAFKA__PREFIX": f"bench{workers}",
     }
-    async with _stored(server, folder, market) as store:
+    async with stored(server, folder, market) as store:
         settings = Settings(
             bus_url=about["ALPHAPULSE_BUS_URL"], kafka={"prefix": f"bench{workers}"}
         )
-        async with open_bus(settings, _pace()) as bus:
-            with _processes(folder, workers, {**about, "ALPHAPULSE_DATABASE_URL": store.url}):
-                await _held(store)
+        async with open_bus(settings, pace()) as bus:
+            with processes(folder, workers, {**about, "ALPHAPULSE_DATABASE_URL": store.url}):
+                await held(store)
                 return await market.play(bus, store)
 
 
-def _pace() -> Pace:
-    return Pace(clock=SystemClock(), wall=SystemClock(), random=np.random.default_rng(7))
-
-
 @contextmanager
-def _processes(folder: Path, count: int, variables: dict[str, str]) -> Iterator[None]:
+def processes(folder: Path, count: int, variables: dict[str, str]) -> Iterator[None]:
     flags = ("run", "--rooms", "panels", "--port", "0", "--state", str(folder / "state"))
     started = [
         subprocess.Popen(  # noqa: S603 - our own program
