@@ -36,6 +36,7 @@ from backend.api import (
     routes_watched,
     rows,
 )
+from backend.api.bodies import WholeBodies
 from backend.api.guard import Guard
 from backend.api.openapi import TAGS, DescribedApp
 from backend.api.repeated import refuse_repeated
@@ -52,9 +53,6 @@ TOLD: Final = (
     "AlphaPulse-Coverage",
 )  # fmt: skip
 PAGE: Final = Path(__file__).parent.parent / "dashboard"
-LARGEST_BODY: Final = 65_536  # bytes, as of a frame
-# Thousands of instruments by their names.
-LARGER_BODIES: Final = {"/v1/predictions/query": 524_288}
 # Nothing but this server is asked for anything; inline styles are the chart library's.
 _POLICY: Final = (
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
@@ -71,25 +69,6 @@ class HeadAsGet:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         asked = {**scope, "method": "GET"} if scope.get("method") == "HEAD" else scope
         await self._app(asked, receive, send)
-
-
-class ShortBodies:
-    """Refuses a body that is long, or does not say how long it is, before it is read."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = dict(scope.get("headers", ()))
-        length = headers.get(b"content-length", b"0")
-        chunked = scope["type"] == "http" and b"transfer-encoding" in headers
-        largest = LARGER_BODIES.get(scope.get("path", ""), LARGEST_BODY)
-        if chunked or not length.isdigit() or int(length) > largest:
-            detail = f"a body may have {largest} bytes, and says how many by Content-Length"
-            problem = problems.ProblemError("body_too_large", detail)
-            await problems.answer(problem, scope)(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
 
 
 def create_app(state: ApiState) -> FastAPI:
@@ -109,7 +88,7 @@ def create_app(state: ApiState) -> FastAPI:
     app.state.alphapulse = state
     app.state.registry = health.gauges(state)
     app.add_middleware(HeadAsGet)
-    app.add_middleware(ShortBodies)
+    app.add_middleware(WholeBodies)
     app.add_middleware(Guard, state=state)
     if origins := state.access.rules.origins:
         app.add_middleware(

@@ -75,6 +75,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "misdirected": Kind(421, "Addressed to another host"),
     "elsewhere": Kind(421, "Another server takes orders"),
     "body_too_large": Kind(413, "Body too large"),
+    "body_late": Kind(408, "Body did not come in time", temporary=True),
     "frame_too_large": Kind(413, "Frame too large"),
     "answer_too_large": Kind(413, "Answer too large"),
     "upgrade_required": Kind(426, "Upgrade required"),

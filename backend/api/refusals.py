@@ -15,7 +15,7 @@ ANYONE: Final = ("misdirected", "internal")
 WITH_SCOPE: Final = (
     "unauthorized", "token_expired", "forbidden", "rate_limited", "starting", "unavailable",
 )  # fmt: skip
-WITH_BODY: Final = ("bad_json", "body_too_large", "bad_request")
+WITH_BODY: Final = ("bad_json", "body_too_large", "body_late", "bad_request")
 BY_PARAMETER: Final[Mapping[str, str]] = {  # of lists
     "exchange": "unknown_exchange",
     "symbol": "unknown_symbol",

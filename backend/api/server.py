@@ -13,6 +13,7 @@ from typing import Final
 import uvicorn
 from fastapi import FastAPI
 
+from backend.api.bodies import PunctualProtocol
 from backend.api.frames import BatchingProtocol
 from backend.api.hosts import LoopbackHosts, is_loopback
 from backend.api.state import ApiState
@@ -82,6 +83,7 @@ async def serve(
     alone = is_loopback(listener.getsockname()[0]) and not state.access.rules.require_keys
     config = uvicorn.Config(
         LoopbackHosts(app) if alone else app,
+        http=PunctualProtocol,
         ws=BatchingProtocol,
         ws_per_message_deflate=False,
         ws_max_size=LARGEST_FRAME,
