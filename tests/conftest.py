@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import pytest_asyncio
@@ -20,6 +22,10 @@ ROOT = Path(__file__).parent.parent
 # Tests that share one long-lived fixture: with several workers one of them runs the whole folder.
 # They are long, so they come first: no worker is left with one at the end.
 TOGETHER = ("tests/scenarios", "tests/integration/system", "tests/kafka", "tests/timescale")
+
+MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of its own in it
+ROOM_BYTES = 2**31  # a worker's server has a quarter of it at most
+FORGETFUL = {"fsync": "off", "max_wal_size": "128MB"}  # nothing is to survive a power cut
 
 # A shared machine is slow now and then; no test of ours asserts a time. CI draws the same cases.
 settings.register_profile("ours", deadline=None, max_examples=50, derandomize="CI" in os.environ)
@@ -71,7 +77,7 @@ def server_url(plain_server: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def plain_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def plain_server() -> Iterator[str]:
     """A real PostgreSQL for the session: ALPHAPULSE_TEST_DATABASE_URL, or one of our own."""
     url = os.environ.get("ALPHAPULSE_TEST_DATABASE_URL")
     if url:
@@ -79,9 +85,17 @@ def plain_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         return
     from backend.store.embedded import EmbeddedPostgres  # noqa: PLC0415 - most tests need none
 
-    # Nothing here is to survive a power cut, and a database per test is ten times cheaper so.
-    with EmbeddedPostgres(tmp_path_factory.mktemp("state"), settings={"fsync": "off"}) as url:
+    with (
+        TemporaryDirectory(prefix="alphapulse-", dir=in_memory()) as folder,
+        EmbeddedPostgres(Path(folder), settings=FORGETFUL) as url,
+    ):
         yield url
+
+
+def in_memory() -> Path | None:
+    """Where files are kept in memory, if there is room: a database per test is hundreds of them."""
+    roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM_BYTES
+    return MEMORY if roomy and os.access(MEMORY, os.W_OK) else None
 
 
 @pytest.fixture(scope="session")
