@@ -23,6 +23,8 @@ from backend.feed import Feed, no_hold
 from backend.following import Following
 from backend.hosting import Host
 from backend.hung import Hung
+from backend.jobs import Bell
+from backend.joining import exchange_jobs
 from backend.live import beside_plan, live_plan
 from backend.notify.channels import open_channels
 from backend.notify.notifications import notifications_of
@@ -34,6 +36,7 @@ from backend.runner import Lane
 from backend.settings import Settings
 from backend.sources import Collection
 from backend.store.database import CONNECTION_ERRORS, in_one_line
+from backend.store.jobs import JobStore
 from backend.store.leases import Lease, Leases, open_leases
 from backend.store.open_panels import opened
 from backend.store.state import StateFolder
@@ -42,7 +45,7 @@ from backend.system_plan import SystemPlan
 from backend.told_status import keep_telling, spelled
 from backend.wiring import Store, open_bus, open_store
 from backend.worker import LOOK_EVERY_S, Worker
-from domain.errors import StoreUnavailableError, UsageError
+from domain.errors import LeaseLostError, StoreUnavailableError, UsageError
 from domain.ports import EventBus
 from domain.topics import panel_key
 
@@ -113,7 +116,7 @@ async def _work(
                     api=api,
                 )
                 await apart.run()
-        except* (StoreUnavailableError, *CONNECTION_ERRORS) as errors:
+        except* (StoreUnavailableError, LeaseLostError, *CONNECTION_ERRORS) as errors:
             log.warning("waiting for the database", extra={"reason": _first(errors)})
         await asyncio.sleep(AGAIN_S)
 
@@ -137,6 +140,10 @@ class Apart:
     executor: ProcessExecutor
     api: ApiState
     _lane: Lane = field(default_factory=Lane)
+    _bell: Bell = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._bell = Bell(JobStore(self.store.writers), SystemClock())
 
     async def run(self) -> None:
         """Until cancelled.
@@ -146,6 +153,7 @@ class Apart:
         """
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
             tasks.create_task(self._hold())
+            tasks.create_task(self._bell.run())
             if Room.COLLECTORS in self.rooms:
                 notes = Status(market=self.plan.market)
                 for feed in await self.plan.connect(self.store, notes, stack):
@@ -197,6 +205,9 @@ class Apart:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(keep_telling(kept, status, lambda: spelled(status), self.plan.clock))
             tasks.create_task(following.run())
+            await following.live.wait()
+            jobs = await exchange_jobs(following, self._bell, lease.fence)
+            tasks.create_task(jobs.run())
 
     async def _collect_later(self, notes: Status) -> None:
         """Exchanges that were away at the start, as they come to answer."""
@@ -226,6 +237,7 @@ class Apart:
             sentiment=collection.told,
             wall=SystemClock(),
             hold=no_hold,  # others go by the clock too
+            bell=self._bell,
         )
         return Worker(host=host, leases=self.leases, bus=self.bus)
 

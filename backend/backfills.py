@@ -15,7 +15,7 @@ from backend.store.gaps import Expected, Key
 from backend.store.jobs import Job
 from collectors.gaps import Gap, GapState, Range, ceil_ms, count
 from collectors.ledger import united, without
-from domain.errors import UnknownExchangeError, UnknownSymbolError, UsageError
+from domain.errors import UnknownSymbolError, UsageError
 from domain.market import EPOCH, Instrument, Timeframe, from_ms, rfc3339, to_ms
 
 LOOK_EVERY: Final = timedelta(milliseconds=500)  # of wall time
@@ -69,20 +69,17 @@ class _Search:
 
 
 class Backfills:
-    """Has the exchanges of a running system asked again for what is missing.
+    """Has an exchange asked again for what is missing.
 
     Args:
-        followings: every exchange that is followed; it grows.
+        following: the exchange.
     """
 
-    def __init__(self, followings: Sequence[Following]) -> None:
-        self._followings = followings
-
-    def check(self, request: Mapping[str, Any]) -> None:
-        self._series(request)
+    def __init__(self, following: Following) -> None:
+        self._following = following
 
     async def do(self, job: Job, note: Note) -> Outcome:
-        following, keys = self._series(job.request)
+        following, keys = self._following, self._series(job.request)
         before: Mapping[str, int] = job.progress.get("missing", {})
         searches = [_Search(key, _span(job, key[1]), before.get(key[1].value, 0)) for key in keys]
 
@@ -120,18 +117,15 @@ class Backfills:
             if gone := [one for one, _ in wanted if one not in following.listings]:
                 raise JobFailedError(f"{gone[0]} left before all was known")
 
-    def _series(self, request: Mapping[str, Any]) -> tuple[Following, list[Key]]:
-        """The exchange and the series that a request is about.
+    def _series(self, request: Mapping[str, Any]) -> list[Key]:
+        """The series that a request is about.
 
         Raises:
-            UnknownExchangeError, UnknownSymbolError: it is not followed, not watched.
+            UnknownSymbolError: it is not watched.
             UsageError: it is not watched at that timeframe.
         """
-        every = {one.feed.exchange.id: one for one in self._followings}
-        following = every.get(request["exchange"])
-        if following is None:
-            raise UnknownExchangeError(request["exchange"], every)
-        instrument = Instrument(request["exchange"], request["symbol"])
+        following = self._following
+        instrument = Instrument(following.feed.exchange.id, request["symbol"])
         if instrument not in following.listings:
             known = [one.symbol for one in following.listings]
             raise UnknownSymbolError(instrument.symbol, known)
@@ -140,7 +134,7 @@ class Backfills:
         if asked is not None and Timeframe(asked) not in timeframes:
             there = ", ".join(one.value for one in timeframes)
             raise UsageError(f"{instrument} is watched at {there}, not at {asked}")
-        return following, [(instrument, one) for one in timeframes if asked in (None, one.value)]
+        return [(instrument, one) for one in timeframes if asked in (None, one.value)]
 
 
 def _span(job: Job, timeframe: Timeframe) -> Range:

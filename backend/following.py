@@ -16,6 +16,7 @@ from backend.feed import Feed, LiveEdge, PatientCandles
 from backend.hosting import Host, Hosted
 from backend.leaving import staying_away, why_away
 from backend.panel import PanelKey
+from backend.panel_jobs import panel_jobs
 from backend.runner import Publish
 from backend.settings import Settings
 from backend.store import open_panels
@@ -53,6 +54,7 @@ class Following:
         listings: what is watched now.
         panels: of this exchange, once they are warm.
         tasks: ends with it.
+        live: set once the live edge is followed.
         waited_for: the system is ready when it is, as far as those are that it begins with.
     """
 
@@ -71,6 +73,7 @@ class Following:
     auditor: Auditor = field(init=False)
     edge: LiveEdge = field(init=False)
     tasks: asyncio.TaskGroup = field(default_factory=asyncio.TaskGroup)
+    live: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         feed = self.feed
@@ -121,7 +124,10 @@ class Following:
                 tasks.create_task(hosted.follow(self.bus, subscribed))
                 tasks.create_task(hosted.observer.revisions.run())
                 await subscribed.wait()
+                if self.host is not None:
+                    tasks.create_task(panel_jobs(self.host, hosted).run())
             tasks.create_task(self.edge.run(self.instruments))
+            self.live.set()
             await self.feed.hold(False)  # noqa: FBT003 - the shape of Hold
 
     async def _announce(self) -> None:

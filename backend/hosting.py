@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import NamedTuple
 
 from backend.api.status import Status
 from backend.feed import Hold
+from backend.jobs import Bell
 from backend.learning.learning import Learning
 from backend.learning.plan import LearningPlan
 from backend.leaving import withdraw_signals
@@ -18,6 +20,8 @@ from backend.panel import Panel, PanelKey
 from backend.revisions import Revisions
 from backend.runner import Lane, Publish, Runner
 from backend.settings import Settings
+from backend.store.database import patiently
+from backend.store.leases import Fence, no_fence
 from backend.system_plan import SystemPlan
 from backend.warmup import catch_up
 from backend.wiring import Store, decided_by, labels_of, online_of, policy_of
@@ -42,6 +46,8 @@ class Host:
         sentiment: what sources told; shared by all panels of the process.
         wall: of waits for the database.
         hold: stops and starts the market's clock, where it is simulated.
+        bell: of the process: says when a panel is asked for something.
+        fence: of the lease of one panel.
     """
 
     plan: SystemPlan
@@ -54,6 +60,8 @@ class Host:
     sentiment: SentimentFeatures
     wall: Clock
     hold: Hold
+    bell: Bell
+    fence: Fence = no_fence
 
     async def open(
         self,
@@ -183,7 +191,15 @@ class Hosted(NamedTuple):
                     continue
                 if event.opening > opening:
                     return
+                await self._meet(event.instruments)
                 await self.runner.on_candles(event)
+
+    async def _meet(self, instruments: Sequence[Instrument]) -> None:
+        """Know from when on those that are new in a tick have their place beside the others."""
+        revisions = self.observer.revisions
+        if revisions.stranger(instruments):
+            read = partial(revisions.store.instruments.membership, self.runner.panel.key.exchange)
+            revisions.joins((await patiently(read, revisions.wall)).joined)
 
     async def close(self) -> None:
         """Keep its state for whoever has it next."""

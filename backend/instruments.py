@@ -7,21 +7,28 @@ import sys
 import time
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from backend.orders import OrderRefusedError, orders_to
 from backend.settings import Settings
+from backend.store.system_status import hear
 from backend.symbols import named
 from domain.errors import UsageError
 from domain.market import rfc3339
 
-PATH: Final = "/v1/instruments"
+if TYPE_CHECKING:
+    from backend.commands import Desk
+
 LOOK_EVERY_S: Final = 0.2
+ANSWERED_WITHIN_S: Final = 30.0  # a process that is there takes it within one
 PATIENCE: Final = timedelta(minutes=10)  # a slow exchange's history
 
 _EVER: Final = """
 SELECT exchange, symbol, watched_from, watched_until, added, removed FROM instruments
 WHERE watched_from IS NOT NULL ORDER BY exchange, symbol
+"""
+
+_LEFT: Final = """
+SELECT watched_until IS NOT NULL FROM instruments WHERE (exchange, symbol) = ($1, $2)
 """
 
 Row = dict[str, Any]  # of the answers
@@ -55,33 +62,57 @@ async def add_instrument(text: str, settings: Settings) -> None:
 
     Args:
         text: EXCHANGE:SYMBOL, or a symbol of every exchange that lists it.
-        settings: name the state folder of the system.
+        settings: name the system.
 
     Raises:
         StateFolderError: no system runs.
         UsageError: the name cannot be, or nobody lists it.
         OrderRefusedError: the system cannot.
     """
-    began = time.monotonic()
-    async with orders_to(settings, PATH) as ask:
-        rows = await ask("POST", json=_order(text))
+    from backend.commands import ordering  # noqa: PLC0415 - seconds, and only here
+
+    began, request = time.monotonic(), _order(text)
+    async with ordering(settings) as desk:
+        rows = await _done(desk, "add", request)
         for row in rows:
             joins = "is watched already" if row["state"] == "watched" else "joins: history first"
             _say(f"{_name(row)} {joins}")
-        joining = {_name(row) for row in rows if row["state"] == "joining"}
+        joining = {_name(row): row for row in rows if row["state"] == "joining"}
         async with asyncio.timeout(PATIENCE.total_seconds()):
             while joining:
                 await asyncio.sleep(LOOK_EVERY_S)
-                for row in await ask("GET"):
-                    if _name(row) in joining and row["state"] != "joining":
-                        _tell_end(row, time.monotonic() - began)
-                        joining.remove(_name(row))
+                for name in [one for one in joining if await _ended(desk, joining[one])]:
+                    _say(f"{name} is watched and predicted after {time.monotonic() - began:.1f} s")
+                    del joining[name]
 
 
-def _tell_end(row: Row, took: float) -> None:
-    if row["state"] != "watched":
+async def _ended(desk: Desk, row: Row) -> bool:
+    """Whether an instrument has joined: then whoever collects it says so.
+
+    Raises:
+        OrderRefusedError: it could not.
+    """
+    from backend.commands import OrderRefusedError  # noqa: PLC0415 - as above
+
+    name = [row["exchange"], row["symbol"]]
+    if any(name in one.told["instruments"] for one in await hear(desk.store.readers)):
+        return True
+    if await desk.store.readers.fetchval(_LEFT, *name):
         raise OrderRefusedError(f"{_name(row)} could not join; /v1/status says why")
-    _say(f"{_name(row)} is watched and predicted after {took:.1f} s")
+    return False
+
+
+async def _done(desk: Desk, kind: str, request: Row) -> list[Row]:
+    """What became of an order at each exchange; of those that are away a line."""
+    job = await desk.order(kind, request)
+    parts = await desk.parts(job, within_s=ANSWERED_WITHIN_S)
+    for part in parts:
+        if not part.ended:
+            _say(
+                f"{part.owner} has not taken it yet, and does when it comes: `alphapulse jobs show"
+                f" {job}` tells"
+            )
+    return [row for part in parts for row in part.result or ()]
 
 
 async def remove_instrument(text: str, settings: Settings) -> None:
@@ -89,13 +120,16 @@ async def remove_instrument(text: str, settings: Settings) -> None:
 
     Args:
         text: EXCHANGE:SYMBOL, or a symbol of every exchange on which it is watched.
-        settings: name the state folder of the system.
+        settings: name the system.
 
     Raises:
         StateFolderError, UsageError, OrderRefusedError: as `add_instrument`.
     """
-    async with orders_to(settings, PATH) as ask:
-        for row in await ask("DELETE", params=_order(text)):
+    from backend.commands import ordering  # noqa: PLC0415 - seconds, and only here
+
+    request = _order(text)
+    async with ordering(settings) as desk:
+        for row in await _done(desk, "remove", request):
             _say(f"{_name(row)} left; its history stays")
 
 

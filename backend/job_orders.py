@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from backend.orders import orders_to
+from backend.commands import ordering
 from backend.settings import Settings
 from backend.store.jobs import read_job, read_jobs
 from backend.upkeep import store_of
@@ -23,19 +23,18 @@ async def train_models(place: Mapping[str, Any], settings: Settings) -> None:
 
     Args:
         place: exchange, timeframe, horizon; what is None is every one.
-        settings: name the state folder of the system.
+        settings: name the system.
 
     Raises:
         StateFolderError: no system runs.
         UsageError: nothing is predicted there.
-        OrderRefusedError: the system cannot.
     """
     order = {name: value for name, value in place.items() if value is not None}
-    async with orders_to(settings, "/v1/retrains") as ask:
-        (row,) = await ask("POST", json=order)
+    async with ordering(settings) as desk:
+        job = await desk.order("retrain", order)
     sys.stdout.write(
         f"training asked for: it begins at the next close with enough labels; `alphapulse jobs show"
-        f" {row['id']}` tells how it goes on\n"
+        f" {job}` tells how it goes on\n"
     )
 
 

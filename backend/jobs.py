@@ -1,4 +1,4 @@
-"""The jobs of a running system: of each kind one after another, and none is lost that was begun."""
+"""Jobs as their owners do them: of each kind one after another, and none is lost that was begun."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import asyncio
 import contextlib
 import logging
 import textwrap
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Any, Final, Protocol
 
 import asyncpg
 
+from backend.api.problems import problem_of
 from backend.store.database import patiently
-from backend.store.jobs import Asked, Job, JobStore, Order
-from domain.errors import AlphaPulseError
+from backend.store.jobs import Job, JobStore
+from domain.errors import AlphaPulseError, LeaseLostError
 from domain.keys import masked
 from domain.ports import Clock
 
@@ -23,6 +25,7 @@ log = logging.getLogger(__name__)
 
 MOST_ATTEMPTS: Final = 3  # of a job that ends in an error of ours, or takes the system along
 REASON: Final = 300  # letters of an error that are kept
+LOOK_EVERY: Final = timedelta(milliseconds=500)  # of wall time
 STOP_S: Final = 2.0  # that a stop waits for the database
 AWAY: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 Note = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -43,14 +46,6 @@ class JobFailedError(AlphaPulseError):
 class Work(Protocol):
     """What is done for one kind of job; done again from its beginning it does no harm."""
 
-    def check(self, request: Mapping[str, Any]) -> None:
-        """See that a request can be followed.
-
-        Raises:
-            UsageError: it cannot.
-        """
-        ...
-
     async def do(self, job: Job, note: Note) -> Outcome:
         """Do it; `note` keeps how far it is, for whoever takes it up again.
 
@@ -60,56 +55,95 @@ class Work(Protocol):
         ...
 
 
-class Jobs:
-    """Takes orders, and does them.
+class Bell:
+    """Tells the owners of this process that there is something to take.
 
     Args:
-        store: where they are entered.
+        store: is looked at twice a second, for all of them at once.
+        wall: of these looks, and of waits for the database.
+    """
+
+    def __init__(self, store: JobStore, wall: Clock) -> None:
+        self._store = store
+        self._wall = wall
+        self._came: dict[tuple[str, str], asyncio.Event] = {}
+
+    @contextlib.contextmanager
+    def heard_by(self, owner: str, kinds: Iterable[str]) -> Iterator[Mapping[str, asyncio.Event]]:
+        """By kind, what is set when there may be something to take."""
+        ours = {kind: asyncio.Event() for kind in kinds}
+        self._came |= {(owner, kind): came for kind, came in ours.items()}
+        try:
+            yield ours
+        finally:
+            for kind in ours:
+                self._came.pop((owner, kind), None)
+
+    def ring(self) -> None:
+        """Something was entered by this very process."""
+        for came in self._came.values():
+            came.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            owners = sorted({owner for owner, _ in self._came})
+            for place in await patiently(partial(self._store.waiting, owners), self._wall):
+                if place in self._came:
+                    self._came[place].set()
+            await self._wall.sleep(LOOK_EVERY)
+
+
+class Jobs:
+    """Does the jobs of one owner: of each kind one after another.
+
+    Args:
+        store: where they are entered; fenced by the owner's lease.
+        owner: name of the lease.
         work: what is done, by kind.
+        bell: wakes it.
         clock: of their times.
         wall: of waits for the database.
     """
 
     def __init__(
-        self, store: JobStore, work: Mapping[str, Work], *, clock: Clock, wall: Clock
+        self,
+        store: JobStore,
+        owner: str,
+        work: Mapping[str, Work],
+        *,
+        bell: Bell,
+        clock: Clock,
+        wall: Clock,
     ) -> None:
         self._store = store
+        self._owner = owner
         self._work = work
+        self._bell = bell
         self._clock = clock
         self._wall = wall
-        self._came = {kind: asyncio.Event() for kind in work}
-
-    async def ask(self, order: Order) -> Asked:
-        """Enter an order; one that came before under the same key is answered as it was.
-
-        Raises:
-            UsageError: it cannot be followed, or its key names another request.
-            TooManyJobsError: the caller has as many as may wait.
-        """
-        if (known := await self._store.find(order)) is not None:
-            return known
-        self._work[order.kind].check(order.request)
-        asked = await self._store.enter(order, at=self._clock.now())
-        self._came[order.kind].set()
-        return asked
 
     async def run(self) -> None:
         """Until cancelled; what is cut short is taken up by the next who runs.
 
         What nobody foresaw ends neither the system nor the other jobs: the job is tried again, and
         after `MOST_ATTEMPTS` given up.
-        """
-        async with asyncio.TaskGroup() as tasks:
-            for kind in self._work:
-                tasks.create_task(self._one_after_another(kind))
 
-    async def _one_after_another(self, kind: str) -> None:
+        Raises:
+            LeaseLostError: the owner is another process now.
+        """
+        with self._bell.heard_by(self._owner, self._work) as came:
+            async with asyncio.TaskGroup() as tasks:
+                for kind in self._work:
+                    tasks.create_task(self._one_after_another(kind, came[kind]))
+
+    async def _one_after_another(self, kind: str, came: asyncio.Event) -> None:
         while True:
-            self._came[kind].clear()
-            take = partial(self._store.next, kind, at=self._clock.now())
+            came.clear()
+            take = partial(self._store.next, self._owner, kind, at=self._clock.now())
             job = await patiently(take, self._wall)
             if job is None:
-                await self._came[kind].wait()
+                await came.wait()
             elif job.attempt > MOST_ATTEMPTS:
                 await self._end(job, "failed", _given_up(job.why or "the system ended each time"))
             else:
@@ -119,34 +153,54 @@ class Jobs:
         try:
             await self._do(job)
         except asyncio.CancelledError:
-            with contextlib.suppress(TimeoutError, *AWAY):
+            with contextlib.suppress(TimeoutError, LeaseLostError, *AWAY):
                 async with asyncio.timeout(STOP_S):
-                    await self._store.stopped(job)
+                    await self._store.stopped(job, at=self._clock.now())
+            raise
+        except LeaseLostError:
             raise
         except Exception as error:
             log.exception("%s came to no end", job.kind, extra={"job": job.id})
             why = _line(error)
             if job.attempt < MOST_ATTEMPTS:
-                await patiently(partial(self._store.again, job, why), self._wall)
+                await patiently(
+                    lambda: self._store.again(job, why, at=self._clock.now()), self._wall
+                )
             else:
                 await self._end(job, "failed", _given_up(why))
 
     async def _do(self, job: Job) -> None:
         async def note(progress: Mapping[str, Any]) -> None:
-            await patiently(partial(self._store.note, job, progress), self._wall)
+            await patiently(
+                lambda: self._store.note(job, progress, at=self._clock.now()), self._wall
+            )
 
         try:
             outcome = await self._work[job.kind].do(job, note)
+        except LeaseLostError:
+            raise
         except (AlphaPulseError, asyncpg.PostgresError) as error:
-            await self._end(job, "failed", " ".join(str(error).split()))
+            why = " ".join(str(error).split())
+            await self._end(job, "failed", why, problem=problem_of(error))
         else:
             await self._end(job, "done", outcome.detail, outcome.result)
 
     async def _end(
-        self, job: Job, state: str, detail: str | None, result: list[dict[str, Any]] | None = None
+        self,
+        job: Job,
+        state: str,
+        detail: str | None,
+        result: list[dict[str, Any]] | None = None,
+        problem: Mapping[str, Any] | None = None,
     ) -> None:
         end = partial(
-            self._store.end, job, state=state, result=result, detail=detail, at=self._clock.now()
+            self._store.end,
+            job,
+            state=state,
+            result=result,
+            detail=detail,
+            problem=problem,
+            at=self._clock.now(),
         )
         await patiently(end, self._wall)
         log.info("%s %s", job.kind, state, extra={"job": job.id, "detail": detail})

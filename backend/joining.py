@@ -4,64 +4,55 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final
 
+from backend.backfills import Backfills
 from backend.following import Following
-from backend.leaving import why_away, withdraw_signals
-from backend.store.database import CONNECTION_ERRORS
-from backend.symbols import nowhere
-from domain.errors import AlphaPulseError, UnknownExchangeError, UnknownSymbolError, UsageError
-from domain.market import Instrument, Listing
+from backend.jobs import Bell, JobFailedError, Jobs, Note, Outcome
+from backend.leaving import why_away
+from backend.store.database import CONNECTION_ERRORS, patiently
+from backend.store.jobs import Job, JobStore, Order
+from backend.store.leases import Fence, no_fence
+from backend.store.system_status import collectors_voice, panel_voice
+from domain.errors import AlphaPulseError, UnknownSymbolError, UsageError
+from domain.market import Horizon, Instrument, Listing, Timeframe, rfc3339
+from domain.ports import Clock
+from domain.topics import panel_key
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY = timedelta(milliseconds=50)  # of wall time, for the first prediction
+LOOK_EVERY: Final = timedelta(milliseconds=50)  # of wall time, whether panels are so far
+WITHDRAWN_WITHIN_S: Final = 3.0  # else whoever runs a panel does it when it comes
 
 
-class Orders:
-    """Takes orders for the exchanges of a running system; no exchange means all that fit."""
+async def exchange_jobs(following: Following, bell: Bell, fence: Fence = no_fence) -> Jobs:
+    """What callers ask of whoever collects an exchange.
 
-    def __init__(self) -> None:
-        self._joinings: dict[str, Joining] = {}
-
-    def take(self, following: Following) -> None:
-        """This exchange is followed from now on."""
-        self._joinings[following.feed.exchange.id] = Joining(following=following)
-
-    def under_way(self) -> dict[Instrument, datetime]:
-        """Those that are joining, since when."""
-        every = self._joinings.values()
-        return {one: since for joining in every for one, since in joining.under_way.items()}
-
-    async def add(self, exchange: str | None, symbol: str) -> list[Instrument]:
-        """As `Joining.add`; without an exchange on every one that lists the symbol.
-
-        Raises:
-            UnknownExchangeError: nothing of it is followed.
-        """
-        return await from_those_that_know(symbol, [one.add(symbol) for one in self._of(exchange)])
-
-    async def remove(self, exchange: str | None, symbol: str) -> list[Instrument]:
-        """As `Joining.remove`; without an exchange on every one on which it is watched.
-
-        Raises:
-            UnknownExchangeError: nothing of it is followed.
-        """
-        return await from_those_that_know(
-            symbol, [one.remove(symbol) for one in self._of(exchange)]
-        )
-
-    def _of(self, exchange: str | None) -> list[Joining]:
-        if exchange is None:
-            return list(self._joinings.values())
-        try:
-            return [self._joinings[exchange]]
-        except KeyError:
-            raise UnknownExchangeError(exchange, self._joinings) from None
+    Args:
+        following: the exchange, at its live edge.
+        bell: of the process.
+        fence: of its lease.
+    """
+    store, wall = JobStore(following.store.writers, fence), following.feed.pace.wall
+    joining = Joining(following=following, jobs=store, ring=bell.ring)
+    await patiently(joining.begin, wall)
+    return Jobs(
+        store,
+        collectors_voice(following.feed.exchange.id),
+        {
+            "backfill": Backfills(following),
+            "add": Additions(joining),
+            "remove": Removals(joining),
+        },
+        bell=bell,
+        clock=following.plan.clock,
+        wall=wall,
+    )
 
 
 def not_watched(
@@ -73,58 +64,80 @@ def not_watched(
     return UnknownSymbolError(instrument.symbol, [one.symbol for one in watched])
 
 
-async def from_those_that_know(
-    symbol: str, answers: Sequence[Coroutine[Any, Any, Instrument]]
-) -> list[Instrument]:
-    """What the exchanges say of an order that at least one can follow.
+class Additions:
+    """Jobs of the kind `add`: one more instrument of an exchange.
 
-    Raises:
-        UnknownSymbolError: none knows the symbol.
-        AlphaPulseError: nobody could follow it, the first reason.
+    Done when it is entered: from then on it joins, whoever is killed.
     """
-    told = await asyncio.gather(*answers, return_exceptions=True)
-    errors = [one for one in told if isinstance(one, BaseException)]
-    mishaps = [one for one in errors if not isinstance(one, UnknownSymbolError)]
-    done = [one for one in told if isinstance(one, Instrument)]
-    for error in mishaps:
-        if not (done and isinstance(error, AlphaPulseError)):
-            raise error
-    if done:
-        return done
-    unknown = [one for one in errors if isinstance(one, UnknownSymbolError)]
-    raise unknown[0] if len(unknown) == 1 else nowhere(symbol, unknown)
+
+    def __init__(self, joining: Joining) -> None:
+        self._joining = joining
+
+    async def do(self, job: Job, note: Note) -> Outcome:
+        del note
+        return _outcome(*await self._joining.add(job.request["symbol"]))
+
+
+class Removals:
+    """Jobs of the kind `remove`: one instrument less of an exchange."""
+
+    def __init__(self, joining: Joining) -> None:
+        self._joining = joining
+
+    async def do(self, job: Job, note: Note) -> Outcome:
+        del note
+        return _outcome(await self._joining.remove(job.request["symbol"]), "left")
+
+
+def _outcome(instrument: Instrument, state: str) -> Outcome:
+    row = {"exchange": instrument.exchange, "symbol": instrument.symbol, "state": state}
+    return Outcome(result=[row])
 
 
 @dataclass(slots=True, kw_only=True)
 class Joining:
     """The instruments of one exchange, changed while it is followed.
 
+    Its panels make the rows of one that joins, and close the signals of one that leaves, wherever
+    they run: they are asked by jobs of their own.
+
     Args:
         following: the exchange, at its live edge.
-        under_way: since when each of those that are joining is; they join one after another.
+        jobs: of the panels.
+        ring: wakes those in this process.
     """
 
     following: Following
-    under_way: dict[Instrument, datetime] = field(default_factory=dict)
+    jobs: JobStore
+    ring: Callable[[], None]
+    _under_way: set[Instrument] = field(default_factory=set)  # one after another
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def add(self, symbol: str) -> Instrument:
+    async def begin(self) -> None:
+        """Nobody waits for what panels were asked before: they begin anew with all of it."""
+        await self.jobs.give_up(self._voice, "who collects it began anew", at=self._now())
+
+    async def add(self, symbol: str) -> tuple[Instrument, str]:
         """Begin to take in an instrument; one that is watched or on its way stays so.
+
+        Returns:
+            It, and whether it is `watched` or `joining`.
 
         Raises:
             UnknownSymbolError: the exchange does not list it.
             ExchangeUnavailableError: it cannot be asked.
         """
-        instrument = Instrument(self.following.feed.exchange.id, symbol)
-        if instrument not in self.following.listings and instrument not in self.under_way:
-            (listing,) = await self.following.feed.exchange.listings([symbol])
-            now = self.following.plan.clock.now()
+        following = self.following
+        instrument = Instrument(following.feed.exchange.id, symbol)
+        if instrument in following.listings:
+            return instrument, "watched"
+        if instrument not in self._under_way:
+            (listing,) = await following.feed.exchange.listings([symbol])
             # Before it is answered, and not in its turn: a kill forgets no order.
-            await self.following.store.instruments.watch([listing], since=now, added=True)
-            if instrument not in self.under_way:
-                self.under_way[instrument] = now
-                self.following.tasks.create_task(self._join(listing))
-        return instrument
+            await following.store.instruments.watch([listing], since=self._now(), added=True)
+            self._under_way.add(instrument)
+            following.tasks.create_task(self._join(listing))
+        return instrument, "joining"
 
     async def remove(self, symbol: str) -> Instrument:
         """Follow an instrument no more; its history stays, its open signals are closed.
@@ -135,7 +148,7 @@ class Joining:
         """
         following = self.following
         instrument = Instrument(following.feed.exchange.id, symbol)
-        if instrument in self.under_way:
+        if instrument in self._under_way:
             raise UsageError(f"{instrument} is joining; remove it when it has")
         if instrument not in following.listings:
             ever = await following.store.instruments.membership(instrument.exchange)
@@ -146,14 +159,9 @@ class Joining:
             del following.listings[instrument]
             following.edge.watch(following.instruments)
             following.auditor.instruments = following.instruments
-            status = following.status
-            status.instruments = tuple(one for one in status.instruments if one != instrument)
-            for timeframe in status.timeframes:
-                status.newest.pop((instrument, timeframe), None)
-            now = following.plan.clock.now()
-            await following.store.instruments.unwatch(instrument, until=now, removed=True)
-            for runner, _ in following.panels:
-                await withdraw_signals(runner, following.store, following.listings)
+            following.status.forget(instrument)
+            await following.store.instruments.unwatch(instrument, until=self._now(), removed=True)
+            await self._ask_panels("leave", instrument, {}, within_s=WITHDRAWN_WITHIN_S)
         log.info("%s left", instrument)
         return instrument
 
@@ -165,11 +173,13 @@ class Joining:
         except (AlphaPulseError, *CONNECTION_ERRORS) as error:
             log.warning("%s could not join", instrument, extra={"reason": str(error)})
             status.notes.append(f"{instrument} could not join: {error}")
+            unwatch = partial(self.following.store.instruments.unwatch, instrument)
+            await patiently(partial(unwatch, until=self._now()), self._wall)
         else:
             log.info("%s joined", instrument, extra=took)
             status.notes = [note for note in status.notes if note != why_away(instrument)]
         finally:
-            del self.under_way[instrument]
+            self._under_way.discard(instrument)
 
     async def _take_in(self, listing: Listing) -> dict[str, float]:
         """History, its rows, and then the live edge, which brings the newest closes.
@@ -177,37 +187,91 @@ class Joining:
         Returns:
             Seconds that each of these took.
         """
-        following, instrument = self.following, listing.instrument
-        store, clock, wall = following.store, following.plan.clock, following.feed.pace.wall
+        following, instrument, wall = self.following, listing.instrument, self._wall
+        store = following.store
         moments = [wall.now()]
-        answered = [
-            (runner.panel.key.timeframe, runner.panel.engine.as_of)
-            for runner, _ in following.panels
-        ]
-        stored = await following.backfill(
-            [instrument], before={timeframe: end for timeframe, end in answered if end}
-        )
+        answered = await self._answered()
+        stored = await following.backfill([instrument], before=answered)
         moments.append(wall.now())
-        for runner, observer in following.panels:
-            runner.panel.enlist([listing])
-            first = stored.get(runner.panel.key.timeframe)
-            await observer.revisions.take_in(instrument, first=first)
+        first = {timeframe.value: rfc3339(close) for timeframe, close in stored.items()}
+        await self._ask_panels("join", instrument, {"first": first})
         moments.append(wall.now())
-        joined_at = clock.now()
-        new = [observer.revisions.joins(instrument, joined_at) for _, observer in following.panels]
-        if any(new):
-            await store.instruments.join(instrument, at=joined_at)
+        # Before the first tick that has it: who runs a panel reads it then.
+        join = partial(store.instruments.join, instrument, at=self._now())
+        await patiently(join, wall)
         following.listings[instrument] = listing
         following.auditor.instruments = following.instruments
         following.edge.watch(following.instruments)
-        await self._predicted(instrument)
+        await self._predicted(instrument, answered)
         following.status.instruments += (instrument,)
         moments.append(wall.now())
         spans = zip(("history_s", "rows_s", "edge_s"), pairwise(moments), strict=True)
         return {name: (end - begin).total_seconds() for name, (begin, end) in spans}
 
-    async def _predicted(self, instrument: Instrument) -> None:
-        """Wait for the first prediction at each timeframe."""
-        status, wall = self.following.status, self.following.feed.pace.wall
-        while any((instrument, each) not in status.newest for each in status.timeframes):
-            await wall.sleep(LOOK_EVERY)
+    async def _answered(self) -> dict[Timeframe, datetime]:
+        """The newest close of the others that is predicted; the live edge brings it and later."""
+        newest: dict[Timeframe, datetime] = {}
+        for timeframe in self.following.feed.timeframes:
+            if served := await self._served(self.following.instruments, timeframe):
+                newest[timeframe] = max(served.values())
+        return newest
+
+    async def _predicted(self, instrument: Instrument, since: Mapping[Timeframe, datetime]) -> None:
+        """Wait at each timeframe for a prediction that is as new as those of the others were."""
+        for timeframe in self.following.feed.timeframes:
+            while True:
+                served = (await self._served([instrument], timeframe)).get(instrument)
+                if served is not None and served >= since.get(timeframe, served):
+                    self.following.status.predicted(timeframe, (instrument,), served)
+                    break
+                await self._wall.sleep(LOOK_EVERY)
+
+    async def _served(
+        self, instruments: Sequence[Instrument], timeframe: Timeframe
+    ) -> dict[Instrument, datetime]:
+        horizon = Horizon(timeframe, min(self.following.plan.horizons))
+        read = partial(self.following.store.history.newest_served, instruments, horizon)
+        return await patiently(read, self._wall)
+
+    async def _ask_panels(
+        self,
+        kind: str,
+        instrument: Instrument,
+        more: Mapping[str, Any],
+        *,
+        within_s: float | None = None,
+    ) -> None:
+        """Have whoever runs the exchange's panels do something, and wait for it.
+
+        Raises:
+            JobFailedError: one of them could not.
+        """
+        request = {"exchange": instrument.exchange, "symbol": instrument.symbol, **more}
+        order = Order(kind=kind, request=request, caller=self._voice, key=None)
+        owners = [
+            panel_voice(panel_key(instrument.exchange, timeframe))
+            for timeframe in self.following.feed.timeframes
+        ]
+        enter = partial(self.jobs.enter, order, owners, at=self._now())
+        asked = await patiently(enter, self._wall)
+        self.ring()
+        looks = None if within_s is None else round(within_s / LOOK_EVERY.total_seconds())
+        while looks is None or looks > 0:
+            parts = await patiently(partial(self.jobs.parts, asked.row["id"]), self._wall)
+            if all(part.ended for part in parts):
+                if failed := [part for part in parts if part.state == "failed"]:
+                    raise JobFailedError(f"{failed[0].owner}: {failed[0].detail}")
+                return
+            await self._wall.sleep(LOOK_EVERY)
+            looks = None if looks is None else looks - 1
+
+    @property
+    def _voice(self) -> str:
+        return collectors_voice(self.following.feed.exchange.id)
+
+    @property
+    def _wall(self) -> Clock:
+        return self.following.feed.pace.wall
+
+    def _now(self) -> datetime:
+        return self.following.plan.clock.now()

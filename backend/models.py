@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
+from backend.commands import OrderRefusedError, ordering
 from backend.executor import ProcessExecutor
 from backend.feature_sets import FEATURE_SETS
 from backend.learning.fits import ExamplesOrder, FitOrder, fit_from_store
 from backend.mirror import MirrorOrder, mirror
-from backend.orders import orders_to
 from backend.plugins import SwitchedOn, catalogue_of
 from backend.setting_tables import mirror_address
 from backend.settings import Settings, UnknownModelError
@@ -27,6 +27,8 @@ from domain.market import Timeframe, rfc3339
 from services.models.fitting import FitResult
 from services.models.recipes import Recipe
 from services.models.walk_forward import SplitKind
+
+ANSWERED_WITHIN_S: Final = 30.0  # a process that is there takes it within one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +163,7 @@ async def roll_back_model(wanted: Wanted, settings: Settings) -> None:
     Raises:
         StateFolderError: no system runs.
         UsageError: no version of it has a place, or versions have several; or one was named.
-        OrderRefusedError: the system cannot.
+        OrderRefusedError: the process that runs the panel cannot, or is away.
     """
     if wanted.version is not None:
         raise UsageError(f"name the model alone, {wanted.name}: its newest version leaves")
@@ -172,8 +174,15 @@ async def roll_back_model(wanted: Wanted, settings: Settings) -> None:
         "horizon": wanted.horizon,
     }
     order = {name: value for name, value in place.items() if value is not None}
-    async with orders_to(settings, "/v1/models/rollback") as ask:
-        (row,) = await ask("POST", json=order)
+    async with ordering(settings) as desk:
+        job = await desk.order("rollback", order)
+        (part,) = await desk.parts(job, within_s=ANSWERED_WITHIN_S)
+    if part.result is None:
+        raise OrderRefusedError(
+            f"{part.owner} has not done it yet, and does it when it comes: `alphapulse jobs show"
+            f" {job}` tells"
+        )
+    (row,) = part.result
     after = "nobody has its place now"
     if row["previous"] is not None:
         after = f"version {row['previous']} speaks from the next close on"

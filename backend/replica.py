@@ -1,4 +1,4 @@
-"""A server beside the system that predicts: it reads the same database, and takes no orders."""
+"""A server beside the system that predicts: it reads the same database, and enters orders there."""
 
 from __future__ import annotations
 
@@ -6,44 +6,46 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Final, Never
+from typing import Final
 
 import asyncpg
 
 from backend.api.connection import DRAINING, CloseReason
-from backend.api.problems import ProblemError
 from backend.api.server import listen
 from backend.api.snapshots import known_heads
-from backend.api.state import ApiState, Weight
+from backend.api.state import ApiState
 from backend.api.status import Market, Status
 from backend.api.tls import certificate
 from backend.api.watch import look
 from backend.clock import ExchangeClock, SystemClock
+from backend.orders import Orders
 from backend.plugins import catalogue_of
 from backend.served import api_of, refuse_keyless, say, served, stand_on, until_signalled
 from backend.settings import Settings
 from backend.store import migrate, schema
 from backend.store.database import READERS, connect, connect_pool, patiently
+from backend.store.jobs import JobStore
 from backend.store.log_tail import LogTail
 from backend.store.pulse import waited_for
+from backend.store.registry import Registry
 from backend.store.schema import Schema, Standing
 from backend.store.state import StateFolder
 from backend.store.system_status import Told, hear
-from backend.told_status import LOST_AFTER_S, joining, take, troubles, weights
+from backend.told_status import LOST_AFTER_S, take, troubles, weights
 from domain.errors import StoreError, UsageError
-from domain.market import EPOCH, Instrument
+from domain.market import EPOCH
 from domain.ports import Clock
 from domain.troubles import Trouble
 from services.models.artifacts import ArtifactStore
 
 log = logging.getLogger(__name__)
 
-WRITERS: Final = 2  # of keys' last use and the audit log
+WRITERS: Final = 2  # of keys' last use, the audit log and orders
 TAIL_EVERY_S: Final = 0.05  # wall
 HEAR_EVERY_S: Final = 0.5  # wall
 SCHEMA: Final = "schema"  # what /readyz says of a start that waits for it
@@ -65,7 +67,7 @@ class Duties:
 
     pushes: bool = True
     work: Callable[[ApiState], Coroutine[None, None, None]] | None = None
-    said: str = "it reads what the system beside it writes, and takes no orders"
+    said: str = "it reads what the system beside it writes"
 
 
 async def run_replica(
@@ -110,7 +112,14 @@ async def _beside(
         writers = await patiently(partial(connect_pool, url, size=WRITERS), wall)
         stack.push_async_callback(writers.close)
         await _until_migrated(readers, api.status, wall)
-        replica = Replica(api=api, clock=clock, readers=readers, wall=wall, pushes=duties.pushes)
+        replica = Replica(
+            api=api,
+            clock=clock,
+            readers=readers,
+            writers=writers,
+            wall=wall,
+            pushes=duties.pushes,
+        )
         await patiently(replica.begin, wall)
         kinds = catalogue_of(settings.plugins)
         artifacts = ArtifactStore(StateFolder(settings.state).path / "artifacts", kinds)
@@ -202,14 +211,25 @@ class Replica:
     api: ApiState
     clock: ExchangeClock
     readers: asyncpg.Pool
+    writers: asyncpg.Pool
     wall: Clock = field(default_factory=SystemClock)
     monotonic: Callable[[], float] = time.monotonic
     pushes: bool = True
     seen: datetime = EPOCH
     _seen_at: float = 0.0  # monotonic seconds, as below: of the log
     _heard_at: float = 0.0  # of the status
+    _heard: Sequence[Told] = ()  # all that processes say
     _told_troubles: Sequence[Trouble] = ()  # by the system
     _tail: LogTail = field(default_factory=LogTail)
+    orders: Orders = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.orders = Orders(
+            JobStore(self.writers),
+            Registry(self.writers),
+            heard=lambda: self._heard,
+            clock=self.clock,
+        )
 
     async def begin(self) -> None:
         """Know where the streams stand, and what the system says."""
@@ -311,43 +331,12 @@ class Replica:
         freshest = min(heard, key=lambda one: one.silent_s)
         if freshest.silent_s < LOST_AFTER_S:
             self.clock.set(freshest.now + timedelta(seconds=freshest.silent_s * self.clock.speed))
-        elsewhere = Elsewhere(heard)
-        self.api.members = self.api.seats = self.api.jobs = elsewhere
+        self._heard = heard
+        self.api.weights = lambda: weights(heard)
+        self.api.orders = self.orders
 
 
 async def _within(work: Callable[[], Awaitable[None]]) -> None:
     """A connection that is frozen fails too."""
     async with asyncio.timeout(ANSWERED_WITHIN_S):
         await work()
-
-
-@dataclass(frozen=True, slots=True)
-class Elsewhere:
-    """What the API asks of the system that predicts, told by it; orders are refused."""
-
-    heard: Sequence[Told]
-
-    def under_way(self) -> Mapping[Instrument, datetime]:
-        return joining(self.heard)
-
-    def weights(self) -> list[Weight]:
-        return weights(self.heard)
-
-    async def add(self, exchange: str | None, symbol: str) -> Never:
-        raise _not_here(exchange, symbol)
-
-    async def remove(self, exchange: str | None, symbol: str) -> Never:
-        raise _not_here(exchange, symbol)
-
-    async def roll_back(self, model: str, **place: object) -> Never:
-        raise _not_here(model, *place.values())
-
-    async def ask(self, order: object) -> Never:
-        raise _not_here(order)
-
-
-def _not_here(*order: object) -> ProblemError:
-    del order
-    return ProblemError(
-        "elsewhere", "this server reads and pushes only; the system that predicts takes orders"
-    )

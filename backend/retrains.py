@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from backend.jobs import JobFailedError, Note, Outcome
 from backend.observer import Observer
+from backend.orders import Place, matches
 from backend.runner import Runner
 from backend.store.database import patiently
 from backend.store.jobs import Job
 from backend.store.runs import Runs
-from domain.errors import UnknownExchangeError, UsageError
 from domain.market import Timeframe, rfc3339
 from domain.ports import Clock
 
 LOOK_EVERY: Final = timedelta(milliseconds=500)  # of wall time
-
-
-class Place(NamedTuple):
-    """Where models are fitted."""
-
-    exchange: str
-    timeframe: str
-    horizon: int
-
-    def __str__(self) -> str:
-        return f"{self.exchange} {self.timeframe}x{self.horizon}"
 
 
 @dataclass(slots=True)
@@ -61,23 +50,19 @@ class _Trainings:
 
 
 class Retrains:
-    """Trains the panels of a running system on request.
+    """Trains a panel on request.
 
     Args:
-        watches: every panel that there is; it grows.
+        runner, observer: the panel, and what watches it.
         runs: the record of trainings.
         wall: of waits.
     """
 
-    def __init__(
-        self, watches: Sequence[tuple[Runner, Observer]], runs: Runs, *, wall: Clock
-    ) -> None:
-        self._watches = watches
+    def __init__(self, runner: Runner, observer: Observer, runs: Runs, *, wall: Clock) -> None:
+        self._panel = runner.panel
+        self._observer = observer
         self._runs = runs
         self._wall = wall
-
-    def check(self, request: Mapping[str, Any]) -> None:
-        self._places(request)
 
     async def do(self, job: Job, note: Note) -> Outcome:
         places, trainings = self._places(job.request), _Trainings()
@@ -139,27 +124,14 @@ class Retrains:
         return begun
 
     def _places(self, request: Mapping[str, Any]) -> dict[Place, Observer]:
-        """The panels and horizons that a request is about.
+        """The horizons that a request is about.
 
         Raises:
-            UnknownExchangeError: nothing of it is followed.
-            UsageError: it is about none.
+            JobFailedError: it is about none.
         """
-        every = {
-            Place(key.exchange, key.timeframe.value, horizon): observer
-            for runner, observer in self._watches
-            for key in [runner.panel.key]
-            for horizon in runner.panel.rooms
-        }
-        exchange, known = request.get("exchange"), {place.exchange for place in every}
-        if exchange is not None and exchange not in known:
-            raise UnknownExchangeError(exchange, known)
-        found = {
-            place: observer
-            for place, observer in every.items()
-            if all(request.get(name, one) == one for name, one in place._asdict().items())
-        }
+        key = self._panel.key
+        every = [Place(key.exchange, key.timeframe.value, each) for each in self._panel.rooms]
+        found = {place: self._observer for place in every if matches(place, request)}
         if not found:
-            there = ", ".join(map(str, every)) or "no panel yet"
-            raise UsageError(f"nothing is predicted there; there is {there}")
+            raise JobFailedError(f"there is {', '.join(map(str, every))} now")
         return found

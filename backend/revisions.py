@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -162,7 +162,7 @@ class Revisions:
             first: the first close of its candles that were stored meanwhile; None: none was.
         """
         async with self.turn:
-            new = self.joined.setdefault(instrument, LATEST) is LATEST
+            new = self.joined.setdefault(instrument, LATEST) == LATEST
             if first is None:
                 return
             note = self.note(first, of=instrument if new else None)
@@ -171,12 +171,15 @@ class Revisions:
         for rooms in self.panel.rooms.values():
             rooms.predictor.begins(instrument, first)
 
-    def joins(self, instrument: Instrument, at: datetime) -> bool:
-        """One that is new has its place in the cross-sections after `at`; whether it is new."""
-        new = self.joined[instrument] is LATEST
-        if new:
-            self.joined[instrument] = at
-        return new
+    def stranger(self, instruments: Sequence[Instrument]) -> bool:
+        """Whether one of them was in no cross-section yet."""
+        return any(self.joined.get(one, LATEST) == LATEST for one in instruments)
+
+    def joins(self, joined: Mapping[Instrument, datetime | None]) -> None:
+        """Those that are new have their place in the cross-sections after these moments."""
+        for instrument, at in joined.items():
+            if self.joined.get(instrument, LATEST) == LATEST:
+                self.joined[instrument] = at
 
     async def run(self) -> None:
         """Work for ever on what is noted."""

@@ -17,7 +17,6 @@ from backend.api.state import ApiState
 from backend.api.status import Status
 from backend.api.tls import certificate
 from backend.api.watch import look
-from backend.backfills import Backfills
 from backend.brokers import refuse_without_kafka
 from backend.chores import chores
 from backend.clock import SystemClock
@@ -27,15 +26,15 @@ from backend.feed import Feed
 from backend.following import Following
 from backend.garbage import settle
 from backend.hosting import Host, Hosted
-from backend.jobs import Jobs, Work
-from backend.joining import Orders
+from backend.jobs import Bell
+from backend.joining import exchange_jobs
 from backend.mirror import Mirror, MirrorOrder
 from backend.notify.channels import open_channels
 from backend.notify.notifications import Notifications, notifications_of
+from backend.orders import Orders
 from backend.plugin_checks import admit
 from backend.plugins import catalogue_of
 from backend.readiness import Start
-from backend.retrains import Retrains
 from backend.runner import Lane
 from backend.seating import Seating
 from backend.served import api_of, refuse_keyless, say, served, stand_on, until_signalled
@@ -45,7 +44,7 @@ from backend.store.database import patiently
 from backend.store.jobs import JobStore
 from backend.store.leases import open_leases
 from backend.store.state import Runtime, StateFolder
-from backend.store.system_status import SYSTEM, StatusStore, keep_only
+from backend.store.system_status import SYSTEM, StatusStore, Told, keep_only
 from backend.system_plan import SystemPlan
 from backend.told_status import keep_telling, spelled
 from backend.wiring import Store, database_of, open_bus, open_store
@@ -125,10 +124,13 @@ class System:
     api: ApiState
     channels: Mapping[str, Channel]  # of notifications
     _followings: list[Following] = field(default_factory=list)
-    _orders: Orders = field(default_factory=Orders)
     _late: dict[str, str] = field(default_factory=dict)  # exchange → why it is not counted yet
     _watches: list[Hosted] = field(default_factory=list)
     _lane: Lane = field(default_factory=Lane)
+    _bell: Bell = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._bell = Bell(JobStore(self.store.writers), SystemClock())
 
     async def run(self, stack: AsyncExitStack) -> None:
         """From connecting to the end."""
@@ -165,6 +167,7 @@ class System:
                 sentiment=collection.told,
                 wall=feed.pace.wall,
                 hold=feed.hold,
+                bell=self._bell,
             )
             following = Following(
                 feed=feed,
@@ -191,20 +194,19 @@ class System:
                     collection.run(),
                     notifications.run(),
                     self._tell_status(),
+                    self._bell.run(),
                 )
                 live += [tasks.create_task(work) for work in beside]
                 if (uri := self.settings.training.mirror) is not None:
                     live.append(tasks.create_task(self._mirror(uri.get_secret_value()).run()))
                 try:
-                    live += [
-                        tasks.create_task(self._welcome(one)) for one in await self._until_ready()
-                    ]
+                    late = await self._until_ready()
+                    for one in self._followings:
+                        work = self._welcome if one in late else self._take_orders
+                        live.append(tasks.create_task(work(one)))
                     live.append(tasks.create_task(self._take_in_later(follow)))
                     collection.told.settle()
-                    self.api.members = self._orders
-                    self.api.seats = Seating(self._watches)
-                    self.api.jobs = jobs = self._jobs()
-                    live.append(tasks.create_task(jobs.run()))
+                    await self._open_for_orders()
                     await self._until_done()
                 finally:
                     for task in live:
@@ -229,13 +231,24 @@ class System:
         order = MirrorOrder(database_url=self.store.url, artifacts=artifacts, uri=uri)
         return Mirror(order=order, pool=self.store.readers)
 
-    def _jobs(self) -> Jobs:
-        wall = SystemClock()
-        work: dict[str, Work] = {
-            "retrain": Retrains(self._watches, self.store.runs, wall=wall),
-            "backfill": Backfills(self._followings),
-        }
-        return Jobs(JobStore(self.store.writers), work, clock=self.plan.clock, wall=wall)
+    async def _open_for_orders(self) -> None:
+        def heard() -> list[Told]:
+            return [Told(SYSTEM, self._told(), self.plan.clock.now(), 0.0)]
+
+        orders = Orders(
+            JobStore(self.store.writers),
+            self.store.registry,
+            heard=heard,
+            clock=self.plan.clock,
+            ring=self._bell.ring,
+        )
+        await patiently(orders.adopt, SystemClock())
+        self.api.weights = Seating(self._watches).weights
+        self.api.orders = orders
+
+    async def _take_orders(self, following: Following) -> None:
+        """Do what callers ask of whoever collects an exchange."""
+        await (await exchange_jobs(following, self._bell)).run()
 
     async def _until_ready(self) -> list[Following]:
         """Until the start is over; the followings that are late."""
@@ -244,9 +257,6 @@ class System:
         while (late := start.late(now())) is None:  # noqa: ASYNC110 - rooms know nothing of it
             await asyncio.sleep(LOOK_EVERY_S)
         status.instruments = tuple(one for one in status.instruments if one.exchange not in late)
-        for following in self._followings:
-            if following.feed.exchange.id not in late:
-                self._orders.take(following)
         settle()
         say(f"ready: {len(status.instruments)} instruments, predictions are being published")
         return [one for one in self._followings if one.feed.exchange.id in late]
@@ -267,8 +277,8 @@ class System:
         while not self._predicted(following):  # noqa: ASYNC110 - rooms do not know of readiness
             await asyncio.sleep(LOOK_EVERY_S)
         self.api.status.instruments += following.instruments
-        self._orders.take(following)
         del self._late[exchange_id]
+        await self._take_orders(following)
 
     def _predicted(self, following: Following) -> bool:
         newest, timeframes = self.api.status.newest, following.feed.timeframes
@@ -296,4 +306,4 @@ class System:
 
     def _told(self) -> dict[str, Any]:
         weights = Seating(self._watches).weights()
-        return spelled(self.api.status, joining=self._orders.under_way(), weights=weights)
+        return spelled(self.api.status, weights=weights)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
@@ -27,7 +26,6 @@ TELL_EVERY_S: Final = 0.5  # wall
 def spelled(
     status: Status,
     *,
-    joining: Mapping[Instrument, datetime] | None = None,
     weights: Sequence[Weight] = (),
 ) -> dict[str, Any]:
     """What servers beside a process that collects or predicts are to know of it."""
@@ -49,9 +47,6 @@ def spelled(
         "away": dict(status.away()),
         "troubles": [
             [one.about, to_ms(one.since), one.reason, one.grave] for one in status.trouble()
-        ],
-        "joining": [
-            [one.exchange, one.symbol, to_ms(since)] for one, since in (joining or {}).items()
         ],
         "weights": [asdict(one) for one in weights],
     }
@@ -125,14 +120,6 @@ def troubles(heard: Sequence[Told]) -> list[Trouble]:
         Trouble(about=about, since=from_ms(since), reason=reason, grave=grave)
         for about, since, reason, grave in _all(speaking, "troubles")
     ]
-
-
-def joining(heard: Sequence[Told]) -> dict[Instrument, datetime]:
-    """The instruments that are joining, since when."""
-    return {
-        Instrument(exchange, symbol): from_ms(since)
-        for exchange, symbol, since in _all([one.told for one in heard], "joining")
-    }
 
 
 def weights(heard: Sequence[Told]) -> list[Weight]:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from backend.attached import questions_to
 from backend.clock import SystemClock
-from backend.orders import orders_to
 from backend.relaying import RELAYED
 from backend.settings import Settings
 from backend.store import chain, growth, kept_heads, migrate, panels, published, retention, schema
@@ -177,7 +177,7 @@ async def _system(settings: Settings) -> Finding:
         runtime = StateFolder(settings.state).attach()
         if runtime is None:
             return Finding(name=name, good=True, detail="none")
-        async with orders_to(settings, "/v1/status") as ask:
+        async with questions_to(settings, "/v1/status") as ask:
             (status,) = await ask("GET")
     except AlphaPulseError as error:
         return Finding(name=name, good=False, detail=str(error))

@@ -7,7 +7,7 @@ import contextlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from backend.api.status import Status
@@ -15,6 +15,7 @@ from backend.garbage import settle
 from backend.hosting import Host, Hosted
 from backend.hung import Hung
 from backend.panel import PanelKey
+from backend.panel_jobs import ANY_TIME, panel_jobs
 from backend.seating import Seating
 from backend.store import open_panels
 from backend.store.leases import Lease, Leases
@@ -29,7 +30,6 @@ from domain.topics import panel_key
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S: Final = 0.5  # wall
-ANY_TIME: Final = datetime.max.replace(tzinfo=UTC)  # of what is watched until further notice
 
 
 @dataclass(slots=True, kw_only=True)
@@ -123,7 +123,7 @@ class Worker:
             instruments=tuple(listings),
             timeframes=(key.timeframe,),
         )
-        alone = replace(host, store=store, status=status)
+        alone = replace(host, store=store, status=status, fence=lease.fence)
         await alone.recall(key.timeframe, tuple(listings))  # who had it before has predicted them
         ours: list[Hosted] = []
         kept = StatusStore(store.writers, lease.name)
@@ -141,9 +141,11 @@ class Worker:
             settle()
             try:
                 async with asyncio.TaskGroup() as panel:
-                    revising = panel.create_task(hosted.observer.revisions.run())
+                    works = (hosted.observer.revisions.run(), panel_jobs(alone, hosted).run())
+                    beside = [panel.create_task(work) for work in works]
                     await hosted.follow(self.bus, asyncio.Event(), opening)
-                    revising.cancel()
+                    for task in beside:
+                        task.cancel()
             finally:
                 await hosted.close()
                 telling.cancel()

@@ -13,8 +13,10 @@ from backend.clock import SystemClock
 from backend.executor import ProcessExecutor
 from backend.feed import no_hold
 from backend.hosting import Host
+from backend.jobs import Bell
 from backend.runner import Lane
 from backend.settings import Settings
+from backend.store.jobs import JobStore
 from backend.store.leases import Leases
 from backend.system_plan import SystemPlan
 from backend.wiring import Store
@@ -76,6 +78,7 @@ def worker_of(
             sentiment=SentimentFeatures(since=EPOCH),
             wall=SystemClock(),
             hold=no_hold,
+            bell=Bell(JobStore(store.writers), SystemClock()),
         )
         yield Worker(host=host, leases=leases, bus=bus)
     finally:

@@ -2,51 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from backend.api.state import RolledBack, Weight
-from backend.settings import UnknownModelError
-from domain.errors import UsageError
+from backend.jobs import Note, Outcome
+from backend.store.jobs import Job
 
 NAME = "lightgbm.direction"
+WEIGHT = Weight(
+    exchange="simulated",
+    timeframe="1h",
+    horizon=4,
+    target="direction",
+    model=NAME,
+    weight=1.0,
+)
+
+
+def weights() -> list[Weight]:
+    """Those of a system with one pool of one."""
+    return [WEIGHT]
 
 
 @dataclass
 class Book:
-    """A system whose version 3 has a seat at two horizons."""
+    """A panel in which the version before one that leaves is there at horizon 4 only."""
 
-    orders: list[tuple[str, int | None]] = field(default_factory=list)
+    orders: list[Job] = field(default_factory=list)
 
-    def weights(self) -> list[Weight]:
-        return [
-            Weight(
-                exchange="simulated",
-                timeframe="1h",
-                horizon=4,
-                target="direction",
-                model=NAME,
-                weight=1.0,
-            )
-        ]
-
-    async def roll_back(
-        self,
-        model: str,
-        *,
-        exchange: str | None = None,
-        timeframe: str | None = None,
-        horizon: int | None = None,
-    ) -> RolledBack:
-        if model != NAME:
-            raise UnknownModelError(model, [NAME])
-        if horizon is None:
-            raise UsageError(f"{model} is at simulated 1hx4, simulated 1hx24")
-        self.orders.append((model, horizon))
-        return RolledBack(
-            exchange=exchange or "simulated",
-            timeframe=timeframe or "1h",
-            horizon=horizon,
-            model=model,
-            version=3,
-            previous=2 if horizon == 4 else None,
-        )
+    async def do(self, job: Job, note: Note) -> Outcome:
+        del note
+        self.orders.append(job)
+        place = {name: job.request[name] for name in ("exchange", "timeframe", "horizon")}
+        gone = job.request["version"]
+        before = gone - 1 if job.request["horizon"] == 4 else None
+        row = RolledBack(**place, model=job.request["model"], version=gone, previous=before)
+        return Outcome(result=[asdict(row)])

@@ -9,7 +9,6 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from backend.api.needs import NEEDS
 from backend.cli import app
 from backend.rooms import Room, rooms_of
 from tests.conftest import ROOT
@@ -88,15 +87,6 @@ def test_who_waits_waits_for_a_service_that_can_be_waited_for() -> None:
             for other, how in waits.items():
                 healthy = how["condition"] == "service_healthy"
                 assert not healthy or "test" in SERVICES[other]["healthcheck"]
-
-
-def test_orders_go_to_the_system() -> None:
-    """Every route that servers beside the system answer with `elsewhere`."""
-    routed = re.search(r"path (/v1.*)", (ROOT / "deploy/Caddyfile").read_text())
-    assert routed is not None
-
-    orders = {"/v1/instruments", "/v1/models/rollback", "/v1/retrains", "/v1/backfills"}
-    assert set(routed.group(1).split()) == orders <= NEEDS.keys()
 
 
 def test_the_alerts_name_metrics_that_there_are() -> None:

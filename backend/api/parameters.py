@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from backend.api.formats import Format
 from backend.api.values import Horizons, Timeframes, Utc, Words, one_of
+from backend.store.jobs import KINDS as JOB_KINDS
 from backend.store.jobs import STATES as JOB_STATES
 from backend.store.outbox import STATES as NOTIFICATION_STATES
 from backend.store.panels import PANELS
@@ -26,7 +27,6 @@ STATUSES: Final = (
     "pending", "active", "take_profit", "stop_loss", "expired", "withdrawn", "flat",
 )  # fmt: skip
 GAP_STATES: Final = ("open", "repairing", "filled", "unfillable")
-JOB_KINDS: Final = ("retrain", "backfill")
 METRICS: Final = tuple(metric.value for metric in Metric)
 TARGETS: Final = (Target.DIRECTION.value, Target.QUANTILES.value, Target.VOLATILITY.value)
 

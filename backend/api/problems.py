@@ -19,6 +19,7 @@ from backend.api.parameters import PARAMETERS
 from backend.api.request_ids import REQUEST_ID, request_id_of
 from domain.errors import (
     AlphaPulseError,
+    ExchangeError,
     StoreError,
     UnknownExchangeError,
     UnknownNameError,
@@ -73,7 +74,6 @@ KINDS: Final[Mapping[str, Kind]] = {
     "too_many_subscriptions": Kind(409, "Too many subscriptions"),
     "too_many_connections": Kind(409, "Too many connections"),
     "misdirected": Kind(421, "Addressed to another host"),
-    "elsewhere": Kind(421, "Another server takes orders"),
     "body_too_large": Kind(413, "Body too large"),
     "body_late": Kind(408, "Body did not come in time", temporary=True),
     "frame_too_large": Kind(413, "Frame too large"),
@@ -143,6 +143,16 @@ def from_usage(error: UsageError) -> ProblemError:
         code = _UNKNOWN_NAMES.get(type(error), "not_found")
         return ProblemError(code, str(error), suggestions=error.suggestions)
     return ProblemError("bad_request", str(error))
+
+
+def problem_of(error: Exception) -> dict[str, Any] | None:
+    """What is kept of an order's refusal, for whoever answers it; None where it is no refusal."""
+    if isinstance(error, ExchangeError):
+        return {"code": "unreachable", "detail": str(error), "retry_after_ms": 5_000}
+    if not isinstance(error, UsageError):
+        return None
+    problem = from_usage(error)
+    return {"code": problem.code, "detail": problem.detail, **problem.more}
 
 
 def answer(problem: ProblemError, scope: Scope) -> Response:

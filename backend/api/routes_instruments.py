@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 import asyncpg
@@ -10,24 +9,25 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from backend.api import rows
-from backend.api.answers import answer_list, envelope, reading, starting, state_of
+from backend.api.answers import answer_list, reading, state_of
 from backend.api.callers import caller_of
 from backend.api.described import answering, listed
+from backend.api.ordering import REFUSALS, Key, answer, ask
 from backend.api.parameters import Formatted
-from backend.api.problems import ProblemError
 from backend.api.refusals import refused
 from backend.api.schemas import InstrumentRow, OrderRow
 from backend.api.spellings import ListAnswer
-from backend.api.state import ApiState, Members
+from backend.api.state import ApiState
 from backend.api.watched import standing
-from domain.errors import ExchangeError
+from backend.store.system_status import exchange_of
 from domain.market import Instrument
 
 router = APIRouter(prefix="/v1/instruments", tags=["instruments"])
 
 _EVER: Final = """
 SELECT exchange, symbol, kind, base, quote, tick_size, lot_size, min_notional, watched_from,
-       watched_until, joined_at, added, removed
+       watched_until,
+       nullif(joined_at, 'infinity') AS joined_at, added, removed
 FROM instruments WHERE watched_from IS NOT NULL ORDER BY exchange, symbol
 """
 
@@ -64,45 +64,34 @@ async def instruments(request: Request, selection: Annotated[Formatted, Query()]
     "",
     status_code=202,
     responses=answering(OrderRow, 200, 202)
-    | refused("unknown_exchange", "unknown_symbol", "unreachable", "elsewhere"),
+    | refused("unknown_exchange", "unknown_symbol", "unreachable", *REFUSALS),
 )
-async def add(request: Request, named: Named) -> Response:
+async def add(request: Request, named: Named, key: Key = None) -> Response:
     """Watch one more: its history is fetched, its rows are made, then it is predicted.
 
-    Answers at once with its `state`; `GET` tells how it goes on. Adding what is watched
-    changes nothing.
+    Answers with its `state` as soon as it is entered; `GET` tells how it goes on. Adding what is
+    watched changes nothing.
     """
-    state, members = state_of(request), _members(request)
-    try:
-        added = await members.add(named.exchange, named.symbol)
-    except ExchangeError as error:
-        raise ProblemError("unreachable", str(error), retry_after_ms=5_000) from error
-    return _answer(state, added, 202 if members.under_way().keys() & set(added) else 200)
+    return await _ordered(request, "add", named, key)
 
 
-@router.delete("", responses=answering(OrderRow) | refused("elsewhere"))
-async def remove(request: Request, named: Annotated[Named, Query()]) -> Response:
+@router.delete("", responses=answering(OrderRow, 200, 202) | refused(*REFUSALS))
+async def remove(request: Request, named: Annotated[Named, Query()], key: Key = None) -> Response:
     """Watch it no more; its history stays, and its open signals are withdrawn at the last close."""
-    state = state_of(request)
-    removed = await _members(request).remove(named.exchange, named.symbol)
-    return _answer(state, removed, 200)
+    return await _ordered(request, "remove", named, key)
 
 
-def _members(request: Request) -> Members:
-    state = state_of(request)
-    if state.members is None:
-        raise starting(state)
-    return state.members
-
-
-def _answer(state: ApiState, instruments: Sequence[Instrument], status: int) -> Response:
-    told = [
-        {"exchange": one.exchange, "symbol": one.symbol, "state": standing(state, one)}
-        for one in instruments
+async def _ordered(request: Request, kind: str, named: Named, key: str | None) -> Response:
+    wanted = named.model_dump(exclude_none=True)
+    ordered = await ask(request, kind, wanted, key, waits=True)
+    told = [row for part in ordered.parts for row in part.result or ()]
+    told += [
+        {"exchange": exchange_of(part.owner), "symbol": named.symbol, "state": "ordered"}
+        for part in ordered.parts
+        if not part.ended
     ]
-    answer = envelope(told, as_of=state.clock.now())
-    answer.status_code = status
-    return answer
+    later = any(row["state"] in {"joining", "ordered"} for row in told)
+    return answer(request, ordered, told, 202 if later else 200)
 
 
 def _row(state: ApiState, row: asyncpg.Record) -> dict[str, Any]:
@@ -112,7 +101,11 @@ def _row(state: ApiState, row: asyncpg.Record) -> dict[str, Any]:
         for (one, timeframe), as_of in state.status.newest.items()
         if one == instrument
     }
-    return {**rows.plain(row), "state": standing(state, instrument), "predicted": predicted}
+    return {
+        **rows.plain(row),
+        "state": standing(state, instrument, row["watched_until"]),
+        "predicted": predicted,
+    }
 
 
 def _named(row: asyncpg.Record) -> Instrument:

@@ -4,39 +4,25 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel
 
-from backend.api.answers import answer_list, envelope, moment, reading, starting, state_of
+from backend.api.answers import answer_list, envelope, moment, reading, state_of
 from backend.api.callers import caller_of
 from backend.api.described import answering, listed
-from backend.api.job_pages import JOBS, read_own, read_page, spelled
+from backend.api.job_pages import JOBS, read_own, read_page
+from backend.api.ordering import REFUSALS, Key, ask, job_answer
 from backend.api.parameters import JobSelection
 from backend.api.problems import ProblemError
 from backend.api.refusals import refused
 from backend.api.schemas_jobs import BackfillOrder, JobRow, RetrainOrder
 from backend.api.spellings import ListAnswer
-from backend.store.jobs import Order, ReusedKeyError, TooManyJobsError
 from domain.errors import shortened
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
 
-REPLAYED: Final = "Idempotency-Replayed"
-OPEN: Final = frozenset({"queued", "running"})
-ORDERED: Final = answering(JobRow, 200, 202) | refused(
-    "idempotency_key_reused", "too_many_jobs", "elsewhere"
-)
+ORDERED: Final = answering(JobRow, 200, 202) | refused(*REFUSALS)
 UNKNOWN: Final = refused("unknown_exchange", "unknown_symbol")
-Key = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        description="a name of yours for this request: sent again it is answered with the same job",
-        min_length=1,
-        max_length=128,
-        pattern=r"^[\x21-\x7e]+$",
-    ),
-]
 
 
 @router.post("/retrains", status_code=202, responses=ORDERED | refused("unknown_exchange"))
@@ -86,21 +72,5 @@ async def job(
 
 
 async def _asked(request: Request, kind: str, order: BaseModel, key: str | None) -> Response:
-    state = state_of(request)
-    if state.jobs is None:
-        raise starting(state)
     wanted: dict[str, Any] = order.model_dump(mode="json", exclude_none=True)
-    named = Order(kind=kind, request=wanted, caller=caller_of(request).name, key=key)
-    try:
-        asked = await state.jobs.ask(named)
-    except ReusedKeyError as error:
-        raise ProblemError("idempotency_key_reused", str(error)) from error
-    except TooManyJobsError as error:
-        raise ProblemError("too_many_jobs", str(error), retry_after_ms=60_000) from error
-    row = spelled(asked.row)
-    answer = envelope([row], as_of=state.clock.now())
-    answer.status_code = 202 if row["state"] in OPEN else 200
-    answer.headers["Location"] = f"/v1/jobs/{row['id']}"
-    if asked.replayed:
-        answer.headers[REPLAYED] = "true"
-    return answer
+    return job_answer(request, await ask(request, kind, wanted, key))

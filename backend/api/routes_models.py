@@ -57,11 +57,11 @@ async def pool(request: Request, selection: Annotated[Formatted, Query()]) -> Re
     It is of all instruments of an exchange: who does not see them all does not see it.
     """
     state = state_of(request)
-    if state.seats is None:
+    if state.weights is None:
         raise starting(state)
     async with reading(state) as connection:
         seen = await whole_exchanges(connection, caller_of(request))
-    weights = [asdict(one) for one in state.seats.weights() if one.exchange in seen]
+    weights = [asdict(one) for one in state.weights() if one.exchange in seen]
     told = ListAnswer(data=weights, described=WeightRow, as_of=state.clock.now())
     return await answer_list(request, selection.format, told)
 

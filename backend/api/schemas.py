@@ -281,7 +281,9 @@ class OrderRow(Row):
 
     exchange: str
     symbol: str
-    state: Literal["joining", "watched", "left"]
+    state: Literal["joining", "watched", "left", "ordered"] = Field(
+        description="ordered: who collects the exchange has not got to it yet"
+    )
 
 
 class GapRow(_OfInstrument):

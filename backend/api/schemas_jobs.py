@@ -34,9 +34,14 @@ class JobRow(Row):
     """A job, and what became of it."""
 
     id: str
-    kind: Literal["retrain", "backfill"]
+    kind: Literal["retrain", "backfill", "rollback", "add", "remove", "join", "leave"] = Field(
+        description="join, leave: what those who collect ask of those who predict"
+    )
     request: dict[str, Any] = Field(description="what was asked for")
-    caller: str = Field(description="id of the key that asked; `loopback`, `command`: the operator")
+    caller: str = Field(
+        description="id of the key that asked; `loopback`, `command`: the operator;"
+        " `collectors of EXCHANGE`: who collects it"
+    )
     idempotency_key: str | None
     state: Literal["queued", "running", "done", "failed"]
     created_at: datetime
@@ -45,7 +50,8 @@ class JobRow(Row):
     progress: dict[str, Any] | None = Field(description="`done` of `total`; null: not begun")
     result: list[dict[str, Any]] | None = Field(
         description="of a retrain what each training made and the first verdict on it, of a"
-        " backfill the candles of each timeframe; null until it is done"
+        " backfill the candles of each timeframe, of a rollback the version before, of others the"
+        " state of each instrument; null until it is done"
     )
     detail: str | None = Field(
         description="in words: why it failed or is tried again, or what it left out"

@@ -69,6 +69,12 @@ class Status:
             key = (instrument, timeframe)
             self.newest[key] = max(as_of, self.newest.get(key, as_of))
 
+    def forget(self, instrument: Instrument) -> None:
+        """It is not watched any more."""
+        self.instruments = tuple(one for one in self.instruments if one != instrument)
+        for timeframe in self.timeframes:
+            self.newest.pop((instrument, timeframe), None)
+
     def trouble(self) -> list[Trouble]:
         """What the system needs and does not have now."""
         return [one for tell in self.troubles for one in tell()]

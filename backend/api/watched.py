@@ -50,11 +50,18 @@ class Watched:
         return {**self.columns, "state": self.state, "timeframes": series}
 
 
-def standing(state: ApiState, instrument: Instrument) -> str:
-    """`joining` (its history is on its way), `watched` or `left`."""
-    if state.members is not None and instrument in state.members.under_way():
-        return "joining"
-    return "watched" if instrument in state.status.instruments else "left"
+def standing(state: ApiState, instrument: Instrument, until: datetime | None) -> str:
+    """`joining` (its history is on its way), `watched` or `left`.
+
+    Args:
+        state: of the system.
+        instrument: one that is or was watched.
+        until: when it was watched last, by the record.
+    """
+    if instrument in state.status.instruments:
+        return "watched"
+    followed = {one.exchange for one in state.status.instruments}
+    return "joining" if until is None and instrument.exchange in followed else "left"
 
 
 async def read_watched(
@@ -77,7 +84,7 @@ async def read_watched(
     for row in await connection.fetch(_EVER, ids):
         columns = dict(row)
         number = columns.pop("instrument_id")
-        stands = standing(state, Instrument(row["exchange"], row["symbol"]))
+        stands = standing(state, Instrument(row["exchange"], row["symbol"]), row["watched_until"])
         expected = [] if stands == "left" else state.status.timeframes
         series = _series(of_instrument.get(number, []), expected, selection.timeframe)
         if series or not selection.timeframe:

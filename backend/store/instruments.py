@@ -26,21 +26,22 @@ INSERT INTO instruments AS i (exchange, symbol, kind, base, quote, tick_size, lo
     min_notional, watched_from, joined_at, added)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9,
     CASE WHEN EXISTS (SELECT FROM instruments WHERE exchange = $1 AND watched_from < $9)
-        THEN $9 END, $10)
+        THEN CASE WHEN $10 THEN 'infinity' ELSE $9 END END, $10)
 ON CONFLICT (exchange, symbol) DO UPDATE SET
     tick_size = coalesce(EXCLUDED.tick_size, i.tick_size),
     lot_size = coalesce(EXCLUDED.lot_size, i.lot_size),
     min_notional = coalesce(EXCLUDED.min_notional, i.min_notional),
     watched_from = CASE WHEN i.watched_until IS NULL
         THEN coalesce(i.watched_from, EXCLUDED.watched_from) ELSE EXCLUDED.watched_from END,
-    joined_at = CASE WHEN i.watched_from IS NULL THEN EXCLUDED.joined_at ELSE i.joined_at END,
+    joined_at = CASE WHEN i.watched_from IS NULL OR i.joined_at = 'infinity'
+        THEN EXCLUDED.joined_at ELSE i.joined_at END,
     added = i.added OR EXCLUDED.added,
     removed = false,
     watched_until = NULL
 """
 _JOIN: Final = """
 UPDATE instruments SET joined_at = $3
-WHERE exchange = $1 AND symbol = $2 AND joined_at < $3
+WHERE exchange = $1 AND symbol = $2 AND joined_at = 'infinity'
 """
 _UNWATCH: Final = """
 UPDATE instruments SET watched_until = $3, added = false, removed = $4
@@ -103,12 +104,12 @@ class Instruments:
         """Enter what is watched from `since` on, with the sizes its exchange tells.
 
         What is watched for the first time, later than others of its exchange, is in no
-        cross-section before.
+        cross-section before; what is added while they are followed is in none until it joins.
 
         Args:
             listings: what is watched.
             since: when.
-            added: it stays watched though no setting names it.
+            added: by an order; it stays watched though no setting names it.
         """
         rows = [
             (*_names(one.instrument), one.tick_size, one.lot_size, one.min_notional, since, added)
@@ -118,7 +119,7 @@ class Instruments:
             await connection.executemany(_LIST, rows)
 
     async def join(self, instrument: Instrument, *, at: datetime) -> None:
-        """One that came later than others has its place in the cross-sections after `at`."""
+        """One that is new has its place in the cross-sections after `at`."""
         await self._pool.execute(_JOIN, instrument.exchange, instrument.symbol, at)
 
     async def membership(self, exchange: str) -> Membership:

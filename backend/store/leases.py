@@ -8,7 +8,7 @@ it was taken with (`Lease.fence`) is refused from then on, and holds a taker up 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -18,6 +18,8 @@ import asyncpg
 
 from backend.store.database import CONNECTION_ERRORS, connect, in_one_line
 from domain.errors import LeaseLostError, StoreUnavailableError, UsageError
+
+Fence = Callable[[asyncpg.Connection], Awaitable[None]]
 
 _SPACE: Final = 0x6C656173  # of ours among the database's advisory locks
 _WORKER: Final = 0  # in it: held by each worker, together
@@ -50,6 +52,11 @@ FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
 """
 _WORKERS: Final = f"SELECT count(DISTINCT pid) {_HELD} AND mode = 'ShareLock'"
 _EVICT: Final = f"SELECT pg_terminate_backend(pid) {_HELD} AND pid <> pg_backend_pid()"
+
+
+async def no_fence(connection: asyncpg.Connection) -> None:
+    """Of one process that does all: nobody else writes what it writes."""
+    del connection
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from backend.store import snapshots
 from backend.store.commit import compare, copy_new
 from backend.store.database import CONNECTION_ERRORS
 from backend.store.instruments import Instruments
+from backend.store.leases import Fence, no_fence
 from backend.store.locks import take_turn
 from backend.store.quarantine import REFUSALS
 from backend.store.score_days import PastDays
@@ -30,8 +31,6 @@ from backend.store.writes import Planner, Write
 from domain.errors import StoreError, StoreUnavailableError
 from domain.events import Candle
 from domain.market import Instrument, Timeframe
-
-Fence = Callable[[asyncpg.Connection], Awaitable[None]]
 
 ATTEMPTS: Final = 4  # two ways, and two times that another writer was faster
 
@@ -63,7 +62,7 @@ class Recorder:
         self._planner = Planner(instruments, feature_set=feature_set)
         self._log = StreamLog()
         self._past_days = PastDays()
-        self._fence: Fence = _open
+        self._fence: Fence = no_fence
 
     def fenced(self, fence: Fence) -> Recorder:
         """One whose commits `fence` may refuse, on the same connections."""
@@ -206,8 +205,3 @@ class Recorder:
             drawn.deadline,
             orjson.dumps(drawn.stage_us).decode(),
         )
-
-
-async def _open(connection: asyncpg.Connection) -> None:
-    """No fence."""
-    del connection

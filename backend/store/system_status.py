@@ -44,6 +44,15 @@ def collectors_voice(exchange: str) -> str:
     return f"collectors of {exchange}"
 
 
+def exchange_of(voice: str) -> str:
+    """The exchange that `collectors_voice` is of.
+
+    >>> exchange_of(collectors_voice("kraken"))
+    'kraken'
+    """
+    return voice.removeprefix(collectors_voice(""))
+
+
 class Told(NamedTuple):
     """What one of them said last."""
 

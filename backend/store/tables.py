@@ -577,6 +577,27 @@ jobs = Table(
     ),
 )
 
+# What of a job is whose: an owner is the name of the lease of whoever collects or runs a panel.
+job_parts = Table(
+    "job_parts",
+    metadata,
+    _word("job_id"),
+    _word("owner"),
+    _word("state"),
+    _int("attempts"),
+    _json("progress", nullable=True),
+    _json("result", nullable=True),
+    Column("detail", Text),
+    _json("problem", nullable=True),  # as REST answers it, where the owner refused
+    PrimaryKeyConstraint("job_id", "owner"),
+    _check("state", "state IN ('queued', 'running', 'done', 'failed')"),
+    Index(
+        "job_parts_open_idx",
+        "owner",
+        postgresql_where=text("state IN ('queued', 'running')"),
+    ),
+)
+
 searches = Table(
     "searches",
     metadata,

@@ -14,7 +14,7 @@ from backend.store import database
 from services.models.artifacts import ArtifactStore
 from tests.browser import BROWSER, Screen, chromium, window
 from tests.doubles import ManualClock
-from tests.seats import Book
+from tests.seats import weights
 from tests.served_market import TICKS, ServedMarket, record, serving
 
 
@@ -57,6 +57,6 @@ def browser_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 async def screen(market: ServedMarket, browser_url: str, tmp_path: Path) -> AsyncIterator[Screen]:
-    market.state.artifacts, market.state.seats = ArtifactStore(tmp_path), Book()
+    market.state.artifacts, market.state.weights = ArtifactStore(tmp_path), weights
     async with window(browser_url, market.url) as seen:
         yield seen

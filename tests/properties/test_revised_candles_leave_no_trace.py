@@ -187,14 +187,18 @@ async def test_an_instrument_that_joins_changes_nothing_of_the_others(store: Sto
     await store_candles(
         store.writers, store.instruments, life.told[-len(past) :], known_at=life.clock.now()
     )
-    await store.instruments.watch([Listing(instrument=newcomer)], since=life.clock.now())
+    await store.instruments.watch(
+        [Listing(instrument=newcomer)], since=life.clock.now(), added=True
+    )
     working = asyncio.create_task(life.revisions.run())
     await life.revisions.take_in(newcomer, first=from_ms(past[0].close_ms))
     working.cancel()
     life.joined[newcomer] = life.clock.now()
     await store.instruments.join(newcomer, at=life.clock.now())
 
-    assert life.revisions.joins(newcomer, life.clock.now())
+    assert life.revisions.stranger([newcomer])
+    life.revisions.joins((await store.instruments.membership(newcomer.exchange)).joined)
+    assert not life.revisions.stranger([newcomer])
     assert (await life.fetch(FEATURES_OF_OTHERS), await life.fetch(LABELS_OF_OTHERS)) == before
     assert len(await life.fetch(FEATURES)) == len(before[0]) + len(past)
 

@@ -226,13 +226,15 @@ async def joined(life: Listening, walks: list[list[Candle]]) -> Instrument:
     life.told += past
     store = life.store
     await store_candles(store.writers, store.instruments, past, known_at=life.clock.now())
-    await store.instruments.watch([Listing(instrument=newcomer)], since=life.clock.now())
+    await store.instruments.watch(
+        [Listing(instrument=newcomer)], since=life.clock.now(), added=True
+    )
     working = asyncio.create_task(life.revisions.run())
     await life.revisions.take_in(newcomer, first=from_ms(past[0].close_ms))
     working.cancel()
     life.joined[newcomer] = life.clock.now()
     await store.instruments.join(newcomer, at=life.clock.now())
-    life.revisions.joins(newcomer, life.clock.now())
+    life.revisions.joins((await store.instruments.membership(newcomer.exchange)).joined)
     life.instruments = (*life.instruments, newcomer)
     life.section.watch(life.instruments)
     walks.append(walk[HISTORY:])

@@ -18,7 +18,7 @@ from domain.market import Timeframe, rfc3339, to_ms
 from tests.doubles import START
 from tests.factories import ETH
 from tests.full_market import fill, miss
-from tests.seats import Book
+from tests.seats import weights
 from tests.served_market import TICKS, ServedMarket, prediction, signals
 
 HOUR = timedelta(hours=1)
@@ -238,7 +238,7 @@ async def test_an_open_range_of_rows_alone_is_held_until_there_are_more(
 
 async def test_every_list_has_a_validator(market: ServedMarket, rest: httpx.AsyncClient) -> None:
     await fill(market)
-    market.state.seats = Book()
+    market.state.weights = weights
     paths = (await rest.get("/openapi.json")).json()["paths"]
     lists = [
         path.replace("{kind}", "mood")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -19,9 +20,12 @@ PATH = "/v1/instruments"
 
 
 @pytest.fixture
-def book(market: ServedMarket) -> Membership:
-    market.state.members = Membership()
-    return market.state.members
+async def book(market: ServedMarket) -> AsyncIterator[Membership]:
+    book = Membership()
+    office = book.office(market)
+    office.open()
+    yield book
+    await office.close()
 
 
 def code(answer: httpx.Response) -> tuple[int, str]:
@@ -38,7 +42,7 @@ async def test_an_instrument_joins_and_is_said_to(
 
     assert (asked.status_code, asked.json()["data"]) == (202, [{**NEW, "state": "joining"}])
     assert (watched.status_code, watched.json()["data"][0]["state"]) == (200, "watched")
-    assert set(book.joining) == {Instrument(**NEW)}
+    assert book.joining == [Instrument(**NEW)]
 
 
 async def test_a_symbol_without_an_exchange_is_of_every_one_that_lists_it(
@@ -49,9 +53,9 @@ async def test_a_symbol_without_an_exchange_is_of_every_one_that_lists_it(
 
     assert added.status_code == 202
     assert [(one["exchange"], one["state"]) for one in added.json()["data"]] == [
-        ("simulated", "watched"), ("other", "joining"),
+        ("other", "joining"), ("simulated", "watched"),
     ]  # fmt: skip
-    assert [one["exchange"] for one in left.json()["data"]] == ["simulated", "other"]
+    assert [one["exchange"] for one in left.json()["data"]] == ["other", "simulated"]
 
 
 async def test_the_list_tells_of_every_instrument_since_when_and_what_is_predicted(
@@ -99,7 +103,7 @@ async def test_what_cannot_be_is_a_problem(rest: httpx.AsyncClient, book: Member
 
 
 async def test_orders_wait_for_the_start(rest: httpx.AsyncClient, market: ServedMarket) -> None:
-    assert market.state.members is None
+    assert market.state.orders is None
 
     assert code(await rest.post(PATH, json=NEW)) == (503, "starting")
 

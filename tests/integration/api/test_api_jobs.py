@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -14,45 +13,24 @@ import pytest
 
 from backend.api.described import Answer
 from backend.api.schemas_jobs import JobRow
-from backend.jobs import MOST_ATTEMPTS, Jobs
+from backend.jobs import MOST_ATTEMPTS
 from backend.store.jobs import MOST_OPEN, JobStore
 from domain.keys import KeyScope
-from tests.doubles import ManualClock
-from tests.errands import RESULT, Errand
+from tests.errands import BUGGY, COLLECTORS, GONE, RESULT, Errand, Office, errands
 from tests.keyed import KeyedMarket, keyed
 from tests.served_market import ServedMarket
 
-BTC = {"exchange": "binance", "symbol": "BTC/USDT"}
-
-
-@dataclass
-class Office:
-    """A system that takes orders, and does them while `running`."""
-
-    jobs: Jobs
-    errand: Errand
-    _task: asyncio.Task[None] | None = None
-
-    @classmethod
-    def over(cls, market: ServedMarket) -> Office:
-        errand, clock = Errand(), ManualClock()
-        work = {"retrain": errand, "backfill": errand}
-        market.state.jobs = jobs = Jobs(JobStore(market.pool), work, clock=market.clock, wall=clock)
-        return cls(jobs, errand)
-
-    def open(self) -> None:
-        self._task = asyncio.create_task(self.jobs.run())
-
-    async def close(self) -> None:
-        """As a kill does: nothing is written any more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+BTC = {"exchange": "simulated", "symbol": "BTC/USDT"}
 
 
 @pytest.fixture
-async def office(market: ServedMarket) -> AsyncIterator[Office]:
-    office = Office.over(market)
+def errand() -> Errand:
+    return Errand()
+
+
+@pytest.fixture
+async def office(market: ServedMarket, errand: Errand) -> AsyncIterator[Office]:
+    office = Office(market, errands(errand))
     yield office
     await office.close()
 
@@ -79,13 +57,13 @@ async def asked_for(
 
 
 async def test_a_job_is_answered_at_once_and_told_at_its_place(
-    rest: httpx.AsyncClient, office: Office
+    rest: httpx.AsyncClient, office: Office, errand: Errand
 ) -> None:
     asked = await rest.post("/v1/backfills", json={**BTC, "start": "2024-01-01", "end": None})
     office.open()
     place = asked.headers["location"]
     running = await ended(rest, place, "running")
-    office.errand.may_end.set()
+    errand.may_end.set()
     done = await ended(rest, place, "done")
 
     assert asked.status_code == 202
@@ -100,7 +78,7 @@ async def test_a_job_is_answered_at_once_and_told_at_its_place(
 
 
 async def test_the_same_key_is_the_same_job_and_no_key_another(
-    rest: httpx.AsyncClient, office: Office
+    rest: httpx.AsyncClient, office: Office, errand: Errand
 ) -> None:
     named = {"Idempotency-Key": "monday"}
     first = await rest.post("/v1/retrains", json={"horizon": 4}, headers=named)
@@ -109,7 +87,7 @@ async def test_the_same_key_is_the_same_job_and_no_key_another(
     changed = await rest.post("/v1/retrains", json={"horizon": 8}, headers=named)
     elsewhere = await rest.post("/v1/backfills", json=BTC, headers=named)
     office.open()
-    office.errand.may_end.set()
+    errand.may_end.set()
     await ended(rest, first.headers["location"], "done")
     later = await rest.post("/v1/retrains", json={"horizon": 4}, headers=named)
 
@@ -122,7 +100,7 @@ async def test_the_same_key_is_the_same_job_and_no_key_another(
 
 
 async def test_twenty_at_once_under_one_key_are_one_job(
-    rest: httpx.AsyncClient, market: ServedMarket, office: Office
+    rest: httpx.AsyncClient, market: ServedMarket, office: Office, errand: Errand
 ) -> None:
     named = {"Idempotency-Key": "once"}
     answers = await asyncio.gather(
@@ -136,25 +114,26 @@ async def test_twenty_at_once_under_one_key_are_one_job(
 
 
 async def test_a_job_that_was_cut_short_is_taken_up_first_and_knows_how_far_it_was(
-    market: ServedMarket, rest: httpx.AsyncClient, office: Office
+    market: ServedMarket, rest: httpx.AsyncClient, office: Office, errand: Errand
 ) -> None:
     places = await asked_for(market, rest, [("/v1/backfills", BTC)] * 2)
     office.open()
     await ended(rest, places[0], "running")
     await office.close()
 
-    after = Office.over(market)
-    after.errand.may_end.set()
+    later = Errand()
+    later.may_end.set()
+    after = Office(market, errands(later))
     after.open()
     rows = [await ended(rest, place, "done") for place in places]
     await after.close()
 
-    assert [job.id for job in after.errand.taken] == [row["id"] for row in rows]
-    assert [job.progress for job in after.errand.taken] == [{"done": 0, "total": 3}, {}]
+    assert [job.id for job in later.taken] == [row["id"] for row in rows]
+    assert [job.progress for job in later.taken] == [{"done": 0, "total": 3}, {}]
 
 
 async def test_a_kind_does_not_wait_for_the_other_and_each_goes_in_turn(
-    market: ServedMarket, rest: httpx.AsyncClient, office: Office
+    market: ServedMarket, rest: httpx.AsyncClient, office: Office, errand: Errand
 ) -> None:
     orders: list[tuple[str, dict[str, Any]]]
     orders = [("/v1/retrains", {}), ("/v1/retrains", {"horizon": 4}), ("/v1/backfills", BTC)]
@@ -168,30 +147,30 @@ async def test_a_kind_does_not_wait_for_the_other_and_each_goes_in_turn(
 
 
 async def test_a_job_that_cannot_be_done_says_why_and_the_next_is_done(
-    rest: httpx.AsyncClient, office: Office
+    rest: httpx.AsyncClient, office: Office, errand: Errand
 ) -> None:
-    office.errand.may_end.set()
+    errand.may_end.set()
     office.open()
-    gone = await rest.post("/v1/backfills", json={**BTC, "symbol": "GONE/USDT"})
+    gone = await rest.post("/v1/backfills", json={**BTC, "symbol": GONE})
     well = await rest.post("/v1/backfills", json=BTC)
     failed = await ended(rest, gone.headers["location"], "failed")
     await ended(rest, well.headers["location"], "done")
 
-    assert (failed["result"], failed["detail"]) == (None, "GONE/USDT left before all was known")
+    assert (failed["result"], failed["detail"]) == (None, f"{GONE} left before all was known")
 
 
 async def test_a_job_that_nobody_foresaw_to_fail_is_given_up_and_the_next_is_done(
-    rest: httpx.AsyncClient, office: Office
+    rest: httpx.AsyncClient, office: Office, errand: Errand
 ) -> None:
-    office.errand.may_end.set()
-    office.errand.bugs = MOST_ATTEMPTS
+    errand.may_end.set()
+    errand.bugs = MOST_ATTEMPTS
     office.open()
-    broken = await rest.post("/v1/backfills", json={**BTC, "symbol": "BUG/USDT"})
+    broken = await rest.post("/v1/backfills", json={**BTC, "symbol": BUGGY})
     failed = await ended(rest, broken.headers["location"], "failed")
     well = await rest.post("/v1/backfills", json=BTC)
     done = await ended(rest, well.headers["location"], "done")
-    office.errand.bugs = 1
-    again = await rest.post("/v1/backfills", json={**BTC, "symbol": "BUG/USDT"})
+    errand.bugs = 1
+    again = await rest.post("/v1/backfills", json={**BTC, "symbol": BUGGY})
     mended = await ended(rest, again.headers["location"], "done")
 
     reason = f"given up after {MOST_ATTEMPTS} attempts: KeyError: 'a bug'"
@@ -201,7 +180,7 @@ async def test_a_job_that_nobody_foresaw_to_fail_is_given_up_and_the_next_is_don
 
 
 async def test_a_job_that_takes_the_system_along_is_given_up_and_a_stop_is_no_attempt(
-    market: ServedMarket, rest: httpx.AsyncClient, office: Office
+    market: ServedMarket, rest: httpx.AsyncClient, office: Office, errand: Errand
 ) -> None:
     asked = await rest.post("/v1/backfills", json=BTC)
     place = asked.headers["location"]
@@ -213,7 +192,7 @@ async def test_a_job_that_takes_the_system_along_is_given_up_and_a_stop_is_no_at
     stopped = (await rest.get(place)).json()["data"][0]
     store = JobStore(market.pool)
     for _ in range(MOST_ATTEMPTS):  # as many lives, which end before they can say why
-        await store.next("backfill", at=market.clock.now())
+        await store.next(COLLECTORS, "backfill", at=market.clock.now())
     office.open()
     row = await ended(rest, place, "failed")
 
@@ -222,13 +201,13 @@ async def test_a_job_that_takes_the_system_along_is_given_up_and_a_stop_is_no_at
 
 
 async def test_a_mistake_is_said_and_makes_no_job(
-    market: ServedMarket, rest: httpx.AsyncClient, office: Office
+    market: ServedMarket, rest: httpx.AsyncClient, office: Office, errand: Errand
 ) -> None:
     bodies: list[tuple[str, dict[str, Any], dict[str, str]]] = [
         ("/v1/retrains", {"horizon": 0}, {}),
         ("/v1/retrains", {"timeframe": "7m"}, {}),
         ("/v1/retrains", {"model": "all"}, {}),
-        ("/v1/backfills", {"exchange": "binance"}, {}),
+        ("/v1/backfills", {"exchange": "simulated"}, {}),
         ("/v1/backfills", {**BTC, "start": "2024-01-02", "end": "2024-01-01"}, {}),
         ("/v1/backfills", {**BTC, "start": "yesterday"}, {}),
         ("/v1/backfills", BTC, {"Idempotency-Key": "x" * 129}),
@@ -236,18 +215,18 @@ async def test_a_mistake_is_said_and_makes_no_job(
         ("/v1/backfills", BTC, {"Idempotency-Key": ""}),
     ]
     wrong = [await rest.post(path, json=body, headers=more) for path, body, more in bodies]
-    unknown = await rest.post("/v1/retrains", json={"exchange": "binanc"})
-    market.state.jobs = None
+    unknown = await rest.post("/v1/retrains", json={"exchange": "simulate"})
+    market.state.orders = None
     early = await rest.post("/v1/retrains", json={})
 
     assert [one.status_code for one in wrong] == [422] * len(bodies)
-    assert (unknown.status_code, unknown.json()["suggestions"]) == (404, ["binance"])
+    assert (unknown.status_code, unknown.json()["suggestions"]) == (404, ["simulated"])
     assert early.status_code == 503
     assert await market.pool.fetchval("SELECT count(*) FROM jobs") == 0
 
 
 async def test_only_so_many_jobs_of_a_caller_may_wait(
-    market: ServedMarket, rest: httpx.AsyncClient, office: Office
+    market: ServedMarket, rest: httpx.AsyncClient, office: Office, errand: Errand
 ) -> None:
     await rest.post("/v1/retrains", json={}, headers={"Idempotency-Key": "first"})
     await market.pool.execute(
@@ -265,7 +244,7 @@ async def test_only_so_many_jobs_of_a_caller_may_wait(
 
 
 async def test_jobs_are_listed_page_by_page_the_newest_first(
-    market: ServedMarket, rest: httpx.AsyncClient, office: Office
+    market: ServedMarket, rest: httpx.AsyncClient, office: Office, errand: Errand
 ) -> None:
     orders: list[tuple[str, dict[str, Any]]]
     orders = [("/v1/retrains", {}), ("/v1/backfills", BTC)]
@@ -291,7 +270,7 @@ async def test_jobs_are_listed_page_by_page_the_newest_first(
 
 async def test_a_key_sees_its_own_jobs_and_the_operator_all(market_url: str) -> None:
     async with keyed(market_url, require_keys=False) as doors:
-        Office.over(doors.market)
+        Office(doors.market, {})
         mine, theirs = [await operating(doors) for _ in range(2)]
         reader = doors.client(await doors.key(scopes=[KeyScope.READ]))
         async with mine, theirs, reader, doors.client() as operator:

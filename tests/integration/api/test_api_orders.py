@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import AsyncIterator
+from dataclasses import asdict, replace
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.seats import NAME, Book
+from backend.store.registry import Registry
+from domain.market import Instrument
+from tests.doubles import START
+from tests.errands import PANEL, Office
+from tests.integration.test_store_registry import SEAT, decision, version
+from tests.seats import NAME, Book, weights
 from tests.served_market import ServedMarket
 
 PATH = "/v1/models/rollback"
 
 
 @pytest.fixture
-def book(market: ServedMarket) -> Book:
+async def book(market: ServedMarket) -> AsyncIterator[Book]:
+    market.state.status.horizons = (4, 24)
+    registry = Registry(market.pool)
+    for horizon in (4, 24):
+        seat = replace(SEAT, exchange="simulated", horizon=horizon)
+        for _ in range(2):
+            await registry.register(version(seat=seat))
+        promoted = replace(decision(None, 2, "cold_start"), seat=seat)
+        await registry.promote(promoted, effective_from=START)
     seats = Book()
-    market.state.seats = seats
-    return seats
+    office = Office(market, {PANEL: {"rollback": seats}})
+    office.open()
+    yield seats
+    await office.close()
 
 
 async def test_a_version_leaves_and_the_answer_says_who_comes(
@@ -31,8 +47,8 @@ async def test_a_version_leaves_and_the_answer_says_who_comes(
 
     assert [one.status_code for one in answers] == [200, 200]
     rows = [one.json()["data"][0] for one in answers]
-    assert [(row["version"], row["previous"]) for row in rows] == [(3, 2), (3, None)]
-    assert book.orders == [(NAME, 4), (NAME, 24)]
+    assert [(row["version"], row["previous"]) for row in rows] == [(2, 1), (2, None)]
+    assert [job.request["horizon"] for job in book.orders] == [4, 24]
 
 
 async def test_a_mistake_is_said_and_moves_nothing(rest: httpx.AsyncClient, book: Book) -> None:
@@ -57,14 +73,44 @@ async def test_only_this_machine_and_no_other_page_may_order(
 ) -> None:
     order = {"model": NAME, "horizon": 4}
     theirs = await rest.post(PATH, json=order, headers={"origin": "https://example.com"})
-    market.state.seats = None
+    market.state.orders = None
     early = await rest.post(PATH, json=order)
 
     assert (theirs.status_code, early.status_code) == (403, 503)
     assert book.orders == []
 
 
-async def test_weights_are_those_of_the_running_pools(rest: httpx.AsyncClient, book: Book) -> None:
+async def test_weights_are_those_of_the_running_pools(
+    market: ServedMarket, rest: httpx.AsyncClient
+) -> None:
+    market.state.weights = weights
     answer = await rest.get("/v1/models/pool")
 
-    assert answer.json()["data"] == [asdict(one) for one in book.weights()]
+    assert answer.json()["data"] == [asdict(one) for one in weights()]
+
+
+async def test_a_panel_that_is_away_does_it_when_it_comes_back(
+    market: ServedMarket, rest: httpx.AsyncClient, book: Book
+) -> None:
+    market.state.patience_s = 0.01
+    market.state.status.instruments += (Instrument("gone", "BTC/USDT"),)
+    seat = replace(SEAT, exchange="gone")
+    registry = Registry(market.pool)
+    await registry.register(version(seat=seat))
+    promoted = replace(decision(None, 1, "cold_start"), seat=seat)
+    await registry.promote(promoted, effective_from=START)
+    order = {"model": NAME, "exchange": "gone"}
+    named = {"Idempotency-Key": "once"}
+    answers = [await rest.post(PATH, json=order, headers=named) for _ in range(2)]
+    seats = Book()
+    office = Office(market, {"panel gone|1h": {"rollback": seats}})
+    office.open()
+    market.state.patience_s = 60.0
+    done = await rest.post(PATH, json=order, headers=named)
+    await office.close()
+
+    assert [one.status_code for one in answers] == [202, 202]
+    assert len({one.headers["location"] for one in answers}) == 1
+    assert answers[0].json()["data"][0]["state"] == "queued"
+    assert (done.status_code, done.json()["data"][0]["version"]) == (200, 1)
+    assert len(seats.orders) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -19,8 +20,9 @@ from domain.market import Timeframe, rfc3339
 from domain.sources import SourceState, SourceStatus
 from domain.troubles import Trouble
 from tests.doubles import START, ManualClock
+from tests.errands import Errand, Office, errands
 from tests.factories import BTC, SOL
-from tests.served_market import MEMBERS, TICKS, ServedMarket, serving
+from tests.served_market import HORIZON, MEMBERS, TICKS, ServedMarket, serving
 from tests.subscriber import Client, ending
 
 SIGNALS = "signals.1h.simulated.BTC/USDT"
@@ -38,7 +40,7 @@ async def told_by(market: ServedMarket, beside: ServedMarket) -> Replica:
     """The replica behind `beside`, once the system has said what it is."""
     await StatusStore(market.pool).tell(spelled(market.state.status), market.clock.now())
     clock = ExchangeClock(START, speed=1.0)
-    replica = Replica(api=beside.state, clock=clock, readers=beside.pool)
+    replica = Replica(api=beside.state, clock=clock, readers=beside.pool, writers=beside.pool)
     await replica.begin()
     return replica
 
@@ -76,23 +78,28 @@ async def test_its_status_is_what_the_system_says(
     assert pool.json()["data"] == []
 
 
-@pytest.mark.parametrize(
-    ("path", "body"),
-    [
-        ("/v1/instruments", {"symbol": "XRP/USDT"}),
-        ("/v1/models/rollback", {"model": "logistic.direction"}),
-        ("/v1/retrains", {}),
-    ],
-)
-async def test_orders_are_for_the_system_that_predicts(
-    market: ServedMarket, beside: ServedMarket, path: str, body: dict[str, str]
+async def test_orders_are_entered_for_the_system_that_predicts(
+    market: ServedMarket, beside: ServedMarket
 ) -> None:
     await told_by(market, beside)
+    errand = Errand()
+    errand.may_end.set()
+    office = Office(market, errands(errand))
+    office.open()
     async with httpx.AsyncClient(base_url=beside.url, timeout=60) as client:
-        answer = await client.post(path, json=body)
+        asked = await client.post("/v1/retrains", json={"horizon": HORIZON})
+        nothing = await client.post("/v1/retrains", json={"horizon": HORIZON + 1})
+        office.bell.ring()  # as its look does
+        async with asyncio.timeout(60):
+            place = asked.headers["location"]
+            while not (await client.get(place)).json()["data"][0]["result"]:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+    await office.close()
 
-    assert (answer.status_code, answer.json()["code"]) == (421, "elsewhere")
-    assert not answer.json()["temporary"]
+    assert asked.status_code == 202
+    assert [job.request for job in errand.taken] == [{"horizon": HORIZON}]
+    assert nothing.status_code == 422
+    assert f"there is simulated 1hx{HORIZON}" in nothing.json()["detail"]
 
 
 async def test_a_status_is_kept_as_it_was_said(market: ServedMarket) -> None:
@@ -165,7 +172,9 @@ async def test_a_heartbeat_says_no_more_than_was_read(market_url: str) -> None:
     clock = ManualClock()
     async with serving(market_url, clock, limits=Limits(heartbeat_ms=20)) as served:
         market_clock = ExchangeClock(START, speed=0.0)
-        replica = Replica(api=served.state, clock=market_clock, readers=served.pool)
+        replica = Replica(
+            api=served.state, clock=market_clock, readers=served.pool, writers=served.pool
+        )
         await replica.begin()
         async with served.connect() as socket:
             client = Client(socket)

@@ -11,7 +11,7 @@ from backend.api import schemas, schemas_scores, schemas_watched
 from backend.api.described import Answer
 from backend.api.schemas_notifications import NotificationRow
 from tests.full_market import fill
-from tests.seats import Book
+from tests.seats import weights
 from tests.served_market import ServedMarket
 
 ROWS: dict[str, type[BaseModel]] = {
@@ -43,7 +43,7 @@ async def test_every_row_is_as_it_is_described(
     market: ServedMarket, rest: httpx.AsyncClient
 ) -> None:
     await fill(market)
-    market.state.seats = Book()
+    market.state.weights = weights
     for path, row in ROWS.items():
         answer = await rest.get(path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,14 +23,12 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from backend.api.refusals import BY_PARAMETER, OURS
-from backend.jobs import Jobs
-from backend.store.jobs import JobStore
+from domain.market import Instrument
 from services.models.artifacts import ArtifactStore
-from tests.doubles import ManualClock
-from tests.errands import Errand
+from tests.errands import PANEL
 from tests.full_market import fill
-from tests.membership import Membership
-from tests.seats import Book
+from tests.membership import Membership, beside
+from tests.seats import Book, weights
 from tests.served_market import ServedMarket
 
 Asked = Case[Any]
@@ -76,14 +75,18 @@ KNOWN: Final[dict[str, list[Any]]] = {
 
 
 @pytest.fixture
-async def whole(market: ServedMarket, tmp_path: Path) -> ServedMarket:
+async def whole(market: ServedMarket, tmp_path: Path) -> AsyncIterator[ServedMarket]:
     """The market with something in every list, and a system that takes orders."""
     await fill(market)
     state = market.state
-    state.seats, state.members, state.artifacts = Book(), Membership(), ArtifactStore(tmp_path)
-    errands = {"retrain": Errand(), "backfill": Errand()}
-    state.jobs = Jobs(JobStore(market.pool), errands, clock=market.clock, wall=ManualClock())
-    return market
+    state.weights, state.artifacts = weights, ArtifactStore(tmp_path)
+    office = Membership().office(market)
+    examples = beside(Instrument("binance", "BTC/USDT"))
+    office.beside = {**office.beside, "collectors of binance": examples}
+    office.work = {**office.work, PANEL: {"rollback": Book()}}
+    office.open()
+    yield market
+    await office.close()
 
 
 @st.composite

@@ -22,7 +22,7 @@ from backend.api.access import Access, AccessRules
 from backend.api.app import create_app
 from backend.api.server import listen, serve
 from backend.api.tls import Certificate, certificate
-from backend.orders import OrderRefusedError, orders_to
+from backend.attached import NoAnswerError, questions_to
 from backend.settings import Settings
 from backend.store.state import Runtime, StateFolder
 from domain.errors import UsageError
@@ -117,11 +117,11 @@ async def test_a_command_knows_the_certificate_and_refuses_another(
                     api_token="word",  # noqa: S106
                 )
             )
-            async with orders_to(settings, "/v1/status") as ask:
+            async with questions_to(settings, "/v1/status") as ask:
                 if heard:
                     assert (await ask("GET"))[0]["market"] == "simulated"
                 else:
-                    with pytest.raises(OrderRefusedError, match="does not answer"):
+                    with pytest.raises(NoAnswerError, match="does not answer"):
                         await ask("GET")
 
 

@@ -28,6 +28,7 @@ from tests.processes import (
 
 PATTERNS = ["signals.*.*.*", "candles.*.*.*"]
 STREAM = "signals.1m.binance.BTC/USDT"
+ADDED = "XRP/USDT"
 
 
 class Follower:
@@ -89,18 +90,20 @@ async def test_any_server_goes_on_where_another_ended_and_a_kill_leaves_nothing_
         for server in (one, other, system, one):
             await follower.follow(server.url, follower.head() + 2)
         system.kill()
-        refused = HTTP.post(f"{one.url}/v1/instruments", json={"symbol": "XRP/USDT"})
+        ordered = HTTP.post(f"{one.url}/v1/instruments", json={"symbol": ADDED})
         until(lambda: "silent" in str(status(other)["notes"]), "that nobody predicts")
         again = stack.enter_context(running_run(main, exchange, **settings))
         again.wait_until_ready()
         for server in (other, one, again):
             await follower.follow(server.url, follower.head() + 2)
         until(lambda: not status(other)["notes"], "that somebody predicts again")
+        until(lambda: ADDED in watched(other), "what was ordered while nobody took it")
         shown = [status(each)["instruments"] for each in (one, again)]
         assert again.stop() == 0
     logged = await log_of(database_url)
 
-    assert (refused.status_code, refused.json()["code"]) == (421, "elsewhere")
+    (row,) = ordered.json()["data"]
+    assert (ordered.status_code, row["state"]) == (202, "ordered")
     assert shown[0] == shown[1]
     for stream, told in follower.events.items():
         assert told == logged[stream][: len(told)], stream
@@ -136,6 +139,11 @@ async def test_it_follows_an_embedded_database_to_another_port(
 def status(system: System) -> dict[str, Any]:
     told: dict[str, Any] = HTTP.get(f"{system.url}/v1/status").json()["data"][0]
     return told
+
+
+def watched(system: System) -> set[str]:
+    rows = HTTP.get(f"{system.url}/v1/instruments").json()["data"]
+    return {row["symbol"] for row in rows if row["state"] == "watched"}
 
 
 async def log_of(database_url: str) -> dict[str, list[tuple[int, str]]]:

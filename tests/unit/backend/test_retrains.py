@@ -13,7 +13,6 @@ import pytest
 from backend.jobs import JobFailedError, Outcome
 from backend.retrains import Retrains
 from backend.store.jobs import Job
-from domain.errors import UnknownExchangeError, UsageError
 from domain.market import Timeframe, rfc3339
 from tests.doubles import START
 
@@ -81,27 +80,21 @@ class Market:
     async def made(self, *_: object) -> list[dict[str, Any]]:
         return MADE
 
-    def retrains(self) -> Retrains:
-        panels: Any = [
-            (
-                SimpleNamespace(
-                    panel=SimpleNamespace(
-                        key=SimpleNamespace(exchange=exchange, timeframe=Timeframe.H1),
-                        rooms={1: None, 4: None},
-                    )
-                ),
-                SimpleNamespace(learning=pupil),
-            )
-            for exchange, pupil in self.pupils.items()
-        ]
+    def retrains(self, exchange: str) -> Retrains:
+        panel = SimpleNamespace(
+            key=SimpleNamespace(exchange=exchange, timeframe=Timeframe.H1),
+            rooms={1: None, 4: None},
+        )
+        runner: Any = SimpleNamespace(panel=panel)
+        observer: Any = SimpleNamespace(learning=self.pupils[exchange])
         runs: Any = self
-        return Retrains(panels, runs, wall=self)
+        return Retrains(runner, observer, runs, wall=self)
 
     async def do(self, request: Mapping[str, Any], **progress: Any) -> Outcome:
         async def note(_: Mapping[str, Any]) -> None: ...
 
         job = Job(id="one", kind="retrain", request=request, created_at=START, progress=progress)
-        return await self.retrains().do(job, note)
+        return await self.retrains(next(iter(self.pupils))).do(job, note)
 
 
 async def test_each_place_that_matches_is_trained_once() -> None:
@@ -144,10 +137,6 @@ async def test_who_takes_it_up_again_asks_only_for_what_was_not_begun() -> None:
     assert as_of == {1: rfc3339(START + timedelta(hours=1)), 4: rfc3339(START)}
 
 
-def test_a_request_for_nothing_is_refused() -> None:
-    retrains = Market({"binance": Pupil()}).retrains()
-
-    with pytest.raises(UnknownExchangeError, match="binance"):
-        retrains.check({"exchange": "binanc"})
-    with pytest.raises(UsageError, match="there is binance 1hx1, binance 1hx4"):
-        retrains.check({"horizon": 9})
+async def test_a_horizon_that_is_not_predicted_any_more_ends_it() -> None:
+    with pytest.raises(JobFailedError, match="there is binance 1hx1, binance 1hx4 now"):
+        await Market({"binance": Pupil()}).do({"horizon": 9})
