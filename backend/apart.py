@@ -9,8 +9,10 @@ import socket
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
+from backend.agreed import fingerprint
 from backend.api.state import ApiState
 from backend.api.status import Status
 from backend.asked import nothing_asked
@@ -203,11 +205,16 @@ class Apart:
         status.away = lambda: self._away(following)
         kept = StatusStore(self.store.writers, lease.name)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(keep_telling(kept, status, lambda: spelled(status), self.plan.clock))
+            told = partial(self._told, status)
+            tasks.create_task(keep_telling(kept, status, told, self.plan.clock))
             tasks.create_task(following.run())
             await following.live.wait()
             jobs = await exchange_jobs(following, self._bell, lease.fence)
             tasks.create_task(jobs.run())
+
+    def _told(self, status: Status) -> dict[str, Any]:
+        settings = fingerprint(self.settings)
+        return spelled(status, process=self.leases.holder, settings=settings)
 
     async def _collect_later(self, notes: Status) -> None:
         """Exchanges that were away at the start, as they come to answer."""

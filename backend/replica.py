@@ -36,7 +36,7 @@ from backend.store.registry import Registry
 from backend.store.schema import Schema, Standing
 from backend.store.state import StateFolder
 from backend.store.system_status import Told, hear
-from backend.told_status import LOST_AFTER_S, take, troubles, weights
+from backend.told_status import LOST_AFTER_S, disagreements, take, troubles, weights
 from domain.errors import StoreError, UsageError
 from domain.market import EPOCH
 from domain.ports import Clock
@@ -219,6 +219,7 @@ class Replica:
     _seen_at: float = 0.0  # monotonic seconds, as below: of the log
     _heard_at: float = 0.0  # of the status
     _heard: Sequence[Told] = ()  # all that processes say
+    _differing: Sequence[str] = ()  # of the settings of processes
     _told_troubles: Sequence[Trouble] = ()  # by the system
     _tail: LogTail = field(default_factory=LogTail)
     orders: Orders = field(init=False)
@@ -332,6 +333,10 @@ class Replica:
         if freshest.silent_s < LOST_AFTER_S:
             self.clock.set(freshest.now + timedelta(seconds=freshest.silent_s * self.clock.speed))
         self._heard = heard
+        if (differing := disagreements(heard)) != self._differing:
+            self._differing = differing
+            for line in differing:
+                log.warning(line)
         self.api.weights = lambda: weights(heard)
         self.api.orders = self.orders
 

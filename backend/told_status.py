@@ -8,6 +8,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any, Final
 
+from backend.agreed import differences
 from backend.api.state import Weight
 from backend.api.status import Market, Status
 from backend.bus.troubles import troubles as troubles_of_the_bus
@@ -27,8 +28,17 @@ def spelled(
     status: Status,
     *,
     weights: Sequence[Weight] = (),
+    process: str = "",
+    settings: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """What servers beside a process that collects or predicts are to know of it."""
+    """What servers beside a process that collects or predicts are to know of it.
+
+    Args:
+        status: its own.
+        weights: of its pools.
+        process: its name, as holder of leases.
+        settings: their fingerprint, where others must have the same.
+    """
     return {
         "market": status.market.value,
         "speed": status.speed,
@@ -49,6 +59,8 @@ def spelled(
             [one.about, to_ms(one.since), one.reason, one.grave] for one in status.trouble()
         ],
         "weights": [asdict(one) for one in weights],
+        "process": process,
+        "settings": dict(settings or {}),
     }
 
 
@@ -82,7 +94,7 @@ def take(heard: Sequence[Told], status: Status) -> None:
     status.progress.clear()
     for piece in _all(told, "progress"):
         status.report(*piece)
-    status.notes = _all(told, "notes")
+    status.notes = [*_all(told, "notes"), *disagreements(heard)]
     status.newest = {
         (Instrument(exchange, symbol), Timeframe(timeframe)): from_ms(as_of)
         for exchange, symbol, timeframe, as_of in _all(told, "newest")
@@ -111,6 +123,14 @@ def _silence(heard: Told) -> dict[str, str]:
     who = "system that predicts" if heard.system == SYSTEM else heard.system
     line = f"the {who} has been silent for {heard.silent_s:.0f} s"
     return dict.fromkeys({exchange for exchange, _ in heard.told["instruments"]}, line)
+
+
+def disagreements(heard: Sequence[Told]) -> list[str]:
+    """The settings that processes which speak do not have alike, a line each."""
+    speaking = [one for one in heard if one.silent_s < LOST_AFTER_S]
+    return differences(
+        [(one.told.get("process") or one.system, one.told.get("settings", {})) for one in speaking]
+    )
 
 
 def troubles(heard: Sequence[Told]) -> list[Trouble]:

@@ -8,11 +8,11 @@ import shutil
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 from backend.attached import questions_to
+from backend.checkup import Finding, processes
 from backend.clock import SystemClock
 from backend.relaying import RELAYED
 from backend.settings import Settings
@@ -113,15 +113,6 @@ async def rebuild_dashboard(settings: Settings) -> None:
     sys.stdout.write(f"dashboard rebuilt: {', '.join(changed) or 'nothing'} changed\n")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One line of `doctor`."""
-
-    name: str
-    good: bool
-    detail: str
-
-
 async def check_health(settings: Settings) -> int:
     """Print the checklist; 1 on any warning."""
     findings = [_disk(settings.state), _kernel(), _memory()]
@@ -165,7 +156,7 @@ async def _store(settings: Settings) -> list[Finding]:
             found = [await check(store) for check in checks]
             if settings.kafka.brokers:
                 found.append(await _relay(store))
-            return [*found, await _retention(store, settings)]
+            return [*found, await _retention(store, settings), *await processes(store.readers)]
     except (AlphaPulseError, *CONNECTION_ERRORS) as error:
         return [Finding(name="database", good=False, detail=in_one_line(error))]
 
@@ -176,7 +167,7 @@ async def _system(settings: Settings) -> Finding:
     try:
         runtime = StateFolder(settings.state).attach()
         if runtime is None:
-            return Finding(name=name, good=True, detail="none")
+            return Finding(name=name, good=True, detail="none on this state folder")
         async with questions_to(settings, "/v1/status") as ask:
             (status,) = await ask("GET")
     except AlphaPulseError as error:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
+from backend.agreed import fingerprint
 from backend.api.status import Status
 from backend.garbage import settle
 from backend.hosting import Host, Hosted
@@ -126,13 +127,19 @@ class Worker:
         alone = replace(host, store=store, status=status, fence=lease.fence)
         await alone.recall(key.timeframe, tuple(listings))  # who had it before has predicted them
         ours: list[Hosted] = []
+        agreed = fingerprint(host.settings)
         kept = StatusStore(store.writers, lease.name)
         async with asyncio.TaskGroup() as tasks:
             telling = tasks.create_task(
                 keep_telling(
                     kept,
                     status,
-                    lambda: spelled(status, weights=Seating(ours).weights()),
+                    lambda: spelled(
+                        status,
+                        weights=Seating(ours).weights(),
+                        process=self.leases.holder,
+                        settings=agreed,
+                    ),
                     plan.clock,
                 )
             )

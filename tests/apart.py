@@ -94,8 +94,8 @@ class Apart:
         last = self.ask(wanted)[0][0] + count * timedelta(minutes=1)
         until(lambda: bool(self.ask(wanted)[0][0] >= last), f"predictions of the close at {last}")
 
-    def complaints(self) -> list[str]:
-        """What the record does not account for, the last two closes aside."""
+    def complaints(self, *, but: str = "") -> list[str]:
+        """What the record does not account for, the last two closes and `but` aside."""
         newest = self.ask(f"SELECT min(newest) FROM ({NEWEST}) AS each")[0][0]  # noqa: S608
         last = newest - timedelta(minutes=2)
-        return asyncio.run(complaints_of(self.database_url, self.exchange, last))
+        return asyncio.run(complaints_of(self.database_url, self.exchange, last, but=but))

@@ -11,7 +11,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from datetime import datetime
+from typing import Final, NamedTuple
 from zlib import crc32
 
 import asyncpg
@@ -51,6 +52,13 @@ FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
     AND classid = $1 AND objid = $2
 """
 _WORKERS: Final = f"SELECT count(DISTINCT pid) {_HELD} AND mode = 'ShareLock'"
+_LOCKED: Final = """
+SELECT objid::bigint AS objid FROM pg_locks
+WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND classid = $1
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+_TAKEN: Final = "SELECT name, holder, taken_at FROM leases ORDER BY name"
+_HALF: Final = 0xFFFFFFFF  # of a key: the other half is `_SPACE`
 _EVICT: Final = f"SELECT pg_terminate_backend(pid) {_HELD} AND pid <> pg_backend_pid()"
 
 
@@ -74,6 +82,32 @@ class Lease:
         """
         if await connection.fetchrow(_FENCE, self.name, self.generation) is None:
             raise LeaseLostError(f"{self.name} is another process's now")
+
+
+class Held(NamedTuple):
+    """A lease as the database has it."""
+
+    name: str
+    holder: str
+    taken_at: datetime
+    held: bool  # its holder has its session still
+
+
+async def read_leases(pool: asyncpg.Pool) -> list[Held]:
+    """Every lease that was ever taken, with who took it last."""
+    async with pool.acquire() as connection, connection.transaction(readonly=True):
+        locked = {row["objid"] for row in await connection.fetch(_LOCKED, _SPACE)}
+        rows = await connection.fetch(_TAKEN)
+    return [
+        Held(row["name"], row["holder"], row["taken_at"], _key(row["name"]) & _HALF in locked)
+        for row in rows
+    ]
+
+
+async def count_workers(pool: asyncpg.Pool) -> int:
+    """How many processes run panels, or stand by."""
+    count: int = await pool.fetchval(_WORKERS, _SPACE, _WORKER)
+    return count
 
 
 @dataclass(slots=True)
@@ -117,7 +151,7 @@ class Leases:
             StoreUnavailableError: as `take`.
         """
         async with self._asking() as connection:
-            return bool(await connection.fetch(_EVICT, _SPACE, _key(name) & 0xFFFFFFFF))
+            return bool(await connection.fetch(_EVICT, _SPACE, _key(name) & _HALF))
 
     async def join(self) -> None:
         """Count among the workers from now on.

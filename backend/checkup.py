@@ -1,0 +1,84 @@
+"""What `doctor` says of the processes of a system whose rooms run apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import asyncpg
+
+from backend.store.leases import Held, count_workers, read_leases
+from backend.store.open_panels import opened
+from backend.store.system_status import SYSTEM, Told, hear, panel_voice
+from backend.told_status import LOST_AFTER_S, disagreements, troubles
+from domain.market import rfc3339
+from domain.topics import panel_key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One line of `doctor`."""
+
+    name: str
+    good: bool
+    detail: str
+
+
+async def processes(readers: asyncpg.Pool) -> list[Finding]:
+    """Who holds which leases, which have nobody, who is silent, and what does not agree.
+
+    Nothing where no rooms run apart over the database.
+    """
+    leases, heard = await read_leases(readers), await hear(readers)
+    apart = [one for one in heard if one.system != SYSTEM]
+    if not any(one.held for one in leases) and not apart:
+        return []
+    panels = [panel_voice(panel_key(one.exchange, one.timeframe)) for one in await opened(readers)]
+    ills = [(one.about, f"{one.reason} (since {rfc3339(one.since)})") for one in troubles(apart)]
+    return [
+        *_holders(leases, await count_workers(readers)),
+        *_nobody(leases, apart, panels),
+        *_silent(leases, apart),
+        *(_warning("settings", line) for line in disagreements(apart)),
+        *(_warning(about, line) for about, line in ills),
+    ]
+
+
+def _holders(leases: Sequence[Held], workers: int) -> Iterator[Finding]:
+    """What each process does."""
+    names: dict[str, list[str]] = {}
+    for one in leases:
+        if one.held:
+            names.setdefault(one.holder, []).append(one.name)
+    for holder, held in sorted(names.items()):
+        yield Finding(name=f"process {holder}", good=True, detail=", ".join(held))
+    busy = sum(any(name.startswith(panel_voice("")) for name in held) for held in names.values())
+    if workers > busy:
+        detail = f"{workers - busy} of {workers} have no panel, and stand by"
+        yield Finding(name="workers", good=True, detail=detail)
+
+
+def _nobody(
+    leases: Sequence[Held], heard: Sequence[Told], panels: Sequence[str]
+) -> Iterator[Finding]:
+    """Panels that are to be run, and exchanges that were collected, and nobody does."""
+    held = {one.name for one in leases if one.held}
+    last = {one.name: one for one in leases}
+    collected = [one.system for one in heard if not one.system.startswith(panel_voice(""))]
+    for name in dict.fromkeys([*collected, *panels]):
+        if name not in held:
+            before = f"; {last[name].holder} had it last" if name in last else ""
+            yield _warning(name, f"no process has it{before}")
+
+
+def _silent(leases: Sequence[Held], heard: Sequence[Told]) -> Iterator[Finding]:
+    """Who has a lease, and says nothing."""
+    holders = {one.name: one.holder for one in leases if one.held}
+    for one in heard:
+        if one.system in holders and one.silent_s >= LOST_AFTER_S:
+            said = f"{holders[one.system]} has been silent for {one.silent_s:.0f} s"
+            yield _warning(one.system, said)
+
+
+def _warning(name: str, detail: str) -> Finding:
+    return Finding(name=name, good=False, detail=detail)

@@ -1,0 +1,103 @@
+"""`doctor` says which process does what, what nobody does, who is silent, and what differs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from backend.agreed import fingerprint
+from backend.api.status import Market, Status
+from backend.checkup import processes
+from backend.settings import Settings
+from backend.store.database import connect_pool
+from backend.store.leases import open_leases
+from backend.store.open_panels import announce
+from backend.store.system_status import StatusStore, collectors_voice, hear, panel_voice
+from backend.told_status import LOST_AFTER_S, disagreements, spelled, take
+from domain.market import Instrument, Timeframe
+from tests.doubles import START
+
+COLLECTORS, HOURS, DAYS = (
+    collectors_voice("binance"),
+    panel_voice("binance|1h"),
+    panel_voice("binance|1d"),
+)
+AGO = "UPDATE system_status SET told_at = told_at - $2 * interval '1 second' WHERE system = $1"
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[asyncpg.Pool]:
+    pool = await connect_pool(database_url)
+    yield pool
+    await pool.close()
+
+
+async def tell(pool: asyncpg.Pool, voice: str, process: str, settings: Settings) -> None:
+    status = Status(market=Market.LIVE, instruments=(Instrument("binance", "BTC/USDT"),))
+    told = spelled(status, process=process, settings=fingerprint(settings))
+    await StatusStore(pool, voice).tell(told, START)
+
+
+async def test_each_process_is_named_with_what_it_does(
+    pool: asyncpg.Pool, database_url: str
+) -> None:
+    assert await processes(pool) == []
+    await announce(pool, "binance", [Timeframe.H1, Timeframe.D1])
+    few = Settings(training={"minimum_rows": 300})
+    async with open_leases(database_url, "a:1") as one, open_leases(database_url, "b:2") as two:
+        for leases, name, settings in (
+            (one, COLLECTORS, Settings()), (two, HOURS, few), (two, DAYS, few),
+        ):  # fmt: skip
+            assert await leases.take(name) is not None
+            await tell(pool, name, leases.holder, settings)
+        for leases in (one, two):
+            await leases.join()
+        found = await processes(pool)
+        await pool.execute(AGO, DAYS, LOST_AFTER_S)
+        lease = await two.take("house")
+        assert lease is not None
+        await two.give_back(lease)
+        quiet = await processes(pool)
+    async with open_leases(database_url, "c:3") as three:
+        assert await three.take(HOURS) is not None
+        alone = await processes(pool)
+
+    (differs,) = (one.detail for one in found if one.name == "settings")
+    assert differs == ("setting training.minimum_rows differs: a:1 has one value; b:2 another")
+    assert [(one.name, one.good, one.detail) for one in found if one.name != "settings"] == [
+        ("process a:1", True, COLLECTORS),
+        ("process b:2", True, f"{DAYS}, {HOURS}"),
+        ("workers", True, "1 of 2 have no panel, and stand by"),
+    ]
+    (silent,) = (one for one in quiet if not one.good and one.name != "settings")
+    assert (silent.name, silent.detail) == (DAYS, "b:2 has been silent for 10 s")
+    assert [(one.name, one.detail) for one in alone if not one.good and one.name != "settings"] == [
+        (COLLECTORS, "no process has it; a:1 had it last"),
+        (DAYS, "no process has it; b:2 had it last"),
+    ]
+
+
+async def test_the_status_of_every_server_says_which_setting_differs(pool: asyncpg.Pool) -> None:
+    await tell(pool, COLLECTORS, "a:1", Settings())
+    await tell(pool, HOURS, "b:2", Settings(history_bars=300, port=9000))
+    await tell(pool, DAYS, "b:2", Settings(history_bars=300, port=9000))
+    heard, status = await hear(pool), Status(market=Market.LIVE)
+    take(heard, status)
+    silent = [one._replace(silent_s=LOST_AFTER_S) for one in heard if one.system != DAYS]
+
+    line = "setting history_bars differs: a:1 has one value; b:2 another"
+    assert status.notes == [line]
+    assert disagreements(silent) == []
+
+
+def test_a_fingerprint_tells_no_secret_and_no_address() -> None:
+    def of(secret: str) -> dict[str, str]:
+        hook = {"url": "https://example.org/hook", "secret": f"whsec_{secret * 8}"}
+        return fingerprint(Settings(notify={"channels": {"ops": hook}}))
+
+    told = of("QUJD")
+
+    assert told == of("REVG")
+    assert not any(one.startswith(("database_url", "host", "port", "exchange")) for one in told)
