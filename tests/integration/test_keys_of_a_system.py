@@ -50,7 +50,7 @@ def test_keys_are_asked_for_commands_need_none_and_no_log_tells_a_secret(tmp_pat
             asked = HTTP.get(f"{url}/v1/candles?symbol={one.spelt()}", headers=shown)
             assert one.secret not in asked.text
             with pytest.raises(ConnectionClosed), _socket(url, one.spelt()) as socket:
-                socket.recv(10)
+                socket.recv(60)
 
         told = alphapulse(tmp_path, "instruments", "add", "X/Y", "--state", "state")
         refused = HTTP.get(status, headers={"Authorization": f"Bearer {wrong.spelt()}"})
@@ -69,6 +69,6 @@ def test_keys_are_asked_for_commands_need_none_and_no_log_tells_a_secret(tmp_pat
 @contextlib.contextmanager
 def _socket(url: str, secret: str) -> Iterator[ClientConnection]:
     address = f"{url.replace('http', 'ws')}/ws?token={secret}"
-    with connect(address) as socket:
+    with connect(address, open_timeout=60) as socket:
         socket.send('{"method": "auth", "params": {"token": "wrong"}}')
         yield socket
