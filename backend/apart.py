@@ -8,14 +8,14 @@ import os
 import socket
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
 from backend.agreed import fingerprint
 from backend.api.state import ApiState
 from backend.api.status import Status
-from backend.asked import nothing_asked
+from backend.asking import Asking
 from backend.brokers import refuse_without_kafka
 from backend.chores import chores
 from backend.clock import SystemClock
@@ -23,6 +23,7 @@ from backend.devices import refuse_absent
 from backend.executor import ProcessExecutor
 from backend.feed import Feed, no_hold
 from backend.following import Following
+from backend.hearing import Hearing
 from backend.hosting import Host
 from backend.hung import Hung
 from backend.jobs import Bell
@@ -36,13 +37,19 @@ from backend.replica import Duties, database_beside, run_replica
 from backend.rooms import Room
 from backend.runner import Lane
 from backend.settings import Settings
-from backend.sources import Collection
 from backend.store.database import CONNECTION_ERRORS, in_one_line
 from backend.store.jobs import JobStore
 from backend.store.leases import Lease, Leases, open_leases
 from backend.store.open_panels import opened
 from backend.store.state import StateFolder
-from backend.store.system_status import StatusStore, collectors_voice, forget_gone, panel_voice
+from backend.store.system_status import (
+    SOURCES,
+    StatusStore,
+    collectors_voice,
+    forget_gone,
+    panel_voice,
+)
+from backend.store.told import RECALLED
 from backend.system_plan import SystemPlan
 from backend.told_status import keep_telling, spelled
 from backend.wiring import Store, open_bus, open_store
@@ -56,7 +63,6 @@ log = logging.getLogger(__name__)
 HOUSE: Final = "house"  # lease of what is done once for a database
 AGAIN_S: Final = 1.0  # wall, until leases that were lost are asked for again
 FORGET_EVERY_S: Final = 5.0  # wall
-NO_SOURCES: Final = "rooms run apart: no process asks it"
 
 
 async def run_apart(
@@ -161,8 +167,11 @@ class Apart:
                 for feed in await self.plan.connect(self.store, notes, stack):
                     tasks.create_task(self._collect(feed, notes))
                 tasks.create_task(self._collect_later(notes))
+                tasks.create_task(self._ask())
             if Room.PANELS in self.rooms:
-                tasks.create_task((await self._worker()).run())
+                hearing = await self._hearing()
+                tasks.create_task(hearing.run())
+                tasks.create_task(self._worker(hearing).run())
                 tasks.create_task(self._keep_house())
 
     async def _hold(self) -> None:
@@ -229,10 +238,30 @@ class Apart:
         here = {exchange_id: f"{exchange_id}: no connection ({lost})"} if lost else {}
         return {**self.plan.refused, **here}
 
-    async def _worker(self) -> Worker:
-        asked = nothing_asked(self.settings.sources, NO_SOURCES)
-        collection = Collection(asked, store=self.store, clock=self.plan.clock)
-        await collection.begin()
+    async def _ask(self) -> None:
+        """The sources, for all workers, when no other process does."""
+        while True:
+            lease = await self._had(SOURCES)
+            log.info("takes %s", lease.name, extra={"generation": lease.generation})
+            asking = Asking(
+                plan=self.plan,
+                store=replace(self.store, sources=self.store.sources.fenced(lease.fence)),
+                told=self._told,
+            )
+            try:
+                await asking.run()
+            except* LeaseLostError:
+                log.warning("%s: another process asks them now", lease.name)
+            await asyncio.sleep(AGAIN_S)
+
+    async def _hearing(self) -> Hearing:
+        clock, wall = self.plan.clock, SystemClock()
+        hearing = Hearing(store=self.store, clock=clock, wall=wall, alone=False)
+        await hearing.begin()
+        hearing.told.settle(keep=RECALLED)
+        return hearing
+
+    def _worker(self, hearing: Hearing) -> Worker:
         host = Host(
             plan=self.plan,
             settings=self.settings,
@@ -241,7 +270,7 @@ class Apart:
             publish=_to_nobody,  # whoever serves follows the log
             executor=self.executor,
             lane=self._lane,
-            sentiment=collection.told,
+            hearing=hearing,
             wall=SystemClock(),
             hold=no_hold,  # others go by the clock too
             bell=self._bell,

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from backend.api.status import Status
 from backend.feed import Hold
+from backend.hearing import Hearing
 from backend.jobs import Bell
 from backend.learning.learning import Learning
 from backend.learning.plan import LearningPlan
@@ -29,7 +30,6 @@ from domain.events import CandleBatch
 from domain.market import Horizon, Instrument, Listing, Timeframe
 from domain.ports import Clock, EventBus, Executor
 from domain.topics import CANDLES, panel_key
-from services.sentiment.features import SentimentFeatures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class Host:
         publish: takes committed events.
         executor: of fits.
         lane: shared by the panels of a process.
-        sentiment: what sources told; shared by all panels of the process.
+        hearing: what sources told; shared by all panels of the process.
         wall: of waits for the database.
         hold: stops and starts the market's clock, where it is simulated.
         bell: of the process: says when a panel is asked for something.
@@ -57,7 +57,7 @@ class Host:
     publish: Publish
     executor: Executor
     lane: Lane
-    sentiment: SentimentFeatures
+    hearing: Hearing
     wall: Clock
     hold: Hold
     bell: Bell
@@ -111,6 +111,7 @@ class Host:
             observer=observer,
             turn=revisions.turn,
             lane=self.lane,
+            before=partial(self.hearing.before, key),
         )
         await withdraw_signals(runner, self.store, listings)
         return Hosted(runner, observer)
@@ -121,7 +122,7 @@ class Host:
             self.plan.horizons,
             clock=self.plan.clock,
             policy=policy_of(self.settings),
-            sentiment=self.sentiment,
+            sentiment=self.hearing.told,
             kinds=labels_of(self.settings),
             online=online_of(self.settings),
             decided_by=decided_by(self.settings),
@@ -158,6 +159,7 @@ class Host:
             revisions,
             since=self.plan.clock.now() - self.settings.history_bars * timeframe.duration,
             report=lambda done, total: self.status.report(name, done, total),
+            before=partial(self.hearing.before, revisions.panel.key),
         )
         await self.recall(timeframe, instruments)  # else the first close may be a day away
         return caught_up.as_of

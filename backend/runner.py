@@ -26,8 +26,14 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Publish = Callable[[Sequence[StreamEvent]], None]
+Before = Callable[[datetime], Awaitable[None]]
 
 FINISH_WITHIN = timedelta(seconds=10)  # wall time that a tick has once we are to stop
+
+
+async def nothing(close: datetime) -> None:
+    """Where all is in memory."""
+    del close
 
 
 class TickRecorder(Protocol):
@@ -102,6 +108,7 @@ class Runner:
         observer: what watches the ticks.
         turn: held while a tick runs.
         lane: shared by the panels of a process.
+        before: is awaited before a close is answered; what counts as known at it is in memory then.
     """
 
     panel: Panel
@@ -112,6 +119,7 @@ class Runner:
     observer: TickObserver
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     lane: Lane = field(default_factory=Lane)
+    before: Before = nothing
     whole: bool = True  # False while the panel is ahead of the record
 
     async def on_candles(self, candles: CandleBatch, *, deadline: bool = False) -> None:
@@ -143,6 +151,7 @@ class Runner:
     async def _answer(self, candles: CandleBatch, *, deadline: bool) -> list[object] | None:
         """Commit and publish what subscribers wait for; None for candles of an answered tick."""
         arrived = self.clock.now()
+        await self.before(candles.as_of)
         self.observer.seated(self.panel.seat_due(candles.as_of))
         self.panel.on_gaps(candles.holes)
         try:

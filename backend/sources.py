@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
 
 from backend.asked import Asked
 from backend.clock import SystemClock
+from backend.hearing import Hearing
 from backend.metrics import FACTS_KEPT
 from backend.store.database import CONNECTION_ERRORS, patiently
 from backend.store.quarantine import REFUSALS, refuse_answers
-from backend.store.told import recall
+from backend.store.sources import Dated
+from backend.store.told import EVER
 from backend.wiring import Store
 from collectors.sources.payloads import refusal
 from collectors.sources.poller import Poller
+from domain.errors import LeaseLostError
 from domain.market import EPOCH, from_ms, to_ms
 from domain.ports import Clock
 from domain.sources import (
@@ -34,16 +38,14 @@ from domain.sources import (
 )
 from services.sentiment.blend import shipped
 from services.sentiment.clusters import REMEMBERED_MS
-from services.sentiment.features import SentimentFeatures
 from services.sentiment.reader import Reader
 
 log = logging.getLogger(__name__)
 
-Fact = TypeVar("Fact", TextItem, Measurement)
+_Dating = Callable[..., AbstractAsyncContextManager[Dated]]
 
 LOOK_EVERY_S: Final = 1.0  # wall seconds between two looks at the states
 FORGET_EVERY_S: Final = 600.0  # wall seconds
-RECALLED: Final = timedelta(days=10)  # of facts at a start; what is older stands as it was joined
 STOPPED: Final = "the system is stopped"
 NOT_ASKED: Final = "not among the settings"
 
@@ -58,19 +60,27 @@ class Collection:
         store: the tables.
         clock: of the market.
         wall: of waiting for the database.
+        hearing: of the panels in this process, if there are any.
     """
 
     def __init__(
-        self, asked: Asked, *, store: Store, clock: Clock, wall: Clock | None = None
+        self,
+        asked: Asked,
+        *,
+        store: Store,
+        clock: Clock,
+        wall: Clock | None = None,
+        hearing: Hearing | None = None,
     ) -> None:
         self._asked = asked
         self._store = store.sources
+        self._hearing = hearing
+        self._dated = hearing.storing if hearing else store.sources.dated
         self._pool = store.writers
         self._clock = clock
         self._wall = wall or SystemClock()
         self._instruments = store.instruments
         self._reader: Reader
-        self.told: SentimentFeatures  # once it has begun
         self._poller = Poller(asked.sources, clock=clock, deliver=self.keep, least=asked.least)
         self._off = [_off(name, why, clock.now()) for name, why in asked.off.items()]
 
@@ -79,7 +89,7 @@ class Collection:
         return [*self._poller.statuses(), *self._off]
 
     async def begin(self) -> None:
-        """Load the scorer, and take in what was told before."""
+        """Load the scorer, know the stories of before, and store the past of a simulated market."""
         scorer = await asyncio.to_thread(shipped)
         self._reader = Reader(scorer, assets=self._asked.assets())
         since = self._clock.now() - timedelta(milliseconds=REMEMBERED_MS)
@@ -88,16 +98,8 @@ class Collection:
         for answer in self._asked.past:
             await self._take_past(answer)
         await patiently(self._retire, self._wall)
-        now = self._clock.now()
-        told = partial(
-            recall,
-            self._pool,
-            self._instruments,
-            since=EPOCH if self._asked.past else now - RECALLED,
-            until=now,
-            scorer=scorer.name,
-        )
-        self.told = await patiently(told, self._wall)
+        if self._hearing is not None:
+            await self._hearing.begin(since=EPOCH if self._asked.past else None)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -111,8 +113,8 @@ class Collection:
         now = self._clock.now()
         stopped = [_off(one.source, STOPPED, now) for one in self._poller.statuses()]
         try:
-            await self._store.change(stopped, known_at=now)
-        except CONNECTION_ERRORS as error:
+            await self._change(stopped, self._store.dated)
+        except (LeaseLostError, *CONNECTION_ERRORS) as error:
             log.warning("states of sources are not stored", extra={"reason": str(error)})
 
     async def keep(self, answer: Answer) -> None:
@@ -129,23 +131,23 @@ class Collection:
 
     async def _record(self, answer: Answer) -> None:
         """What is news, known from now on: it can be used when it is stored, and not before."""
-        news = await self._store.news(answer.items)
+        news, measured = await self._store.news(answer.items), answer.measurements
         if news:
             self._reader.watch(self._asked.assets())
-            scored = await asyncio.to_thread(self._reader.on_texts, news)
-            now = self._clock.now()
-            stamped = [_known_from(one, to_ms(now)) for one in news]
-            known_ms = np.full(len(scored), to_ms(now), dtype=np.int64)
-            scored = replace(scored, known_ms=np.maximum(scored.known_ms, known_ms))
-            self.told.on_scored(scored)  # no close comes between the stamp and this
-            await self._store.write(stamped, scored, scored_at=now)
+        scored = await asyncio.to_thread(self._reader.on_texts, news)
+        await self._instruments.ids([one.instrument for one in measured])
+        known_ms = [*(one.known_ms for one in news), *(one.known_ms for one in measured)]
+        if known_ms:
+            async with self._dated(self._clock, least_ms=max(known_ms)) as (store, moment):
+                now_ms = to_ms(moment)
+                await store.write(
+                    [replace(one, known_ms=now_ms) for one in news],
+                    replace(scored, known_ms=np.full(len(scored), now_ms, dtype=np.int64)),
+                    scored_at=moment,
+                )
+                new = await store.measure([replace(one, known_ms=now_ms) for one in measured])
             FACTS_KEPT.labels("texts").inc(len(news))
-        if answer.measurements:
-            now_ms = to_ms(self._clock.now())
-            measured = [_known_from(one, now_ms) for one in answer.measurements]
-            self.told.on_measurements(measured)
-            FACTS_KEPT.labels("measurements").inc(await self._store.measure(measured))
-        await asyncio.to_thread(self.told.prepare)
+            FACTS_KEPT.labels("measurements").inc(new)
         if answer.refused:
             await self._refuse(answer.refused)
 
@@ -174,22 +176,25 @@ class Collection:
         here = {one.source for one in self.statuses()}
         gone = [
             _off(name, NOT_ASKED, now)
-            for name, one in (await self._store.states(now)).items()
+            for name, one in (await self._store.states(EVER)).items()
             if name not in here and one.state is not SourceState.OFF
         ]
-        await self._store.change(gone, known_at=now)
+        await self._change(gone, self._store.dated)
 
     async def _note_states(self) -> None:
         """Store each change of a state when it is seen."""
         told: dict[str, tuple[SourceState, str]] = {}
         while True:
             changed = [one for one in self.statuses() if told.get(one.source) != _said(one)]
-            if changed:
-                now = self._clock.now()
-                self.told.on_statuses(changed, now)
-                await patiently(partial(self._store.change, changed, known_at=now), self._wall)
-                told |= {one.source: _said(one) for one in changed}
+            await patiently(partial(self._change, changed, self._dated), self._wall)
+            told |= {one.source: _said(one) for one in changed}
             await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _change(self, changed: Sequence[SourceStatus], dated: _Dating) -> None:
+        """Store states, seen from now on."""
+        if changed:
+            async with dated(self._clock) as (store, moment):
+                await store.change(changed, known_at=moment)
 
     async def _forget(self) -> None:
         while True:
@@ -197,10 +202,6 @@ class Collection:
             forget = partial(self._store.forget_texts, TextKind.SOCIAL, before=before)
             await patiently(forget, self._wall)
             await asyncio.sleep(FORGET_EVERY_S)
-
-
-def _known_from(fact: Fact, known_ms: int) -> Fact:
-    return replace(fact, known_ms=max(fact.known_ms, known_ms))
 
 
 def _source(fact: TextItem | Measurement) -> str:

@@ -25,6 +25,7 @@ from backend.executor import ProcessExecutor
 from backend.feed import Feed
 from backend.following import Following
 from backend.garbage import settle
+from backend.hearing import Hearing
 from backend.hosting import Host, Hosted
 from backend.jobs import Bell
 from backend.joining import exchange_jobs
@@ -145,7 +146,8 @@ class System:
         status.report("exchange", 1, 1)
         status.report("sources", 0, 1)
         asked = await self.plan.ask(self.store, status, stack)
-        collection = Collection(asked, store=self.store, clock=self.plan.clock)
+        hearing = Hearing(store=self.store, clock=self.plan.clock, wall=SystemClock(), alone=True)
+        collection = Collection(asked, store=self.store, clock=self.plan.clock, hearing=hearing)
         await collection.begin()
         status.sources = collection.statuses
         status.report("sources", 1, 1)
@@ -164,7 +166,7 @@ class System:
                 publish=self.api.hub.publish,
                 executor=executor,
                 lane=self._lane,
-                sentiment=collection.told,
+                hearing=hearing,
                 wall=feed.pace.wall,
                 hold=feed.hold,
                 bell=self._bell,
@@ -205,7 +207,7 @@ class System:
                         work = self._welcome if one in late else self._take_orders
                         live.append(tasks.create_task(work(one)))
                     live.append(tasks.create_task(self._take_in_later(follow)))
-                    collection.told.settle()
+                    hearing.told.settle()
                     await self._open_for_orders()
                     await self._until_done()
                 finally:

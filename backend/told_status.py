@@ -14,7 +14,7 @@ from backend.api.status import Market, Status
 from backend.bus.troubles import troubles as troubles_of_the_bus
 from backend.clock import ClockWatch, SystemClock
 from backend.store.pulse import Pulse
-from backend.store.system_status import SYSTEM, StatusStore, Told
+from backend.store.system_status import SOURCES, SYSTEM, StatusStore, Told
 from domain.market import Instrument, Timeframe, from_ms, to_ms
 from domain.ports import Clock
 from domain.sources import SourceState, SourceStatus
@@ -22,6 +22,7 @@ from domain.troubles import Trouble
 
 LOST_AFTER_S: Final = 10.0  # of silence
 TELL_EVERY_S: Final = 0.5  # wall
+_WHO: Final = {SYSTEM: "system that predicts", SOURCES: "process that asks sources"}
 
 
 def spelled(
@@ -120,8 +121,10 @@ def _all(told: Sequence[Mapping[str, Any]], name: str) -> list[Any]:
 def _silence(heard: Told) -> dict[str, str]:
     if heard.silent_s < LOST_AFTER_S:
         return {}
-    who = "system that predicts" if heard.system == SYSTEM else heard.system
+    who = _WHO.get(heard.system, heard.system)
     line = f"the {who} has been silent for {heard.silent_s:.0f} s"
+    if heard.system == SOURCES:
+        return {SOURCES: line}
     return dict.fromkeys({exchange for exchange, _ in heard.told["instruments"]}, line)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from backend.panel import ROOM, Panel
 from backend.revised_rows import unsaid
 from backend.revisions import LATEST, Revisions
+from backend.runner import Before, nothing
 from backend.store import score_days
 from backend.store.classes import told_after
 from backend.store.columns import FeatureTable
@@ -48,7 +49,9 @@ class CaughtUp:
     ticks: int  # that were played
 
 
-async def catch_up(revisions: Revisions, *, since: datetime, report: Report) -> CaughtUp:
+async def catch_up(
+    revisions: Revisions, *, since: datetime, report: Report, before: Before = nothing
+) -> CaughtUp:
     """Play the stored candles after the panel's newest snapshot through its chain.
 
     Rows that are stored already stay as they are: what was said stays said, is scored, and
@@ -64,6 +67,8 @@ async def catch_up(revisions: Revisions, *, since: datetime, report: Report) -> 
     # The record may be ahead of a clock that was set back.
     newest = await store.history.newest_close(instruments, key.timeframe)
     until = max(clock.now(), newest or EPOCH)
+    if newest is not None:
+        await before(newest)
     snapshot = await load(store.readers, (key.exchange, key.timeframe, ROOM, ""), until=until)
     if snapshot is not None and not panel.fits(snapshot.payload):
         log.info("a horizon is new: %s begins with its history", key.timeframe)
@@ -80,6 +85,8 @@ async def catch_up(revisions: Revisions, *, since: datetime, report: Report) -> 
         for batch in ticks(candles, exchange=key.exchange, joined=revisions.joined)
         if snapshot is None or batch.as_of > snapshot.as_of
     ]
+    if batches:
+        await before(batches[-1].as_of)
     await _reopen(panel, instruments, store)
     for start in range(0, len(batches), CHUNK):
         chunk = batches[start : start + CHUNK]

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
+import asyncpg
+
 from backend.agreed import fingerprint
 from backend.api.status import Status
 from backend.garbage import settle
@@ -19,7 +21,7 @@ from backend.panel import PanelKey
 from backend.panel_jobs import ANY_TIME, panel_jobs
 from backend.seating import Seating
 from backend.store import open_panels
-from backend.store.leases import Lease, Leases
+from backend.store.leases import Fence, Lease, Leases
 from backend.store.open_panels import OpenPanel
 from backend.store.system_status import StatusStore, panel_voice
 from backend.told_status import keep_telling, spelled
@@ -108,14 +110,14 @@ class Worker:
         try:
             await self._serve(key, lease, opening)
         except* LeaseLostError:
-            log.warning("%s is another process's now", lease.name)
+            log.warning("%s is left to whoever takes it now", lease.name)
         finally:
             with contextlib.suppress(StoreUnavailableError):  # then it is given back already
                 await self.leases.give_back(lease)
 
     async def _serve(self, key: PanelKey, lease: Lease, opening: int) -> None:
         host, plan = self.host, self.host.plan
-        store = replace(host.store, recorder=host.store.recorder.fenced(lease.fence))
+        store = replace(host.store, recorder=host.store.recorder.fenced(self._fence(key, lease)))
         listings, joined = await self._watched(key.exchange)
         status = Status(
             market=plan.market,
@@ -156,6 +158,13 @@ class Worker:
             finally:
                 await hosted.close()
                 telling.cancel()
+
+    def _fence(self, key: PanelKey, lease: Lease) -> Fence:
+        async def fence(connection: asyncpg.Connection) -> None:
+            await lease.fence(connection)
+            await self.host.hearing.fence(key, connection)
+
+        return fence
 
     async def _watched(
         self, exchange: str

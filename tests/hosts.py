@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from backend.api.status import Market, Status
@@ -12,6 +12,7 @@ from backend.bus.memory import MemoryBus
 from backend.clock import SystemClock
 from backend.executor import ProcessExecutor
 from backend.feed import no_hold
+from backend.hearing import Hearing
 from backend.hosting import Host
 from backend.jobs import Bell
 from backend.runner import Lane
@@ -21,10 +22,8 @@ from backend.store.leases import Leases
 from backend.system_plan import SystemPlan
 from backend.wiring import Store
 from backend.worker import Worker
-from domain.market import EPOCH
 from domain.ports import Clock, EventBus
 from domain.topics import Topic
-from services.sentiment.features import SentimentFeatures
 
 HORIZON = 3
 
@@ -46,15 +45,15 @@ class CountedBus(MemoryBus):
                 self.followers -= 1
 
 
-@contextmanager
-def worker_of(
+@asynccontextmanager
+async def worker_of(
     store: Store,
     leases: Leases,
     bus: EventBus,
     clock: Clock,
     horizons: tuple[int, ...] = (HORIZON,),
-) -> Iterator[Worker]:
-    """A worker whose panels ask no source; its executor ends with the context."""
+) -> AsyncIterator[Worker]:
+    """A worker that hears what is stored of sources; its executor ends with the context."""
 
     async def no_feeds(*_: Any) -> list[Any]:
         return []
@@ -66,6 +65,8 @@ def worker_of(
         market=Market.RECORDED, horizons=horizons, clock=clock, connect=no_feeds, ask=no_source
     )
     executor = ProcessExecutor()
+    hearing = Hearing(store=store, clock=clock, wall=SystemClock(), alone=False)
+    await hearing.begin()
     try:
         host = Host(
             plan=plan,
@@ -75,7 +76,7 @@ def worker_of(
             publish=lambda events: None,
             executor=executor,
             lane=Lane(),
-            sentiment=SentimentFeatures(since=EPOCH),
+            hearing=hearing,
             wall=SystemClock(),
             hold=no_hold,
             bell=Bell(JobStore(store.writers), SystemClock()),

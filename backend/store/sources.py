@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from copy import copy
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import asyncpg
 import numpy as np
 
+from backend.store import seals
 from backend.store.instruments import Instruments
+from backend.store.leases import Fence, no_fence
 from domain.market import Instrument, from_ms, to_ms
+from domain.ports import Clock
 from domain.sources import (
     Measurement,
     Metric,
@@ -24,6 +29,7 @@ from domain.sources import (
 from services.sentiment.items import ScoredItems
 
 _HASH_BYTES: Final = 16
+_ITEM_COLUMNS: Final = 13  # of `_WRITE`
 
 # The index: sentiment_items_pkey.
 _NEWEST: Final = """
@@ -31,16 +37,20 @@ SELECT DISTINCT ON (source, item_id) source, item_id, content_hash FROM sentimen
 JOIN unnest($1::text[], $2::text[]) AS asked (source, item_id) USING (source, item_id)
 ORDER BY source, item_id, known_at DESC
 """
-_ITEM: Final = """
-INSERT INTO sentiment_items (source, item_id, known_at, published_at, dating, kind, title, body,
-    url, engagement, content_hash, language, cluster)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
-ON CONFLICT (source, item_id, known_at) DO NOTHING
-"""
-_SCORE: Final = """
+# Items with their scores, each as columns.
+_WRITE: Final = """
+WITH items AS (
+    INSERT INTO sentiment_items (source, item_id, known_at, published_at, dating, kind, title,
+        body, url, engagement, content_hash, language, cluster)
+    SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[],
+        $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::float8[], $11::bytea[],
+        $12::text[], $13::text[])
+    ON CONFLICT (source, item_id, known_at) DO NOTHING
+)
 INSERT INTO sentiment_scores (source, item_id, known_at, asset, scorer, polarity, confidence,
     relevance, scored_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+SELECT told.*, $22 FROM unnest($14::text[], $15::text[], $16::timestamptz[], $17::text[],
+    $18::text[], $19::float8[], $20::float8[], $21::float8[]) AS told
 ON CONFLICT (source, item_id, known_at, asset, scorer) DO NOTHING
 """
 # Of one fact a version that says the same as the newest known by then is none. The index:
@@ -108,9 +118,38 @@ WHERE kind = $1 AND known_at < $2 AND title IS NOT NULL
 class SourceStore:
     """Writes and reads `sentiment_items`, `_scores`, `market_metrics` and `source_states`."""
 
-    def __init__(self, pool: asyncpg.Pool, instruments: Instruments) -> None:
+    def __init__(self, pool: asyncpg.Pool | asyncpg.Connection, instruments: Instruments) -> None:
         self._pool = pool
         self._instruments = instruments
+        self._fence: Fence = no_fence
+
+    def fenced(self, fence: Fence) -> SourceStore:
+        """One whose `dated` facts `fence` may refuse, on the same connections."""
+        ours = copy(self)
+        ours._fence = fence  # noqa: SLF001 - a copy of ourselves
+        return ours
+
+    @asynccontextmanager
+    async def dated(self, clock: Clock, *, least_ms: int = 0) -> AsyncIterator[Dated]:
+        """A transaction for facts that become known, and the date that all of them are to bear.
+
+        It is after each close that was sealed and all facts that were stored before; nothing else
+        is sealed or stored until the transaction ends. Instruments that are new are entered
+        before.
+
+        Args:
+            clock: of the market.
+            least_ms: the date is not before.
+
+        Raises:
+            LeaseLostError: of a fence; nothing is stored.
+        """
+        async with self._pool.acquire() as connection, connection.transaction():
+            await seals.alone(connection)
+            await self._fence(connection)
+            moment = await seals.date(connection, clock, least_ms=least_ms)
+            yield Dated(SourceStore(connection, self._instruments), moment)
+            await seals.keep(connection, moment)
 
     async def news(self, items: Iterable[TextItem]) -> list[TextItem]:
         """Those that are not stored as they are: unknown items, and new versions of known ones.
@@ -139,12 +178,11 @@ class SourceStore:
                 scored.source, scored.item_id, scored.language, scored.cluster, strict=True
             )
         }
-        item_rows = [
+        rows = [
             (*_item(one), *reading.get((one.source, one.item_id), (None, None))) for one in items
         ]
-        async with self._pool.acquire() as connection, connection.transaction():
-            await connection.executemany(_ITEM, item_rows)
-            await connection.executemany(_SCORE, _score_rows(scored, scored_at))
+        columns = [list(column) for column in zip(*rows, strict=True)] or [[]] * _ITEM_COLUMNS
+        await self._pool.execute(_WRITE, *columns, *_score_columns(scored), scored_at)
 
     async def measure(self, measurements: Sequence[Measurement]) -> int:
         """Store what is measured; how many of them were news."""
@@ -227,6 +265,13 @@ class SourceStore:
         return int(status.rpartition(" ")[2])
 
 
+class Dated(NamedTuple):
+    """A transaction for facts, and the date that all of them are to bear."""
+
+    store: SourceStore
+    moment: datetime
+
+
 def content_hash(item: TextItem) -> bytes:
     """By which versions of an item are told apart; of engagement its power of two."""
     votes = -1 if math.isnan(item.engagement) else int(item.engagement).bit_length()
@@ -250,15 +295,14 @@ def _item(item: TextItem) -> tuple[Any, ...]:
     )
 
 
-def _score_rows(scored: ScoredItems, scored_at: datetime) -> list[tuple[Any, ...]]:
-    columns = (
+def _score_columns(scored: ScoredItems) -> tuple[list[Any], ...]:
+    return (
         *(scored.source.tolist(), scored.item_id.tolist()),
         [from_ms(moment) for moment in scored.known_ms.tolist()],
         *(scored.asset.tolist(), scored.scorer.tolist()),
         [_known(value) for value in scored.polarity.tolist()],
         *(scored.confidence.tolist(), scored.relevance.tolist()),
     )
-    return [(*row, scored_at) for row in zip(*columns, strict=True)]
 
 
 def _known(value: float) -> float | None:

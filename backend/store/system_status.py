@@ -10,6 +10,7 @@ import asyncpg
 import orjson
 
 SYSTEM: Final = "panels"  # of one process that does all
+SOURCES: Final = "sources"  # of whoever asks them where rooms run apart, and of the lease
 _TELL: Final = """
 INSERT INTO system_status (system, told, now, told_at) VALUES ($1, $2, $3, clock_timestamp())
 ON CONFLICT (system) DO UPDATE SET told = $2, now = $3, told_at = clock_timestamp()

@@ -704,6 +704,7 @@ market_metrics = Table(
     PrimaryKeyConstraint("instrument_id", "metric", "event_time", "known_at"),
     _check("finite", _finite("value")),
     _check("times", "event_time <= known_at"),
+    Index(None, "known_at"),
 )
 
 # How each source is doing: a row at each change.
@@ -719,6 +720,14 @@ source_states = Table(
     _check("state", "state IN ('ok', 'stale', 'down', 'off')"),
     _check("times", "since <= known_at"),
     Index(None, "known_at"),
+)
+
+# Up to when what sources told is sealed: by a panel its newest close, by `facts` their newest date.
+source_seals = Table(
+    "source_seals",
+    metadata,
+    Column("name", _WORD, primary_key=True),
+    _time("sealed_until"),
 )
 
 # What was known of an instrument at a close beside its candles: `values` follow

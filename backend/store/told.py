@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Final
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
 
 import asyncpg
 import numpy as np
@@ -13,34 +13,74 @@ from backend.store.sources import SourceStore
 from domain.market import to_ms
 from domain.sources import Measurement, Metric, SourceState, SourceStatus
 from services.sentiment.features import SentimentFeatures
+from services.sentiment.items import ScoredItems
 
+RECALLED: Final = timedelta(days=10)  # of facts at a start; what is older stands as it was joined
+EVER: Final = datetime.max.replace(tzinfo=UTC)
+
+# The index: market_metrics_known_at_idx.
 _MEASURED: Final = """
-SELECT instrument_id, metric, event_time, known_at, value FROM market_metrics WHERE known_at > $1
+SELECT instrument_id, metric, event_time, known_at, value FROM market_metrics
+WHERE known_at > $1 AND known_at <= $2
 """
-# The index: source_states_pkey.
+# The index: source_states_known_at_idx.
 _CHANGES: Final = """
-SELECT source, known_at, state, since, reason FROM source_states WHERE known_at > $1
-ORDER BY known_at, source
+SELECT source, known_at, state, since, reason FROM source_states
+WHERE known_at > $1 AND known_at <= $2 ORDER BY known_at, source
 """
 
 
-async def recall(
-    pool: asyncpg.Pool, instruments: Instruments, *, since: datetime, until: datetime, scorer: str
-) -> SentimentFeatures:
-    """What became known with since < known_at ≤ until, as a room; texts as `scorer` has them."""
-    store = SourceStore(pool, instruments)
-    told = SentimentFeatures(since=since)
-    told.on_statuses((await store.states(since)).values(), since)
-    for row in await pool.fetch(_CHANGES, since):
-        state = SourceState(row["state"])
-        status = SourceStatus(
-            source=row["source"], state=state, since=row["since"], reason=row["reason"]
+class Facts(NamedTuple):
+    """What became known in some time."""
+
+    changes: list[tuple[datetime, SourceStatus]]  # of states, in their order
+    scored: ScoredItems
+    measured: list[Measurement]
+
+    def join(self, told: SentimentFeatures) -> None:
+        """Put them in, all at once."""
+        for known_at, status in self.changes:
+            told.on_statuses([status], known_at)
+        told.on_scored(self.scored)
+        told.on_measurements(self.measured)
+
+    def newest_ms(self) -> int:
+        """The last moment at which any became known; 0 where none did."""
+        return max(
+            (
+                *(to_ms(known_at) for known_at, _ in self.changes),
+                *self.scored.known_ms.tolist(),
+                *(one.known_ms for one in self.measured),
+            ),
+            default=0,
         )
-        told.on_statuses([status], row["known_at"])
-    told.on_scored(await store.scored(since, until, scorer=scorer))
-    found = await pool.fetch(_MEASURED, since)
+
+
+async def facts(
+    pool: asyncpg.Pool | asyncpg.Connection,
+    instruments: Instruments,
+    *,
+    since: datetime,
+    until: datetime,
+    scorer: str,
+) -> Facts:
+    """What became known with since < known_at ≤ until; texts as `scorer` has them."""
+    changes = [
+        (
+            row["known_at"],
+            SourceStatus(
+                source=row["source"],
+                state=SourceState(row["state"]),
+                since=row["since"],
+                reason=row["reason"],
+            ),
+        )
+        for row in await pool.fetch(_CHANGES, since, until)
+    ]
+    scored = await SourceStore(pool, instruments).scored(since, until, scorer=scorer)
+    found = await pool.fetch(_MEASURED, since, until)
     numbers = np.array([row["instrument_id"] for row in found], dtype=np.int64)
-    told.on_measurements(
+    measured = [
         Measurement(
             instrument=instrument,
             metric=Metric(row["metric"]),
@@ -49,5 +89,21 @@ async def recall(
             value=row["value"],
         )
         for instrument, row in zip(await instruments.of(numbers), found, strict=True)
-    )
-    return told
+    ]
+    return Facts(changes, scored, measured)
+
+
+async def recall(
+    pool: asyncpg.Pool | asyncpg.Connection,
+    instruments: Instruments,
+    *,
+    since: datetime,
+    scorer: str,
+) -> tuple[SentimentFeatures, int]:
+    """What became known after `since`, as a room, and when the last of it did, in ms."""
+    told = SentimentFeatures(since=since)
+    before = await SourceStore(pool, instruments).states(since)
+    told.on_statuses(before.values(), since)
+    found = await facts(pool, instruments, since=since, until=EVER, scorer=scorer)
+    found.join(told)
+    return told, found.newest_ms()

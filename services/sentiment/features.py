@@ -36,7 +36,7 @@ Values = dict[str, Floats | float]  # column → one value for all, or one for e
 _KNOWN: Final = itemgetter(0)
 _LOOK_BACK_MS: Final = LOOK_BACK // MILLISECOND
 _REMEMBERED_MS: Final = REMEMBERED // MILLISECOND
-_KEPT_MS: Final = (REMEMBERED + timedelta(days=1)) // MILLISECOND  # late candles are answered too
+_KEPT: Final = REMEMBERED + timedelta(days=1)  # late candles are answered too
 _OF_TEXTS: Final = (
     *(f"{kind}_{what}" for kind in TextKind for what in ("score", "count", "age_s")),
     *("market_score", "divergence", "momentum"),
@@ -63,7 +63,7 @@ class SentimentFeatures:
         self._items = CodedItems.none()
         self._series = {metric: Series() for metric in Metric}
         self._states: list[tuple[int, dict[str, SourceState]]] = []  # by knowledge, each whole
-        self._settled = False
+        self._kept_ms: int | None = None
         self._asked: dict[tuple[str, Timeframe], SentimentBatch] = {}  # the newest close
         self._prepared: dict[tuple[str, Timeframe], SentimentBatch] = {}
         self._lock = Lock()  # closes are prepared in a thread
@@ -110,9 +110,9 @@ class SentimentFeatures:
             self._states.append((to_ms(known_at), now))
             self._heard(to_ms(known_at), to_ms(known_at))
 
-    def settle(self) -> None:
-        """From now on closes follow the facts: what is too old for the newest may be forgotten."""
-        self._settled = True
+    def settle(self, *, keep: timedelta = _KEPT) -> None:
+        """From now on closes follow the facts: what is older than `keep` may be forgotten."""
+        self._kept_ms = keep // MILLISECOND
 
     def beside(self, features: FeatureBatch) -> FeatureBatch:
         """The same rows with what was told of their instruments; fast where it is prepared.
@@ -231,8 +231,7 @@ class SentimentFeatures:
         """
         kept = self._prepared.items()
         self._prepared = {panel: one for panel, one in kept if to_ms(one.as_of) < first_ms}
-        kept_ms = last_ms - _KEPT_MS
-        if not self._settled or kept_ms <= self.since_ms:
+        if self._kept_ms is None or (kept_ms := last_ms - self._kept_ms) <= self.since_ms:
             return
         self.since_ms = kept_ms
         self._items = self._items.take(self._items.known_ms > kept_ms)

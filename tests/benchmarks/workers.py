@@ -147,18 +147,21 @@ async def held(store: Store) -> None:
 
 async def _alone(server: str, folder: Path, ticks: int) -> float:
     market, bus = History(ticks), CountedBus()
-    async with stored(server, folder, market) as store, open_leases(store.url, "one") as leases:
+    async with (
+        stored(server, folder, market) as store,
+        open_leases(store.url, "one") as leases,
+        worker_of(store, leases, bus, SystemClock()) as worker,
+    ):
         lane = Lane()
         beside = chores(Settings(), store, pace(), lane.free, Status(market=Market.RECORDED))
-        with worker_of(store, leases, bus, SystemClock()) as worker:
-            tasks = [asyncio.create_task(one) for one in (worker.run(), *beside)]
-            await held(store)
-            while bus.followers < len(EXCHANGES):  # noqa: ASYNC110 - of panels that open
-                await asyncio.sleep(LOOK_EVERY_S)
-            rate = await market.play(bus, store)
-            for one in tasks:
-                one.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        tasks = [asyncio.create_task(one) for one in (worker.run(), *beside)]
+        await held(store)
+        while bus.followers < len(EXCHANGES):  # noqa: ASYNC110 - of panels that open
+            await asyncio.sleep(LOOK_EVERY_S)
+        rate = await market.play(bus, store)
+        for one in tasks:
+            one.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
     return rate
 
 

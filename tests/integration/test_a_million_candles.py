@@ -50,24 +50,26 @@ async def test_a_million_candles_leave_memory_and_lag_as_they_were(
         await store_candles(store.writers, store.instruments, past, known_at=clock.now())
     opening = (await announce(store.writers, "simulated", [M1]))[M1]
     bus, held = CountedBus(), list[float]()
-    async with open_leases(database_url, "one") as leases:
-        with worker_of(store, leases, bus, clock) as worker:
-            working = asyncio.create_task(worker.run())
-            while not bus.followers:  # noqa: ASYNC110 - the worker's
-                await asyncio.sleep(0.05)
-            ticks = candle_batches(
-                members, TICKS, timeframe=M1, start=START + HISTORY * M1.duration, seed=7
-            )
-            for number, tick in enumerate(ticks):
-                clock.advance(M1.duration)
-                await bus.publish(CANDLES, replace(tick, opening=opening, known_at=clock.now()))
-                if number % LOOK_EVERY == 0:
-                    held.append(resident_mb())
-            while await _count(store) < INSTRUMENTS * TICKS:
-                assert not working.done()
-                await asyncio.sleep(1)
-            working.cancel()
-            await asyncio.gather(working, return_exceptions=True)
+    async with (
+        open_leases(database_url, "one") as leases,
+        worker_of(store, leases, bus, clock) as worker,
+    ):
+        working = asyncio.create_task(worker.run())
+        while not bus.followers:  # noqa: ASYNC110 - the worker's
+            await asyncio.sleep(0.05)
+        ticks = candle_batches(
+            members, TICKS, timeframe=M1, start=START + HISTORY * M1.duration, seed=7
+        )
+        for number, tick in enumerate(ticks):
+            clock.advance(M1.duration)
+            await bus.publish(CANDLES, replace(tick, opening=opening, known_at=clock.now()))
+            if number % LOOK_EVERY == 0:
+                held.append(resident_mb())
+        while await _count(store) < INSTRUMENTS * TICKS:
+            assert not working.done()
+            await asyncio.sleep(1)
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
     middle, last = np.median(held[8:12]), np.median(held[-4:])
 
     assert last - middle < ALLOWED_MB, held

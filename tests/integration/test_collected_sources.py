@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -15,10 +15,11 @@ import pytest
 from backend.asked import Asked
 from backend.sources import Collection
 from backend.store.database import RETRY_EVERY
-from backend.store.sources import SourceStore
+from backend.store.sources import Dated, SourceStore
 from backend.wiring import Store, open_store
 from domain.errors import SourceUnavailableError
 from domain.market import Instrument, to_ms
+from domain.ports import Clock
 from domain.sources import (
     MARKET,
     Answer,
@@ -31,7 +32,7 @@ from domain.sources import (
 )
 from tests.doubles import START, ManualClock
 
-MINUTE = timedelta(minutes=1)
+SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 BTC = Instrument("binance", "BTC/USDT:USDT")
 
 
@@ -175,12 +176,13 @@ async def test_what_comes_while_the_database_is_away_is_stored_when_it_is_back(
 class LosesItsAnswer(SourceStore):
     """Commits, and the connection breaks before it is said."""
 
-    async def measure(self, measurements: Sequence[Measurement]) -> int:
-        await super().measure(measurements)
+    @asynccontextmanager
+    async def dated(self, clock: Clock, *, least_ms: int = 0) -> AsyncIterator[Dated]:
+        async with super().dated(clock, least_ms=least_ms) as dated:
+            yield dated
         if not self.lost:
             self.lost = True
             raise ConnectionResetError
-        return 0
 
     lost = False
 
@@ -210,13 +212,13 @@ async def test_a_source_that_is_down_has_a_state_and_tells_nothing(setting: Sett
     setting.source.says = SourceUnavailableError("coindesk: HTTP 503")
 
     async def both_are_stored() -> bool:
-        states = await setting.store.sources.states(START)
+        states = await setting.store.sources.states(START + SECOND)
         return [one.reason for one in states.values()] == ["coindesk: HTTP 503", "no key"]
 
     async with running(setting):
         await until(both_are_stored)
 
-    states = await setting.store.sources.states(START)
+    states = await setting.store.sources.states(START + SECOND)
     assert {name: (one.state, one.reason) for name, one in states.items()} == {
         "coindesk": (SourceState.DOWN, "coindesk: HTTP 503"),
         "reddit": (SourceState.OFF, "no key"),
@@ -228,7 +230,9 @@ async def test_a_source_that_is_down_has_a_state_and_tells_nothing(setting: Sett
     await setting.collection.close()
     after = await setting.store.sources.states(START + MINUTE)
     assert after["coindesk"].state is SourceState.OFF
-    assert (await setting.store.sources.states(START))["coindesk"].state is SourceState.DOWN
+    assert (await setting.store.sources.states(START + SECOND))[
+        "coindesk"
+    ].state is SourceState.DOWN
 
 
 async def test_a_source_that_is_no_longer_asked_is_off_from_the_start(setting: Setting) -> None:

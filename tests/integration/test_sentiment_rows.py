@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from backend.asked import Asked
+from backend.hearing import Hearing
 from backend.panel import Panel, PanelKey
 from backend.sources import Collection
 from backend.store.told import recall
@@ -97,15 +98,15 @@ async def test_a_tick_is_stored_with_what_was_told_and_examples_have_it(store: S
 
 async def test_a_restart_joins_what_the_running_system_joined(store: Store) -> None:
     clock = ManualClock()
-    collection = Collection(Asked(sources=[]), store=store, clock=clock, wall=clock)
+    hearing = Hearing(store=store, clock=clock, wall=clock, alone=True)
+    collection = Collection(Asked(), store=store, clock=clock, wall=clock, hearing=hearing)
     await collection.begin()
-    live = collection.told = SentimentFeatures(since=EPOCH)
-    live.on_statuses(asked(), clock.now())
-    await store.sources.change(asked(), known_at=clock.now())
+    async with hearing.storing(clock) as (dated, moment):
+        await dated.change(asked(), known_at=moment)
     said: list[SentimentBatch] = []
     for number, batch in enumerate(WALK):
         clock.advance(batch.as_of - clock.now())
-        said.append(joined(live, batch.as_of))
+        said.append(joined(hearing.told, batch.as_of))
         clock.advance(HOUR / 2)
         article = TextItem(
             source="coindesk",
@@ -117,9 +118,7 @@ async def test_a_restart_joins_what_the_running_system_joined(store: Store) -> N
         answer = Answer(items=(article,), measurements=(index(40.0 + number),))
         await collection.keep(answer)
 
-    again = await recall(
-        store.readers, store.instruments, since=EPOCH, until=clock.now(), scorer="blend@1"
-    )
+    again, _ = await recall(store.readers, store.instruments, since=EPOCH, scorer="blend@1")
 
     assert np.isfinite(said[-1].values[0]).sum() > 5
     for one in said:

@@ -84,7 +84,8 @@ class Workers:
         async with AsyncExitStack() as stack:
             store = await stack.enter_async_context(open_store(self.url, self.folder))
             leases = await stack.enter_async_context(open_leases(self.url, name))
-            worker = stack.enter_context(worker_of(store, leases, self.bus, self.clock, horizons))
+            running = worker_of(store, leases, self.bus, self.clock, horizons)
+            worker = await stack.enter_async_context(running)
             task = asyncio.create_task(worker.run())
             try:
                 yield Process(store=store, leases=leases, task=task)

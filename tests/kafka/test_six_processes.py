@@ -160,14 +160,16 @@ async def test_a_recorded_day_gives_the_same_tables(
 async def through_one(day: Recorded, store: Store, folder: Path, broker: Broker) -> None:
     del broker
     bus, openings = CountedBus(), await day.store(store)
-    async with open_leases(store.url, "one") as leases:
-        with worker_of(store, leases, bus, SystemClock()) as worker:
-            working = asyncio.create_task(worker.run())
-            await until(lambda: _followed(bus))
-            await day.play(bus, openings)
-            await until(lambda: day.answered(store))
-            working.cancel()
-            await asyncio.gather(working, return_exceptions=True)
+    async with (
+        open_leases(store.url, "one") as leases,
+        worker_of(store, leases, bus, SystemClock()) as worker,
+    ):
+        working = asyncio.create_task(worker.run())
+        await until(lambda: _followed(bus))
+        await day.play(bus, openings)
+        await until(lambda: day.answered(store))
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
 
 
 async def through_six(day: Recorded, store: Store, folder: Path, broker: Broker) -> None:

@@ -13,7 +13,7 @@ from backend.api.limits import Limits
 from backend.api.status import Market, Status
 from backend.clock import ExchangeClock
 from backend.replica import BLIND_AFTER_S, Replica
-from backend.store.system_status import SYSTEM, StatusStore, Told, hear, keep_only
+from backend.store.system_status import SOURCES, SYSTEM, StatusStore, Told, hear, keep_only
 from backend.told_status import LOST_AFTER_S, spelled, take, troubles
 from domain.errors import StoreError
 from domain.market import Timeframe, rfc3339
@@ -130,6 +130,8 @@ async def test_one_that_says_nothing_more_is_said_to_be_silent(market: ServedMar
 
     assert [*heard.away()] == [BTC.exchange]
     assert "silent for 10 s" in heard.away()[BTC.exchange]
+    take([Told(SOURCES, spelled(Status(market=Market.LIVE)), START, LOST_AFTER_S)], heard)
+    assert heard.away() == {SOURCES: "the process that asks sources has been silent for 10 s"}
 
 
 async def test_several_processes_are_one_system(market: ServedMarket) -> None:
