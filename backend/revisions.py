@@ -6,13 +6,14 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 
 from backend.panel import ROOM, Panel
 from backend.revised_rows import Renewal, complete, different, unjudged
 from backend.store.database import patiently
+from backend.store.instruments import NOT_YET
 from backend.store.snapshots import Snapshot, load
 from backend.store.standing import Standing
 from backend.ticks import ticks
@@ -30,7 +31,6 @@ log = logging.getLogger(__name__)
 NOTES = "revisions"  # room of the note that says from where on rows are to be made again
 PIECE = 20  # ticks between two commits: their rows are spelt on the event loop
 LAST = 4  # ticks that may be made again while the next one waits
-LATEST = datetime.max.replace(tzinfo=UTC)  # of one that is in no cross-section yet
 SKEW = timedelta(days=1)  # a note may be newer than a clock that was set back
 
 
@@ -162,7 +162,7 @@ class Revisions:
             first: the first close of its candles that were stored meanwhile; None: none was.
         """
         async with self.turn:
-            new = self.joined.setdefault(instrument, LATEST) == LATEST
+            new = self.joined.setdefault(instrument, NOT_YET) == NOT_YET
             if first is None:
                 return
             note = self.note(first, of=instrument if new else None)
@@ -173,12 +173,12 @@ class Revisions:
 
     def stranger(self, instruments: Sequence[Instrument]) -> bool:
         """Whether one of them was in no cross-section yet."""
-        return any(self.joined.get(one, LATEST) == LATEST for one in instruments)
+        return any(self.joined.get(one, NOT_YET) == NOT_YET for one in instruments)
 
     def joins(self, joined: Mapping[Instrument, datetime | None]) -> None:
         """Those that are new have their place in the cross-sections after these moments."""
         for instrument, at in joined.items():
-            if self.joined.get(instrument, LATEST) == LATEST:
+            if self.joined.get(instrument, NOT_YET) == NOT_YET:
                 self.joined[instrument] = at
 
     async def run(self) -> None:

@@ -6,13 +6,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import numpy as np
 
 from backend.panel import ROOM, Panel
 from backend.revised_rows import unsaid
-from backend.revisions import LATEST, Revisions
+from backend.revisions import Revisions
 from backend.runner import Before, nothing
 from backend.store import score_days
 from backend.store.classes import told_after
@@ -161,7 +161,7 @@ async def _recall_recent(
                 [as_of - back * step for back in range(recent.candles + 1)],
                 feature_set=OHLCV.id,
                 beside=SENTIMENT.id,
-                until=LATEST,
+                until=datetime.max.replace(tzinfo=UTC),
             )
             recent.restore(table.columns, table.instruments, table.as_of_ms, table.values)
 

@@ -87,4 +87,5 @@ def _show(operation: Operation, example: dict[str, Any]) -> None:
     for status, answer in operation["responses"].items():
         content = answer.get("content", {})
         if status.startswith("2") and "answer" in example:
-            content[next(iter(content))]["example"] = example["answer"]
+            told = example.get(f"answer {status}", example["answer"])
+            content[next(iter(content))]["example"] = told

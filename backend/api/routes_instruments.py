@@ -19,17 +19,18 @@ from backend.api.schemas import InstrumentRow, OrderRow
 from backend.api.spellings import ListAnswer
 from backend.api.state import ApiState
 from backend.api.watched import standing
+from backend.store.instruments import IN_SQL
 from backend.store.system_status import exchange_of
 from domain.market import Instrument
 
 router = APIRouter(prefix="/v1/instruments", tags=["instruments"])
 
-_EVER: Final = """
+_EVER: Final = f"""
 SELECT exchange, symbol, kind, base, quote, tick_size, lot_size, min_notional, watched_from,
        watched_until,
-       nullif(joined_at, 'infinity') AS joined_at, added, removed
+       nullif(joined_at, {IN_SQL}) AS joined_at, added, removed
 FROM instruments WHERE watched_from IS NOT NULL ORDER BY exchange, symbol
-"""
+"""  # noqa: S608 - a moment of ours
 
 
 class Named(BaseModel):

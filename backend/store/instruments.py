@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 import asyncpg
@@ -13,6 +13,8 @@ import numpy as np
 from domain.events import Ints
 from domain.market import Instrument, Listing
 
+NOT_YET: Final = datetime.max.replace(tzinfo=UTC)  # one that was added has joined none so far
+IN_SQL: Final = f"timestamptz '{NOT_YET.isoformat()}'"
 _RECENT: Final = 64  # tuples of instruments whose numbers are at hand
 
 _INSERT: Final = """
@@ -21,28 +23,28 @@ SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
 ON CONFLICT (exchange, symbol) DO NOTHING
 """
 _SELECT: Final = "SELECT instrument_id, exchange, symbol FROM instruments"
-_LIST: Final = """
+_LIST: Final = f"""
 INSERT INTO instruments AS i (exchange, symbol, kind, base, quote, tick_size, lot_size,
     min_notional, watched_from, joined_at, added)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9,
     CASE WHEN EXISTS (SELECT FROM instruments WHERE exchange = $1 AND watched_from < $9)
-        THEN CASE WHEN $10 THEN 'infinity' ELSE $9 END END, $10)
+        THEN CASE WHEN $10 THEN {IN_SQL} ELSE $9 END END, $10)
 ON CONFLICT (exchange, symbol) DO UPDATE SET
     tick_size = coalesce(EXCLUDED.tick_size, i.tick_size),
     lot_size = coalesce(EXCLUDED.lot_size, i.lot_size),
     min_notional = coalesce(EXCLUDED.min_notional, i.min_notional),
     watched_from = CASE WHEN i.watched_until IS NULL
         THEN coalesce(i.watched_from, EXCLUDED.watched_from) ELSE EXCLUDED.watched_from END,
-    joined_at = CASE WHEN i.watched_from IS NULL OR i.joined_at = 'infinity'
+    joined_at = CASE WHEN i.watched_from IS NULL OR i.joined_at = {IN_SQL}
         THEN EXCLUDED.joined_at ELSE i.joined_at END,
     added = i.added OR EXCLUDED.added,
     removed = false,
     watched_until = NULL
-"""
-_JOIN: Final = """
+"""  # noqa: S608 - a moment of ours
+_JOIN: Final = f"""
 UPDATE instruments SET joined_at = $3
-WHERE exchange = $1 AND symbol = $2 AND joined_at = 'infinity'
-"""
+WHERE exchange = $1 AND symbol = $2 AND joined_at = {IN_SQL}
+"""  # noqa: S608 - the same
 _UNWATCH: Final = """
 UPDATE instruments SET watched_until = $3, added = false, removed = $4
 WHERE exchange = $1 AND symbol = $2 AND watched_from IS NOT NULL AND watched_until IS NULL
@@ -62,7 +64,8 @@ ORDER BY exchange, symbol
 class Membership:
     """What was ever watched of one exchange."""
 
-    joined: dict[Instrument, datetime | None]  # of cross-sections after then; None: of all
+    # Of cross-sections after then; None: of all; NOT_YET: of none.
+    joined: dict[Instrument, datetime | None]
     watched: tuple[Instrument, ...]  # now
     added: tuple[Instrument, ...]  # of them, those that no setting names
     removed: frozenset[Instrument]  # by an order, so that no setting brings them back

@@ -87,11 +87,12 @@ class Workers:
             running = worker_of(store, leases, self.bus, self.clock, horizons)
             worker = await stack.enter_async_context(running)
             task = asyncio.create_task(worker.run())
+            bell = asyncio.create_task(worker.host.bell.run())
             try:
                 yield Process(store=store, leases=leases, task=task)
             finally:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+                task.cancel(), bell.cancel()
+                await asyncio.gather(task, bell, return_exceptions=True)
 
     async def miss(self, store: Store) -> None:
         """A close that nobody collected live: history has it when those who collect begin again."""
