@@ -82,9 +82,15 @@ def joined(told: SentimentFeatures, close: Close) -> SentimentBatch:
 
 
 def answers(told: SentimentFeatures, closes: Iterable[Close]) -> list[tuple[bytes, object]]:
-    """Of each close the values, to the bit, and the states."""
+    """Of each close the values as they are stored, to the bit, and the states."""
     found = [joined(told, close) for close in closes]
-    return [(one.values.tobytes(), dict(one.status)) for one in found]
+    return [(stored(one.values), dict(one.status)) for one in found]
+
+
+def stored(values: object) -> bytes:
+    """Numbers, all that are none alike."""
+    numbers = np.array(values, dtype=float)
+    return np.where(np.isnan(numbers), np.nan, numbers).tobytes()
 
 
 def at(panel: PanelKey, close: datetime) -> Close:
