@@ -1,7 +1,6 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-WORKERS ?= 2
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -30,18 +29,22 @@ run: .venv/runtime  ## The live system (ARGS="--exchange kraken --symbols BTC/US
 
 # Threads of BLAS that spin for a core which others have cost more than they save.
 test long kafka timescale canaries pitfalls: export OPENBLAS_NUM_THREADS = 1
+# Executors of ours take the lowest priority: tests that had another would starve them.
+PYTEST := nice -n 19 $(BIN)/pytest
+test: WORKERS ?= 3
+long: WORKERS ?= 2
 
-test: .venv/dev  ## The tests that need no server of yours, by WORKERS processes (2)
-	$(BIN)/pytest --numprocesses $(WORKERS) $(ARGS)
+test: .venv/dev  ## The tests that need no server of yours, by WORKERS processes (3)
+	$(PYTEST) --numprocesses $(WORKERS) $(ARGS)
 
 long: .venv/dev  ## Systems under faults, canaries turned red: what CI runs besides the check
-	$(BIN)/pytest -m long --numprocesses $(WORKERS) $(ARGS)
+	$(PYTEST) -m long --numprocesses $(WORKERS) $(ARGS)
 
 kafka: .venv/dev  ## Against a real broker: Java 17 with Maven, or ALPHAPULSE_TEST_KAFKA
-	$(BIN)/pytest -m kafka $(ARGS)
+	$(PYTEST) -m kafka $(ARGS)
 
 timescale: .venv/dev  ## On TimescaleDB: ALPHAPULSE_TEST_TIMESCALE names a server
-	$(BIN)/pytest -m timescale $(ARGS)
+	$(PYTEST) -m timescale $(ARGS)
 
 canaries: .venv/dev  ## Ten seeds of each canary, promotion rates, three full replays
 	$(BIN)/pytest -m canaries --timeout 0 $(ARGS)
