@@ -27,7 +27,10 @@ async def test_only_ticks_of_its_opening_are_answered() -> None:
         answered.append(batch)
 
     key = PanelKey(exchange=BTC.exchange, timeframe=Timeframe.H1)
-    runner: Any = SimpleNamespace(panel=SimpleNamespace(key=key), on_candles=answer)
+    known = SimpleNamespace(stranger=lambda _: False)
+    runner: Any = SimpleNamespace(
+        panel=SimpleNamespace(key=key), on_candles=answer, revisions=known
+    )
     subscribed = asyncio.Event()
     following = asyncio.create_task(Hosted(runner, runner).follow(bus, subscribed, 7))
     await subscribed.wait()
