@@ -10,18 +10,16 @@ from typing import Final
 import numpy as np
 
 from alphapulse_testing.check import Check, checks, require
+from alphapulse_testing.walk import FIRST, INSTRUMENTS, NEAR, walked_candles
 from domain.events import Floats
-from domain.market import Instrument, Timeframe
+from domain.market import Timeframe
 from services.features.engine import FeatureEngine
 from services.features.feature_set import OHLCV
 from services.models.kinds import FeatureKind
 from services.sentiment.feature_set import SENTIMENT
 
 CANDLES: Final = 600
-STEP: Final = 0.01  # standard deviation of a log return
-FIRST: Final = 473_352  # hours since 1970: a Monday
 COLUMNS: Final = OHLCV.columns + SENTIMENT.columns
-NEAR: Final = 4.0  # standard errors of a correlation that is none
 
 
 @lru_cache(maxsize=1)
@@ -31,19 +29,12 @@ def walk() -> tuple[Floats, Floats]:
     Warm-up is among them; what sources tell is unknown in every other row. Beside them the log
     return of the candle that follows, (m,).
     """
-    rng = np.random.default_rng(5)
-    instruments = [Instrument("walk", f"{base}/USDT") for base in "ABCD"]
-    shape = (CANDLES + 1, len(instruments))
-    close = 100 * np.exp(np.cumsum(rng.normal(0, STEP, shape), axis=0))
-    opened = np.vstack((np.full((1, shape[1]), 100.0), close[:-1]))
-    wick = np.exp(np.abs(rng.normal(0, STEP / 2, (2, *shape))))
-    high, low = np.maximum(opened, close) * wick[0], np.minimum(opened, close) / wick[1]
-    candles = np.stack((opened, high, low, close, rng.lognormal(3, 1, shape)), axis=-1)
+    candles = walked_candles(CANDLES)
     engine = FeatureEngine(OHLCV, "walk", Timeframe.H1)
     hours = (FIRST + np.arange(1, CANDLES + 1)) * Timeframe.H1.ms
-    values, _ = engine.walk(instruments=instruments, as_of_ms=hours, candles=candles[:-1])
-    own = values.reshape(-1, len(OHLCV.columns))
-    told = rng.normal(size=(len(own), len(SENTIMENT.columns)))
+    values, _ = engine.walk(instruments=INSTRUMENTS, as_of_ms=hours, candles=candles[:-1])
+    own, close = values.reshape(-1, len(OHLCV.columns)), candles[..., 3]
+    told = np.random.default_rng(6).normal(size=(len(own), len(SENTIMENT.columns)))
     told[::2] = np.nan
     return np.hstack((own, told)), np.log(close[1:] / close[:-1]).ravel()
 

@@ -210,6 +210,7 @@ def _batch(
         made_at=as_of,
         origin=Origin.LIVE,
         revision=np.ones(count, dtype=np.int64),
+        feature_set="ohlcv@1",
         feature_revision=np.ones(count, dtype=np.int64),
         probabilities=probabilities,
         quantiles=np.full((count, 3), np.nan),

@@ -12,18 +12,21 @@ from typing import Final
 import asyncpg
 import numpy as np
 
+from backend.feature_sets import candle_sets as sets_there
+from backend.feature_sets import fitted_on
 from backend.past_candles import past_of
 from backend.rederived import Derived, Rederivation
 from backend.revisions import NOTES
 from backend.settings import Settings
-from backend.store import served_rows, snapshots
+from backend.store import candle_sets, served_rows, snapshots
 from backend.store.rows import feature_hashes
 from backend.store.served_rows import Members, ServedRow
 from backend.store.standing import Standing
 from backend.upkeep import store_of
 from domain.codec import unpack
+from domain.errors import UsageError
 from domain.market import EPOCH, Instrument, Timeframe, from_ms, rfc3339
-from services.features.feature_set import OHLCV
+from services.features.kinds import RELEASE, CandleSet
 
 LATEST: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
@@ -79,9 +82,14 @@ async def audit_features(
         since: no row with an earlier as_of.
     """
     async with store_of(settings) as store, store.readers.acquire() as connection:
-        audit = await audit_rows(connection, count=count, seed=seed, since=since or EPOCH)
+        sets = sets_there(settings.training.candidate, settings.plugins)
+        audit = await audit_rows(
+            connection, count=count, seed=seed, since=since or EPOCH, sets=sets
+        )
     sys.stdout.writelines(f"{one}\n" for one in audit.differences)
     names = ", ".join(audit.timeframes) or "no timeframe"
+    if len(sets) > 1:
+        names += f", {' and '.join(one.id for one in sets)},"
     sys.stdout.write(
         f"{audit.rows} rows of {names} derived again ({audit.superseded} have a later revision): "
         f"{len(audit.differences) or 'no'} differences\n"
@@ -94,35 +102,100 @@ async def audit_features(
     return 1 if audit.differences else 0
 
 
+async def retire_set(settings: Settings, name: str, *, with_seats: bool) -> None:
+    """Have the candidate take the place of a set from the next start on.
+
+    Args:
+        settings: that name the store, and the candidate.
+        name: of the set that is made no more.
+        with_seats: members that read it lose their seats with it.
+
+    Raises:
+        UsageError: there is no other set, its rows are not whole, or members read this one.
+    """
+    first, *others = sets_there(settings.training.candidate, settings.plugins)
+    if name != first.id:
+        raise UsageError(
+            f"{name} is not the set of the release, {first.id}; a candidate ends where settings"
+            " name none"
+        )
+    if not others:
+        raise UsageError(f"no set is beside {name}: training.candidate names one")
+    (candidate,) = others
+    async with store_of(settings) as store:
+        behind = await candle_sets.behind(store.readers, candidate.id, of=first.id)
+        if behind is not None:
+            raise UsageError(
+                f"{candidate.id} has not the rows of {behind['exchange']}:{behind['symbol']}"
+                f" {behind['timeframe']} yet: start the system with it first"
+            )
+        members = await candle_sets.readers(store.readers, fitted_on(first))
+        if members and not with_seats:
+            more = f" and {len(members) - 1} more" if len(members) > 1 else ""
+            raise UsageError(
+                f"{members[0]}{more} read {name}: --with-seats takes their seats with it"
+            )
+        if (since := (await candle_sets.retired(store.readers)).get(name)) is not None:
+            raise UsageError(f"{name} was retired on {since:%Y-%m-%d} already")
+        await candle_sets.retire(store.writers, name, at=datetime.now(UTC))
+    seats = f"; {len(members)} seats go with it" if members else ""
+    sys.stdout.write(
+        f"{name} is retired: from the next start on all learn from {candidate.id}{seats}\n"
+    )
+
+
 async def audit_rows(
-    connection: asyncpg.Connection, *, count: int, seed: int, since: datetime
+    connection: asyncpg.Connection,
+    *,
+    count: int,
+    seed: int,
+    since: datetime,
+    sets: Sequence[CandleSet] = (RELEASE,),
 ) -> Audit:
-    """As `audit_features`, over one state of the record, beside whoever writes."""
+    """As `audit_features`, over one state of the record, beside whoever writes.
+
+    Args:
+        connection: to read by.
+        count: rows of the sample, of each set.
+        seed: of the sample.
+        since: no row with an earlier as_of.
+        sets: whose rows; those of the first tell when candles were corrected.
+    """
     differences: list[Difference] = []
     judged: list[ServedRow] = []
+    sampled = 0
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        rows = await served_rows.sample(connection, OHLCV.id, count=count, seed=seed, since=since)
-        for (exchange, timeframe), ours in groupby(
-            rows, key=lambda row: (row.instrument.exchange, row.timeframe)
-        ):
-            panel = await served_rows.members(connection, exchange, timeframe, OHLCV.id)
-            settled, found = await _audit_panel(connection, panel, list(ours))
-            judged += settled
-            differences += found
+        gone = (await candle_sets.retired(connection)).get(RELEASE.id)
+        for of in sets:
+            # Who took the place of another set tells of corrections itself, from then on.
+            teller = sets[0] if of is sets[0] or gone is None else of
+            since_told = EPOCH if gone is None or of is sets[0] else gone
+            rows = await served_rows.sample(connection, of.id, count=count, seed=seed, since=since)
+            sampled += len(rows)
+            for (exchange, timeframe), ours in groupby(
+                rows, key=lambda row: (row.instrument.exchange, row.timeframe)
+            ):
+                panel = await served_rows.members(connection, exchange, timeframe, teller.id)
+                some = [
+                    row for row in ours if row.superseded_at is None or row.known_at >= since_told
+                ]
+                settled, found = await _audit_panel(connection, of, panel, some)
+                judged += settled
+                differences += found
     return Audit(
         rows=len(judged),
         superseded=sum(row.superseded_at is not None for row in judged),
         timeframes=tuple(dict.fromkeys(row.timeframe for row in judged)),
-        left_out=len(rows) - len(judged),
+        left_out=sampled - len(judged),
         differences=tuple(differences),
     )
 
 
 async def _audit_panel(
-    connection: asyncpg.Connection, panel: Members, rows: Sequence[ServedRow]
+    connection: asyncpg.Connection, of: CandleSet, panel: Members, rows: Sequence[ServedRow]
 ) -> tuple[list[ServedRow], list[Difference]]:
     """The rows of one panel that can be judged, and what is wrong with them."""
-    standing = Standing(connection, OHLCV.id)
+    standing = Standing(connection, of.id)
     beginning = await standing.beginning(panel.ids, panel.timeframe)
     if beginning is None:  # the rows would not be here
         return [], []
@@ -132,6 +205,7 @@ async def _audit_panel(
         members=panel,
         beginning=beginning,
         past=await past_of(connection, panel),
+        of=of,
     )
     # What was corrected below a row that is superseded is told by older rows.
     whole = await standing.since(panel.ids, panel.timeframe) == EPOCH
@@ -143,7 +217,11 @@ async def _audit_panel(
         and again.judges(row)
     ]
     wrong = await _unlike(again, settled)
-    return settled, [one for row, derived in wrong.items() for one in _differences(row, derived)]
+    return settled, [
+        one
+        for row, derived in wrong.items()
+        for one in _differences(row, derived, of.feature_set.columns)
+    ]
 
 
 async def _settled_until(
@@ -170,7 +248,7 @@ async def _unlike(again: Rederivation, rows: Sequence[ServedRow]) -> dict[Served
         derived = await again.derive(wanted) if wanted else {}
         for state, asked in wanted.items():
             for row, made in zip(asked, derived[state], strict=True):
-                if _differences(row, made):
+                if _differences(row, made, again.of.feature_set.columns):
                     unlike.setdefault(row, made)
                 else:
                     unlike.pop(row, None)
@@ -178,9 +256,9 @@ async def _unlike(again: Rederivation, rows: Sequence[ServedRow]) -> dict[Served
     return unlike
 
 
-def _differences(row: ServedRow, derived: Derived) -> list[Difference]:
+def _differences(row: ServedRow, derived: Derived, columns: tuple[str, ...]) -> list[Difference]:
     """Compared to the bit, but for NaN, which equals NaN."""
-    names = (*OHLCV.columns, "coverage")
+    names = (*columns, "coverage")
     served = np.append(row.values, row.coverage)
     made = np.append(derived.values, derived.coverage)
     same = (served.view(np.int64) == made.view(np.int64)) | (np.isnan(served) & np.isnan(made))

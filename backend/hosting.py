@@ -25,7 +25,7 @@ from backend.store.database import patiently
 from backend.store.leases import Fence, no_fence
 from backend.system_plan import SystemPlan
 from backend.warmup import catch_up
-from backend.wiring import Store, decided_by, labels_of, online_of, policy_of
+from backend.wiring import Store, decided_by, labels_of, online_of, policy_of, sets_of
 from domain.events import CandleBatch
 from domain.market import Horizon, Instrument, Listing, Timeframe
 from domain.ports import Clock, EventBus, Executor
@@ -76,7 +76,8 @@ class Host:
             listings: what is watched now.
             joined: all that were ever watched; closes up to then were drawn without them.
         """
-        panel = self._panel(key)
+        panel = await self._panel(key)
+        self.status.feature_sets = tuple(one.id for one in panel.sets)
         panel.enlist(listings.values())
         told: list[object] = []
         learning = await self._learning(panel, told.append)
@@ -116,7 +117,7 @@ class Host:
         await withdraw_signals(runner, self.store, listings)
         return Hosted(runner, observer)
 
-    def _panel(self, key: PanelKey) -> Panel:
+    async def _panel(self, key: PanelKey) -> Panel:
         return Panel(
             key,
             self.plan.horizons,
@@ -126,6 +127,7 @@ class Host:
             kinds=labels_of(self.settings),
             online=online_of(self.settings),
             decided_by=decided_by(self.settings),
+            sets=await sets_of(self.store.writers, self.settings, self.plan.clock.now()),
         )
 
     async def _learning(self, panel: Panel, emit: Callable[[object], None]) -> Learning:
@@ -140,6 +142,7 @@ class Host:
                 panel.key.timeframe,
                 seed=self.plan.seed,
                 plugins=self.settings.plugins,
+                sets=panel.sets,
                 every=self.plan.training_every,
                 live=True,
             ),

@@ -17,10 +17,11 @@ from backend.clock import SystemClock
 from backend.durations import names
 from backend.exchanges import opened
 from backend.outlook import outlook
-from backend.settings import SETTINGS_FILE, Settings, TrainingSettings
+from backend.settings import SETTINGS_FILE, Settings
 from backend.settings_file import annotated
 from backend.store.growth import expected
 from backend.symbols import asked_of, listed, refuse_strangers, refuse_unlisted
+from backend.training_settings import TrainingSettings
 from collectors.allowance import Allowance, allowance
 from collectors.polling import lines
 from domain.errors import ExchangeError, UnknownSymbolError, UsageError

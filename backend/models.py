@@ -11,10 +11,10 @@ import orjson
 
 from backend.commands import OrderRefusedError, ordering
 from backend.executor import ProcessExecutor
-from backend.feature_sets import FEATURE_SETS
+from backend.feature_sets import candle_sets, feature_set_named
 from backend.learning.fits import ExamplesOrder, FitOrder, fit_from_store
 from backend.mirror import MirrorOrder, mirror
-from backend.plugins import SwitchedOn, catalogue_of
+from backend.plugins import catalogue_of
 from backend.setting_tables import mirror_address
 from backend.settings import Settings, UnknownModelError
 from backend.store.feature_retention import kept_since
@@ -111,7 +111,7 @@ async def reproduce_model(wanted: Wanted, settings: Settings) -> int:
         if since is not None and row["trained_from"] < since:
             words = f"feature rows before {rfc3339(since)} were dropped"
             raise UsageError(f"{row['name']}@{row['version']} cannot be fitted again: {words}")
-        order = _order(row, store.url, settings.plugins)
+        order = _order(row, store.url, settings)
         if order.recipe.kind not in catalogue_of(order.plugins).kinds:
             words = "a plug-in or a variant that settings do not have now"
             raise UsageError(f"{row['name']} is of {words}")
@@ -203,13 +203,14 @@ def _differences(row: dict[str, Any], result: FitResult) -> list[str]:
     return found
 
 
-def _order(row: dict[str, Any], url: str, plugins: SwitchedOn) -> FitOrder:
+def _order(row: dict[str, Any], url: str, settings: Settings) -> FitOrder:
     params = dict(row["params"])
     if row["label_set"] != LABEL_SET:
         raise UsageError(f"{row['name']} is a model of class labels, which only a training fits")
     try:
         split, maximum_rows = SplitKind(params.pop("split")), int(params.pop("maximum_rows"))
-        feature_set = FEATURE_SETS[row["feature_set"]]
+        sets = candle_sets(settings.training.candidate, settings.plugins)
+        candles, feature_set = feature_set_named(row["feature_set"], sets)
     except KeyError as error:
         raise UsageError(f"{row['name']}@{row['version']} does not say its {error}") from error
     return FitOrder(
@@ -221,11 +222,12 @@ def _order(row: dict[str, Any], url: str, plugins: SwitchedOn) -> FitOrder:
             feature_set=feature_set,
             until=row["created_at"],
             maximum_rows=maximum_rows,
+            candles=candles.id,
         ),
         recipe=Recipe.read(params),
         split=split,
         seed=row["seed"],
-        plugins=plugins,
+        plugins=settings.plugins,
     )
 
 

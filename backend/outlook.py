@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from backend.settings import TrainingSettings
+from backend.training_settings import TrainingSettings
 from domain.market import Horizon, from_ms, to_ms
 from services.models.walk_forward import HOLDOUT
 from services.scores.blocks import HORIZONS_PER_BLOCK, block_ms

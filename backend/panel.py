@@ -4,47 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from backend.feature_sets import WITH_SENTIMENT
+from backend.horizon_rooms import HorizonRooms
 from domain.classes import LabelKind
 from domain.codec import pack, unpack
 from domain.events import (
     CandleBatch,
-    Examples,
     FeatureBatch,
     FeatureSet,
-    LabelBatch,
-    Origin,
-    OutcomeBatch,
-    PredictionBatch,
     Role,
     SentimentBatch,
-    SignalBatch,
-    Skill,
-    Target,
 )
-from domain.losses import BASELINE_NAMES
 from domain.market import EPOCH, Hole, Instrument, Listing, Timeframe
-from domain.ports import Clock, Learner, Model
+from domain.ports import Clock, Model
 from domain.topics import CANDLES, FEATURES, LABELS, PREDICTIONS, SCORES, SENTIMENT, SIGNALS, SKILL
 from services.classes.rooms import ClassRooms, ClassSeat
 from services.features.engine import FeatureEngine
-from services.features.feature_set import OHLCV
-from services.labels.labeller import Labeller
-from services.models.baseline import ClassPrior, EmpiricalQuantiles, Ewma
+from services.features.extended import begin
+from services.features.kinds import RELEASE, CandleSet
 from services.models.catalogue import BUILT_IN
-from services.models.examples import SLACK, ExampleJoiner
-from services.models.har import Har
+from services.models.examples import SLACK
 from services.models.kinds import OnlineKind
-from services.predictions.predictor import TARGETS, Predictor
-from services.predictions.said_before import SaidBefore
-from services.scores.gate import Gate
-from services.scores.scorekeeper import Scorekeeper
+from services.sentiment.feature_set import with_sentiment
 from services.sentiment.features import SentimentFeatures
-from services.signals.book import SignalBook
 from services.signals.kinds import THRESHOLDS, PolicyKind
 from services.signals.policy import PolicySettings
 from services.stage import Chain, Stage, Step
@@ -71,135 +56,6 @@ class SeatChange:
     weights: Mapping[str, float] = field(default_factory=dict)  # earned on the locked holdout
 
 
-class HorizonRooms:
-    """The rooms that exist once per horizon."""
-
-    def __init__(
-        self,
-        key: PanelKey,
-        horizon: int,
-        *,
-        clock: Clock,
-        policy: PolicySettings,
-        online: Iterable[OnlineKind],
-        decided_by: PolicyKind,
-    ) -> None:
-        place = (key.exchange, key.timeframe, horizon)
-        named: dict[str, Any] = dict(zip(("exchange", "timeframe", "horizon"), place, strict=True))
-        self.horizon = horizon
-        self._clock = clock
-        self.predictor = Predictor(**named, clock=clock)
-        self.labeller = Labeller(*place, cost_bps=policy.cost_bps)
-        self.joiner = ExampleJoiner(WITH_SENTIMENT, **named)
-        self.scorekeeper = Scorekeeper(*place)
-        self.gates = {target: Gate(*place, target) for target in TARGETS}
-        self.policy = decided_by.begin(horizon=horizon, settings=policy)
-        self.book = SignalBook(horizon=horizon, settings=policy)
-        baselines: tuple[Learner, ...] = (
-            ClassPrior(horizon=horizon),
-            Ewma(horizon=horizon),
-            Har(horizon=horizon),
-            EmpiricalQuantiles(horizon=horizon),
-        )
-        on_trial = tuple(kind.begin(kind.columns, horizon) for kind in online)
-        self.learners = (*baselines, *on_trial)
-        self.matured = 0
-        self._said = SaidBefore()
-        for learner in baselines:
-            self.predictor.seat(learner, Role.MEMBER)
-        for learner in on_trial:
-            self.predictor.seat(learner, Role.CHALLENGER)
-
-    def label(self, candles: CandleBatch) -> Iterable[LabelBatch]:
-        """What this tick's candles make known."""
-        return self.labeller.on_candles(candles)
-
-    def signal(self, event: CandleBatch | PredictionBatch) -> Iterable[SignalBatch]:
-        """Candles fill and close open signals; served rows open new ones."""
-        if isinstance(event, CandleBatch):
-            yield from self.book.on_candles(event)
-            return
-        for decided in self.policy.on_predictions(event):
-            opened = self._said.unsaid(decided)
-            if opened.signals:
-                self.book.on_signals(opened)
-                yield opened
-
-    def revise(self, features: FeatureBatch) -> None:
-        """Rows of the past were made anew: they are learnt from, and in sequences from now on."""
-        self.joiner.on_features(features)
-        self.predictor.recent.keep(features)
-
-    def recall(self, said: Sequence[PredictionBatch]) -> None:
-        """Before a tick is played: what stands of it stays as it was said, and is scored.
-
-        What followed from it stands in the record too; the book has it from there.
-        """
-        ours = [one for one in said if one.horizon == self.horizon]
-        self.scorekeeper.restore(ours)
-        self._said = SaidBefore(ours)
-
-    def forecast(self, features: FeatureBatch) -> Iterable[PredictionBatch]:
-        """The votes and the served rows."""
-        return self._told(self.predictor.on_features(features))
-
-    def forecast_rest(self, features: FeatureBatch) -> Iterable[PredictionBatch]:
-        """The rows that nobody waited for; the features are kept for their labels."""
-        yield from self._told(self.predictor.on_features_published(features))
-        self.joiner.on_features(features)
-
-    def _told(self, made: Iterable[PredictionBatch]) -> Iterable[PredictionBatch]:
-        """Over history the served rows, and the baselines that they are measured against."""
-        for one in self._said.dated(made):
-            if (
-                one.origin is not Origin.BACKTEST
-                or one.role is Role.CHAMPION
-                or one.model in BASELINE_NAMES
-            ):
-                yield one
-
-    def score(self, event: PredictionBatch | LabelBatch) -> Iterable[OutcomeBatch]:
-        """Remember what was said; judge it when its label is known."""
-        if isinstance(event, LabelBatch):
-            return self.scorekeeper.on_labels(event, self._clock.now())
-        self.scorekeeper.on_predictions(event)
-        return ()
-
-    def judge(self, outcomes: OutcomeBatch) -> Iterable[Skill]:
-        """What a closed block says of each target's pool; obeyed from the next tick on."""
-        for gate in self.gates.values():
-            if outcomes.model not in gate.columns:
-                continue
-            verdict = gate.on_outcomes(outcomes)
-            if verdict is not None:
-                self.predictor.on_skill(verdict)
-                self.policy.on_skill(verdict)
-                yield verdict
-
-    def learn(self, labels: LabelBatch) -> Iterable[object]:
-        """Teach what has become known, direction first known apart."""
-        if labels.horizon != self.horizon:
-            return ()
-        self.predictor.on_labels(labels)
-        self.policy.on_labels(labels)
-        touched, complete = self.joiner.on_labels(labels)
-        self.matured += len(complete)
-        for learner in self.learners:
-            examples: Examples = touched if learner.target is Target.DIRECTION else complete
-            if len(examples):
-                learner.learn(examples)
-        return ()
-
-    def stateful(self) -> dict[str, Any]:
-        """Everything with `snapshot` and `restore`, by name."""
-        return {
-            "predictor": self.predictor,
-            "labeller": self.labeller,
-            **{f"gate.{target}": gate for target, gate in self.gates.items()},
-            **{learner.name: learner for learner in self.learners},
-        }
-
-
 class Panel:
     """One (exchange, timeframe): a tick goes in, its hot events and then the rest come out."""
 
@@ -214,21 +70,39 @@ class Panel:
         kinds: Sequence[LabelKind] = (),
         online: Mapping[str, OnlineKind] = BUILT_IN.learners,
         decided_by: PolicyKind = THRESHOLDS,
+        sets: Sequence[CandleSet] = (RELEASE,),
     ) -> None:
+        """Begin with nothing.
+
+        Args:
+            key: which panel.
+            horizons: in candles.
+            clock: the market's time.
+            policy: what the operator set of signals.
+            sentiment: what sources told.
+            kinds: of class labels.
+            online: kinds that learn with each label.
+            decided_by: the signal policy.
+            sets: what candles are made into: the base, which all learn from, then the candidate.
+        """
         self.key = key
+        self.sets = tuple(sets)
         self.decided_by = decided_by
         self.online = online
         self.sentiment = sentiment or SentimentFeatures(since=EPOCH)  # which nobody tells anything
         self.policy = policy
-        self.engine = FeatureEngine(OHLCV, key.exchange, key.timeframe)
+        self.engines = {one.id: begin(one, key.exchange, key.timeframe) for one in self.sets}
+        self._told: FeatureBatch | None = None  # the base's newest rows
+        self._ahead = False  # whether the hot chain has made the candidate's rows of its tick
         self.rooms = {
             h: HorizonRooms(
-                key,
+                (key.exchange, key.timeframe),
                 h,
                 clock=clock,
                 policy=policy,
                 online=online.values(),
                 decided_by=decided_by,
+                base=self.base.feature_set,
             )
             for h in horizons
         }
@@ -238,14 +112,39 @@ class Panel:
         self.cold = Chain(cold_stages(self), time.perf_counter)
 
     @property
-    def feature_set(self) -> FeatureSet:
-        """What models are fitted on."""
-        return WITH_SENTIMENT if self.sentiment.collects else OHLCV
+    def base(self) -> CandleSet:
+        """Whose rows are served with, and learnt from with each label."""
+        return self.sets[0]
+
+    @property
+    def candidate(self) -> CandleSet | None:
+        """The set beside it, if there is one."""
+        return self.sets[1] if len(self.sets) > 1 else None
+
+    @property
+    def engine(self) -> FeatureEngine:
+        """That of the base."""
+        return self.engines[self.base.id]
+
+    def fitted_on(self, of: str = "") -> FeatureSet:
+        """What models are fitted on that read a candle set, as recipes name it; empty: the base."""
+        named = {one.recipes: one.feature_set for one in self.sets}
+        candles = named[of] if of else self.base.feature_set
+        return with_sentiment(candles) if self.sentiment.collects else candles
+
+    def makes(self, feature_set: str) -> bool:
+        """Whether there are rows of what a model was fitted on."""
+        made = (
+            name for one in self.sets for name in (one.feature_set, with_sentiment(one.feature_set))
+        )
+        return any(one.id == feature_set for one in made)
 
     def expect_past(self, candles: int) -> None:
         """Models may come that read so many candles before a row: they are kept from now on."""
         for rooms in self.rooms.values():
             rooms.predictor.recent.expect(candles)
+            if self.candidate is not None:
+                rooms.predictor.beside.recent.expect(candles)
 
     @property
     def remembers(self) -> int:
@@ -254,11 +153,32 @@ class Panel:
         return max(2 * max(self.rooms) + SLACK, *kept)
 
     def features(self, candles: CandleBatch) -> Iterable[FeatureBatch | SentimentBatch]:
-        """The rows of a tick with what sources told, which is told apart where any was asked."""
-        features = self.sentiment.beside(self.engine.on_candles(candles))
+        """The rows of a tick with what sources told, which is told apart where any was asked.
+
+        Those of the candidate come first where a member reads them.
+        """
+        self._told = features = self.sentiment.beside(self.engine.on_candles(candles))
+        if self.candidate is not None and any(
+            rooms.predictor.waits_for(self.candidate.id) for rooms in self.rooms.values()
+        ):
+            yield self._made(self.candidate, candles, features)
+            self._ahead = True
         yield features
         if features.told is not None and features.told.status:
             yield features.told
+
+    def candidate_features(self, candles: CandleBatch) -> Iterable[FeatureBatch]:
+        """The candidate's rows of a tick, where nobody waited for them."""
+        made, self._ahead = self._ahead, False
+        if self.candidate is not None and self._told is not None and not made:
+            yield self._made(self.candidate, candles, self._told)
+
+    def _made(self, of: CandleSet, candles: CandleBatch, base: FeatureBatch) -> FeatureBatch:
+        """The candidate's rows, which predictors have from now on."""
+        made = replace(self.engines[of.id].on_candles(candles), told=base.told)
+        for rooms in self.rooms.values():
+            rooms.predictor.beside.take(made)
+        return made
 
     def prepare(self) -> Iterable[object]:
         """Beside the ticks: what sources told of the next close."""
@@ -297,7 +217,9 @@ class Panel:
         return [*due, *self.classes.seat_due(as_of)]
 
     def snapshot(self) -> bytes:
-        state: dict[str, Any] = {"engine": self.engine.snapshot().hex()}
+        state: dict[str, Any] = {
+            engine_place(one): self.engines[one.id].snapshot().hex() for one in self.sets
+        }
         for horizon, rooms in self.rooms.items():
             for name, room in rooms.stateful().items():
                 state[f"{horizon}/{name}"] = room.snapshot().hex()
@@ -311,10 +233,19 @@ class Panel:
         state = unpack(data)
         return all(f"{horizon}/matured" in state for horizon in self.rooms)
 
+    def lacking(self, data: bytes) -> list[CandleSet]:
+        """The sets that a snapshot has no engine of."""
+        state = unpack(data)
+        return [one for one in self.sets if engine_place(one) not in state]
+
     def restore(self, data: bytes) -> None:
+        """Go on from a snapshot; the engines of sets that it lacks begin."""
         state = unpack(data)
         self.classes.restore(state)
-        self.engine.restore(bytes.fromhex(state["engine"]))
+        for one in self.sets:
+            self.engines[one.id] = begin(one, self.key.exchange, self.key.timeframe)
+            if (engine := state.get(engine_place(one))) is not None:
+                self.engines[one.id].restore(bytes.fromhex(engine))
         for horizon, rooms in self.rooms.items():
             for name, room in rooms.stateful().items():
                 place = f"{horizon}/{name}"
@@ -324,6 +255,11 @@ class Panel:
             # Another policy begins: nothing is staked until a block closes.
             if (policy := state.get(f"{horizon}/policy/{self.decided_by.name}")) is not None:
                 rooms.policy.restore(bytes.fromhex(policy))
+
+
+def engine_place(of: CandleSet) -> str:
+    """Where a panel's snapshot has the engine of a set."""
+    return f"engine/{of.recipes}" if of.recipes else "engine"
 
 
 def hot_stages(panel: Panel) -> tuple[Stage, ...]:
@@ -336,11 +272,14 @@ def hot_stages(panel: Panel) -> tuple[Stage, ...]:
             writes=(FEATURES, SENTIMENT),
             step=panel.features,
         ),
-        Stage(
-            name="predictions",
-            reads=(FEATURES,),
-            writes=(PREDICTIONS,),
-            step=each(room.forecast for room in rooms),
+        of_base(
+            panel,
+            Stage(
+                name="predictions",
+                reads=(FEATURES,),
+                writes=(PREDICTIONS,),
+                step=each(room.forecast for room in rooms),
+            ),
         ),
         Stage(
             name="signals",
@@ -356,12 +295,16 @@ def cold_stages(panel: Panel) -> tuple[Stage, ...]:
     rooms = tuple(panel.rooms.values())
     said, known = panel.classes.stages()
     return (
-        *said,
-        Stage(
-            name="members",
-            reads=(FEATURES,),
-            writes=(PREDICTIONS,),
-            step=each(room.forecast_rest for room in rooms),
+        *candidate_stages(panel),
+        *(of_base(panel, stage) for stage in said),
+        of_base(
+            panel,
+            Stage(
+                name="members",
+                reads=(FEATURES,),
+                writes=(PREDICTIONS,),
+                step=each(room.forecast_rest for room in rooms),
+            ),
         ),
         Stage(
             name="labels",
@@ -384,6 +327,24 @@ def cold_stages(panel: Panel) -> tuple[Stage, ...]:
         ),
         Stage(name="models", reads=(LABELS,), writes=(), step=each(room.learn for room in rooms)),
         Stage(name="sentiment", reads=(CANDLES,), writes=(), step=lambda _: panel.prepare()),
+    )
+
+
+def candidate_stages(panel: Panel) -> tuple[Stage, ...]:
+    """The rows of the set that is beside the base, where there is one."""
+    stage = Stage(
+        name="candidate", reads=(CANDLES,), writes=(FEATURES,), step=panel.candidate_features
+    )
+    return () if panel.candidate is None else (stage,)
+
+
+def of_base(panel: Panel, stage: Stage) -> Stage:
+    """One that answers each close once, where there are rows of two sets."""
+    if panel.candidate is None:
+        return stage
+    base = panel.base.id
+    return replace(
+        stage, step=lambda batch: stage.step(batch) if batch.feature_set.id == base else ()
     )
 
 

@@ -23,6 +23,7 @@ from collectors.sources.kinds import SourceKind
 from domain.classes import LabelKind
 from domain.errors import AlphaPulseError
 from domain.ports import Executor
+from services.features.kinds import CandleKind
 from services.models.kinds import FeatureKind, FittedKind, OnlineKind
 from services.signals.kinds import PolicyKind
 
@@ -131,21 +132,28 @@ def _checks(one: SwitchedOn) -> list[Check]:
     """In the process that runs them: the same subjects for all."""
     (name,) = one.names
     part = known(one).parts[name]
+    if isinstance(part, CandleKind | FeatureKind):
+        return _of_features(part)
     if isinstance(part, PolicyKind):
         return policy_checks(part)
     if isinstance(part, LabelKind):
         return label_checks(part)
     if isinstance(part, SourceKind):
         return source_checks(part)
-    if isinstance(part, FeatureKind):
-        from alphapulse_testing.features import (  # noqa: PLC0415 - numba, which only this needs
-            feature_checks,
-        )
-
-        return feature_checks(part)
     if isinstance(part, FittedKind):
         return fitted_checks(part)
     return online_checks(part) if isinstance(part, OnlineKind) else []
+
+
+def _of_features(part: CandleKind | FeatureKind) -> list[Check]:
+    from alphapulse_testing import (  # noqa: PLC0415 - numba, which only these need
+        candles,
+        features,
+    )
+
+    if isinstance(part, CandleKind):
+        return candles.candle_checks(part)
+    return features.feature_checks(part)
 
 
 def _names(one: SwitchedOn) -> list[str]:

@@ -17,6 +17,7 @@ from collectors.sources.kinds import SHIPPED, SourceKind
 from domain.classes import LabelKind
 from domain.errors import AlphaPulseError, UnknownNameError, nearest
 from services.classes.catalogue import LABELS
+from services.features.kinds import CandleKind, CandleSet
 from services.models.catalogue import BUILT_IN, Catalogue
 from services.models.derived import set_id
 from services.models.kinds import FeatureKind, FittedKind, OnlineKind
@@ -24,7 +25,7 @@ from services.models.variants import Variant, with_variant
 from services.signals.kinds import POLICIES, PolicyKind
 
 GROUPS: Final = (  # of entry points
-    *("alphapulse.models", "alphapulse.features"),
+    *("alphapulse.models", "alphapulse.features", "alphapulse.candles"),
     *("alphapulse.policies", "alphapulse.labels", "alphapulse.sources"),
 )
 FOLDER: Final = "plugins"  # of the state folder
@@ -166,12 +167,13 @@ class Known:
     policies: Mapping[str, PolicyKind] = field(default_factory=lambda: POLICIES)
     labels: Mapping[str, LabelKind] = field(default_factory=lambda: LABELS)
     sources: Mapping[str, SourceKind] = field(default_factory=dict)
+    candles: Mapping[str, CandleKind] = field(default_factory=dict)
 
     @property
     def parts(self) -> Mapping[str, object]:
         """Everything that has a name here."""
         models = {one.name: one for one in self.catalogue.parts}
-        return {**models, **self.policies, **self.labels, **self.sources}
+        return {**models, **self.policies, **self.labels, **self.sources, **self.candles}
 
 
 # Where a kind with these methods goes: in a `Catalogue`, and beside it in `Known`.
@@ -185,15 +187,22 @@ _BESIDE_IT: Final[_Ports] = {
     "policies": PolicyKind,
     "labels": LabelKind,
     "sources": SourceKind,
+    "candles": CandleKind,
 }
 # What is there without a plug-in, and what is raised of a name that is not.
 _NAMED: Final[Mapping[str, tuple[Iterable[str], type[UnknownNameError]]]] = {
     "features": ((), UnknownPluginError),
     "sources": ((), UnknownPluginError),
+    "candles": ((), UnknownPluginError),
     "policies": (POLICIES, UnknownPolicyError),
     "labels": (LABELS, UnknownLabelError),
 }
-_CALLED: Final = {"policies": "signal policy", "labels": "kind of label", "sources": "source"}
+_CALLED: Final = {
+    "policies": "signal policy",
+    "labels": "kind of label",
+    "sources": "source",
+    "candles": "candle feature set",
+}
 
 
 @lru_cache(maxsize=8)
@@ -235,6 +244,12 @@ def sources_named(names: Iterable[str], switched_on: SwitchedOn) -> tuple[Source
     return tuple(_named("sources", names, switched_on))
 
 
+def candles_named(name: str, switched_on: SwitchedOn) -> CandleKind:
+    """The candle feature set `name` of a plug-in; raises as `_named`."""
+    kind: CandleKind = _named("candles", (name,), switched_on)[0]
+    return kind
+
+
 def _named(place: str, names: Iterable[str], switched_on: SwitchedOn) -> list[Any]:
     """What stands under these names in a place of `Known`, each once.
 
@@ -269,9 +284,7 @@ def _with(known: Known, plugin: Plugin) -> Known:
         raise PluginError(f"plug-in {plugin.name}: it registers {kind!r}, which has another name")
     if plugin.name in known.parts or (isinstance(kind, SourceKind) and kind.name in SHIPPED):
         raise PluginError(f"plug-in {plugin.name}: that name is taken")
-    catalogue = known.catalogue
-    provider = {plugin.name: {plugin.provider: plugin.version}}
-    more = replace(catalogue, providers={**catalogue.providers, **provider})
+    more = _provided(known.catalogue, kind, plugin)
     for place, port in _OF_CATALOGUE.items():
         if isinstance(kind, port):
             wider: dict[str, Any] = {place: (*getattr(more, place), kind)}
@@ -281,6 +294,17 @@ def _with(known: Known, plugin: Plugin) -> Known:
             there: dict[str, Any] = {place: {**getattr(known, place), plugin.name: kind}}
             return replace(known, catalogue=more, **there)
     raise PluginError(f"plug-in {plugin.name}: it has the methods of no kind")
+
+
+def _provided(catalogue: Catalogue, kind: object, plugin: Plugin) -> Catalogue:
+    """With what fits say of where a kind came from."""
+    provider = {plugin.name: {plugin.provider: plugin.version}}
+    candles = {CandleSet.of(kind).id: kind} if isinstance(kind, CandleKind) else {}
+    return replace(
+        catalogue,
+        providers={**catalogue.providers, **provider},
+        candles={**catalogue.candles, **candles},
+    )
 
 
 def _installed() -> Iterator[Plugin]:

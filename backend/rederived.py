@@ -22,8 +22,8 @@ from backend.store.served_rows import Members, ServedRow
 from backend.ticks import ticks
 from domain.events import CandleBatch, Floats, Source
 from domain.market import Instrument, from_ms, to_ms
-from services.features.engine import FeatureEngine
-from services.features.feature_set import OHLCV
+from services.features.extended import begin
+from services.features.kinds import CandleSet
 
 PIECE: Final = 5_000  # closes that are read at once
 ABSENT: Final = (np.nan,) * 5
@@ -45,6 +45,7 @@ class Rederivation:
         connection: sees one state of the record.
         members: of the panel.
         beginning: the close of the oldest row.
+        of: the set that they are of.
         past: how its candles were corrected.
     """
 
@@ -52,6 +53,7 @@ class Rederivation:
     members: Members
     beginning: datetime
     past: Past
+    of: CandleSet
 
     def judges(self, row: ServedRow) -> bool:
         """Whether the record tells of which candles a row was made."""
@@ -73,7 +75,7 @@ class Rederivation:
         """
         length = self.members.timeframe.duration
         walks = {
-            state: _Walk(self.members, self.past.candles(state), rows)
+            state: _Walk(self.of, self.members, self.past.candles(state), rows)
             for state, rows in wanted.items()
         }
         last = max(row.as_of for rows in wanted.values() for row in rows)
@@ -91,16 +93,21 @@ class _Walk:
     """One state of the candles goes through an engine.
 
     Args:
+        of: the set that is made.
         members: of the panel.
         cells: what is not as it is now.
         wanted: the rows that are kept.
     """
 
     def __init__(
-        self, members: Members, cells: Mapping[Cell, Candle], wanted: Sequence[ServedRow]
+        self,
+        of: CandleSet,
+        members: Members,
+        cells: Mapping[Cell, Candle],
+        wanted: Sequence[ServedRow],
     ) -> None:
         self._members, self._cells, self._wanted = members, cells, wanted
-        self._engine = FeatureEngine(OHLCV, members.exchange, members.timeframe)
+        self._engine = begin(of, members.exchange, members.timeframe)
         self._needed = {(row.as_of, row.instrument) for row in wanted}
         self._closes = {row.as_of for row in wanted}
         self._found: dict[tuple[datetime, Instrument], Derived] = {}
@@ -118,7 +125,7 @@ class _Walk:
     def end(self) -> list[Derived]:
         """The rows that are wanted, in their order."""
         self._catch_up(NEVER_MS, ())
-        unknown = Derived(np.full(len(OHLCV.columns), np.nan), np.nan)
+        unknown = Derived(np.full(len(self._engine.feature_set.columns), np.nan), np.nan)
         return [self._found.get((row.as_of, row.instrument), unknown) for row in self._wanted]
 
     def _as_then(self, panel: CandlePanel) -> CandlePanel:

@@ -36,7 +36,7 @@ from backend.store import ledger
 from backend.store.columns import CandlePanel, CandleSeries
 from backend.ticks import labels_once, ticks
 from backend.transfer import make_room, write_replay_tables
-from backend.wiring import Store, decided_by, labels_of, online_of, policy_of, terms_of
+from backend.wiring import Store, decided_by, labels_of, online_of, policy_of, sets_of, terms_of
 from collectors.recorded import Recording, Selection, choose, read_folder
 from collectors.recorded_sources import RecordedSources, read_sources
 from domain.errors import UsageError
@@ -44,6 +44,7 @@ from domain.events import CandleBatch
 from domain.market import Horizon, Timeframe, from_ms, rfc3339, to_ms
 from domain.ports import Executor
 from domain.sources import Measurement, Metric
+from services.features.kinds import RELEASE, CandleSet
 from services.sentiment.features import SentimentFeatures
 
 TICKS_PER_COMMIT = 200
@@ -169,10 +170,12 @@ class Replay:
         self._clock = VirtualClock(from_ms(0))
         self._events: list[object] = []
         self.sentiment: SentimentFeatures | None = None  # what sources told
+        self.sets: tuple[CandleSet, ...] = (RELEASE,)  # what candles are made into
 
     async def run(self, series: list[CandleSeries]) -> dict[str, Any]:
         began = time.perf_counter()
         exchange = series[0].instrument.exchange
+        self.sets = await sets_of(self._store.writers, self._settings, self._clock.now())
         panel = self.open_panel(PanelKey(exchange=exchange, timeframe=self._timeframe))
         executor = self.open_executor()
         learning = Learning(
@@ -185,6 +188,7 @@ class Replay:
                 self._timeframe,
                 seed=self._plan.seed,
                 plugins=self._settings.plugins,
+                sets=self.sets,
             ),
             emit=self._events.append,
         )
@@ -210,6 +214,7 @@ class Replay:
             kinds=labels_of(self._settings),
             online=online_of(self._settings),
             decided_by=decided_by(self._settings),
+            sets=self.sets,
         )
 
     async def losses(self, series: list[CandleSeries]) -> dict[str, Losses]:

@@ -18,7 +18,6 @@ from backend.store.member_retention import Members
 from backend.store.score_days import groups
 from backend.store.server import read_server
 from domain.ports import Clock
-from services.features.feature_set import OHLCV
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +72,7 @@ class Retention:
             await self._pack(connection)
 
     async def _drop_features(self, connection: asyncpg.Connection, days: int) -> None:
-        for features in await Features.of_panels(connection, OHLCV.id):
+        for features in await Features.of_panels(connection):
             before = await features.before(connection, self.clock.now(), days=days)
             while before is not None and await features.drop(connection, before):
                 await self.free()

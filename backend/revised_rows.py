@@ -47,33 +47,34 @@ async def different(
     Args:
         renewal: the times that they are given.
         standing: the record.
-        features: of ticks that follow each other.
+        features: of ticks that follow each other, of one feature set or of several.
         labels: in their order.
     """
     numbers = list(renewal.ids.values())
     found = Different(features=[], told=[], labels=[], filled=[], judged=set())
     since = await standing.since(numbers, features[0].timeframe) if features else EPOCH
-    if kept := [batch for batch in features if batch.as_of >= since]:  # others were dropped
-        first, last = kept[0].as_of, kept[-1].as_of
-        rows = await standing.features(numbers, kept[0].timeframe, first=first, last=last)
-        found.features.extend(await asyncio.to_thread(renewal.all_features, kept, rows))
-    told = [batch.told for batch in features if batch.told is not None and batch.told.status]
+    kept = [batch for batch in features if batch.as_of >= since]  # others were dropped
+    for ours in _by_set(kept):
+        first, last, of = ours[0].as_of, ours[-1].as_of, ours[0].feature_set.id
+        rows = await standing.features(numbers, ours[0].timeframe, of, first=first, last=last)
+        found.features.extend(await asyncio.to_thread(renewal.all_features, ours, rows))
+    told = _told_once(features)
     if told:
-        of, first, last = told[0], told[0].as_of, told[-1].as_of
+        one, first, last = told[0], told[0].as_of, told[-1].as_of
         stored = await standing.told(
-            numbers, of.timeframe, of.feature_set.id, first=first, last=last
+            numbers, one.timeframe, one.feature_set.id, first=first, last=last
         )
         found.told.extend(part for batch in told for part in renewal.told(batch, stored))
     for horizon in sorted({batch.horizon for batch in labels}):
-        ours = [batch for batch in labels if batch.horizon == horizon and len(batch)]
-        if ours:
-            closes = np.concatenate([batch.as_of_ms for batch in ours])
+        theirs = [batch for batch in labels if batch.horizon == horizon and len(batch)]
+        if theirs:
+            closes = np.concatenate([batch.as_of_ms for batch in theirs])
             first, last = from_ms(int(closes.min())), from_ms(int(closes.max()))
             stand = await standing.labels(
-                numbers, ours[0].timeframe, horizon, first=first, last=last
+                numbers, theirs[0].timeframe, horizon, first=first, last=last
             )
-            for batch in ours:
-                changed, filled = renewal.labels(batch, stand)
+            for label in theirs:
+                changed, filled = renewal.labels(label, stand)
                 found.labels.extend([changed] if len(changed) else [])
                 found.filled.extend([changed.take(filled)] if len(filled) else [])
             names = {number: one for one, number in renewal.ids.items()}
@@ -82,10 +83,24 @@ async def different(
                 for (number, as_of_ms), row in stand.items()
                 if row.revision > 1
             )
-    for batch in found.filled:
-        keys = zip(batch.instruments, batch.as_of_ms.tolist(), strict=True)
-        found.judged.difference_update((batch.horizon, *key) for key in keys)
+    for label in found.filled:
+        keys = zip(label.instruments, label.as_of_ms.tolist(), strict=True)
+        found.judged.difference_update((label.horizon, *key) for key in keys)
     return found
+
+
+def _by_set(features: Sequence[FeatureBatch]) -> list[list[FeatureBatch]]:
+    """The batches of each feature set."""
+    found: dict[str, list[FeatureBatch]] = {}
+    for batch in features:
+        found.setdefault(batch.feature_set.id, []).append(batch)
+    return list(found.values())
+
+
+def _told_once(features: Sequence[FeatureBatch]) -> list[SentimentBatch]:
+    """What sources told, which the rows of each set have beside them."""
+    batches = (batch.told for batch in features if batch.told is not None and batch.told.status)
+    return list({id(told): told for told in batches}.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from backend.panel import ROOM, Panel
+from backend.panel import ROOM, Panel, engine_place
 from backend.revised_rows import Renewal, complete, different, unjudged
 from backend.store.database import patiently
 from backend.store.instruments import NOT_YET
@@ -22,8 +22,7 @@ from domain.codec import pack, unpack
 from domain.events import CandleBatch, FeatureBatch, LabelBatch, OutcomeBatch, SentimentBatch
 from domain.market import EPOCH, MILLISECOND, Instrument, from_ms, to_ms
 from domain.ports import Clock
-from services.features.engine import FeatureEngine
-from services.features.feature_set import OHLCV
+from services.features.extended import begin
 from services.labels.labeller import Labeller
 
 log = logging.getLogger(__name__)
@@ -47,7 +46,8 @@ class CandleRooms:
 
     def __init__(self, panel: Panel) -> None:
         key, cost_bps = panel.key, panel.policy.cost_bps
-        self.engine = FeatureEngine(OHLCV, key.exchange, key.timeframe)
+        self.sets = panel.sets
+        self.engines = {one.id: begin(one, key.exchange, key.timeframe) for one in self.sets}
         self._sentiment = panel.sentiment
         self.labellers = {
             horizon: Labeller(key.exchange, key.timeframe, horizon, cost_bps=cost_bps)
@@ -57,14 +57,16 @@ class CandleRooms:
     def restore(self, panel_state: bytes) -> None:
         """Go on from their part of a panel's snapshot."""
         state = unpack(panel_state)
-        self.engine.restore(bytes.fromhex(state["engine"]))
+        for one in self.sets:
+            self.engines[one.id].restore(bytes.fromhex(state[engine_place(one)]))
         for horizon, labeller in self.labellers.items():
             labeller.restore(bytes.fromhex(state[f"{horizon}/labeller"]))
 
     def placed_in(self, panel_state: bytes) -> bytes:
         """A panel's snapshot with their state in place of what it had."""
         state = unpack(panel_state)
-        state["engine"] = self.engine.snapshot().hex()
+        for one in self.sets:
+            state[engine_place(one)] = self.engines[one.id].snapshot().hex()
         for horizon, labeller in self.labellers.items():
             state[f"{horizon}/labeller"] = labeller.snapshot().hex()
         return pack(state)
@@ -74,7 +76,9 @@ class CandleRooms:
         features: list[FeatureBatch] = []
         labels: list[LabelBatch] = []
         for batch in batches:
-            features.append(self._sentiment.beside(self.engine.on_candles(batch)))
+            base, *beside = (engine.on_candles(batch) for engine in self.engines.values())
+            features.append(self._sentiment.beside(base))
+            features += [replace(one, told=features[-1].told) for one in beside]
             for labeller in self.labellers.values():
                 labels += labeller.on_candles(batch)
         return Walked(features=features, labels=labels)
@@ -127,7 +131,7 @@ class Revisions:
     _standing: Standing = field(init=False)
 
     def __post_init__(self) -> None:
-        self._standing = Standing(self.store.readers, OHLCV.id)
+        self._standing = Standing(self.store.readers, self.panel.base.id)
 
     @property
     def instruments(self) -> Sequence[Instrument]:
@@ -274,7 +278,7 @@ class Revisions:
         while (found := await load(self.store.readers, scope, until=until)) is not None:
             if not self.panel.fits(found.payload):
                 break  # it and those before are of other horizons
-            if found.as_of < since:
+            if found.as_of < since and not self.panel.lacking(found.payload):
                 await asyncio.to_thread(rooms.restore, found.payload)
                 return _Pass(since=since, at=found.as_of, rooms=rooms, stale=stale)
             stale.insert(0, found)
@@ -346,7 +350,7 @@ class Revisions:
             touched += told
         if touched:
             await self._commit(touched)
-        self.panel.engine = work.rooms.engine
+        self.panel.engines = work.rooms.engines
         for horizon, rooms in self.panel.rooms.items():
             rooms.labeller = labellers[horizon]
             for batch in work.recent:

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 from backend.clock import SystemClock
 from backend.executor import ProcessExecutor
-from backend.feature_sets import FEATURE_SETS
+from backend.feature_sets import of_release
 from backend.learning.evidence import dates_of
 from backend.learning.fits import (
     ExamplesOrder,
@@ -124,7 +124,7 @@ def _subject(model: str, settings: Settings) -> tuple[Recipe, Mapping[str, Range
     fixed = {TREES} if about.trees is not None else set()
     space = {name: one for name, one in kind.space.items() if name not in fixed}
     sets = feature_sets(catalogue, about.features_of(recipe.kind))
-    return as_wanted(replace(recipe, features=sets), about), space
+    return as_wanted(replace(recipe, features=sets), about, of=recipe.kind), space
 
 
 async def _place(searches: Searches, plan: SearchPlan) -> Place:
@@ -145,7 +145,8 @@ async def _place(searches: Searches, plan: SearchPlan) -> Place:
 async def _rows(store: Store, searches: Searches, place: Place, maximum_rows: int) -> ExamplesOrder:
     """What a training would read now."""
     versions = await store.registry.versions(place.exchange, place.timeframe)
-    here = [row["feature_set"] for row in versions if row["horizon"] == place.horizon]
+    fitted = [row["feature_set"] for row in versions if row["horizon"] == place.horizon]
+    here = [one for name in fitted if (one := of_release(name)) is not None]
     until = await searches.newest_label(place)
     if until is None or not here:
         raise UsageError(f"{place}: nothing has been fitted there yet")
@@ -154,7 +155,7 @@ async def _rows(store: Store, searches: Searches, place: Place, maximum_rows: in
         exchange=place.exchange,
         timeframe=place.timeframe,
         horizon=place.horizon,
-        feature_set=FEATURE_SETS[here[-1]],
+        feature_set=here[-1],
         until=until,
         maximum_rows=maximum_rows,
     )
@@ -201,7 +202,7 @@ class _Search:
             self.base.examples,
             until=last["until"],
             maximum_rows=last["maximum_rows"],
-            feature_set=FEATURE_SETS[last["feature_set"]],
+            feature_set=of_release(last["feature_set"]) or self.base.examples.feature_set,
         )
         order = replace(self.base, examples=then, seed=last["seed"])
         if await self._ask(rows_from_store, order) != last["data_sha256"]:

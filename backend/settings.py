@@ -33,21 +33,19 @@ from backend.setting_tables import (
     Group,
     KafkaSettings,
     LedgerSettings,
-    MirrorAddress,
     NotifySettings,
     RedditSettings,
     RetentionSettings,
-    VariantSettings,
     group_at,
     not_json,
 )
+from backend.training_settings import TrainingSettings
 from collectors.sources.feeds import FEEDS
 from domain.errors import UnknownNameError, UsageError
 from domain.market import Timeframe
 
 if TYPE_CHECKING:
     from backend.plugins import SwitchedOn
-    from services.models.variants import Variant
 
 SETTINGS_FILE = Path("alphapulse.toml")
 PREFIX = "ALPHAPULSE_"
@@ -167,81 +165,6 @@ class SignalSettings(Group):
     size_cap: float = Field(0.10, gt=0, le=1, description="largest size_fraction")
 
 
-class TrainingSettings(Group):
-    """When and how models are fitted."""
-
-    every_bars: int | None = Field(
-        None,
-        gt=0,
-        description="candles between fits; where not set a day, at 01:00 UTC, in a replay 30 days",
-    )
-    delay_bars: int = Field(1, ge=1, description="a fit takes effect this many candles later")
-    minimum_rows: int = Field(1_000, gt=0, description="matured rows before the first fit")
-    maximum_rows: int = Field(
-        50_000,
-        gt=0,
-        description="rows of a fit, about: of more, closes are left out evenly over the past",
-    )
-    trees: int | None = Field(None, gt=0, description="of each booster; its recipe's where not set")
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "cpu",
-        description="XGBoost, CatBoost and networks are fitted on it; auto: a GPU that works",
-    )
-    kinds: tuple[str, ...] = Field(
-        (
-            "logistic.direction",
-            "xgboost.direction",
-            "lightgbm.direction",
-            "catboost.direction",
-            "lightgbm.volatility",
-            "lightgbm.quantiles",
-        ),
-        description="models that are fitted: of this release, of plug-ins, of variants",
-    )
-    variants: dict[str, VariantSettings] = Field(
-        default_factory=dict, description="kinds with other parameters, as models search finds them"
-    )
-    online: tuple[str, ...] = Field(
-        ("river.direction",), description="models that learn with each label"
-    )
-    features: tuple[str, ...] = Field(
-        (), description="feature sets of plug-ins that fitted models read beside the others"
-    )
-    labels: tuple[str, ...] = Field(
-        (), description="class labels that are told and predicted: regime, rotation, plug-ins'"
-    )
-    examine_days: int | None = Field(
-        None,
-        gt=0,
-        description="days between two looks for drift; where not set 1, in a replay 7",
-    )
-    promotion: Literal["evidence", "always"] = Field(
-        "evidence",
-        description="always: each fit takes its seat, as most systems have it; to compare with",
-    )
-    mirror: MirrorAddress | None = Field(
-        None, description="an MLflow server that every version is copied to: http://host:5000"
-    )
-    triggers: tuple[Literal["error", "coverage", "feature", "prediction", "calibration"], ...] = (
-        Field(("error", "coverage"), description="kinds of drift that make a fit due, not a report")
-    )
-
-    def features_of(self, kind: str) -> tuple[str, ...]:
-        """The feature sets of plug-ins that models of a kind, or of a variant, read."""
-        own = self.variants[kind].features if kind in self.variants else None
-        return self.features if own is None else own
-
-    @property
-    def all_features(self) -> tuple[str, ...]:
-        """The feature sets of plug-ins that anybody reads."""
-        return tuple({name: 0 for kind in ("", *self.variants) for name in self.features_of(kind)})
-
-    @property
-    def varied(self) -> tuple[Variant, ...]:
-        """The variants, as entries of the catalogue."""
-        return tuple(one.named(name) for name, one in self.variants.items())
-
-
 class Settings(BaseSettings):
     """Everything in force, with its defaults."""
 
@@ -290,6 +213,7 @@ class Settings(BaseSettings):
         models = [name for name in (*about.kinds, *about.online) if name not in theirs]
         models += [name for one in variants for name in one.varied]
         others = (*about.all_features, *about.labels, self.signals.policy, *self.sources.plugins)
+        others += (about.candidate,) if about.candidate else ()
         on = SwitchedOn.by(models, others, self.state)
         return replace(on, variants=variants)
 
@@ -314,6 +238,7 @@ class Settings(BaseSettings):
         about = self.training
         for place, wanted in (
             ("features", about.all_features),
+            ("candles", (about.candidate,) if about.candidate else ()),
             ("labels", about.labels),
             ("sources", self.sources.plugins),
             ("policies", (policy,) if policy else ()),

@@ -165,6 +165,19 @@ def features_audit(
     raise typer.Exit(asyncio.run(audit_features(in_force, count=sample, seed=seed, since=start)))
 
 
+@features_app.command("retire", epilog="Example: alphapulse features retire ohlcv@1")
+def features_retire(
+    name: Annotated[str, typer.Argument(metavar="SET", help="That is made no more.")],
+    *,
+    with_seats: Annotated[bool, typer.Option(help="Members that read it go too.")] = False,
+    state: State = None,
+) -> None:
+    """Have the candidate set take the place of the one before it, from the next start on."""
+    from backend.features import retire_set  # noqa: PLC0415 - imports what it needs
+
+    asyncio.run(retire_set(settings_of(state=state), name, with_seats=with_seats))
+
+
 @instruments_app.command("list", epilog="Example: alphapulse instruments list")
 def instruments_list(*, state: State = None) -> None:
     """What is watched, and what was."""

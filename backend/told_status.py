@@ -46,6 +46,7 @@ def spelled(
         "instruments": [[one.exchange, one.symbol] for one in status.instruments],
         "timeframes": [one.value for one in status.timeframes],
         "horizons": list(status.horizons),
+        "feature_sets": list(status.feature_sets),
         "progress": [[one.name, one.done, one.total] for one in status.progress.values()],
         "notes": list(status.notes),
         "newest": [
@@ -92,6 +93,7 @@ def take(heard: Sequence[Told], status: Status) -> None:
     status.instruments = tuple(Instrument(*one) for one in _all(told, "instruments"))
     status.timeframes = tuple(Timeframe(one) for one in _all(told, "timeframes"))
     status.horizons = tuple(_all(told, "horizons"))
+    status.feature_sets = tuple(_all(told, "feature_sets"))
     status.progress.clear()
     for piece in _all(told, "progress"):
         status.report(*piece)

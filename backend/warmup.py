@@ -5,25 +5,28 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import product
 
 import numpy as np
 
-from backend.panel import ROOM, Panel
-from backend.revised_rows import unsaid
+from backend.panel import ROOM, Panel, engine_place
+from backend.revised_rows import Renewal, different, unsaid
 from backend.revisions import Revisions
 from backend.runner import Before, nothing
 from backend.store import score_days
 from backend.store.classes import told_after
 from backend.store.columns import FeatureTable
 from backend.store.snapshots import Snapshot, load
+from backend.store.standing import Standing
 from backend.ticks import labels_once, ticks
 from backend.wiring import Store
-from domain.events import CandleBatch, FeatureBatch, PredictionBatch, SentimentBatch
+from domain.codec import pack, unpack
+from domain.events import CandleBatch, FeatureBatch, FeatureSet, PredictionBatch, SentimentBatch
 from domain.market import EPOCH, Horizon, Instrument, Timeframe, from_ms, to_ms
 from services.classes.grid import SLACK as KEPT
-from services.features.feature_set import OHLCV
+from services.features.engine import FeatureEngine
 from services.models.examples import SLACK
 from services.sentiment.feature_set import SENTIMENT
 
@@ -75,6 +78,8 @@ async def catch_up(
         snapshot = None
     if snapshot is not None:
         panel.restore(snapshot.payload)
+        if panel.lacking(snapshot.payload):
+            await begin_sets(revisions, snapshot, report)
         await recall(panel, instruments, store, snapshot.as_of)
         await _recall_recent(panel, instruments, store, snapshot.as_of)
         await revisions.recover(snapshot.as_of, first=since)
@@ -110,6 +115,45 @@ async def catch_up(
     )
 
 
+async def begin_sets(revisions: Revisions, snapshot: Snapshot, report: Report) -> None:
+    """Make the rows of sets that a snapshot has no engine of, from the candles up to its close.
+
+    They are known when they are made, as those of an instrument that joins. Then the snapshot has
+    the engines too, and all else as it was; a start that is cut short begins them again.
+    """
+    panel, store, key = revisions.panel, revisions.store, revisions.panel.key
+    instruments, step = revisions.instruments, key.timeframe.duration
+    numbers = (await store.instruments.ids(instruments)).tolist()
+    now_ms = to_ms(revisions.clock.now())
+    ids = dict(zip(instruments, numbers, strict=True))
+    renewal = Renewal(ids=ids, at_ms=now_ms, fresh_ms=now_ms)
+    standing = Standing(store.readers, panel.base.id)
+    first = await standing.beginning(numbers, key.timeframe) or snapshot.as_of
+    engines = [panel.engines[one.id] for one in panel.lacking(snapshot.payload)]
+    at, total = first - step, (snapshot.as_of - first) // step + 1
+    while at < snapshot.as_of:
+        until = min(at + CHUNK * step, snapshot.as_of)
+        candles = await store.history.panel(instruments, key.timeframe, since=at, until=until)
+        batches = list(ticks(candles, exchange=key.exchange, joined=revisions.joined))
+        made = await asyncio.to_thread(_rows_of, engines, batches)
+        found = await different(renewal, standing, made, ())
+        if found.features:
+            await store.recorder.commit_learning(found.features, published_at=revisions.clock.now())
+        at = until
+        report((at - first) // step + 1, total)
+    state = unpack(snapshot.payload)
+    for one in panel.lacking(snapshot.payload):
+        state[engine_place(one)] = panel.engines[one.id].snapshot().hex()
+    whole = replace(snapshot, payload=pack(state))
+    await store.recorder.commit_learning((), published_at=revisions.clock.now(), state=(whole,))
+
+
+def _rows_of(
+    engines: Sequence[FeatureEngine], batches: Sequence[CandleBatch]
+) -> list[FeatureBatch]:
+    return [engine.on_candles(batch) for batch in batches for engine in engines]
+
+
 async def recall(
     panel: Panel, instruments: Sequence[Instrument], store: Store, as_of: datetime
 ) -> None:
@@ -120,7 +164,7 @@ async def recall(
         table = await store.history.feature_rows(
             instruments,
             key.timeframe,
-            OHLCV.id,
+            panel.base.id,
             beside=SENTIMENT.id,
             since=as_of - kept,
             until=as_of,
@@ -129,7 +173,7 @@ async def recall(
             _TOUCHED, key.exchange, key.timeframe.value, horizon, as_of - kept, as_of
         )
         rooms.joiner.restore(
-            feature_batches(table, key.exchange, key.timeframe),
+            feature_batches(table, key.exchange, key.timeframe, panel.base.feature_set),
             [(Instrument(key.exchange, row["symbol"]), to_ms(row["as_of"])) for row in touched],
         )
         ahead = Horizon(key.timeframe, horizon)
@@ -152,14 +196,15 @@ async def _recall_recent(
 ) -> None:
     """The newest rows of the last closes, where a model reads what was before a row."""
     key, step = panel.key, panel.key.timeframe.duration
-    for rooms in panel.rooms.values():
-        recent = rooms.predictor.recent
+    for rooms, of in product(panel.rooms.values(), panel.sets):
+        kept = rooms.predictor
+        recent = kept.recent if of == panel.base else kept.beside.recent
         if recent.candles:
             table = await store.history.rows_at(
                 instruments,
                 key.timeframe,
                 [as_of - back * step for back in range(recent.candles + 1)],
-                feature_set=OHLCV.id,
+                feature_set=of.id,
                 beside=SENTIMENT.id,
                 until=datetime.max.replace(tzinfo=UTC),
             )
@@ -196,7 +241,7 @@ async def _said(
 
 
 def feature_batches(
-    table: FeatureTable, exchange: str, timeframe: Timeframe
+    table: FeatureTable, exchange: str, timeframe: Timeframe, of: FeatureSet
 ) -> Iterable[FeatureBatch]:
     """The batches that the rows were computed as."""
     edges = np.flatnonzero(np.diff(table.as_of_ms)) + 1
@@ -209,7 +254,7 @@ def feature_batches(
             as_of=as_of,
             instruments=instruments,
             feature_set=SENTIMENT,
-            values=table.values[rows, len(OHLCV.columns) :],
+            values=table.values[rows, len(of.columns) :],
             revision=np.ones(len(rows), dtype=np.int64),
             known_at=as_of,
             status={},
@@ -219,8 +264,8 @@ def feature_batches(
             timeframe=timeframe,
             as_of=as_of,
             instruments=instruments,
-            feature_set=OHLCV,
-            values=table.values[rows, : len(OHLCV.columns)],
+            feature_set=of,
+            values=table.values[rows, : len(of.columns)],
             coverage=table.coverage[rows],
             revision=table.revision[rows],
             candle_revision=table.candle_revision[rows],

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -16,9 +18,10 @@ import asyncpg
 from backend.brokers import bus_of
 from backend.bus.memory import MemoryBus
 from backend.clock import SystemClock
-from backend.feature_sets import WITH_SENTIMENT
-from backend.plugins import catalogue_of, labels_named, policy_named
+from backend.feature_sets import WITH_SENTIMENT, candle_sets, fitted_on
+from backend.plugins import PluginError, catalogue_of, labels_named, policy_named
 from backend.settings import Settings, UnknownModelError
+from backend.store import candle_sets as candle_set_store
 from backend.store import database, migrate
 from backend.store.collected import CollectedCandles
 from backend.store.embedded import EmbeddedPostgres
@@ -34,19 +37,20 @@ from backend.store.state import StateFolder
 from collectors.pacing import Pace
 from domain.account import Terms
 from domain.classes import LabelKind
-from domain.errors import StoreUnavailableError
+from domain.errors import StoreUnavailableError, UsageError
 from domain.ports import EventBus
 from services.features import feature_set as candle_features
-from services.features.feature_set import COLUMNS as CANDLE_COLUMNS
-from services.features.feature_set import OHLCV
+from services.features.kinds import RELEASE, CandleSet
 from services.models.artifacts import ArtifactStore
 from services.models.catalogue import BUILT_IN, Catalogue
 from services.models.kinds import OnlineKind
 from services.sentiment import feature_set as sentiment_features
 from services.sentiment.feature_set import COLUMNS as SENTIMENT_COLUMNS
-from services.sentiment.feature_set import SENTIMENT
+from services.sentiment.feature_set import SENTIMENT, with_sentiment
 from services.signals.kinds import PolicyKind
 from services.signals.policy import PolicySettings
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -110,7 +114,7 @@ async def open_store(
             writers=writers,
             readers=readers,
             instruments=instruments,
-            recorder=Recorder(writers, instruments, feature_set=OHLCV.id),
+            recorder=Recorder(writers, instruments),
             history=history,
             collected=CollectedCandles(history),
             registry=Registry(writers),
@@ -146,13 +150,83 @@ async def _register(pool: asyncpg.Pool) -> None:
     """The feature sets of this release."""
     code = {
         feature_set: sources_sha256(Path(module.__file__ or "").parent)
-        for feature_set, module in ((OHLCV, candle_features), (SENTIMENT, sentiment_features))
+        for feature_set, module in (
+            (RELEASE.feature_set, candle_features),
+            (SENTIMENT, sentiment_features),
+        )
     }
-    for feature_set, columns in ((OHLCV, CANDLE_COLUMNS), (SENTIMENT, SENTIMENT_COLUMNS)):
-        spec = {column.name: column.formula for column in columns}
+    told = {column.name: column.formula for column in SENTIMENT_COLUMNS}
+    for feature_set, spec in ((RELEASE.feature_set, RELEASE.formulas), (SENTIMENT, told)):
         await register_feature_set(pool, feature_set, spec=spec, code_sha=code[feature_set])
     parts = {"parts": [one.id for one in code]}
     await register_feature_set(pool, WITH_SENTIMENT, spec=parts, code_sha="+".join(code.values()))
+
+
+async def sets_of(pool: asyncpg.Pool, settings: Settings, now: datetime) -> tuple[CandleSet, ...]:
+    """What candles are made into: the set that all learn from, then the candidate.
+
+    That of the release ends once members read the candidate, and none reads it any more.
+
+    Raises:
+        UsageError: it was retired, and settings name no other.
+        UnknownPluginError, PluginError: there is no such candidate, or who learns cannot read it.
+        StoreError: it is registered with other columns or formulas.
+    """
+    sets = candle_sets(settings.training.candidate, settings.plugins)
+    gone = await candle_set_store.retired(pool)
+    for one in sets[1:]:
+        _refuse_unreadable(one, settings)
+        providers = catalogue_of(settings.plugins).providers
+        code = providers.get(one.kind.name, {}) if one.kind else {}
+        code_sha = "+".join(f"{name} {version}" for name, version in code.items())
+        await register_candle_set(pool, one, code_sha=code_sha)
+        if RELEASE.id not in gone and await _has_won(pool, one):
+            log.info("%s has no member any more: it is retired", RELEASE.id)
+            gone[RELEASE.id] = now
+            await candle_set_store.retire(pool, RELEASE.id, at=now)
+    made = tuple(one for one in sets if one.id not in gone)
+    if not made:
+        raise UsageError(
+            f"{RELEASE.id} was retired on {gone[RELEASE.id]:%Y-%m-%d}: name the set that took its"
+            " place, training.candidate"
+        )
+    return made
+
+
+async def _has_won(pool: asyncpg.Pool, candidate: CandleSet) -> bool:
+    """Whether members read the candidate, and none the set of the release."""
+    ours = await candle_set_store.readers(pool, fitted_on(RELEASE))
+    return not ours and bool(await candle_set_store.readers(pool, fitted_on(candidate)))
+
+
+async def register_candle_set(pool: asyncpg.Pool, of: CandleSet, *, code_sha: str) -> None:
+    """Enter a set that is beside the release's, and what is fitted on it where sources tell.
+
+    Raises:
+        StoreError: it is registered with other columns or formulas.
+    """
+    await register_feature_set(
+        pool, of.feature_set, spec=of.formulas, code_sha=code_sha, fixed=True
+    )
+    parts = {"parts": [of.id, SENTIMENT.id]}
+    both = with_sentiment(of.feature_set)
+    await register_feature_set(pool, both, spec=parts, code_sha=code_sha)
+
+
+def _refuse_unreadable(of: CandleSet, settings: Settings) -> None:
+    """See that those who learn from the rows of every set find their columns.
+
+    Raises:
+        PluginError: one does not.
+    """
+    there = {*of.feature_set.columns, *SENTIMENT.columns}
+    wanted = {name: kind.columns for name, kind in online_of(settings).items()}
+    named = settings.training.all_features
+    derived = [one for one in catalogue_of(settings.plugins).features if one.name in named]
+    wanted |= {one.name: one.reads for one in derived}
+    for name, columns in wanted.items():
+        if lacking := [column for column in columns if column not in there]:
+            raise PluginError(f"{of.id} leaves out {lacking[0]}, which {name} reads")
 
 
 @asynccontextmanager

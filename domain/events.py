@@ -246,6 +246,7 @@ class PredictionBatch(Tick):
     made_at: datetime
     origin: Origin
     revision: Ints  # (n,)
+    feature_set: str  # `ohlcv@1`: of the rows that it was made of
     feature_revision: Ints  # (n,)
     probabilities: Floats  # (n, 3) down, flat, up
     quantiles: Floats  # (n, 3) of the log return at QUANTILE_LEVELS

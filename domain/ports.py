@@ -221,6 +221,16 @@ class Referenced(Protocol):
 
 
 @runtime_checkable
+class OfCandles(Protocol):
+    """What a model has beside the rest that may read another candle feature set than the base."""
+
+    @property
+    def candles(self) -> str:
+        """Its id, `ohlcv@2`; empty: that of the release, or of the base where it learns."""
+        ...
+
+
+@runtime_checkable
 class Sequential(Protocol):
     """What a model has beside the rest that may read the candles before a row."""
 

@@ -20,12 +20,13 @@ from backend.store.columns import CandlePanel, CandleSeries
 from backend.store.snapshots import Snapshot
 from backend.ticks import ticks
 from backend.warmup import catch_up, snapshot_of
-from backend.wiring import Store
+from backend.wiring import Store, register_candle_set
 from collectors.cross_section import CrossSection
 from collectors.versions import rank
 from domain.classes import LabelKind
 from domain.events import Candle, CandleBatch, Source
 from domain.market import EPOCH, Instrument, Listing, Timeframe, to_ms
+from services.features.kinds import RELEASE, CandleSet
 from services.signals.policy import PolicySettings
 from tests.doubles import START, ManualClock
 from tests.factories import candles
@@ -34,9 +35,9 @@ H1 = Timeframe.H1
 HISTORY, LIVE, HORIZON = 60, 12, 3
 NAMES = ("AAA/USDT", "BBB/USDT", "CCC/USDT")
 FEATURES = """
-SELECT DISTINCT ON (symbol, as_of) symbol, as_of, coverage, values
+SELECT DISTINCT ON (feature_set, symbol, as_of) symbol, as_of, coverage, values, feature_set
 FROM ml_features_ohlcv JOIN instruments USING (instrument_id) WHERE exchange = $1
-ORDER BY symbol, as_of, revision DESC
+ORDER BY feature_set, symbol, as_of, revision DESC
 """
 LABELS = """
 SELECT DISTINCT ON (symbol, as_of) symbol, as_of, outcome, weight, log_return,
@@ -91,6 +92,7 @@ class Life:
     """One panel over the store, which may be killed and started again."""
 
     kinds: tuple[LabelKind, ...] = ()  # of class labels
+    sets: tuple[CandleSet, ...] = (RELEASE,)  # what candles are made into
 
     def __init__(self, store: Store, exchange: str) -> None:
         self.store, self.exchange = store, exchange
@@ -101,12 +103,15 @@ class Life:
         self.told: list[Candle] = []
 
     async def start(self) -> None:
+        for one in self.sets[1:]:
+            await register_candle_set(self.store.writers, one, code_sha="of a test")
         panel = Panel(
             PanelKey(exchange=self.exchange, timeframe=H1),
             [HORIZON],
             clock=self.clock,
             policy=PolicySettings(),
             kinds=self.kinds,
+            sets=self.sets,
         )
         self.seat(panel)
         self.revisions = Revisions(
@@ -160,8 +165,8 @@ class Life:
         await self.end()
         features, labels = expected(self)
         stored = {
-            (symbol, to_ms(as_of)): (coverage, tuple(values))
-            for symbol, as_of, coverage, values in await self.fetch(FEATURES)
+            (feature_set, symbol, to_ms(as_of)): (coverage, tuple(values))
+            for symbol, as_of, coverage, values, feature_set in await self.fetch(FEATURES)
         }
         assert stored == features
         known = {(row[0], to_ms(row[1])): answers(*row[2:]) for row in await self.fetch(LABELS)}
@@ -170,7 +175,7 @@ class Life:
         assert said <= set(await self.fetch(SAID))
         async with self.store.readers.acquire() as connection:
             assert await verify(connection) is None
-            audit = await audit_rows(connection, count=60, seed=7, since=EPOCH)
+            audit = await audit_rows(connection, count=60, seed=7, since=EPOCH, sets=self.sets)
         assert not audit.differences, "\n".join(map(str, audit.differences))
         assert await self.store.readers.fetch("SELECT source, payload::text FROM quarantine") == []
         assert not self.revisions.due
@@ -209,7 +214,10 @@ def expected(life: Life) -> tuple[dict[Any, Any], dict[Any, Any]]:
     panel = CandlePanel.of(series, H1)
     walked = rooms.walk(ticks(panel, exchange=life.exchange, joined=life.joined))
     features = {
-        (one.symbol, to_ms(batch.as_of)): (batch.coverage[i], answers(*batch.values[i]))
+        (batch.feature_set.id, one.symbol, to_ms(batch.as_of)): (
+            batch.coverage[i],
+            answers(*batch.values[i]),
+        )
         for batch in walked.features
         for i, one in enumerate(batch.instruments)
     }

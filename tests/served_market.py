@@ -74,6 +74,7 @@ def prediction(
         made_at=candles.as_of + timedelta(milliseconds=120),
         origin=Origin.LIVE,
         revision=np.full(n, revision, dtype=np.int64),
+        feature_set=SET.id,
         feature_revision=np.ones(n, dtype=np.int64),
         probabilities=np.stack([0.7 - up, np.full(n, 0.3), up], axis=1),
         quantiles=np.tile([-0.02, 0.001, 0.021], (n, 1)) if served else np.full((n, 3), np.nan),
@@ -212,7 +213,7 @@ class ServedMarket:
         return cls(
             state=ApiState(clock=clock, hub=hub, status=status, access=access, reader=pool),
             pool=pool,
-            recorder=Recorder(pool, Instruments(pool), feature_set=SET.id),
+            recorder=Recorder(pool, Instruments(pool)),
             clock=clock,
             batches=candle_batches(MEMBERS, TICKS + 10, start=START - timedelta(hours=TICKS)),
         )

@@ -96,6 +96,7 @@ class Member:
     version: str
     sha256: str | None  # of its artifact; None: it has none
     said: Floats | None  # as recorded, (1,) or (3,); None: not recorded
+    candles: str  # the candle feature set that it reads
 
     @property
     def target(self) -> Target:
@@ -107,7 +108,7 @@ class Spoken:
     """A served row: who spoke, and what they read."""
 
     id: PredictionId
-    table: Table  # one row
+    tables: Mapping[str, Table]  # by candle feature set, of one row each
     members: tuple[Member, ...]
 
 
@@ -124,11 +125,6 @@ async def read_spoken(connection: asyncpg.Connection, wanted: PredictionId) -> S
     if served is None:
         raise unspoken(wanted)
     place = served["instrument_id"], wanted.timeframe
-    feature_set, revision = served["feature_set"], served["feature_revision"]
-    row = await connection.fetchrow(_ROW, *place, feature_set, wanted.as_of, revision)
-    if row is None:
-        words = f"revision {revision} of the feature row that {wanted} was made of is gone"
-        raise ProblemError("not_as_it_was", words)
     told = await connection.fetchrow(_TOLD, *place, SENTIMENT.id, wanted.as_of, served["made_at"])
     versions = orjson.loads(served["members"] or "{}")
     named = (wanted.exchange, wanted.timeframe, wanted.horizon, [*versions], [*versions.values()])
@@ -138,20 +134,38 @@ async def read_spoken(connection: asyncpg.Connection, wanted: PredictionId) -> S
     )
     artifacts = {one["name"]: one["artifact_sha256"] for one in fitted}
     said = {one["model"]: one for one in recorded}
-    table = _table(row, told)
-    candles = max((past_in(orjson.loads(one["params"] or "{}")) for one in fitted), default=0)
-    if candles:
-        past = await _past(connection, wanted, served, table, candles)
-        table = replace(table, past=past)
+    params = {one["name"]: orjson.loads(one["params"] or "{}") for one in fitted}
+    base = served["feature_set"]
+    reads = {name: str(one.get("candles", base)) for name, one in params.items()}
+    revisions = {
+        reads[name]: row["feature_revision"] for name, row in said.items() if name in reads
+    }
+    revisions[base] = served["feature_revision"]
+    past = dict.fromkeys((base, *reads.values()), 0)
+    for name, candles in reads.items():
+        past[candles] = max(past[candles], past_in(params[name]))
+    tables = {}
+    for candles, before in past.items():
+        row = await connection.fetchrow(
+            _ROW, *place, candles, wanted.as_of, revisions.get(candles), served["made_at"]
+        )
+        if row is None:
+            which = f"revision {revisions.get(candles, 1)} of the feature row of {candles}"
+            words = f"{which} that {wanted} was made of is gone"
+            raise ProblemError("not_as_it_was", words)
+        table = _table(row, told)
+        known = before and await _past(connection, wanted, served, candles, table, before)
+        tables[candles] = replace(table, past=known or None)
     return Spoken(
         id=wanted,
-        table=table,
+        tables=tables,
         members=tuple(
             Member(
                 name=name,
                 version=version,
                 sha256=artifacts.get(name),
                 said=_forecast(name, said.get(name)),
+                candles=reads.get(name, base),
             )
             for name, version in sorted(versions.items(), key=_by_target)
         ),
@@ -177,13 +191,14 @@ def _explained(member: Member, spoken: Spoken, artifacts: ArtifactStore) -> dict
     if member.sha256 is None:
         return _unexplained(member, _BASELINE if member.name in BASELINE_NAMES else _LEARNER)
     model = _opened(member, member.sha256, artifacts)
-    forecast = np.atleast_1d(model.forecast(spoken.table)[0])
+    table = spoken.tables[member.candles]
+    forecast = np.atleast_1d(model.forecast(table)[0])
     if member.said is not None and not _same(forecast, member.said):
         words = f"{member.name}@{member.version} says otherwise of the row of {spoken.id} now"
         raise ProblemError("not_as_it_was", words)
     if not np.isfinite(forecast).all():
         return _unexplained(member, _SILENT)
-    explanation = model.explain(spoken.table)
+    explanation = model.explain(table)
     return _unexplained(member, _NO_KIND) if explanation is None else _told(member, explanation)
 
 
@@ -270,6 +285,7 @@ async def _past(
     connection: asyncpg.Connection,
     wanted: PredictionId,
     served: Mapping[str, Any],
+    feature_set: str,
     table: Table,
     candles: int,
 ) -> Past:
@@ -280,7 +296,7 @@ async def _past(
         [served["instrument_id"]],
         wanted.timeframe,
         [wanted.as_of - back * step for back in range(1, candles + 1)],
-        served["feature_set"],
+        feature_set,
         served["made_at"],
         SENTIMENT.id,
         len(told),
@@ -313,7 +329,8 @@ _SERVED: Final = """
 _ROW: Final = """
     SELECT f.columns, t."values" FROM ml_features_ohlcv t JOIN feature_sets f USING (feature_set)
     WHERE t.instrument_id = $1 AND t.timeframe = $2 AND t.feature_set = $3 AND t.as_of = $4
-      AND t.revision = $5
+      AND CASE WHEN $5::int IS NULL THEN t.known_at <= $6 ELSE t.revision = $5 END
+    ORDER BY t.revision DESC LIMIT 1
     """
 # What sources had told by the time at which the row was made.
 _TOLD: Final = """

@@ -81,6 +81,9 @@ class StatusRow(Row):
     troubles: list[TroubleRow] = Field(description="now; for callers who see all instruments")
     timeframes: list[str]
     horizons: list[int] = Field(description="in candles")
+    feature_sets: list[str] = Field(
+        description="that candles are made into; what serves learns from the first"
+    )
     instruments: list[WatchedRow]
     sources: list[SourceStateRow]
     freshness: list[FreshnessRow]

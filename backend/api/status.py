@@ -50,6 +50,7 @@ class Status:
     instruments: tuple[Instrument, ...] = ()
     timeframes: tuple[Timeframe, ...] = ()
     horizons: tuple[int, ...] = ()  # candles
+    feature_sets: tuple[str, ...] = ()  # that candles are made into; the first is learnt from
     progress: dict[str, Progress] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)  # what was left out, said once
     newest: dict[tuple[Instrument, Timeframe], datetime] = field(default_factory=dict)
@@ -81,7 +82,12 @@ class Status:
 
     def remarks(self) -> list[str]:
         """What there is to say in words now; it may name any instrument."""
-        return [*self.notes, *self.away().values(), *map(str, self.trouble())]
+        return [*self.notes, *self._beside(), *self.away().values(), *map(str, self.trouble())]
+
+    def _beside(self) -> list[str]:
+        """That candles are made into two sets, while they are."""
+        first, *others = self.feature_sets or ("",)
+        return [f"{one} is made beside {first}, until a model on it has won" for one in others]
 
     def watched_on(self, exchange: str) -> list[Instrument]:
         """The instruments of one exchange."""
@@ -165,6 +171,7 @@ class Status:
             ],
             "timeframes": [each.value for each in self.timeframes],
             "horizons": list(self.horizons),
+            "feature_sets": list(self.feature_sets),
             "instruments": [
                 {"exchange": each.exchange, "symbol": each.symbol}
                 for each in self.instruments

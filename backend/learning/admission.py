@@ -96,7 +96,7 @@ class Admission:
             seed=result.seed,
             code_sha=result.recipe_sha256,
             data_sha256=result.data_sha256,
-            feature_set=self.seats.panel.feature_set.id,
+            feature_set=self.seats.panel.fitted_on(result.params.get("candles", "")).id,
             label_set=LABEL_SET,
             trained_from=from_ms(result.trained_from_ms),
             trained_until=from_ms(result.trained_until_ms),

@@ -16,7 +16,7 @@ from backend.store.instruments import Instruments
 from domain.events import Examples, FeatureSet
 from domain.market import Timeframe, from_ms
 from domain.past import Past
-from services.features.feature_set import OHLCV
+from services.features.kinds import RELEASE
 from services.models.fitting import FitResult, FitTask, data_sha256, fit, known
 from services.models.recipes import Recipe
 from services.models.searching import losses_of_folds
@@ -35,6 +35,7 @@ class ExamplesOrder:
     feature_set: FeatureSet  # that models are fitted on; rows have all columns there are
     until: datetime  # nothing that was known later
     maximum_rows: int
+    candles: str = RELEASE.id  # the candle set that those columns are of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +107,7 @@ async def _read_past(order: ExamplesOrder, examples: Examples, candles: int) -> 
             instruments,
             order.timeframe,
             [from_ms(one) for one in closes_ms.tolist()],
-            feature_set=OHLCV.id,
+            feature_set=order.candles,
             beside=SENTIMENT.id,
             until=order.until,
         )
@@ -134,7 +135,7 @@ async def _read(order: ExamplesOrder) -> Examples:
             order.exchange,
             order.timeframe,
             order.horizon,
-            feature_set=OHLCV.id,
+            feature_set=order.candles,
             beside=SENTIMENT.id,
             until=order.until,
             rows=order.maximum_rows,

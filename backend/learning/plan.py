@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from backend.panel import training_interval
 from backend.plugins import NO_PLUGINS, SwitchedOn, catalogue_of, feature_sets
-from backend.settings import TrainingSettings, UnknownModelError
+from backend.settings import UnknownModelError
+from backend.training_settings import TrainingSettings
 from domain.events import Target
 from domain.market import Timeframe
+from services.features.kinds import RELEASE, CandleSet
+from services.models.catalogue import Catalogue
 from services.models.recipes import Recipe
 from services.models.trainer import TrainingRequest
 from services.predictions.soundness import Broken
@@ -35,13 +39,14 @@ class LearningPlan:
     plugins: SwitchedOn
 
     @classmethod
-    def of(
+    def of(  # noqa: PLR0913 - what settings and a panel choose
         cls,
         settings: TrainingSettings,
         timeframe: Timeframe,
         *,
         seed: int,
         plugins: SwitchedOn = NO_PLUGINS,
+        sets: Sequence[CandleSet] = (RELEASE,),
         every: timedelta | None = None,
         live: bool = False,
     ) -> LearningPlan:
@@ -52,6 +57,7 @@ class LearningPlan:
             timeframe: of the panel.
             seed: of every fit.
             plugins: which add kinds to those of the release.
+            sets: what candles are made into; each kind is fitted on each of them.
             every: between fits, whatever the settings say.
             live: where they say nothing, a fit a day, at 01:00 UTC, and a look for drift; else
                 one in 30 days, and in 7.
@@ -61,17 +67,11 @@ class LearningPlan:
             PluginError: one is there, and is no feature set.
         """
         catalogue = catalogue_of(plugins)
-        recipes = catalogue.recipes
         for name in settings.kinds:
-            if name not in recipes:
-                raise UnknownModelError(name, recipes)
-        chosen = [
-            replace(one, features=feature_sets(catalogue, settings.features_of(one.kind)))
-            for name, one in recipes.items()
-            if name in settings.kinds
-        ]
+            if name not in catalogue.recipes:
+                raise UnknownModelError(name, catalogue.recipes)
         return cls(
-            recipes=tuple(as_wanted(one, settings) for one in chosen),
+            recipes=tuple(_chosen(catalogue, settings, sets)),
             every=every or training_interval(timeframe, settings.every_bars, live=live),
             at=SCHEDULED_AT if live else None,
             delay=timeframe.duration * settings.delay_bars,
@@ -85,15 +85,30 @@ class LearningPlan:
         )
 
 
-def as_wanted(recipe: Recipe, settings: TrainingSettings) -> Recipe:
+def _chosen(
+    catalogue: Catalogue, settings: TrainingSettings, sets: Iterable[CandleSet]
+) -> Iterator[Recipe]:
+    """The recipes of the kinds that settings name, on each set, in the order of their fits.
+
+    On a set beside the release's a kind is a variant, with a name and a seat of its own.
+    """
+    asked = [name.partition(".") for name in settings.kinds]
+    wanted = {f"{of.models(kind)}.{target}": (kind, of) for of in sets for kind, _, target in asked}
+    for name, recipe in catalogue.recipes.items():
+        if name in wanted:
+            kind, of = wanted[name]
+            features = feature_sets(catalogue, settings.features_of(kind))
+            chosen = replace(recipe, features=features, candles=of.recipes)
+            yield as_wanted(chosen, settings, of=kind)
+
+
+def as_wanted(recipe: Recipe, settings: TrainingSettings, *, of: str) -> Recipe:
     """With the size and the device that the settings name, where the recipe has them.
 
-    What a variant names itself stays.
+    What the variant `of` names itself stays.
     """
     wanted = {"device": settings.device, "trees": settings.trees}
-    own = (
-        settings.variants[recipe.kind].of(recipe.target) if recipe.kind in settings.variants else {}
-    )
+    own = settings.variants[of].of(recipe.target) if of in settings.variants else {}
     return recipe.changed(
         **{name: one for name, one in wanted.items() if one is not None and name not in own}
     )

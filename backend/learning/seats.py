@@ -27,6 +27,7 @@ from services.scores.promotion import Verdict
 log = logging.getLogger(__name__)
 
 ARTIFACT: Final = "artifact"  # of decisions: it is not what it was
+FEATURES: Final = "features"  # the set that it reads is not made any more
 ALIASES: Final = {"champion": Role.MEMBER, "challenger": Role.CHALLENGER}
 Emit = Callable[[object], None]
 
@@ -231,7 +232,7 @@ class Seats:
             except ArtifactError as error:
                 self._refuse(row, error)
                 gone = Sitting(row["version"], gone.role)
-                trigger, words = ARTIFACT, str(error)
+                trigger, words = _trigger(error), str(error)
 
     async def _step_back(self, seat: Seat, gone: Sitting, trigger: str, words: str) -> int | None:
         registry, member = self.store.registry, gone.role is Role.MEMBER
@@ -246,7 +247,8 @@ class Seats:
         )
         if member:
             return await registry.withdraw(decision)
-        before = tried_before(await registry.decisions(seat), gone.version)
+        decisions = await registry.decisions(seat)
+        before = None if trigger == FEATURES else tried_before(decisions, gone.version)
         await registry.dismiss(decision, instead=before)
         return before
 
@@ -258,7 +260,7 @@ class Seats:
             self._refuse(row, error)
             seat = self.place(row["horizon"], row["target"], row["name"])
             gone = Sitting(row["version"], role)
-            model = await self._before(seat, gone, trigger=ARTIFACT, words=str(error))
+            model = await self._before(seat, gone, trigger=_trigger(error), words=str(error))
         if model is not None:
             self._take(row["horizon"], model, role, _label_of(row))
 
@@ -268,6 +270,8 @@ class Seats:
         Raises:
             ArtifactError: it cannot be used.
         """
+        if not self.panel.makes(row["feature_set"]):
+            raise _UnreadError(f"it reads {row['feature_set']}, which is not made any more")
         if words := self.store.artifacts.catalogue.altered(row["environment"]):
             raise ArtifactError(words)
         if _label_of(row):
@@ -299,6 +303,14 @@ class Seats:
     def _refuse(self, row: Mapping[str, Any], error: ArtifactError) -> None:
         log.error("model refused", extra={"model": row["name"], "reason": str(error)})
         self.refused.append(_refusal(row, error))
+
+
+class _UnreadError(ArtifactError):
+    """A model whose feature set is not made any more; its earlier versions read the same."""
+
+
+def _trigger(error: ArtifactError) -> str:
+    return FEATURES if isinstance(error, _UnreadError) else ARTIFACT
 
 
 def _label_of(row: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ from domain.errors import StoreUnavailableError, UsageError
 from domain.losses import BASELINES
 from domain.market import rfc3339
 from domain.ports import Executor
+from services.features.kinds import RELEASE
 from services.models.fitting import FitResult
 from services.models.recipes import Recipe
 from services.models.trainer import Trainer, TrainingRequest
@@ -169,7 +170,8 @@ class Trainings:
                 exchange=key.exchange,
                 timeframe=key.timeframe,
                 horizon=due.horizon,
-                feature_set=self.seats.panel.feature_set,
+                feature_set=self.seats.panel.fitted_on(recipe.candles),
+                candles=recipe.candles or RELEASE.id,
                 until=due.request.as_of,
                 maximum_rows=self.plan.maximum_rows,
             ),

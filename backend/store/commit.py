@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -48,7 +48,7 @@ async def copy_new(
     sure = next((n for n, write in enumerate(work) if _doubtful(write)), len(work))
     telling = asyncio.create_task(asyncio.to_thread(_tell, work[:sure], tell))
     try:
-        for batches in _new_rows(work).values():
+        for batches in _new_rows(work):
             await append(connection, batches)
     finally:
         await telling
@@ -57,12 +57,15 @@ async def copy_new(
             tell(drafts)
 
 
-def _new_rows(work: Sequence[Write]) -> dict[Table, list[Rows]]:
-    new: dict[Table, list[Rows]] = {}
+def _new_rows(work: Sequence[Write]) -> Iterable[list[Rows]]:
+    """Of each table, and of each feature set in it: rows of one width are sent together."""
+    new: dict[tuple[Table, int], list[Rows]] = {}
     for write in work:
         if write.rows is not None and not write.guard:
-            new.setdefault(write.rows.table, []).append(write.rows)
-    return new
+            values = write.rows.columns.get("values")
+            width = values.shape[1] if isinstance(values, np.ndarray) else 1
+            new.setdefault((write.rows.table, width), []).append(write.rows)
+    return new.values()
 
 
 def _doubtful(write: Write) -> bool:

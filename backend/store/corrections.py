@@ -10,7 +10,6 @@ import asyncpg
 
 from backend.store.served_rows import Members
 from domain.market import from_ms, to_ms
-from services.features.feature_set import OHLCV
 
 Prices = tuple[float, ...]  # open, high, low, close, volume
 
@@ -26,7 +25,10 @@ WHERE {_PANEL} AND (instrument_id, as_of) IN (
 _AFTERWARDS: Final = f"""
 SELECT * FROM (
     SELECT stored.instrument_id, as_of, known_at, members, arrived_at, "values"[1:5] AS candle,
-        "values"[{OHLCV.columns.index("market_return_1") + 1}] IS NOT NULL AS compared, least((
+        "values"[(
+            SELECT array_position(columns, 'market_return_1') FROM feature_sets
+            WHERE feature_set = $3
+        )] IS NOT NULL AS compared, least((
             SELECT known_at FROM candles WHERE instrument_id = stored.instrument_id
                 AND timeframe = $2 AND open_time = as_of - $5::interval
         ), (

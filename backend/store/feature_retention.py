@@ -36,19 +36,27 @@ DELETE FROM ml_features_ohlcv WHERE timeframe = $2 AND feature_set = $3 AND as_o
 """
 
 
+_SETS: Final = """
+SELECT feature_set FROM feature_sets WHERE feature_set LIKE 'ohlcv@%' ORDER BY feature_set
+"""
+
+
 class Features(NamedTuple):
-    """The feature rows of one panel."""
+    """The feature rows of one panel and set."""
 
     exchange: str
     timeframe: Timeframe
     feature_set: str
 
     @classmethod
-    async def of_panels(cls, connection: asyncpg.Connection, feature_set: str) -> list[Features]:
-        """Those of every panel that has predicted."""
+    async def of_panels(cls, connection: asyncpg.Connection) -> list[Features]:
+        """Those of every panel that has predicted, of each set that candles were made into."""
         rows = await connection.fetch(_PANELS)
         places = [row["log"].split(".", 2) for row in rows]
-        return [cls(exchange, Timeframe(frame), feature_set) for _, frame, exchange in places]
+        sets = [row["feature_set"] for row in await connection.fetch(_SETS)]
+        return [
+            cls(exchange, Timeframe(frame), one) for _, frame, exchange in places for one in sets
+        ]
 
     @property
     def place(self) -> tuple[str, str]:

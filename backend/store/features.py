@@ -24,7 +24,12 @@ def view_name(feature_set: FeatureSet) -> str:
 
 
 async def register_feature_set(
-    pool: asyncpg.Pool, feature_set: FeatureSet, *, spec: Mapping[str, object], code_sha: str
+    pool: asyncpg.Pool,
+    feature_set: FeatureSet,
+    *,
+    spec: Mapping[str, object],
+    code_sha: str,
+    fixed: bool = False,
 ) -> None:
     """Enter a feature set, and the view of one that has rows; nothing happens when it is there.
 
@@ -33,14 +38,16 @@ async def register_feature_set(
         feature_set: its columns never change under one version.
         spec: how the columns are made, as data.
         code_sha: of the code that makes them.
+        fixed: whether `spec` never changes under one version either.
 
     Raises:
-        StoreError: the same version was registered with other columns.
+        StoreError: the same version was registered with other columns, or another fixed spec.
     """
     columns, model_columns = list(feature_set.columns), list(feature_set.model_columns)
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute(
-            "INSERT INTO feature_sets VALUES ($1, $2, $3, $4, $5, $6)"
+            "INSERT INTO feature_sets (feature_set, columns, model_columns, spec, code_sha,"
+            " warmup_bars) VALUES ($1, $2, $3, $4, $5, $6)"
             " ON CONFLICT (feature_set) DO NOTHING",
             feature_set.id,
             columns,
@@ -50,11 +57,15 @@ async def register_feature_set(
             feature_set.warmup_bars,
         )
         stored = await connection.fetchrow(
-            "SELECT columns, model_columns FROM feature_sets WHERE feature_set = $1",
+            "SELECT columns, model_columns, spec FROM feature_sets WHERE feature_set = $1",
             feature_set.id,
         )
-        if [*stored] != [columns, model_columns]:
+        if [*stored][:2] != [columns, model_columns]:
             raise StoreError(f"{feature_set.id} is registered with other columns")
+        if fixed and orjson.loads(stored["spec"]) != spec:
+            raise StoreError(
+                f"{feature_set.id} is registered with other formulas: raise its version"
+            )
         if feature_set.name in _TABLES:
             await connection.execute(_view(feature_set))
 

@@ -362,6 +362,7 @@ def _prediction_batch(
         made_at=first["made_at"],
         origin=Origin(first["origin"]),
         revision=_ints(rows, "revision"),
+        feature_set=first["feature_set"],
         feature_revision=_ints(rows, "feature_revision"),
         probabilities=_floats(rows, "p_down", "p_flat", "p_up"),
         quantiles=_floats(rows, "q10", "q50", "q90"),

@@ -56,10 +56,10 @@ class CrossSection:
 class Recorder:
     """Writes the events of the rooms and the stream log; one for a process, or for a lease."""
 
-    def __init__(self, pool: asyncpg.Pool, instruments: Instruments, *, feature_set: str) -> None:
+    def __init__(self, pool: asyncpg.Pool, instruments: Instruments) -> None:
         self._pool = pool
         self._instruments = instruments
-        self._planner = Planner(instruments, feature_set=feature_set)
+        self._planner = Planner(instruments)
         self._log = StreamLog()
         self._past_days = PastDays()
         self._fence: Fence = no_fence

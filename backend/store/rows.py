@@ -114,7 +114,7 @@ def sentiment_rows(batch: SentimentBatch, ids: Ints) -> Rows:
     )
 
 
-def prediction_rows(batch: PredictionBatch, ids: Ints, feature_set: str) -> Rows:
+def prediction_rows(batch: PredictionBatch, ids: Ints) -> Rows:
     """Rows of `ml_predictions`."""
     down, flat, up = batch.probabilities.T
     q10, q50, q90 = batch.quantiles.T
@@ -142,7 +142,7 @@ def prediction_rows(batch: PredictionBatch, ids: Ints, feature_set: str) -> Rows
             "q90": q90,
             "volatility": batch.volatility,
             "degraded": batch.degraded if any(batch.degraded) else "",
-            "feature_set": feature_set,
+            "feature_set": batch.feature_set,
             "feature_revision": batch.feature_revision,
             "dissimilarity": _distances(batch),
         },

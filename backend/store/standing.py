@@ -95,19 +95,23 @@ class LabelRow(NamedTuple):
 
 
 class Standing:
-    """Reads for one feature set."""
+    """Reads for the set that all learn from, and features of any."""
 
     def __init__(self, pool: asyncpg.Pool, feature_set: str) -> None:
         self._pool = pool
         self._feature_set = feature_set
 
     async def features(
-        self, ids: Sequence[int], timeframe: Timeframe, *, first: datetime, last: datetime
+        self,
+        ids: Sequence[int],
+        timeframe: Timeframe,
+        feature_set: str,
+        *,
+        first: datetime,
+        last: datetime,
     ) -> dict[Key, FeatureRow]:
         """Rows with first ≤ as_of ≤ last."""
-        found = await self._pool.fetch(
-            _FEATURES, ids, timeframe.value, self._feature_set, first, last
-        )
+        found = await self._pool.fetch(_FEATURES, ids, timeframe.value, feature_set, first, last)
         return {(row[0], row[1]): FeatureRow(*row[2:]) for row in map(tuple, found)}
 
     async def told(

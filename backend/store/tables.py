@@ -177,6 +177,7 @@ feature_sets = Table(
     _json("spec"),
     Column("code_sha", Text, nullable=False),
     _int("warmup_bars"),
+    _time("retired_at", nullable=True),
 )
 
 # `values` follow feature_sets.columns; a view for each set names them.

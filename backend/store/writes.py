@@ -58,9 +58,8 @@ class Write:
 class Planner:
     """Turns events into writes."""
 
-    def __init__(self, instruments: Instruments, *, feature_set: str) -> None:
+    def __init__(self, instruments: Instruments) -> None:
         self._instruments = instruments
-        self._feature_set = feature_set
         self._named: dict[str, tuple[Sequence[Instrument], list[str]]] = {}
         self._writes: dict[type, Callable[[Any, Ints, str], Write]] = {
             CandleBatch: self._candles,
@@ -122,7 +121,7 @@ class Planner:
         return self._writes[type(event)](event, ids, turn)
 
     def _predictions(self, batch: PredictionBatch, ids: Ints, turn: str) -> Write:
-        found = rows.prediction_rows(batch, ids, self._feature_set)
+        found = rows.prediction_rows(batch, ids)
         if batch.role is not Role.CHAMPION:
             return Write(turn=turn, rows=found)
         streams = self._streams("predictions", batch, batch.instruments)

@@ -35,8 +35,10 @@ def open_model(artifact: bytes, version: str, catalogue: Catalogue = BUILT_IN) -
         ) from error
     try:
         reference = description.pop("reference", None)
+        candles = str(description.pop("candles", ""))
         model = kind.open(description, files, version)
         opened = Deriving(model, sets) if sets else model
+        opened.candles = candles
         if reference is not None:  # artifacts of earlier builds have none
             opened.reference = Reference.read(reference)
     except (KeyError, ValueError) as error:

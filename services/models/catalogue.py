@@ -9,7 +9,7 @@ from functools import cached_property
 
 from services.models.boosters import CATBOOST, LIGHTGBM, XGBOOST
 from services.models.derived import set_id
-from services.models.kinds import FeatureKind, FittedKind, OnlineKind
+from services.models.kinds import FeatureKind, FittedKind, OnlineKind, Part
 from services.models.logistic import LOGISTIC
 from services.models.recipes import Recipe
 from services.models.river_kind import RIVER
@@ -23,12 +23,14 @@ class Catalogue:
         fitted: kinds with artifacts.
         online: kinds that learn with each label.
         features: sets that plug-ins derive from feature rows.
+        candles: sets of plug-ins that candles are made into, by their ids.
         providers: kind → the package or file that a plug-in came from, and its version.
     """
 
     fitted: tuple[FittedKind, ...]
     online: tuple[OnlineKind, ...]
     features: tuple[FeatureKind, ...] = ()
+    candles: Mapping[str, Part] = field(default_factory=dict)
     providers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @cached_property
@@ -76,8 +78,8 @@ class Catalogue:
 
     def environment(self, recipe: Recipe) -> dict[str, str]:
         """The versions that a fit by `recipe` depends on."""
-        parts: list[FittedKind | FeatureKind] = [self.kinds[recipe.kind]]
-        parts += self.sets(recipe.features)
+        parts: list[Part] = [self.kinds[recipe.kind], *self.sets(recipe.features)]
+        parts += [self.candles[recipe.candles]] if recipe.candles else []
         distributions = ["numpy", *(name for part in parts for name in part.distributions)]
         found = {name: importlib.metadata.version(name) for name in distributions}
         for part in parts:

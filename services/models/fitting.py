@@ -157,7 +157,8 @@ def train(task: FitTask, catalogue: Catalogue, rows: Examples) -> bytes:
     kind = catalogue.kinds[recipe.kind]
     fitted = kind.fit(with_derived(rows, sets), columns, recipe, task.horizon, task.seed)
     shape = {"kind": recipe.kind, "target": recipe.target, "horizon": task.horizon}
-    features = {"features": recipe.features} if sets else {}
+    features: dict[str, Any] = {"features": recipe.features} if sets else {}
+    features |= {"candles": recipe.candles} if recipe.candles else {}
     trained = Table.of(rows.take(sample_weights(rows) > 0)).select(task.columns)
     reference = Reference.of(task.columns, trained)
     described = {**shape, "columns": columns, **features, "reference": reference.written()}

@@ -99,6 +99,7 @@ class Forecaster(ABC):
         self.horizon = horizon  # candles
         self.reference: Reference | None = None  # to the rows that it was fitted on
         self.past = 0  # candles before a row that it reads
+        self.candles = ""  # the candle feature set that it reads, as recipes name it
 
     @property
     def name(self) -> str:

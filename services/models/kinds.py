@@ -20,6 +20,18 @@ class Fitted:
     files: Mapping[str, bytes] = field(default_factory=dict)  # name → a library's own format
 
 
+class Part(Protocol):
+    """What a fit depends on beside its kind."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def distributions(self) -> tuple[str, ...]:
+        """The packages whose versions it depends on, numpy aside."""
+        ...
+
+
 @runtime_checkable
 class FittedKind(Protocol):
     """A kind of model that is fitted in a worker process and kept as an artifact.

@@ -12,7 +12,7 @@ from domain.events import Target
 
 PAST: Final = "past"  # the parameter of a kind that reads sequences
 LONGEST_PAST: Final = 512  # candles: so many rows are kept of each instrument
-_NAMES: Final = ("kind", "target", "features", "n_trials")
+_NAMES: Final = ("kind", "target", "candles", "features", "n_trials")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +22,7 @@ class Recipe:
     kind: str
     target: Target
     parameters: Mapping[str, Any] = field(default_factory=dict)  # JSON numbers, words
+    candles: str = ""  # the candle feature set that it reads: `ohlcv@2`; empty: the release's
     features: tuple[str, ...] = ()  # sets of plug-ins that it reads: `tempo@1`
     n_trials: int = 1  # how many were tried before this one was chosen, itself among them
 
@@ -43,6 +44,8 @@ class Recipe:
     def written(self) -> dict[str, Any]:
         """As the registry keeps it; `read` is the way back."""
         more: dict[str, Any] = {"features": [*self.features]} if self.features else {}
+        if self.candles:
+            more["candles"] = self.candles
         if self.n_trials > 1:
             more["n_trials"] = self.n_trials
         return {**self.parameters, "kind": self.kind, "target": self.target, **more}
@@ -58,6 +61,7 @@ class Recipe:
             kind=written["kind"],
             target=Target(written["target"]),
             parameters={name: one for name, one in written.items() if name not in _NAMES},
+            candles=written.get("candles", ""),
             features=tuple(written.get("features", ())),
             n_trials=int(written.get("n_trials", 1)),
         )

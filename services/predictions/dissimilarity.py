@@ -10,12 +10,20 @@ from domain.events import FeatureBatch, Floats
 from domain.ports import Model, Referenced
 
 
-def dissimilarities(models: Mapping[str, Model], batch: FeatureBatch) -> dict[str, Floats]:
-    """Of each model that was fitted, by its seat, shape (n,); one reference is asked once."""
+def dissimilarities(
+    models: Mapping[str, Model], read: Mapping[str, FeatureBatch | None]
+) -> dict[str, Floats]:
+    """Of each model that was fitted, by its seat, shape (n,); one reference is asked once.
+
+    Args:
+        models: by their seats.
+        read: the rows that each reads; None: they are not made yet.
+    """
     found: dict[str, Floats] = {}
     asked: dict[int, Floats] = {}
     for seat, model in models.items():
-        if isinstance(model, Referenced) and model.reference is not None:
+        batch = read[seat]
+        if batch is not None and isinstance(model, Referenced) and model.reference is not None:
             key = id(model.reference)
             if key not in asked:
                 asked[key] = model.dissimilarity(batch)

@@ -25,6 +25,7 @@ from domain.losses import BASELINE_NAMES
 from domain.market import Hole, Instrument, Timeframe, to_ms
 from domain.past import Past
 from domain.ports import Clock, Model, Sequential
+from services.predictions.beside import Beside, candles_of
 from services.predictions.calibration import Recalibration
 from services.predictions.composition import SCALED, Composition, Seat, members_version
 from services.predictions.conformal import ConformalQuantiles
@@ -54,6 +55,7 @@ class Predictor:
 
     def __init__(self, *, exchange: str, timeframe: Timeframe, horizon: int, clock: Clock) -> None:
         self.recent = Recent(timeframe)
+        self.beside = Beside(timeframe)
         self.exchange, self.timeframe, self.horizon = exchange, timeframe, horizon
         self._clock = clock
         self._compositions = {
@@ -86,7 +88,13 @@ class Predictor:
     def seat(self, model: Model, role: Role) -> None:
         """Give `model` the role of member or challenger, replacing its earlier version."""
         self._compositions[model.target].take(Seat(model=model, role=role))
-        self.recent.expect(past_of(model))
+        (self.beside.recent if candles_of(model) else self.recent).expect(past_of(model))
+
+    def waits_for(self, candles: str) -> bool:
+        """Whether a forecast of the hot path reads this set."""
+        seats = self.seats()
+        hot = (name for composition in self._compositions.values() for name in composition.hot())
+        return any(candles_of(seats[name].model) == candles for name in hot if name in seats)
 
     def vacate(self, target: Target, name: str) -> None:
         """Take a model from its seat, or off its trial."""
@@ -189,16 +197,21 @@ class Predictor:
 
         Baselines are what is left where nobody is, and stay.
         """
-        seats, known = self.seats(), complete(batch)
-        forecasts: dict[str, Floats] = {}
-        past = self._before(batch, [seats[name].model for name in names])
-        for name in names:
-            model, role = seats[name].model, seats[name].role
-            if past is not None and isinstance(model, Sequential) and model.past:
-                forecast = model.predict_after(batch, past)
+        seats, forecasts = self.seats(), dict[str, Floats]()
+        read = {name: self.beside.read_by(seats[name].model, batch) for name in names}
+        known = {id(rows): complete(rows) for rows in read.values() if rows is not None}
+        past = self._before([(seats[name].model, read[name]) for name in names])
+        for name, rows in read.items():
+            if rows is None:  # it is asked once they are made
+                continue
+            model, role, before = seats[name].model, seats[name].role, past.get(id(rows))
+            if before is not None and isinstance(model, Sequential) and model.past:
+                forecast = model.predict_after(rows, before)
             else:
-                forecast = model.predict(batch)
-            words = None if name in BASELINE_NAMES else unsound(model.target, forecast, known)
+                forecast = model.predict(rows)
+            words = (
+                None if name in BASELINE_NAMES else unsound(model.target, forecast, known[id(rows)])
+            )
             if words is None:
                 forecasts[name] = forecast
                 continue
@@ -214,10 +227,14 @@ class Predictor:
             )
         return forecasts
 
-    def _before(self, batch: FeatureBatch, asked: Iterable[Model]) -> Past | None:
-        """What was before its rows, where one that is asked reads it."""
-        wanted = self.recent.candles and any(map(past_of, asked))
-        return self.recent.before(batch) if wanted else None
+    def _before(self, asked: Sequence[tuple[Model, FeatureBatch | None]]) -> dict[int, Past]:
+        """What was before the rows of a batch, by its id, where one that is asked reads it."""
+        found: dict[int, Past] = {}
+        for model, rows in asked:
+            if rows is not None and past_of(model) and id(rows) not in found:
+                recent = self.beside.recent if candles_of(model) else self.recent
+                found[id(rows)] = recent.before(rows)
+        return found
 
     def _serves(self, target: Target) -> bool:
         """Whether the pool answers. Of direction it has to be more than its prior."""
@@ -258,7 +275,9 @@ class Predictor:
         """By the name of the seat, of those whose model was fitted."""
         seats = self.seats()
         here = {name: seats[name].model for name in names if name in seats}
-        return dissimilarities(here, batch)
+        return dissimilarities(
+            here, {name: self.beside.read_by(one, batch) for name, one in here.items()}
+        )
 
     def _champion(
         self,
@@ -339,8 +358,9 @@ class Predictor:
     ) -> PredictionBatch:
         target = Target(name.rpartition(".")[2])
         seat = self._compositions[target].seats.get(name)
+        rows = self.beside.read_by(seat.model, batch) if seat else None
         return prediction(
-            batch,
+            rows or batch,
             Row.of(seat.model.name if seat else name, target, values),
             self.horizon,
             role=seat.role if seat else Role.MEMBER,

@@ -88,6 +88,7 @@ def prediction(  # noqa: PLR0913 - one place where a row is put together
         made_at=standing.made_at,
         origin=origin,
         revision=batch.revision,
+        feature_set=batch.feature_set.id,
         feature_revision=batch.revision,
         probabilities=_or_unknown(row.probabilities, (n, 3)),
         quantiles=_or_unknown(row.quantiles, (n, 3)),

@@ -10,7 +10,7 @@ import numpy as np
 
 from backend.clock import VirtualClock
 from backend.panel import Panel, PanelKey
-from backend.settings import TrainingSettings
+from backend.training_settings import TrainingSettings
 from collectors.simulated.market import SyntheticMarket
 from domain.events import Candle, CandleBatch, Examples, FeatureBatch, Floats, Role, Skill
 from domain.market import Instrument, Timeframe, from_ms

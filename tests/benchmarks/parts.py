@@ -15,9 +15,10 @@ import numpy as np
 from backend.clock import VirtualClock
 from backend.executor import ProcessExecutor
 from backend.replay import Replay, ReplayPlan
-from backend.settings import Settings, TrainingSettings
+from backend.settings import Settings
 from backend.store import database
 from backend.store.columns import CandleSeries
+from backend.training_settings import TrainingSettings
 from backend.wiring import open_store
 from domain.events import Examples
 from domain.market import EPOCH, Instrument, from_ms, to_ms

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from backend.executor import ProcessExecutor
-from backend.settings import TrainingSettings
+from backend.training_settings import TrainingSettings
 from domain.events import Examples
 from services.models.fitting import FitTask, fit
 from tests.benchmarks.market import default_recipes, examples, task_of

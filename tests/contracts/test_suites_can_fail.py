@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from alphapulse_testing.candles import CANDLES, candle_checks
 from alphapulse_testing.check import BreachError, Check
 from alphapulse_testing.features import feature_checks
 from alphapulse_testing.fitted import fitted_checks
 from alphapulse_testing.learners import online_checks
 from alphapulse_testing.panel import EXAMPLES
+from alphapulse_testing.walk import walked_candles
 from domain.events import Examples, Floats
+from services.features.feature_set import Column, Unit
 from services.models.explanation import Explanation
 from services.models.forecaster import Forecaster, Table
 from services.models.kinds import Fitted
@@ -24,6 +27,7 @@ from services.models.logistic import LOGISTIC
 from services.models.online import RiverSoftmax
 from services.models.recipes import Recipe
 from services.models.river_kind import RiverKind
+from tests.second_set import Second
 
 COUNTER = itertools.count()
 TEMPO = ("range_ratio", "log_return_1")
@@ -356,6 +360,81 @@ def test_a_faulty_feature_set_is_found_out(features: Set, promise: str) -> None:
 
     with np.errstate(over="ignore"), pytest.raises(BreachError):
         found[0]()
+
+
+def of_candles(compute: Callable[[Floats], Floats], **changes: Any) -> Second:
+    return Wrong(made=compute, **{"adds": (Column("one", Unit.NONE, 12, "C"),), **changes})
+
+
+@dataclass(frozen=True)
+class Wrong(Second):
+    """A candle feature set with a fault."""
+
+    made: Callable[[Floats], Floats] = np.copy
+
+    def compute(self, candles: Floats) -> Floats:
+        return self.made(candles)
+
+
+def spoil_candles(candles: Floats) -> Floats:
+    candles[:, 0] = 1.0
+    spoilt: Floats = candles[:, -1, 3:4] * candles[:, :, 3].mean(axis=1, keepdims=True)
+    return spoilt
+
+
+def known_soon(candles: Floats) -> Floats:
+    mean: Floats = np.nanmean(candles[:, :, 3], axis=1)[:, None]
+    return mean
+
+
+def whole(candles: Floats) -> Floats:
+    """The close over the oldest that is seen."""
+    ratio: Floats = candles[:, -1, 3:4] / candles[:, 0, 3:4]
+    return ratio
+
+
+@pytest.mark.parametrize(
+    ("kind", "promise"),
+    [
+        (of_candles(whole, version=1), "it is a version with names"),
+        (of_candles(whole, candles=0), "it is a version with names"),
+        (of_candles(whole, adds=(Column("rsi_14", Unit.NONE, 1, "C"),)), "it is a version"),
+        (of_candles(whole, without=("close",)), "it leaves out what there is"),
+        (of_candles(whole, without=("closing",)), "it leaves out what there is"),
+        (of_candles(known_soon), "its columns are known from their candle on"),
+        (of_candles(lambda x: x[:, :1, 3] * np.nan), "its columns are known from their candle"),
+        (of_candles(lambda x: whole(x) + next(COUNTER)), "live equals history"),
+        (of_candles(lambda x: whole(x) + next(COUNTER)), "truncation changes nothing"),
+        (of_candles(lambda x: whole(x) - whole(x).mean()), "an instrument is computed alone"),
+        (of_candles(spoil_candles), "the candles are not changed"),
+        (of_candles(lambda x: np.nan_to_num(whole(x))), "nothing is made of nothing"),
+        (of_candles(lambda x: np.hstack((x[:, 0], x[:, 0]))), "nothing is made of nothing"),
+    ],
+)
+def test_a_faulty_candle_set_is_found_out(kind: Second, promise: str) -> None:
+    found = [check for check in candle_checks(kind) if promise in check.name]
+
+    with pytest.raises(BreachError):
+        found[0]()
+
+
+def test_a_candle_set_that_foretells_is_found_out() -> None:
+    """It knows the walk of the suite, as one that was looked up would."""
+    close = walked_candles(CANDLES)[..., 3]
+    following = dict(zip(close[:-1].ravel(), close[1:].ravel(), strict=True))
+
+    def ahead(candles: Floats) -> Floats:
+        last = candles[:, -1, 3]
+        return np.array([[following.get(one, np.nan) / one] for one in last])
+
+    (check,) = [one for one in candle_checks(of_candles(ahead)) if "noise" in one.name]
+    with pytest.raises(BreachError, match="one foretells a random walk"):
+        check()
+
+
+def test_a_sound_candle_set_passes() -> None:
+    for check in candle_checks(Second()):
+        check()
 
 
 def test_a_sound_feature_set_passes() -> None:

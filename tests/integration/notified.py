@@ -85,7 +85,7 @@ class Notified:
 
     async def signals(self, tick: int, *, event: str = "opened", **changes: Any) -> None:
         """Three signals are published."""
-        recorder = Recorder(self.pool, Instruments(self.pool), feature_set="ohlcv@1")
+        recorder = Recorder(self.pool, Instruments(self.pool))
         batch = signals(tick, *(signal(tick, one, **changes) for one in range(3)), event=event)
         await recorder.commit_tick([batch], published_at=at(tick))
 

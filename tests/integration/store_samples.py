@@ -92,6 +92,7 @@ def predictions(
         made_at=at(tick) + timedelta(milliseconds=100),
         origin=Origin.LIVE,
         revision=ONES,
+        feature_set=FEATURES.id,
         feature_revision=ONES,
         probabilities=probabilities,
         quantiles=np.tile([-0.01, 0.0, 0.01], (3, 1)) if served else np.full((3, 3), np.nan),

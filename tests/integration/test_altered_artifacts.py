@@ -14,8 +14,8 @@ from backend.executor import ProcessExecutor
 from backend.learning.learning import Learning
 from backend.learning.plan import LearningPlan
 from backend.panel import Panel, PanelKey
-from backend.settings import TrainingSettings
 from backend.store.registry import Decision, Seat
+from backend.training_settings import TrainingSettings
 from backend.wiring import Store, open_store
 from domain.events import Target
 from domain.market import Timeframe

@@ -18,7 +18,8 @@ import pytest
 from pydantic import SecretStr
 
 from backend.replay import ReplayPlan, run_replay
-from backend.settings import Settings, TrainingSettings
+from backend.settings import Settings
+from backend.training_settings import TrainingSettings
 from collectors.capture import SUFFIX, Capture
 from collectors.captured import candles_of, lines
 from collectors.ccxt_exchange import CcxtExchange

@@ -13,10 +13,11 @@ import pytest
 from backend.clock import VirtualClock
 from backend.panel import Panel, PanelKey
 from backend.replay import Replay, ReplayPlan
-from backend.settings import Settings, TrainingSettings
+from backend.settings import Settings
 from backend.store import database
 from backend.store.columns import CandlePanel
 from backend.ticks import ticks
+from backend.training_settings import TrainingSettings
 from backend.wiring import open_store
 from domain.classes import ClassLabelBatch, ClassPredictionBatch
 from domain.events import CandleBatch

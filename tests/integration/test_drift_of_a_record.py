@@ -16,7 +16,7 @@ from backend.learning.drift import Drifts
 from backend.learning.learning import Learning
 from backend.learning.plan import LearningPlan
 from backend.panel import Panel, PanelKey
-from backend.settings import TrainingSettings
+from backend.training_settings import TrainingSettings
 from backend.wiring import Store, open_store
 from domain.events import LOSSES, Floats, ModelEvent, Origin, OutcomeBatch, Role
 from domain.market import Timeframe, to_ms

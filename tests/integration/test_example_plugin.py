@@ -75,7 +75,9 @@ def test_its_own_tests_pass(installed: Installed) -> None:
     assert tested.returncode == 0, tested.stdout
 
 
-@pytest.mark.parametrize("name", ["naive_bayes", "tempo", "patience", "leader", "notices"])
+@pytest.mark.parametrize(
+    "name", ["naive_bayes", "tempo", "ohlcv2", "patience", "leader", "notices"]
+)
 def test_it_is_found_and_passes_its_check(installed: Installed, tmp_path: Path, name: str) -> None:
     checked = run(tmp_path, "backend", "plugins", "check", name, PYTHONPATH=installed.path)
 

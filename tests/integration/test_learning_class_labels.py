@@ -18,8 +18,8 @@ from backend.learning.classes import ClassTrainings
 from backend.learning.plan import LearningPlan, Training
 from backend.learning.seats import Seats
 from backend.panel import Panel, PanelKey
-from backend.settings import TrainingSettings
 from backend.store.runs import Run
+from backend.training_settings import TrainingSettings
 from backend.wiring import Store, open_store
 from domain.classes import ClassLabelBatch, ClassPredictionBatch
 from domain.events import Floats, ModelEvent, Origin

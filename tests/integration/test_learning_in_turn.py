@@ -18,7 +18,7 @@ from backend.learning.plan import LearningPlan
 from backend.observer import Observer
 from backend.panel import Panel, PanelKey
 from backend.revisions import Revisions
-from backend.settings import TrainingSettings
+from backend.training_settings import TrainingSettings
 from backend.wiring import open_store
 from domain.market import Timeframe
 from services.signals.policy import PolicySettings

@@ -42,7 +42,7 @@ async def charged(
 ) -> dict[datetime, float]:
     """Close → what is due of the perpetual at it, where (measured, known after, rate) is told."""
     instruments = Instruments(pool)
-    recorder = Recorder(pool, instruments, feature_set="few@1")
+    recorder = Recorder(pool, instruments)
     bars = timedelta(days=1) // timeframe.duration
     batches = candle_batches((SPOT, SWAP), bars, timeframe=timeframe)
     await recorder.commit_tick(batches, published_at=START + timedelta(days=1))
@@ -113,7 +113,7 @@ async def test_a_candle_counts_where_it_was_in_the_cross_section_or_came_before_
     pool: asyncpg.Pool,
 ) -> None:
     instruments = Instruments(pool)
-    recorder = Recorder(pool, instruments, feature_set="few@1")
+    recorder = Recorder(pool, instruments)
     drawn, free = candle_batches((SPOT, SWAP), 2)
     section = CrossSection(
         exchange="simulated",

@@ -38,7 +38,7 @@ async def main(url, address, secret, first, last):
         "rules": [{"events": ["signal.opened"], "channels": ["ops"]}],
     })
     pool = await connect_pool(url, size=1)
-    recorder = Recorder(pool, Instruments(pool), feature_set="ohlcv@1")
+    recorder = Recorder(pool, Instruments(pool))
     pace = Pace(clock=clock, wall=clock, random=np.random.default_rng(7))
     async with open_channels(about, clock) as channels, notifications_of(
         about, channels, url=url, status=Status(market=Market.LIVE), pace=pace, free=nobody

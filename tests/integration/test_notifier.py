@@ -145,7 +145,7 @@ async def test_each_channel_gets_its_own_and_flat_signals_are_told_to_nobody(
 
 async def test_gaps_and_promotions_are_told(record: Notified) -> None:
     notifier = await record.notifier()
-    recorder = Recorder(record.pool, Instruments(record.pool), feature_set="ohlcv@1")
+    recorder = Recorder(record.pool, Instruments(record.pool))
     promoted = ModelEvent(
         exchange="binance", timeframe=Timeframe.H1, horizon=4, at=START, kind="promoted",
         target="direction", model="lightgbm.direction", version="2", detail="it beats the prior",

@@ -38,7 +38,7 @@ async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     """Six ticks of a market; the signal of the third was filled and then closed."""
     await record(database_url, TICKS)
     pool = await database.connect_pool(database_url, size=2)
-    recorder = Recorder(pool, Instruments(pool), feature_set="few@1")
+    recorder = Recorder(pool, Instruments(pool))
     batch = ServedMarket.over(pool, ManualClock()).batches[2]
     filled = {"status": "active", "entry_price": 90.5, "stop": 88.0, "take": 93.0}
     ended = {"status": "take_profit", "exit_price": 93.0, "realized_return": 0.025}

@@ -13,9 +13,10 @@ import pytest
 
 from backend.replay import Replay, ReplayPlan
 from backend.report import ReportContext, build_report
-from backend.settings import Settings, TrainingSettings
+from backend.settings import Settings
 from backend.store import database
 from backend.store.columns import CandleSeries
+from backend.training_settings import TrainingSettings
 from backend.wiring import open_store
 from domain.market import from_ms, rfc3339
 from tests.scenarios.market import H1, HORIZON, planted

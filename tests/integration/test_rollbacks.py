@@ -15,8 +15,8 @@ from backend.learning.learning import Learning
 from backend.learning.plan import LearningPlan
 from backend.learning.rollbacks import EVERY_BLOCKS
 from backend.panel import Panel, PanelKey
-from backend.settings import TrainingSettings
 from backend.store.registry import Decision
+from backend.training_settings import TrainingSettings
 from backend.wiring import Store, open_store
 from domain.errors import UsageError
 from domain.events import FeatureBatch, Floats, ModelEvent, Origin, OutcomeBatch, Role, Target

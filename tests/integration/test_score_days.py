@@ -59,7 +59,7 @@ async def pool(database_url: str) -> AsyncIterator[asyncpg.Pool]:
 
 
 def recorder_on(pool: asyncpg.Pool) -> Recorder:
-    return Recorder(pool, Instruments(pool), feature_set="few@1")
+    return Recorder(pool, Instruments(pool))
 
 
 async def score(pool: asyncpg.Pool, events: list[object]) -> None:

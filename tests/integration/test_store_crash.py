@@ -19,7 +19,7 @@ from tests.integration.store_samples import at, candles, features, predictions, 
 
 async def main(url):
     pool = await database.connect_pool(url, size=1)
-    recorder = Recorder(pool, Instruments(pool), feature_set="ohlcv@1")
+    recorder = Recorder(pool, Instruments(pool))
     for number in range(1, 10_000):
         tick = [candles(number), features(number), predictions(number), signals(number)]
         await recorder.commit_tick(tick, published_at=at(number))

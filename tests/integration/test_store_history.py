@@ -50,7 +50,7 @@ async def store(database_url: str) -> AsyncIterator[Store]:
     instruments = Instruments(pool)
     await instruments.ids([INSTRUMENTS[2], INSTRUMENTS[0]])  # numbers in another order than names
     await register_feature_set(pool, FEATURES, spec={"ret_1": "log"}, code_sha="ab")
-    recorder = Recorder(pool, instruments, feature_set=FEATURES.id)
+    recorder = Recorder(pool, instruments)
     yield Store(pool, instruments, recorder, History(pool, instruments))
     await pool.close()
 

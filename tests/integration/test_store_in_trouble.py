@@ -96,7 +96,7 @@ async def writer(database_url: str) -> AsyncIterator[Writer]:
 async def writing(url: str) -> AsyncIterator[Writer]:
     pool = await database.connect_pool(url, size=2)
     try:
-        yield Writer(pool, Recorder(pool, Instruments(pool), feature_set="ohlcv@1"))
+        yield Writer(pool, Recorder(pool, Instruments(pool)))
     finally:
         pool.terminate()
 

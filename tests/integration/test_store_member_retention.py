@@ -64,7 +64,7 @@ def said(batch: CandleBatch) -> list[object]:
 class Record:
     def __init__(self, pool: asyncpg.Pool, connection: asyncpg.Connection) -> None:
         self.pool, self.connection = pool, connection
-        self.recorder = Recorder(pool, Instruments(pool), feature_set="few@1")
+        self.recorder = Recorder(pool, Instruments(pool))
 
     async def score(self, *batches: CandleBatch) -> None:
         events = [event for batch in batches for event in judged(batch)]

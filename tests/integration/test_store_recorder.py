@@ -60,7 +60,7 @@ async def pool(database_url: str) -> AsyncIterator[asyncpg.Pool]:
 
 @pytest.fixture
 def recorder(pool: asyncpg.Pool) -> Recorder:
-    return Recorder(pool, Instruments(pool), feature_set="ohlcv@1")
+    return Recorder(pool, Instruments(pool))
 
 
 def tick(number: int) -> list[object]:
@@ -142,7 +142,7 @@ async def test_a_repeated_commit_changes_and_tells_nothing(
     await recorder.commit_learning(learning, **published(5))
     before = await contents(pool)
 
-    again = Recorder(pool, Instruments(pool), feature_set="ohlcv@1")
+    again = Recorder(pool, Instruments(pool))
     late = replace(predictions(1), made_at=at(9), origin=Origin.LATE)
     told = await again.commit_tick([*tick(1)[:2], late, signals(1)], **published(9))
     told += await again.commit_learning(learning, **published(9))
@@ -446,7 +446,7 @@ async def test_a_lost_connection_is_our_own_error_and_nothing_is_lost(
 async def test_two_writers_of_the_same_streams_leave_one_contiguous_chain(
     pool: asyncpg.Pool, recorder: Recorder
 ) -> None:
-    other = Recorder(pool, Instruments(pool), feature_set="ohlcv@1")
+    other = Recorder(pool, Instruments(pool))
     for number in range(1, 5):
         for writer, shift in ((recorder, 0), (other, 10)):
             await writer.commit_tick(tick(number + shift), **published(number))

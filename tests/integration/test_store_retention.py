@@ -44,7 +44,7 @@ class Reader:
         self.told: list[StreamEvent] = []
 
     async def write(self, *numbers: int) -> None:
-        recorder = Recorder(self.pool, Instruments(self.pool), feature_set="ohlcv@1")
+        recorder = Recorder(self.pool, Instruments(self.pool))
         for number in numbers:
             self.told += await recorder.commit_tick(tick(number), published_at=at(number))
 
@@ -252,7 +252,7 @@ async def test_a_head_kept_elsewhere_is_judged_as_far_as_there_is_something_to_j
 
 async def test_what_was_told_before_is_not_told_again(reader: Reader) -> None:
     await reader.drop()
-    recorder = Recorder(reader.pool, Instruments(reader.pool), feature_set="ohlcv@1")
+    recorder = Recorder(reader.pool, Instruments(reader.pool))
 
     again = [
         await recorder.commit_tick(tick(number), versions=versions, published_at=at(9))

@@ -31,7 +31,7 @@ BTC = "candles.1h.binance.BTC/USDT"  # the second of three; block n has its even
 async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     """A database whose streams have four events each."""
     pool = await database.connect_pool(database_url, size=1)
-    recorder = Recorder(pool, Instruments(pool), feature_set="ohlcv@1")
+    recorder = Recorder(pool, Instruments(pool))
     for number in range(1, 5):
         await recorder.commit_tick([candles(number)], published_at=at(number))
     async with pool.acquire() as connection:
@@ -86,7 +86,7 @@ async def test_an_edited_head_is_named(
 
 async def test_a_log_is_never_told_earlier_than_before(database_url: str) -> None:
     pool = await database.connect_pool(database_url, size=1)
-    recorder, again = (Recorder(pool, Instruments(pool), feature_set="ohlcv@1") for _ in range(2))
+    recorder, again = (Recorder(pool, Instruments(pool)) for _ in range(2))
     told = [
         await one.commit_tick([candles(number)], published_at=at(hour))
         for number, (one, hour) in enumerate(

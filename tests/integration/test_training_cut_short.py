@@ -22,8 +22,8 @@ from backend.learning.fits import fit_from_store
 from backend.learning.learning import Learning
 from backend.learning.plan import LearningPlan
 from backend.panel import Panel, PanelKey
-from backend.settings import TrainingSettings
 from backend.store.database import create_database, drop_database
+from backend.training_settings import TrainingSettings
 from backend.wiring import Store, open_store
 from domain.market import Timeframe
 from services.models.catalogue import BUILT_IN

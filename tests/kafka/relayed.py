@@ -121,7 +121,7 @@ def once(found: list[ConsumerRecord]) -> list[StreamEvent]:
 async def relayed(database_url: str) -> AsyncIterator[Relayed]:
     pool = await connect_pool(database_url, size=2)
     try:
-        recorder = Recorder(pool, Instruments(pool), feature_set="ohlcv@1")
+        recorder = Recorder(pool, Instruments(pool))
         yield Relayed(database_url, pool, recorder)
     finally:
         await pool.close()

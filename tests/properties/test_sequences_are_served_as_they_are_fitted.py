@@ -137,7 +137,7 @@ def right_sequence(rows: dict[Any, Any], key: Key) -> Floats:
     instrument, close_ms = key
     nothing = (None,) * len(OHLCV.columns)
     closes = [close_ms - back * H1.ms for back in range(PAST, -1, -1)]
-    values = [rows.get((instrument.symbol, ms), (0, nothing))[1] for ms in closes]
+    values = [rows.get((OHLCV.id, instrument.symbol, ms), (0, nothing))[1] for ms in closes]
     return np.array(values, dtype=np.float64)
 
 

@@ -14,8 +14,9 @@ import numpy as np
 from backend.learning.fits import fit_from_store
 from backend.panel import Panel, PanelKey
 from backend.replay import Replay, ReplayPlan
-from backend.settings import Settings, TrainingSettings
+from backend.settings import Settings
 from backend.store.columns import CandleSeries
+from backend.training_settings import TrainingSettings
 from backend.wiring import Store
 from collectors.simulated.market import SyntheticMarket
 from domain.events import Floats
@@ -117,7 +118,10 @@ class ScenarioReplay(Replay):
     def open_panel(self, key: PanelKey) -> Panel:
         panel = super().open_panel(key)
         if self.scenario.alter is not None:
-            panel.engine = AlteredEngine(panel.engine, self.scenario.alter)
+            panel.engines = {
+                name: AlteredEngine(engine, self.scenario.alter)
+                for name, engine in panel.engines.items()
+            }
         return panel
 
     def open_executor(self) -> Executor:

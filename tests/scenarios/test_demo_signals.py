@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 
 from backend.demo import INSTRUMENTS, TRAINING_BARS
-from backend.settings import Settings, TrainingSettings
+from backend.settings import Settings
+from backend.training_settings import TrainingSettings
 from collectors.simulated.instruments import default_symbols
 from domain.market import from_ms
 from tests.scenarios.conftest import Replays

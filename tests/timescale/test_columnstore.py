@@ -54,7 +54,7 @@ async def pool_of(url: str) -> AsyncIterator[asyncpg.Pool]:
 
 
 async def write(pool: asyncpg.Pool, numbers: Sequence[int], *, close: float = 101.5) -> None:
-    recorder = Recorder(pool, Instruments(pool), feature_set="ohlcv@1")
+    recorder = Recorder(pool, Instruments(pool))
     revision = 1 if close == 101.5 else 2
     for number in numbers:
         hot = [

@@ -8,8 +8,10 @@ import pytest
 from alphapulse_example.leader import LEADER
 from alphapulse_example.naive_bayes import KIND
 from alphapulse_example.notices import NOTICES
+from alphapulse_example.ohlcv2 import OHLCV2
 from alphapulse_example.patience import PATIENCE
 from alphapulse_example.tempo import TEMPO
+from alphapulse_testing.candles import candle_checks
 from alphapulse_testing.check import Check
 from alphapulse_testing.features import feature_checks
 from alphapulse_testing.fitted import fitted_checks
@@ -20,6 +22,7 @@ from alphapulse_testing.sources import source_checks
 CHECKS = [
     *fitted_checks(KIND),
     *feature_checks(TEMPO),
+    *candle_checks(OHLCV2),
     *policy_checks(PATIENCE),
     *label_checks(LEADER),
     *source_checks(NOTICES),

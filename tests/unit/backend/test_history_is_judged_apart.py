@@ -10,7 +10,8 @@ from typing import TypeVar
 import numpy as np
 import pytest
 
-from backend.panel import HorizonRooms, Panel, PanelKey
+from backend.horizon_rooms import HorizonRooms
+from backend.panel import Panel, PanelKey
 from backend.warmup import play
 from domain.events import CandleBatch, Origin, OutcomeBatch, PredictionBatch, Role
 from domain.losses import BASELINE_NAMES

@@ -8,7 +8,8 @@ import pytest
 
 from backend.init import Chosen, prospects
 from backend.outlook import outlook
-from backend.settings import Settings, TrainingSettings
+from backend.settings import Settings
+from backend.training_settings import TrainingSettings
 from collectors.allowance import allowance
 from domain.errors import UnknownExchangeError, UnknownTimeframeError
 from domain.market import Horizon, Timeframe

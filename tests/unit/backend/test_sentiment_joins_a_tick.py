@@ -91,7 +91,7 @@ def test_where_nobody_is_asked_there_are_no_rows_and_models_are_fitted_without()
     silent, asked = panel_of(None), panel_of(told())
 
     assert not [one for one in play(silent, WALK[:2], {}) if isinstance(one, SentimentBatch)]
-    assert (silent.feature_set, asked.feature_set) == (OHLCV, WITH_SENTIMENT)
+    assert (silent.fitted_on(), asked.fitted_on()) == (OHLCV, WITH_SENTIMENT)
 
 
 def test_what_is_unknown_of_sources_changes_no_served_row(events: list[object]) -> None:

@@ -9,7 +9,8 @@ import pytest
 from alphapulse_testing.panel import EXAMPLES, HORIZON, HOUR_MS, MODEL_COLUMNS
 from backend.devices import refuse_absent
 from backend.learning.plan import LearningPlan
-from backend.settings import Settings, TrainingSettings
+from backend.settings import Settings
+from backend.training_settings import TrainingSettings
 from domain.errors import UsageError
 from domain.market import Timeframe
 from services.models.boosters import LIGHTGBM, XGBOOST, BoosterKind

@@ -41,6 +41,7 @@ def prediction(
         "made_at": from_ms(as_of * HOUR),
         "origin": Origin.LIVE,
         "revision": np.ones(n, dtype=np.int64),
+        "feature_set": "ohlcv@1",
         "feature_revision": np.ones(n, dtype=np.int64),
         "probabilities": np.tile([0.25, 0.25, 0.5], (n, 1)),
         "quantiles": np.full((n, 3), np.nan),

@@ -35,6 +35,7 @@ def served(instrument: Instrument = SPOT, **changes: Any) -> PredictionBatch:
         made_at=NOON,
         origin=Origin.LIVE,
         revision=np.array([1]),
+        feature_set="ohlcv@1",
         feature_revision=np.array([1]),
         probabilities=np.array([[0.15, 0.25, 0.60]]),
         quantiles=np.array([[-0.02, 0.004, 0.03]]),
