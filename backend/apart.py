@@ -52,6 +52,7 @@ from backend.store.system_status import (
 from backend.store.told import RECALLED
 from backend.system_plan import SystemPlan
 from backend.told_status import keep_telling, spelled
+from backend.unasked import Unasked
 from backend.wiring import Store, open_bus, open_store
 from backend.worker import LOOK_EVERY_S, Worker
 from domain.errors import LeaseLostError, StoreUnavailableError, UsageError
@@ -297,9 +298,16 @@ class Apart:
             )
             tasks.create_task(notifications.run())
             tasks.create_task(self._forget())
+            tasks.create_task(self._look_after_sources())
             status = self.api.status
             for chore in chores(self.settings, self.store, pace, self._lane.free, status):
                 tasks.create_task(chore)
+
+    async def _look_after_sources(self) -> None:
+        unasked = Unasked(store=self.store, leases=self.leases, clock=self.plan.clock)
+        while True:
+            await unasked.look()
+            await asyncio.sleep(FORGET_EVERY_S)
 
     async def _forget(self) -> None:
         """Panels that there are no more say nothing of themselves."""

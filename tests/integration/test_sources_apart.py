@@ -24,9 +24,10 @@ from backend.store.system_status import SOURCES, hear
 from backend.store.told import EVER, recall
 from backend.system_plan import SystemPlan
 from backend.told_status import take
+from backend.unasked import UNASKED_AFTER_S, Unasked
 from backend.wiring import Store, open_store
 from domain.market import EPOCH, to_ms
-from domain.sources import MARKET, Answer, Measurement, Metric, SourceState
+from domain.sources import MARKET, Answer, Measurement, Metric, SourceState, SourceStatus
 from services.sentiment.blend import NAME
 from tests.doubles import START
 from tests.hosts import HORIZON
@@ -232,6 +233,43 @@ async def test_what_was_told_is_what_models_of_a_worker_are_fitted_on(
     assert {row["feature_set"] for row in await store.readers.fetch(FITTED)} == {
         "ohlcv_sentiment@1"
     }
+
+
+async def test_sources_that_nobody_asks_any_more_are_off_until_somebody_does(
+    database_url: str, store: Store, tmp_path: Path
+) -> None:
+    workers, asked, now = Workers(database_url, tmp_path), list[str](), [0.0]
+
+    async def state() -> SourceState | None:
+        known = (await store.sources.states(EVER)).get("fear_greed")
+        return None if known is None else known.state
+
+    async def up() -> bool:
+        return await state() is SourceState.OK
+
+    async with open_leases(database_url, "house") as leases:
+        unasked = Unasked(store=store, leases=leases, clock=workers.clock, monotonic=lambda: now[0])
+        async with asker(workers, "first", asked) as first:
+            await until(up, "a source that answers")
+            for now[0] in (0.0, UNASKED_AFTER_S):
+                await unasked.look()
+            await store.writers.execute("SELECT pg_terminate_backend($1)", first.leases.pid)
+            await asyncio.gather(first.task, return_exceptions=True)
+        await store.sources.change([fine()], known_at=workers.clock.now())  # as who is killed
+        seen = []
+        for now[0] in (100.0, 99.0 + UNASKED_AFTER_S, 100.0 + UNASKED_AFTER_S):
+            await unasked.look()
+            seen.append(await state())
+        async with asker(workers, "second", asked):
+            await until(up, "a source that answers")
+            await unasked.look()
+            await until(up, "a source that answers")
+
+    assert seen == [SourceState.OK, SourceState.OK, SourceState.OFF]
+
+
+def fine() -> SourceStatus:
+    return SourceStatus(source="fear_greed", state=SourceState.OK, since=START)
 
 
 async def longer(asked: list[str], before: int) -> bool:
