@@ -103,6 +103,37 @@ def test_an_order_to_any_process_is_done_once_by_its_owner(
             assert each.stop() == 0
 
 
+def test_an_instrument_joins_though_whoever_collects_dies(
+    own: Broker, tmp_path: Path, database_url: str
+) -> None:
+    with ExitStack() as stack:
+        exchange = stack.enter_context(running_exchange(tmp_path))
+        apart = Apart(
+            folder=tmp_path, exchange=exchange, database_url=database_url, broker=own.address
+        )
+        collectors = stack.enter_context(apart.process("collectors", "collectors"))
+        workers = stack.enter_context(apart.process("workers", "panels"))
+        server = stack.enter_context(apart.process("server", "api"))
+        server.wait_until_ready()
+        exchange.fault("status_503", instrument=ADDED, count=1_000_000)
+        added = HTTP.post(f"{server.url}/v1/instruments", json={"symbol": ADDED})
+        collectors.kill()
+        between = state_of(server)
+        exchange.mend()
+        late = HTTP.post(f"{server.url}/v1/instruments", json={"symbol": "ADA/USDT"})
+        again = stack.enter_context(apart.process("again", "collectors"))
+        until(lambda: state_of(server) == "watched", "that it is predicted")
+        until(lambda: state_of(server, "ADA/USDT") == "watched", "what was ordered meanwhile")
+        until(lambda: apart.ask(SERVED)[0][0] > 0, "a prediction of its newest close")
+        server.wait_until_ready()
+        for each in (again, workers, server):
+            assert each.stop() == 0
+
+    assert (added.status_code, added.json()["data"][0]["state"]) == (202, "joining")
+    assert between == "joining"
+    assert (late.status_code, late.json()["data"][0]["state"]) == (202, "ordered")
+
+
 def retrained(server: System) -> httpx.Response:
     return HTTP.post(f"{server.url}/v1/retrains", json={"horizon": 4}, headers=NAMED)
 
@@ -112,9 +143,9 @@ def job(server: System, place: str) -> dict[str, Any]:
     return dict(row)
 
 
-def state_of(server: System) -> str | None:
+def state_of(server: System, symbol: str = ADDED) -> str | None:
     rows = HTTP.get(f"{server.url}/v1/instruments").json()["data"]
-    return next((row["state"] for row in rows if row["symbol"] == ADDED), None)
+    return next((row["state"] for row in rows if row["symbol"] == symbol), None)
 
 
 def models(server: System) -> int:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.apart import Apart
 from tests.kafka.broker import Broker
-from tests.processes import running_exchange, until
+from tests.processes import alphapulse, running_exchange, until
 
 pytestmark = pytest.mark.kafka
 
@@ -50,7 +50,14 @@ def test_workers_that_come_go_and_die_leave_nothing_out(
         again = stack.enter_context(apart.process("again", "collectors"))
         apart.wait_for_closes(5)
         server.wait_until_ready()
+        doctor = alphapulse(tmp_path, "doctor", "--state", "nowhere", **apart.environment())
 
         assert apart.complaints() == []
+        for process, does in (
+            (again, "collectors of binance, collectors of binanceus, sources"),
+            (three, "house, panel binanceus|1m, panel binance|1m"),
+        ):
+            assert f":{process.process.pid}: {does}\n" in doctor.stdout, doctor.stdout
+        assert "differs" not in doctor.stdout
         for each in (again, three, server):
             assert each.stop(signal.SIGTERM) == 0
