@@ -16,6 +16,7 @@ from backend.feature_sets import candle_sets as sets_there
 from backend.feature_sets import fitted_on
 from backend.past_candles import past_of
 from backend.rederived import Derived, Rederivation
+from backend.retold import retold
 from backend.revisions import NOTES
 from backend.settings import Settings
 from backend.store import candle_sets, served_rows, snapshots
@@ -25,8 +26,10 @@ from backend.store.standing import Standing
 from backend.upkeep import store_of
 from domain.codec import unpack
 from domain.errors import UsageError
+from domain.events import SentimentBatch
 from domain.market import EPOCH, Instrument, Timeframe, from_ms, rfc3339
 from services.features.kinds import RELEASE, CandleSet
+from services.sentiment.feature_set import SENTIMENT
 
 LATEST: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
@@ -58,6 +61,7 @@ class Audit:
         rows: that were derived again.
         superseded: of them, those with a later revision.
         timeframes: of the rows.
+        told: rows of what sources told that were made again, the newest of their closes.
         left_out: rows of the sample that the system itself is to make again, or that a start
             has dated and superseded, or that are superseded where older rows were dropped.
         differences: between what is stored and what is derived.
@@ -65,6 +69,7 @@ class Audit:
 
     rows: int
     superseded: int
+    told: int
     timeframes: tuple[Timeframe, ...]
     left_out: int
     differences: tuple[Difference, ...]
@@ -94,6 +99,8 @@ async def audit_features(
         f"{audit.rows} rows of {names} derived again ({audit.superseded} have a later revision): "
         f"{len(audit.differences) or 'no'} differences\n"
     )
+    if audit.told:
+        sys.stdout.write(f"{audit.told} rows of what sources told made again from the facts\n")
     if audit.left_out:
         sys.stdout.write(
             f"{audit.left_out} rows left out: what they rest on is being taken in, undated, or "
@@ -182,8 +189,13 @@ async def audit_rows(
                 settled, found = await _audit_panel(connection, of, panel, some)
                 judged += settled
                 differences += found
+        told = 0
+        async for stored, again in retold(connection, seed=seed, since=since):
+            told += len(stored.instruments)
+            differences += _retold(stored, again)
     return Audit(
         rows=len(judged),
+        told=told,
         superseded=sum(row.superseded_at is not None for row in judged),
         timeframes=tuple(dict.fromkeys(row.timeframe for row in judged)),
         left_out=sampled - len(judged),
@@ -254,6 +266,31 @@ async def _unlike(again: Rederivation, rows: Sequence[ServedRow]) -> dict[Served
                     unlike.pop(row, None)
         left = [row for row in left if row in unlike and attempt + 1 < len(states[row])]
     return unlike
+
+
+def _retold(stored: SentimentBatch, again: SentimentBatch) -> list[Difference]:
+    """Compared as `_differences` does; of a close that is told otherwise its first row stands."""
+    same = stored.values.view(np.int64) == again.values.view(np.int64)
+    places = np.argwhere(~(same | (np.isnan(stored.values) & np.isnan(again.values))))
+    found = [
+        (row, SENTIMENT.columns[column], repr(float(was)), repr(float(now)))
+        for row, column in places.tolist()
+        for was, now in [(stored.values[row, column], again.values[row, column])]
+    ]
+    if stored.status != again.status:
+        found.insert(0, (0, "source_status", str(dict(stored.status)), str(dict(again.status))))
+    return [
+        Difference(
+            instrument=stored.instruments[row],
+            timeframe=stored.timeframe,
+            as_of=stored.as_of,
+            revision=int(stored.revision[row]),
+            name=name,
+            served=was,
+            derived=now,
+        )
+        for row, name, was, now in found
+    ]
 
 
 def _differences(row: ServedRow, derived: Derived, columns: tuple[str, ...]) -> list[Difference]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -98,12 +99,13 @@ async def recall(
     instruments: Instruments,
     *,
     since: datetime,
+    until: datetime = EVER,
     scorer: str,
 ) -> tuple[SentimentFeatures, int]:
-    """What became known after `since`, as a room, and when the last of it did, in ms."""
+    """What became known with since < known_at ≤ until, as a room, and when the last did, in ms."""
     told = SentimentFeatures(since=since)
     before = await SourceStore(pool, instruments).states(since)
     told.on_statuses(before.values(), since)
-    found = await facts(pool, instruments, since=since, until=EVER, scorer=scorer)
-    found.join(told)
+    found = await facts(pool, instruments, since=since, until=until, scorer=scorer)
+    await asyncio.to_thread(found.join, told)  # of ten days: seconds
     return told, found.newest_ms()

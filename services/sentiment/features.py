@@ -127,6 +127,11 @@ class SentimentFeatures:
                 self._asked[panel] = told
         return replace(features, told=told)
 
+    def again(self, said: SentimentBatch) -> SentimentBatch:
+        """The same rows by what is known here."""
+        with self._lock:
+            return self._computed(said)
+
     def prepare(self) -> None:
         """Compute the next close of every panel from what is known by now.
 

@@ -150,4 +150,4 @@ async def test_a_sample_follows_from_its_seed_and_takes_panels_in_turn(store: St
     assert [one.exchange for one, _ in keys[0]] == ["one"] * 5 + ["two"] * 4
     async with store.readers.acquire() as connection:
         found = await audit_rows(connection, count=9, seed=1, since=LAST + H1.duration)
-    assert found == Audit(rows=0, superseded=0, timeframes=(), left_out=0, differences=())
+    assert found == Audit(rows=0, superseded=0, told=0, timeframes=(), left_out=0, differences=())

@@ -1,0 +1,61 @@
+"""A sample of closes, with what sources told by then as it is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import groupby
+from typing import Final
+
+import asyncpg
+import numpy as np
+import orjson
+
+from domain.events import SentimentBatch
+from domain.market import Instrument, Timeframe
+from services.sentiment.feature_set import SENTIMENT
+
+# The newest revision of each row.
+_SAMPLE: Final = """
+WITH chosen AS (
+    SELECT exchange, timeframe, as_of FROM ml_features_sentiment
+    JOIN instruments USING (instrument_id)
+    WHERE feature_set = $1 AND as_of >= $3 GROUP BY exchange, timeframe, as_of
+    ORDER BY hashtextextended(
+        concat_ws(' ', exchange, timeframe, extract(epoch FROM as_of)::bigint), $2
+    ) LIMIT $4
+)
+SELECT DISTINCT ON (exchange, timeframe, as_of, symbol) exchange, timeframe, as_of, symbol,
+    revision, known_at, source_status, array_replace("values", NULL, 'NaN') AS row
+FROM chosen JOIN instruments USING (exchange)
+JOIN ml_features_sentiment AS stored USING (instrument_id, timeframe, as_of)
+WHERE feature_set = $1
+ORDER BY exchange, timeframe, as_of, symbol, revision DESC
+"""
+
+
+async def sample(
+    connection: asyncpg.Connection, *, closes: int, seed: int, since: datetime
+) -> list[SentimentBatch]:
+    """The rows of at most so many closes from `since` on, by close and states of sources."""
+    found = await connection.fetch(_SAMPLE, SENTIMENT.id, seed, since, closes)
+    return list(_batches(found))
+
+
+def _batches(found: list[asyncpg.Record]) -> Iterator[SentimentBatch]:
+    def close(row: asyncpg.Record) -> tuple[str, str, datetime, str]:
+        return row["exchange"], row["timeframe"], row["as_of"], row["source_status"]
+
+    for (exchange, timeframe, as_of, status), group in groupby(sorted(found, key=close), key=close):
+        rows = list(group)
+        yield SentimentBatch(
+            exchange=exchange,
+            timeframe=Timeframe(timeframe),
+            as_of=as_of,
+            instruments=tuple(Instrument(exchange, row["symbol"]) for row in rows),
+            feature_set=SENTIMENT,
+            values=np.array([row["row"] for row in rows], dtype=np.float64),
+            revision=np.array([row["revision"] for row in rows], dtype=np.int64),
+            known_at=max(row["known_at"] for row in rows),
+            status=orjson.loads(status),
+        )

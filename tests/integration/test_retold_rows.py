@@ -1,0 +1,85 @@
+"""Rows of what sources told are made again from the stored facts: what differs is named."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from backend.clock import SystemClock
+from backend.features import Audit, audit_features, audit_rows
+from backend.hearing import Hearing
+from backend.panel import Panel, PanelKey
+from backend.settings import Settings
+from backend.wiring import Store, open_store
+from domain.market import EPOCH, to_ms
+from domain.sources import MARKET, Measurement, Metric, SourceState, SourceStatus
+from services.signals.policy import PolicySettings
+from tests.doubles import ManualClock
+from tests.factories import BTC, ETH, candle_batches
+
+WALK = candle_batches([BTC, ETH], 4, seed=5)
+H1 = WALK[0].timeframe
+FINE = SourceStatus(source="fear_greed", state=SourceState.OK, since=EPOCH)
+ALTERED = "UPDATE market_metrics SET value = 99 WHERE known_at < $1"
+REMOVED = "DELETE FROM source_states"
+
+
+async def lived(store: Store) -> None:
+    """A panel that hears another value before each close."""
+    clock = ManualClock(WALK[0].as_of - timedelta(minutes=30))
+    hearing = Hearing(store=store, clock=clock, wall=SystemClock(), alone=True)
+    await hearing.begin()
+    key = PanelKey(exchange=BTC.exchange, timeframe=H1)
+    panel = Panel(key, [1], clock=clock, policy=PolicySettings(), sentiment=hearing.told)
+    await store.instruments.ids([MARKET])
+    for number, batch in enumerate(WALK):
+        async with hearing.storing(clock) as (dated, moment):
+            await dated.change([FINE], known_at=moment)
+            now_ms = to_ms(moment)
+            one = Measurement(
+                instrument=MARKET,
+                metric=Metric.FEAR_GREED,
+                event_ms=now_ms,
+                known_ms=now_ms,
+                value=float(40 + number),
+            )
+            await dated.measure([one])
+        clock.advance(H1.duration)
+        await hearing.before(key, batch.as_of)
+        hot, _ = panel.hot.run(batch)
+        await store.recorder.commit_tick([batch, *hot], published_at=batch.as_of)
+
+
+async def audit(store: Store) -> Audit:
+    async with store.readers.acquire() as connection:
+        return await audit_rows(connection, count=100, seed=7, since=EPOCH)
+
+
+async def test_what_does_not_follow_from_the_facts_is_named(
+    database_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("ALPHAPULSE_DATABASE_URL", database_url)
+    settings = Settings(state=tmp_path)
+    async with open_store(database_url, tmp_path) as store:
+        await lived(store)
+        assert await audit_features(settings, count=100, seed=7, since=None) == 0
+        assert capsys.readouterr().out == (
+            "8 rows of 1h derived again (0 have a later revision): no differences\n"
+            "8 rows of what sources told made again from the facts\n"
+        )
+
+        await store.writers.execute(ALTERED, WALK[0].as_of)
+        altered = await audit(store)
+        await store.writers.execute(REMOVED)
+        removed = await audit(store)
+
+    assert [str(one) for one in altered.differences] == [
+        f"{one} 1h {WALK[0].as_of:%Y-%m-%dT%H}:00:00.000Z revision 1 fear_greed: "
+        "served 40.0, derived 99.0"
+        for one in (BTC, ETH)
+    ]
+    assert {one.name for one in removed.differences} >= {"source_status", "fear_greed"}
+    assert (altered.told, removed.told) == (8, 8)
