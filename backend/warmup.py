@@ -105,6 +105,7 @@ async def catch_up(
             state=(snapshot_of(panel, chunk[-1].as_of),),
         )
         report(start + len(chunk), len(batches))
+    await _agree(panel, instruments, store, clock.now())
     if len(batches) > CHUNK:
         async with store.writers.acquire() as connection:
             await score_days.gauge(connection)
@@ -219,6 +220,32 @@ async def _reopen(panel: Panel, instruments: Sequence[Instrument], store: Store)
         served = await store.history.newest_served(instruments, Horizon(key.timeframe, horizon))
         ours = [one for one in opened if one.horizon == horizon]
         rooms.book.recall(ours, answered=max(served.values(), default=None))
+
+
+async def _agree(
+    panel: Panel, instruments: Sequence[Instrument], store: Store, at: datetime
+) -> None:
+    """Go on after what was told of incomplete labels before.
+
+    A touch that was told from candles that have changed since is told anew, or taken back.
+    """
+    key, newest = panel.key, panel.engine.as_of
+    if newest is None:
+        return
+    numbers = (await store.instruments.ids(instruments)).tolist()
+    names = dict(zip(numbers, instruments, strict=True))
+    standing, told = Standing(store.readers, panel.base.id), []
+    for horizon, rooms in panel.rooms.items():
+        first = newest - horizon * key.timeframe.duration
+        stand = await standing.labels(numbers, key.timeframe, horizon, first=first, last=newest)
+        halves = {
+            (names[number], as_of_ms): (row.revision, np.array(row.direction))
+            for (number, as_of_ms), row in stand.items()
+            if not row.complete
+        }
+        told += rooms.labeller.agree(halves, to_ms(at))
+    if told:
+        await store.recorder.commit_learning(told, published_at=at)
 
 
 async def _said(

@@ -93,6 +93,11 @@ class LabelRow(NamedTuple):
     touched: bool
     answers: tuple[float, ...]  # outcome, weight, log_return, realized_volatility, uniqueness
 
+    @property
+    def direction(self) -> tuple[float, ...]:
+        """Outcome, weight and uniqueness: all that a touch says."""
+        return (*self.answers[:2], self.answers[4])
+
 
 class Standing:
     """Reads for the set that all learn from, and features of any."""

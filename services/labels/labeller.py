@@ -6,6 +6,7 @@ One step works on all instruments of the tick and all their labels at once.
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -255,6 +256,36 @@ class Labeller:
             walked._revised[key] = walked._revised.get(key, 1) + 1
         news = again | (label & ~alike & touched)
         return walked, [walked._touched(now, news, instruments)] if news.any() else []
+
+    def agree(
+        self, told: Mapping[tuple[Instrument, int], tuple[int, Floats]], at_ms: int
+    ) -> list[LabelBatch]:
+        """Go on after what was told of our incomplete labels by one that saw other candles.
+
+        Args:
+            told: by instrument and as_of in ms the newest revision, and its outcome, weight and
+                uniqueness, NaN where no barrier was touched.
+            at_ms: when this is.
+
+        Returns:
+            The touches to tell at once, as of `corrected`.
+        """
+        news = np.zeros(self._cells.shape[1:], dtype=bool)
+        for (instrument, as_of_ms), (revision, answers) in told.items():
+            column = self._slots.get(instrument, -1)
+            position = as_of_ms // self._step_ms % self._horizon
+            if column < 0 or self._cells[Pending.AS_OF_MS, position, column] != as_of_ms:
+                continue
+            label = self._cells[:, position, column]
+            touched = label[Pending.TOUCHED_MS] > 0
+            ours = label[[*_DIRECTION[1:]]] if touched else np.full(len(answers), np.nan)
+            alike = np.array_equal(ours, answers, equal_nan=True)
+            if revision + (not alike) > 1:
+                self._revised[instrument, as_of_ms] = revision + (not alike)
+            if not alike:
+                label[Pending.TOUCHED_MS] = at_ms if touched else 0.0
+                news[position, column] = True
+        return [self._touched(self._cells, news, tuple(self._slots))] if news.any() else []
 
     def _beside(self, other: Labeller) -> Floats:
         """Our incomplete labels at the places that they have in `other`; NaN where none."""

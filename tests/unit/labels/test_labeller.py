@@ -320,6 +320,33 @@ def test_a_touch_that_was_told_otherwise_has_the_next_revision() -> None:
     assert done.outcome.tolist() == [0.0]
 
 
+def test_a_touch_that_one_before_told_of_other_candles_is_taken_back() -> None:
+    labeller, now = warm_labeller()
+    labeller.on_candles(tick(now + 1, FLAT))
+    key, unknown = (BTC, now * HOUR), np.full(3, np.nan)
+
+    (told,) = labeller.agree({key: (1, np.array([1.0, 1.0, 0.5]))}, (now + 1) * HOUR + 5)
+
+    assert told.revision.tolist() == [2]
+    assert told.direction_known_ms.tolist() == [0]
+    assert np.isnan(told.outcome).all()
+    assert labeller.agree({key: (2, unknown)}, (now + 1) * HOUR + 5) == []
+    (done,) = [b for b in labeller.on_candles(tick(now + 2, FLAT)) if b.known_ms.any()]
+    assert (done.revision.tolist(), done.outcome.tolist()) == ([2], [0.0])
+
+
+def test_a_touch_that_one_before_told_alike_keeps_its_revision_and_its_time() -> None:
+    labeller, now = warm_labeller()
+    (row,) = rows(labeller.on_candles(tick(now + 1, [100.0, 101.0, 100.0, 100.0])), now)
+    direction = np.array([row["outcome"], row["weight"], row["uniqueness"]])
+
+    again = labeller.agree({(BTC, now * HOUR): (3, direction)}, (now + 1) * HOUR + 5)
+
+    (done,) = [b for b in labeller.on_candles(tick(now + 2, FLAT)) if b.known_ms.any()]
+    assert again == []
+    assert (done.revision.tolist(), done.direction_known_ms.tolist()) == ([3], [(now + 1) * HOUR])
+
+
 def test_labels_that_rest_on_nothing_new_keep_their_times() -> None:
     labeller, now = warm_labeller()
     walked, _ = warm_labeller()
