@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from backend.settings import Settings
-from backend.store.system_status import hear
+from backend.store.system_status import SYSTEM, collectors_voice, hear
 from backend.symbols import named
 from domain.errors import UsageError
 from domain.market import rfc3339
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from backend.commands import Desk
 
 LOOK_EVERY_S: Final = 0.2
-ANSWERED_WITHIN_S: Final = 30.0  # a process that is there takes it within one
+ANSWERED_WITHIN_S: Final = 10.0  # a process that is there takes it within one
 PATIENCE: Final = timedelta(minutes=10)  # a slow exchange's history
 
 _EVER: Final = """
@@ -94,9 +94,10 @@ async def _ended(desk: Desk, row: Row) -> bool:
     """
     from backend.commands import OrderRefusedError  # noqa: PLC0415 - as above
 
-    name = [row["exchange"], row["symbol"]]
-    if any(name in one.told["instruments"] for one in await hear(desk.store.readers)):
-        return True
+    name, collecting = [row["exchange"], row["symbol"]], collectors_voice(row["exchange"])
+    for one in await hear(desk.store.readers):
+        if one.system in {SYSTEM, collecting} and name in one.told["instruments"]:
+            return True
     if await desk.store.readers.fetchval(_LEFT, *name):
         raise OrderRefusedError(f"{_name(row)} could not join; /v1/status says why")
     return False

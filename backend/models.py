@@ -28,7 +28,7 @@ from services.models.fitting import FitResult
 from services.models.recipes import Recipe
 from services.models.walk_forward import SplitKind
 
-ANSWERED_WITHIN_S: Final = 30.0  # a process that is there takes it within one
+ANSWERED_WITHIN_S: Final = 10.0  # a process that is there takes it within one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
