@@ -199,7 +199,8 @@ class Predictor:
         """
         seats, forecasts = self.seats(), dict[str, Floats]()
         read = {name: self.beside.read_by(seats[name].model, batch) for name in names}
-        known = {id(rows): complete(rows) for rows in read.values() if rows is not None}
+        there = {id(rows): rows for rows in read.values() if rows is not None}  # one or two
+        known = {key: complete(rows) for key, rows in there.items()}
         past = self._before([(seats[name].model, read[name]) for name in names])
         for name, rows in read.items():
             if rows is None:  # it is asked once they are made
@@ -209,9 +210,8 @@ class Predictor:
                 forecast = model.predict_after(rows, before)
             else:
                 forecast = model.predict(rows)
-            words = (
-                None if name in BASELINE_NAMES else unsound(model.target, forecast, known[id(rows)])
-            )
+            seen = known[id(rows)]
+            words = None if name in BASELINE_NAMES else unsound(model.target, forecast, seen)
             if words is None:
                 forecasts[name] = forecast
                 continue

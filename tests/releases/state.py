@@ -70,9 +70,9 @@ class Kept:
         return cls(**said | {"until": datetime.fromisoformat(said["until"])})
 
 
-def demo(folder: Path) -> AbstractContextManager[System]:
+def demo(folder: Path, **settings: str) -> AbstractContextManager[System]:
     """The system that the state folder in `folder` is of."""
-    return running_system(folder, "demo", "--symbols", ",".join(SYMBOLS), **SETTINGS)
+    return running_system(folder, "demo", "--symbols", ",".join(SYMBOLS), **SETTINGS, **settings)
 
 
 def make(folder: Path, into: Path) -> Kept:

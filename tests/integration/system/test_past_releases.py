@@ -25,6 +25,7 @@ from tests.releases.state import (
 )
 
 EXACT = 1e-12
+TESTS = Path(__file__).parents[2]
 NUMBERS = ("p_down", "p_flat", "p_up", "q10", "q50", "q90", "volatility")
 
 
@@ -37,15 +38,19 @@ def names(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("beside", ["", "second"], ids=["alone", "beside a second set"])
 @pytest.mark.parametrize("release", RELEASES, ids=str)
-def test_its_champion_goes_on_with_unchanged_numbers(tmp_path: Path, release: Release) -> None:
+def test_its_champion_goes_on_with_unchanged_numbers(
+    tmp_path: Path, release: Release, beside: str
+) -> None:
     kept = Kept.read(release.said)
     state = restored(tmp_path / "again", release.backup)
 
     reached, said = asyncio.run(forecasts(state))
     before = asyncio.run(snapshot(state))
     last = kept.until + FOLLOWING * Timeframe.H1.duration
-    with demo(state.parent) as system:
+    more = with_candidate(state, beside) if beside else {}
+    with demo(state.parent, **more) as system:
         system.wait_until_ready()
         until(lambda: system.newest() >= last, f"a prediction of the close at {last}")
         rows = chosen(asyncio.run(served(system.database_url())), reached)
@@ -62,6 +67,14 @@ def test_its_champion_goes_on_with_unchanged_numbers(tmp_path: Path, release: Re
     np.testing.assert_allclose(numbers(rows), numbers(kept.served), rtol=0, atol=EXACT)
     assert verified.returncode == 0, verified.stdout
     assert sorted(parts(before) - parts(after)) == [], "an older release would miss it"
+    assert ("engine/ohlcv@2" in parts(after)) == bool(beside)
+
+
+def with_candidate(state: Path, name: str) -> dict[str, str]:
+    """The settings by which the set of the tests is made beside that of the release."""
+    (state / "plugins").mkdir()
+    (state / f"plugins/{name}.py").write_text((TESTS / f"{name}_set.py").read_text())
+    return {"ALPHAPULSE_TRAINING__CANDIDATE": name}
 
 
 def parts(state: bytes) -> set[str]:
