@@ -118,7 +118,7 @@ async def retire_set(settings: Settings, name: str, *, with_seats: bool) -> None
         with_seats: members that read it lose their seats with it.
 
     Raises:
-        UsageError: there is no other set, its rows are not whole, or members read this one.
+        UsageError: there is no other set, it is retired already, or members read it.
     """
     first, *others = sets_there(settings.training.candidate, settings.plugins)
     if name != first.id:
@@ -130,12 +130,6 @@ async def retire_set(settings: Settings, name: str, *, with_seats: bool) -> None
         raise UsageError(f"no set is beside {name}: training.candidate names one")
     (candidate,) = others
     async with store_of(settings) as store:
-        behind = await candle_sets.behind(store.readers, candidate.id, of=first.id)
-        if behind is not None:
-            raise UsageError(
-                f"{candidate.id} has not the rows of {behind['exchange']}:{behind['symbol']}"
-                f" {behind['timeframe']} yet: start the system with it first"
-            )
         members = await candle_sets.readers(store.readers, fitted_on(first))
         if members and not with_seats:
             more = f" and {len(members) - 1} more" if len(members) > 1 else ""

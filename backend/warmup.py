@@ -27,6 +27,7 @@ from domain.events import CandleBatch, FeatureBatch, FeatureSet, PredictionBatch
 from domain.market import EPOCH, Horizon, Instrument, Timeframe, from_ms, to_ms
 from services.classes.grid import SLACK as KEPT
 from services.features.engine import FeatureEngine
+from services.features.kinds import RELEASE
 from services.models.examples import SLACK
 from services.sentiment.feature_set import SENTIMENT
 
@@ -129,7 +130,11 @@ async def begin_sets(revisions: Revisions, snapshot: Snapshot, report: Report) -
     ids = dict(zip(instruments, numbers, strict=True))
     renewal = Renewal(ids=ids, at_ms=now_ms, fresh_ms=now_ms)
     standing = Standing(store.readers, panel.base.id)
-    first = await standing.beginning(numbers, key.timeframe) or snapshot.as_of
+    oldest = [
+        await Standing(store.readers, one.id).beginning(numbers, key.timeframe)
+        for one in (RELEASE, panel.base)
+    ]
+    first = min((one for one in oldest if one is not None), default=snapshot.as_of)
     engines = [panel.engines[one.id] for one in panel.lacking(snapshot.payload)]
     at, total = first - step, (snapshot.as_of - first) // step + 1
     while at < snapshot.as_of:

@@ -57,6 +57,20 @@ PITFALLS: Final = (
         "tests/properties/test_features_say_the_same_however_they_are_asked.py",
     ),
     Pitfall(
+        "a candle set that sees the next candle",
+        "services/features/extended.py",
+        "self._push(slots[present], as_of, candles[tick, present])",
+        "self._push(slots[present], as_of, candles[min(tick + 1, len(candles) - 1), present])",
+        "tests/contracts/test_suites_can_fail.py -k sound_candle_set",
+    ),
+    Pitfall(
+        "a fit on new columns as a refresh",
+        "backend/learning/plan.py",
+        'f"{of.models(kind)}.{target}": (kind, of)',
+        'f"{kind}.{target}": (kind, of)',
+        "tests/integration/test_two_feature_sets.py -k each_kind",
+    ),
+    Pitfall(
         "the next candle among those before a row",
         "domain/past.py",
         "back = np.arange(candles, 0, -1, dtype=np.int64)",

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from backend.runner import TickRecorder
 from backend.store.candles import store_candles
-from backend.wiring import Store, open_store
+from backend.wiring import Store, open_store, register_candle_set
 from domain.events import Candle, Source
 from domain.market import Instrument, Listing, from_ms, to_ms
 from domain.ports import Learner
@@ -228,6 +228,23 @@ async def test_a_kill_between_the_transactions_of_a_tick_loses_no_row(store: Sto
     await life.check(set())
 
 
+async def test_who_takes_the_place_of_the_first_may_never_have_been_beside_it(
+    store: Store,
+) -> None:
+    life, walks = await begun(store, (RELEASE,))
+    await hours(life, walks, 0, 6)
+    before = {name: one.snapshot() for name, one in learners(life).items()}
+
+    life.sets = (SECOND,)
+    await register_candle_set(store.writers, SECOND, code_sha="of a test")
+    await life.start()
+
+    assert {name: one.snapshot() for name, one in learners(life).items()} == before
+    await hours(life, walks, 6, LIVE)
+    await life.revisions.settle()
+    assert await stored(life, SECOND) == right(life)
+
+
 async def test_who_takes_the_place_of_the_first_goes_on_from_its_state(store: Store) -> None:
     life, walks = await begun(store)
     await hours(life, walks, 0, 6)
@@ -242,13 +259,8 @@ async def test_who_takes_the_place_of_the_first_goes_on_from_its_state(store: St
     assert life.runner.panel.engine.snapshot() == state
     await hours(life, walks, 6, LIVE)
     assert await rows_of(life, RELEASE.id) == kept
-    right, _ = expected(life)
-    stored = await rows_of(life, SECOND.id)
-    assert len(stored) == len(kept) + 6 * len(walks)
-    assert {
-        (SECOND.id, symbol, to_ms(as_of)): (coverage, tuple(values))
-        for symbol, as_of, coverage, values, _ in stored
-    } == right
+    assert len(right(life)) == len(kept) + 6 * len(walks)
+    assert await stored(life, SECOND) == right(life)
     sets = await life.fetch(
         "SELECT DISTINCT feature_set FROM ml_predictions JOIN instruments USING (instrument_id)"
         " WHERE exchange = $1 AND as_of = (SELECT max(as_of) FROM ml_predictions)"
@@ -280,3 +292,16 @@ async def hours(life: Life, walks: list[list[Candle]], first: int, last: int) ->
 def learners(life: Life) -> dict[str, Learner]:
     (rooms,) = life.runner.panel.rooms.values()
     return {one.name: one for one in rooms.learners}
+
+
+async def stored(life: Life, of: CandleSet) -> dict[Any, Any]:
+    return {
+        (of.id, symbol, to_ms(as_of)): (coverage, tuple(values))
+        for symbol, as_of, coverage, values, _ in await rows_of(life, of.id)
+    }
+
+
+def right(life: Life) -> dict[Any, Any]:
+    """The rows of the sets that are made now."""
+    features, _ = expected(life)
+    return features
