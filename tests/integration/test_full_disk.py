@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import shutil
 from collections.abc import AsyncIterator
@@ -17,11 +18,12 @@ from backend.store import database, migrate
 from backend.store.embedded import EmbeddedPostgres
 from backend.store.postmaster import working_in
 from backend.store.state import StateFolder
+from backend.store.stream_log import StreamEvent
 from backend.wiring import database_of
 from tests.integration.test_store_in_trouble import (
     EVENTS,
     LOOK_EVERY_S,
-    until_it_waits,
+    Writer,
     whole,
     writing,
 )
@@ -39,16 +41,28 @@ async def a_systems_database(state: Path) -> AsyncIterator[str]:
         yield url
 
 
+async def until_one_waits(
+    writer: Writer, between: str = "SELECT"
+) -> tuple[int, asyncio.Task[list[StreamEvent]]]:
+    """Commit ticks until one is tried again: its number, and what goes on."""
+    for number in itertools.count(2):
+        task = writer.tick(number)
+        while not task.done():
+            if database.waits():
+                return number, task
+            await asyncio.sleep(LOOK_EVERY_S)
+        with contextlib.suppress(*database.CONNECTION_ERRORS):
+            await writer.pool.execute(between)
+    raise AssertionError
+
+
 async def test_a_tick_waits_for_room_among_the_tables() -> None:
     with small_disk(DATA_MB) as disk:
         async with a_systems_database(disk.path / "state") as url, writing(url) as writer:
             await writer.tick(1)
             disk.fill()
-            number = 1
-            task = writer.tick(number := number + 1)
-            while task in (await asyncio.wait({task}, timeout=1.0))[0]:
-                task = writer.tick(number := number + 1)
-            trouble = await until_it_waits(task)
+            number, task = await until_one_waits(writer)
+            (trouble, *_) = database.waits()
             disk.free()
 
             assert len(await task) == EVENTS
@@ -67,12 +81,7 @@ async def test_a_server_that_ended_for_want_of_room_comes_back_with_it(tmp_path:
         async with a_systems_database(state) as url, writing(url) as writer:
             await writer.tick(1)
             disk.fill()
-            number = 1
-            task = writer.tick(number := number + 1)
-            while task in (await asyncio.wait({task}, timeout=1.0))[0]:
-                with contextlib.suppress(*database.CONNECTION_ERRORS):
-                    await writer.pool.execute("SELECT pg_switch_wal()")
-                task = writer.tick(number := number + 1)
+            number, task = await until_one_waits(writer, "SELECT pg_switch_wal()")
             async with asyncio.timeout(WITHIN_S):
                 while working_in(data.resolve()):  # noqa: ASYNC110 - of another process
                     await asyncio.sleep(LOOK_EVERY_S)
