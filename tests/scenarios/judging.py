@@ -64,9 +64,14 @@ PRIORS = {*BASELINES[Target.DIRECTION], "pool.direction", "served"}
 CHANCE = 0.001  # for all models together
 FOUND = 0.6  # AUC of a booster on the planted signal
 # By symbol: the databases of two systems number their instruments each in its own way.
+# What a prediction was made of in time: a busy machine misses ticks, and makes them good later.
 _LIVED = """
-SELECT symbol, as_of, row_hash FROM ml_features_ohlcv JOIN instruments USING (instrument_id)
-WHERE as_of > $1 ORDER BY 1, 2
+SELECT symbol, as_of, row_hash FROM ml_features_ohlcv AS f JOIN instruments USING (instrument_id)
+WHERE as_of > $1 AND EXISTS (
+    SELECT FROM ml_predictions AS p WHERE role = 'champion' AND origin = 'live'
+        AND p.instrument_id = f.instrument_id AND p.timeframe = f.timeframe
+        AND p.as_of = f.as_of AND p.feature_revision = f.revision
+) ORDER BY 1, 2
 """
 _SERVED = """
 SELECT symbol, as_of, degraded, p_down, p_up, q10, q50, q90, volatility
