@@ -24,6 +24,7 @@ from domain.topics import CANDLES
 from tests.doubles import START, ManualClock
 from tests.factories import candles
 from tests.hosts import HORIZON, CountedBus, worker_of
+from tests.processes import WITHIN_S
 
 HISTORY, TICKS = 60, 6
 EXCHANGES = ("binance", "kraken")
@@ -120,7 +121,7 @@ class Workers:
 
 async def until(holds: Callable[[], object], what: str) -> None:
     """Wait for what several processes come to."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(2 * WITHIN_S):
         while not await holds():  # type: ignore[misc]  # noqa: ASYNC110 - other processes'
             await asyncio.sleep(0.02)
 
