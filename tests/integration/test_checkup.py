@@ -71,6 +71,7 @@ async def test_each_process_is_named_with_what_it_does(
         ("process b:2", True, f"{DAYS}, {HOURS}"),
         ("workers", True, "1 of 2 have no panel, and stand by"),
     ]
+    assert [one.name for one in alone if one.name.startswith("process")] == ["process c:3"]
     (silent,) = (one for one in quiet if not one.good and one.name != "settings")
     assert (silent.name, silent.detail) == (DAYS, "b:2 has been silent for 10 s")
     assert [(one.name, one.detail) for one in alone if not one.good and one.name != "settings"] == [
