@@ -70,4 +70,4 @@ class Asking:
     async def _keep_looking(self) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            await patiently(partial(self._look), SystemClock())
+            await patiently(self._look, SystemClock())

@@ -42,6 +42,7 @@ FROM ml_features_sentiment JOIN instruments USING (instrument_id)
 WHERE as_of > $1 GROUP BY exchange, as_of ORDER BY as_of, exchange
 """
 FITTED = "SELECT DISTINCT feature_set FROM ml_models_metadata WHERE kind = 'logistic'"
+NEWEST = "SELECT max(value) FROM market_metrics"
 TRAINING = {"MINIMUM_ROWS": "150", "EVERY_BARS": "1", "KINDS": '["logistic.direction"]'}
 BEHIND = timedelta(minutes=10)  # what the clock of those who ask is behind the others'
 
@@ -135,12 +136,8 @@ async def store(database_url: str, tmp_path: Path) -> AsyncIterator[Store]:
 
 
 async def test_one_process_asks_and_every_worker_joins_what_was_known_at_each_close(
-    database_url: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database_url: str, store: Store, tmp_path: Path
 ) -> None:
-    for name, text in {
-        "MINIMUM_ROWS": "40", "EVERY_BARS": "2", "KINDS": '["logistic.direction"]'
-    }.items():  # fmt: skip
-        monkeypatch.setenv(f"ALPHAPULSE_TRAINING__{name}", text)
     workers = Workers(database_url, tmp_path)
     await workers.open(store)
     asked: list[str] = []
@@ -164,6 +161,7 @@ async def test_one_process_asks_and_every_worker_joins_what_was_known_at_each_cl
 
     async def tick() -> None:
         before = len(asked)
+        await until(lambda: stored(store, before), "the newest value in the tables")
         await workers.tick()
         await until(made, "the rows of a tick")
         await until(lambda: longer(asked, before), "another value")
@@ -195,12 +193,12 @@ async def test_one_process_asks_and_every_worker_joins_what_was_known_at_each_cl
 
     told, _ = await recall(store.readers, store.instruments, since=EPOCH, scorer=NAME)
     later = answers(told, [(row["exchange"], H1, row["as_of"], NAMES) for row in live])
-    stored = [np.array(row["rows"], dtype=float) for row in live]
+    joined = [np.array(row["rows"], dtype=float) for row in live]
     assert set(asked[died:]) == {"second"}
-    assert [values.tobytes() for values in stored] == [values for values, _ in later]
+    assert [values.tobytes() for values in joined] == [values for values, _ in later]
     assert {row["state"] for row in live} == {"ok"}
     assert {row["revision"] for row in live} == {1}  # nothing was found to be otherwise later
-    assert len({float(values[0, 0]) for values in stored}) == workers.told
+    assert len({float(values[0, 0]) for values in joined}) == workers.told
     assert [one.system for one in heard][-1] == SOURCES
     assert [one.reason for one in sources(heard)] == ["", "no key"]
 
@@ -270,6 +268,10 @@ async def test_sources_that_nobody_asks_any_more_are_off_until_somebody_does(
 
 def fine() -> SourceStatus:
     return SourceStatus(source="fear_greed", state=SourceState.OK, since=START)
+
+
+async def stored(store: Store, value: int) -> bool:
+    return bool(await store.readers.fetchval(NEWEST) == value)
 
 
 async def longer(asked: list[str], before: int) -> bool:
