@@ -184,6 +184,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _on_validation)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(asyncpg.CharacterNotInRepertoireError, _on_unstorable)
+    app.add_exception_handler(asyncpg.UntranslatableCharacterError, _on_unstorable)  # in JSON
     for failure in STORE_FAILURES:
         app.add_exception_handler(failure, _on_store)
     app.add_exception_handler(Exception, _on_bug)

@@ -45,6 +45,16 @@ async def test_an_instrument_joins_and_is_said_to(
     assert book.joining == [Instrument(**NEW)]
 
 
+async def test_a_letter_that_no_name_has_is_the_callers_mistake(
+    rest: httpx.AsyncClient, book: Membership
+) -> None:
+    added = await rest.post(PATH, json={**NEW, "symbol": "A\0"})
+    left = await rest.delete(PATH, params={"symbol": "A\0"})
+
+    assert code(added) == code(left) == (422, "bad_request")
+    assert book.joining == []
+
+
 async def test_a_symbol_without_an_exchange_is_of_every_one_that_lists_it(
     market: ServedMarket, rest: httpx.AsyncClient, book: Membership
 ) -> None:
