@@ -24,7 +24,8 @@ ROOT = Path(__file__).parent.parent
 TOGETHER = ("tests/scenarios", "tests/integration/system", "tests/kafka", "tests/timescale")
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of its own in it
-ROOM_BYTES = 2**31  # a worker's server has a quarter of it at most
+ROOM_BYTES = 2**31  # a worker's server has a quarter of it at most, but for tests of these marks
+LARGE = ("soak", "canaries", "benchmark")
 FORGETFUL = {"fsync": "off", "max_wal_size": "128MB"}  # nothing is to survive a power cut
 
 # A shared machine is slow now and then; no test of ours asserts a time. CI draws the same cases.
@@ -77,7 +78,7 @@ def server_url(plain_server: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def plain_server() -> Iterator[str]:
+def plain_server(request: pytest.FixtureRequest) -> Iterator[str]:
     """A real PostgreSQL for the session: ALPHAPULSE_TEST_DATABASE_URL, or one of our own."""
     url = os.environ.get("ALPHAPULSE_TEST_DATABASE_URL")
     if url:
@@ -85,8 +86,9 @@ def plain_server() -> Iterator[str]:
         return
     from backend.store.embedded import EmbeddedPostgres  # noqa: PLC0415 - most tests need none
 
+    place = None if request.config.getoption("markexpr") in LARGE else in_memory()
     with (
-        TemporaryDirectory(prefix="alphapulse-", dir=in_memory()) as folder,
+        TemporaryDirectory(prefix="alphapulse-", dir=place) as folder,
         EmbeddedPostgres(Path(folder), settings=FORGETFUL) as url,
     ):
         yield url
