@@ -165,12 +165,13 @@ class Orders:
             for row in rows
             if row["name"] == model
         }
+        if not seated:
+            raise UnknownModelError(model, {row["name"] for row in rows})
         found = [place for place in seated if matches(place, request)]
+        named = ", ".join(map(str, found or seated))
         if not found:
-            known = {row["name"] for row in rows}
-            raise UnknownModelError(model, known - {model} if seated else known)
+            raise UsageError(f"{model} is not there; it is at {named}")
         if len(found) > 1:
-            named = ", ".join(map(str, found))
             raise UsageError(
                 f"{model} is at {named}: choose by --exchange, --timeframe and --horizon"
             )

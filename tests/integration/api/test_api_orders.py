@@ -37,6 +37,30 @@ async def book(market: ServedMarket) -> AsyncIterator[Book]:
     await office.close()
 
 
+async def test_a_place_where_a_model_is_not_is_told_apart_from_a_model_that_is_none(
+    rest: httpx.AsyncClient, book: Book
+) -> None:
+    answer = await rest.post(PATH, json={"model": NAME, "exchange": "nosuch"})
+
+    assert answer.status_code == 422
+    assert (
+        answer.json()["detail"] == f"{NAME} is not there; it is at simulated 1hx4, simulated 1hx24"
+    )
+    assert book.orders == []
+
+
+async def test_an_order_with_a_letter_that_no_name_has_is_the_callers_mistake(
+    rest: httpx.AsyncClient, book: Book
+) -> None:
+    answers = (
+        await rest.post("/v1/instruments", json={"symbol": "a\0b"}),
+        await rest.delete("/v1/instruments", params={"symbol": "a\0b"}),
+    )
+
+    assert [one.status_code for one in answers] == [422, 422]
+    assert {one.json()["code"] for one in answers} == {"bad_request"}
+
+
 async def test_a_version_leaves_and_the_answer_says_who_comes(
     rest: httpx.AsyncClient, book: Book
 ) -> None:
