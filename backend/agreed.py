@@ -15,6 +15,7 @@ AGREED: Final = (
     "clock", "history_bars", "deadline_ms", "snapshot_bars", "watch", "build", "sources", "signals",
     "ledger", "training", "notify", "retention",
 )  # fmt: skip
+Print = tuple[str, Mapping[str, str]]  # name of a process, or of what it does; its fingerprint
 DIGITS: Final = 12  # of a hash: nobody tries to find another value with the same
 
 
@@ -40,11 +41,8 @@ def _leaves(told: Mapping[str, Any], of: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{of}{name}", value
 
 
-def differences(prints: Sequence[tuple[str, Mapping[str, str]]]) -> list[str]:
+def differences(prints: Sequence[Print]) -> list[str]:
     """One line for each setting that is not the same for all processes.
-
-    Args:
-        prints: name of a process, or of what it does, and its `fingerprint`.
 
     >>> differences([("a", {"x": "1"}), ("b", {"x": "2"}), ("c", {"x": "1"})])
     ['setting x differs: a, c have one value; b another']

@@ -53,7 +53,7 @@ from backend.store.told import RECALLED
 from backend.system_plan import SystemPlan
 from backend.told_status import keep_telling, spelled
 from backend.unasked import Unasked
-from backend.wiring import Store, open_bus, open_store
+from backend.wiring import Store, open_bus, open_store, readable_sets
 from backend.worker import LOOK_EVERY_S, Worker
 from domain.errors import LeaseLostError, StoreUnavailableError, UsageError
 from domain.ports import EventBus
@@ -83,6 +83,7 @@ async def run_apart(
             " (kafka://host:9092)"
         )
     await admit(settings)
+    readable_sets(settings)
     await refuse_absent(settings)
     refuse_without_kafka(settings)
     async with AsyncExitStack() as stack:
@@ -93,8 +94,14 @@ async def run_apart(
             pushes=Room.API in rooms,
             work=lambda api: _work(plan, settings, rooms, bus, api),
             said=f"this process runs {', '.join(sorted(rooms))} of a system",
+            ours=None if rooms == {Room.API} else (_holder(), fingerprint(settings)),
         )
         await run_replica(settings, duties, allow_no_keys=allow_no_keys)
+
+
+def _holder() -> str:
+    """The name of this process."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 async def _work(
@@ -103,14 +110,13 @@ async def _work(
     """The rooms of this process, again and again after the database was away."""
     url, folder = database_beside(settings), StateFolder(settings.state)
     folder.open()
-    holder = f"{socket.gethostname()}:{os.getpid()}"
     while True:
         try:
             async with AsyncExitStack() as stack:
                 kinds = catalogue_of(settings.plugins)
                 artifacts = folder.path / "artifacts"
                 store = await stack.enter_async_context(open_store(url, artifacts, kinds))
-                leases = await stack.enter_async_context(open_leases(url, holder))
+                leases = await stack.enter_async_context(open_leases(url, _holder()))
                 await leases.enter(alone=False)
                 executor = ProcessExecutor(workers=1)
                 stack.callback(executor.close)

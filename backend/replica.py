@@ -15,6 +15,7 @@ from typing import Final
 
 import asyncpg
 
+from backend.agreed import Print
 from backend.api.connection import DRAINING, CloseReason
 from backend.api.server import listen
 from backend.api.snapshots import known_heads
@@ -63,11 +64,13 @@ class Duties:
         pushes: whether subscribers may stay; else they are sent to other servers.
         work: what it does besides, until cancelled.
         said: one line once it serves.
+        ours: its settings, where others must have the same.
     """
 
     pushes: bool = True
     work: Callable[[ApiState], Coroutine[None, None, None]] | None = None
     said: str = "it reads what the system beside it writes"
+    ours: Print | None = None
 
 
 async def run_replica(
@@ -119,6 +122,7 @@ async def _beside(
             writers=writers,
             wall=wall,
             pushes=duties.pushes,
+            ours=duties.ours,
         )
         await patiently(replica.begin, wall)
         kinds = catalogue_of(settings.plugins)
@@ -206,6 +210,7 @@ class Replica:
     Attributes:
         pushes: whether there are subscribers, who are told what is committed.
         seen: moment of the market's clock up to which the log was read.
+        ours: settings of this process, where others must have the same.
     """
 
     api: ApiState
@@ -216,6 +221,7 @@ class Replica:
     monotonic: Callable[[], float] = time.monotonic
     pushes: bool = True
     seen: datetime = EPOCH
+    ours: Print | None = None
     _seen_at: float = 0.0  # monotonic seconds, as below: of the log
     _heard_at: float = 0.0  # of the status
     _heard: Sequence[Told] = ()  # all that processes say
@@ -326,14 +332,14 @@ class Replica:
         self._heard_at = self.monotonic()
         if not heard:
             return
-        take(heard, self.api.status)
+        take(heard, self.api.status, self.ours)
         self._told_troubles = troubles(heard)
         self.clock.speed = self.api.status.speed
         freshest = min(heard, key=lambda one: one.silent_s)
         if freshest.silent_s < LOST_AFTER_S:
             self.clock.set(freshest.now + timedelta(seconds=freshest.silent_s * self.clock.speed))
         self._heard = heard
-        if (differing := disagreements(heard)) != self._differing:
+        if (differing := disagreements(heard, self.ours)) != self._differing:
             self._differing = differing
             for line in differing:
                 log.warning(line)

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any, Final
 
-from backend.agreed import differences
+from backend.agreed import Print, differences
 from backend.api.state import Weight
 from backend.api.status import Market, Status
 from backend.bus.troubles import troubles as troubles_of_the_bus
@@ -86,8 +86,14 @@ async def keep_telling(
         await asyncio.sleep(TELL_EVERY_S)
 
 
-def take(heard: Sequence[Told], status: Status) -> None:
-    """Have `status` say what all said; of one that is silent beyond `LOST_AFTER_S` also that."""
+def take(heard: Sequence[Told], status: Status, ours: Print | None = None) -> None:
+    """Have `status` say what all said; of one that is silent beyond `LOST_AFTER_S` also that.
+
+    Args:
+        heard: at least one voice.
+        status: of the process that hears them.
+        ours: its settings, where the others must have the same.
+    """
     told = [one.told for one in heard]
     status.market, status.speed = Market(told[0]["market"]), told[0]["speed"]
     status.instruments = tuple(Instrument(*one) for one in _all(told, "instruments"))
@@ -97,7 +103,7 @@ def take(heard: Sequence[Told], status: Status) -> None:
     status.progress.clear()
     for piece in _all(told, "progress"):
         status.report(*piece)
-    status.notes = [*_all(told, "notes"), *disagreements(heard)]
+    status.notes = [*_all(told, "notes"), *disagreements(heard, ours)]
     status.newest = {
         (Instrument(exchange, symbol), Timeframe(timeframe)): from_ms(as_of)
         for exchange, symbol, timeframe, as_of in _all(told, "newest")
@@ -130,12 +136,18 @@ def _silence(heard: Told) -> dict[str, str]:
     return dict.fromkeys({exchange for exchange, _ in heard.told["instruments"]}, line)
 
 
-def disagreements(heard: Sequence[Told]) -> list[str]:
-    """The settings that processes which speak do not have alike, a line each."""
+def disagreements(heard: Sequence[Told], ours: Print | None = None) -> list[str]:
+    """The settings that processes which speak do not have alike, a line each.
+
+    Args:
+        heard: what they said.
+        ours: of this process, which may have nothing to speak of yet.
+    """
     speaking = [one for one in heard if one.silent_s < LOST_AFTER_S]
-    return differences(
-        [(one.told.get("process") or one.system, one.told.get("settings", {})) for one in speaking]
-    )
+    prints = [
+        (one.told.get("process") or one.system, one.told.get("settings", {})) for one in speaking
+    ]
+    return differences(prints if ours is None else [*prints, ours])
 
 
 def troubles(heard: Sequence[Told]) -> list[Trouble]:

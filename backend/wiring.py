@@ -172,10 +172,9 @@ async def sets_of(pool: asyncpg.Pool, settings: Settings, now: datetime) -> tupl
         UnknownPluginError, PluginError: there is no such candidate, or who learns cannot read it.
         StoreError: it is registered with other columns or formulas.
     """
-    sets = candle_sets(settings.training.candidate, settings.plugins)
+    sets = readable_sets(settings)
     gone = await candle_set_store.retired(pool)
     for one in sets[1:]:
-        _refuse_unreadable(one, settings)
         providers = catalogue_of(settings.plugins).providers
         code = providers.get(one.kind.name, {}) if one.kind else {}
         code_sha = "+".join(f"{name} {version}" for name, version in code.items())
@@ -213,12 +212,19 @@ async def register_candle_set(pool: asyncpg.Pool, of: CandleSet, *, code_sha: st
     await register_feature_set(pool, both, spec=parts, code_sha=code_sha)
 
 
-def _refuse_unreadable(of: CandleSet, settings: Settings) -> None:
-    """See that those who learn from the rows of every set find their columns.
+def readable_sets(settings: Settings) -> tuple[CandleSet, ...]:
+    """See that those who learn from the rows of every set find their columns; the sets.
 
     Raises:
-        PluginError: one does not.
+        UnknownPluginError, PluginError: there is no such candidate, or one does not.
     """
+    sets = candle_sets(settings.training.candidate, settings.plugins)
+    for one in sets[1:]:
+        _refuse(one, settings)
+    return sets
+
+
+def _refuse(of: CandleSet, settings: Settings) -> None:
     there = {*of.feature_set.columns, *SENTIMENT.columns}
     wanted = {name: kind.columns for name, kind in online_of(settings).items()}
     named = settings.training.all_features

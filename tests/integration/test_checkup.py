@@ -91,6 +91,9 @@ async def test_the_status_of_every_server_says_which_setting_differs(pool: async
     line = "setting history_bars differs: a:1 has one value; b:2 another"
     assert status.notes == [line]
     assert disagreements(silent) == []
+    standing_by = ("c:3", fingerprint(Settings(history_bars=400)))
+    take(heard, status, standing_by)
+    assert status.notes == [f"{line}; c:3 another"]
 
 
 def test_a_fingerprint_tells_no_secret_and_no_address() -> None:
