@@ -41,11 +41,11 @@ class Follower:
     async def follow(self, url: str, upto: int) -> None:
         """Go on where it stands, until `STREAM` is at offset `upto` or beyond."""
         async with websockets.connect(url.replace("http", "ws") + "/ws") as socket:
-            since = {
+            since = {"*": {"offset": 0}} | {
                 stream: {"epoch": self.epochs[stream], "offset": told[-1][0]}
                 for stream, told in self.events.items()
             }
-            params: dict[str, Any] = {"streams": PATTERNS, "since": since or {"*": {"offset": 0}}}
+            params: dict[str, Any] = {"streams": PATTERNS, "since": since}
             await socket.send(
                 orjson.dumps({"id": 1, "method": "subscribe", "params": params}).decode()
             )
