@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -33,6 +33,7 @@ from tests.factories import candles
 
 H1 = Timeframe.H1
 HISTORY, LIVE, HORIZON = 60, 12, 3
+Plan = tuple[list[tuple[int, int, int, bool]], list[str]]  # (hour, tick, instrument, right); deeds
 NAMES = ("AAA/USDT", "BBB/USDT", "CCC/USDT")
 FEATURES = """
 SELECT DISTINCT ON (feature_set, symbol, as_of) symbol, as_of, coverage, values, feature_set
@@ -51,8 +52,13 @@ WHERE exchange = $1 AND role = 'champion'
 """
 
 
+async def nothing(hour: int) -> None:
+    """Is done before an hour."""
+    del hour
+
+
 @st.composite
-def arrivals(draw: st.DrawFn) -> tuple[list[tuple[int, int, int, bool]], list[str]]:
+def arrivals(draw: st.DrawFn) -> Plan:
     """(arrival, tick, instrument, right) of every version, and what happens after each hour."""
     told = []
     for tick in range(LIVE):
@@ -159,6 +165,41 @@ class Life:
     async def end(self) -> None:
         await self.run(self.section.flush(self.clock.now()))
         await self.revisions.settle()
+
+    async def live(
+        self, plan: Plan, before: Callable[[int], Awaitable[None]] = nothing
+    ) -> set[tuple[Any, ...]]:
+        """Take candles as a plan of `arrivals` has them; what was said meanwhile.
+
+        Args:
+            plan: who tells what when, and what is done at the end of each hour.
+            before: is awaited as an hour begins.
+        """
+        walks = [
+            candles(HISTORY + LIVE, seed=seed + 100, instrument=one)[HISTORY:]
+            for seed, one in enumerate(self.instruments)
+        ]
+        told, deeds = plan
+        said: set[tuple[Any, ...]] = set()
+        for hour in range(LIVE + 10):
+            await before(hour)
+            self.clock.advance(H1.duration - timedelta(seconds=hour and 2))
+            for late in (False, True):
+                await self.take(
+                    [
+                        version(walks[instrument][tick], right=right)
+                        for arrival, tick, instrument, right in told
+                        if arrival == hour and (tick < arrival) == late
+                    ]
+                )
+                self.clock.advance(timedelta(seconds=1))
+            said |= set(await self.fetch(SAID))
+            deed = deeds[hour] if hour < LIVE else "wait"
+            if deed == "settle":
+                await self.revisions.settle()
+            elif deed == "restart":
+                await self.start()
+        return said
 
     async def check(self, said: set[tuple[Any, ...]]) -> None:
         """The newest rows are the right ones, all were, and what was `said` stays."""

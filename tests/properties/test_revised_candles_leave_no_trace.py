@@ -27,6 +27,7 @@ from tests.panel_life import (
     LIVE,
     SAID,
     Life,
+    Plan,
     arrivals,
     version,
 )
@@ -60,34 +61,11 @@ async def store(database_url: str, tmp_path: Path) -> AsyncIterator[Store]:
 @given(plan=arrivals())
 @example(plan=TAKEN_BACK)
 async def test_the_newest_rows_follow_from_the_candles_in_whatever_order_they_came(
-    store: Store, plan: tuple[list[tuple[int, int, int, bool]], list[str]]
+    store: Store, plan: Plan
 ) -> None:
     life = Life(store, f"exchange{next(numbers)}")
     await life.begin()
-    walks = [
-        candles(HISTORY + LIVE, seed=seed + 100, instrument=one)[HISTORY:]
-        for seed, one in enumerate(life.instruments)
-    ]
-    told, deeds = plan
-    said: set[tuple[Any, ...]] = set()
-    for hour in range(LIVE + 10):
-        life.clock.advance(H1.duration - timedelta(seconds=hour and 2))
-        for late in (False, True):
-            await life.take(
-                [
-                    version(walks[instrument][tick], right=right)
-                    for arrival, tick, instrument, right in told
-                    if arrival == hour and (tick < arrival) == late
-                ]
-            )
-            life.clock.advance(timedelta(seconds=1))
-        said |= set(await life.fetch(SAID))
-        deed = deeds[hour] if hour < LIVE else "wait"
-        if deed == "settle":
-            await life.revisions.settle()
-        elif deed == "restart":
-            await life.start()
-    await life.check(said)
+    await life.check(await life.live(plan))
 
 
 async def test_a_hole_that_is_filled_while_nothing_runs_is_made_good_at_the_start(

@@ -28,6 +28,7 @@ from tests.panel_life import (
     LIVE,
     SAID,
     Life,
+    Plan,
     arrivals,
     expected,
     version,
@@ -54,37 +55,17 @@ async def rows_of(life: Life, feature_set: str) -> list[tuple[Any, ...]]:
 )
 @given(plan=arrivals(), since=st.integers(0, LIVE + 9))
 async def test_rows_of_both_follow_from_the_candles_whenever_the_second_begins(
-    store: Store, plan: tuple[list[tuple[int, int, int, bool]], list[str]], since: int
+    store: Store, plan: Plan, since: int
 ) -> None:
     life = Life(store, f"exchange{next(numbers)}")
     await life.begin()
-    walks = [
-        candles(HISTORY + LIVE, seed=seed + 100, instrument=one)[HISTORY:]
-        for seed, one in enumerate(life.instruments)
-    ]
-    told, deeds = plan
-    said: set[tuple[Any, ...]] = set()
-    for hour in range(LIVE + 10):
+
+    async def begin_the_second(hour: int) -> None:
         if hour == since:
             life.sets = BOTH
             await life.start()
-        life.clock.advance(H1.duration - timedelta(seconds=hour and 2))
-        for late in (False, True):
-            await life.take(
-                [
-                    version(walks[instrument][tick], right=right)
-                    for arrival, tick, instrument, right in told
-                    if arrival == hour and (tick < arrival) == late
-                ]
-            )
-            life.clock.advance(timedelta(seconds=1))
-        said |= set(await life.fetch(SAID))
-        deed = deeds[hour] if hour < LIVE else "wait"
-        if deed == "settle":
-            await life.revisions.settle()
-        elif deed == "restart":
-            await life.start()
-    await life.check(said)
+
+    await life.check(await life.live(plan, begin_the_second))
 
 
 async def test_a_set_that_begins_changes_nothing_and_is_whole(store: Store) -> None:
