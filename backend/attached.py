@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import aiohttp
 
-from backend.settings import Settings
-from backend.store.state import Runtime, StateFolder
-from domain.errors import AlphaPulseError, StateFolderError
+from backend.store.state import Runtime
+from domain.errors import AlphaPulseError
 
 ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where a server may listen
 
@@ -19,42 +16,34 @@ class NoAnswerError(AlphaPulseError):
     """The running system does not say what it was asked."""
 
 
-@asynccontextmanager
-async def questions_to(settings: Settings, path: str) -> AsyncIterator[Any]:
-    """A function that sends a request to `path` and gives the `data` of the answer.
+async def status_of(runtime: Runtime) -> dict[str, Any]:
+    """The row of `/v1/status`.
 
     Args:
-        settings: name the state folder of the system.
-        path: of the API, like `/v1/instruments`.
+        runtime: of the system, as its state folder has it.
 
     Raises:
-        StateFolderError: no system runs.
         NoAnswerError: it does not answer, or refuses to.
     """
-    runtime = StateFolder(settings.state).attach()
-    if runtime is None:
-        raise StateFolderError(f"no system runs on the state folder {settings.state}")
     headers = {"Authorization": f"Bearer {runtime.api_token}"}
     shown = runtime.api_certificate
     # Its name is that of another address; we know the certificate itself.
     trusted = aiohttp.Fingerprint(bytes.fromhex(shown)) if shown else True
-    async with aiohttp.ClientSession(headers=headers) as session:
-
-        async def ask(method: str, **more: Any) -> Any:  # noqa: ANN401 - JSON
-            try:
-                address = _address(runtime, path)
-                async with session.request(method, address, ssl=trusted, **more) as response:
-                    answer = await response.json(content_type=None)
-            except (aiohttp.ClientError, TimeoutError) as error:
-                raise NoAnswerError(f"the system does not answer: {error}") from error
-            if response.ok:
-                return answer["data"]
-            raise NoAnswerError(answer["detail"])
-
-        yield ask
+    try:
+        async with (
+            aiohttp.ClientSession(headers=headers) as session,
+            session.get(f"{_address(runtime)}/v1/status", ssl=trusted) as response,
+        ):
+            answer = await response.json(content_type=None)
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise NoAnswerError(f"the system does not answer: {error}") from error
+    if not response.ok:
+        raise NoAnswerError(answer["detail"])
+    row: dict[str, Any] = answer["data"][0]
+    return row
 
 
-def _address(runtime: Runtime, path: str) -> str:
+def _address(runtime: Runtime) -> str:
     host = ANYWHERE.get(runtime.api_host, runtime.api_host)
     scheme = "https" if runtime.api_certificate else "http"
-    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{runtime.api_port}{path}"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{runtime.api_port}"

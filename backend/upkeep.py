@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from backend.attached import questions_to
+from backend.attached import status_of
 from backend.checkup import Finding, processes
 from backend.clock import SystemClock
 from backend.relaying import RELAYED
@@ -168,8 +168,7 @@ async def _system(settings: Settings) -> Finding:
         runtime = StateFolder(settings.state).attach()
         if runtime is None:
             return Finding(name=name, good=True, detail="none on this state folder")
-        async with questions_to(settings, "/v1/status") as ask:
-            (status,) = await ask("GET")
+        status = await status_of(runtime)
     except AlphaPulseError as error:
         return Finding(name=name, good=False, detail=str(error))
     lines = [

@@ -22,9 +22,8 @@ from backend.api.access import Access, AccessRules
 from backend.api.app import create_app
 from backend.api.server import listen, serve
 from backend.api.tls import Certificate, certificate
-from backend.attached import NoAnswerError, questions_to
-from backend.settings import Settings
-from backend.store.state import Runtime, StateFolder
+from backend.attached import NoAnswerError, status_of
+from backend.store.state import Runtime
 from domain.errors import UsageError
 from tests.served_market import ServedMarket
 from tests.subscriber import Client
@@ -102,27 +101,19 @@ async def test_rest_and_the_socket_are_encrypted(
 async def test_a_command_knows_the_certificate_and_refuses_another(
     encrypted: Encrypted, tmp_path: Path
 ) -> None:
-    folder = StateFolder(tmp_path / "state")
-    settings = Settings(state=tmp_path / "state")
-    other = signed(tmp_path, "theirs")
-    with folder.owned():
-        for certificate_of, heard in ((encrypted.shown, True), (other, False)):
-            folder.publish(
-                Runtime(
-                    pid=os.getpid(),
-                    database_url="",
-                    api_host="127.0.0.1",
-                    api_port=encrypted.port,
-                    api_certificate=certificate_of.fingerprint(),
-                    api_token="word",  # noqa: S106
-                )
-            )
-            async with questions_to(settings, "/v1/status") as ask:
-                if heard:
-                    assert (await ask("GET"))[0]["market"] == "simulated"
-                else:
-                    with pytest.raises(NoAnswerError, match="does not answer"):
-                        await ask("GET")
+    def of(shown: Certificate) -> Runtime:
+        return Runtime(
+            pid=os.getpid(),
+            database_url="",
+            api_host="127.0.0.1",
+            api_port=encrypted.port,
+            api_certificate=shown.fingerprint(),
+            api_token="word",  # noqa: S106
+        )
+
+    assert (await status_of(of(encrypted.shown)))["market"] == "simulated"
+    with pytest.raises(NoAnswerError, match="does not answer"):
+        await status_of(of(signed(tmp_path, "theirs")))
 
 
 def test_files_that_do_not_serve_are_one_line(tmp_path: Path) -> None:
