@@ -295,6 +295,7 @@ def _daily(loss: str) -> str:
         FROM ml_labels
         WHERE label_set = '{LABEL_SET}' AND log_return IS NOT NULL
           AND ($3::text[] IS NULL OR timeframe = ANY($3))
+          AND ($4::int[] IS NULL OR horizon = ANY($4))
           AND ($8::timestamptz IS NULL OR as_of >= $8)
           AND ($9::timestamptz IS NULL OR as_of < $9)
         ORDER BY instrument_id, timeframe, horizon, as_of, revision
@@ -302,7 +303,9 @@ def _daily(loss: str) -> str:
     WHERE b.model = ANY($1) AND b.{loss} IS NOT NULL AND o.{loss} IS NOT NULL
       AND ($2::text[] IS NULL OR i.exchange = ANY($2))
       AND ($3::text[] IS NULL OR o.timeframe = ANY($3))
+      AND ($3::text[] IS NULL OR b.timeframe = ANY($3))
       AND ($4::int[] IS NULL OR o.horizon = ANY($4))
+      AND ($4::int[] IS NULL OR b.horizon = ANY($4))
       AND ($5::text[] IS NULL OR o.role = ANY($5))
       AND ($6::text[] IS NULL OR o.model = ANY($6))
       AND ($7::int[] IS NULL OR o.instrument_id = ANY($7))
