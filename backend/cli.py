@@ -12,7 +12,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from backend import subcommands
+from backend import VERSION, subcommands
 from backend.durations import duration, names, span, steps
 from backend.exported import KINDS
 from backend.flags import (
@@ -42,13 +42,23 @@ for name, group in subcommands.GROUPS.items():
     app.add_typer(group, name=name)
 
 
+def _version(asked: bool) -> None:  # noqa: FBT001 - the shape of a callback
+    if asked:
+        typer.echo(f"alphapulse {VERSION}")
+        raise typer.Exit
+
+
 @app.callback()
 def alphapulse(
     *,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the release."),
+    ] = False,
 ) -> None:
     """Streaming crypto market intelligence: candles to scored predictions to signals."""
-    del debug  # read by `main`, which prints the errors
+    del debug, version  # read by `main`, which prints the errors, and by `_version`
 
 
 @app.command(epilog="Example: alphapulse demo --data ../shared/data/ohlcv --timeframes 1h")

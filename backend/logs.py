@@ -12,6 +12,7 @@ import orjson
 from domain.keys import masked
 
 QUIET_S = 300.0
+LASTING_S = 10.0  # what ends before is how a client finds a broker that has just made its topics
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
@@ -71,23 +72,33 @@ class Brief(logging.Filter):
 class Seldom(logging.Filter):
     """For a library that tries for ever: its errors in a line, the same one once in QUIET_S.
 
+    What has no traceback is an answer that it tries again after, and is told when it still comes
+    LASTING_S later.
+
     Args:
         name: of its loggers; what others say is told.
     """
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self._told: dict[str, float] = {}  # when each text was let through
+        self._came: dict[str, float] = {}  # when each text began to come
+        self._told: dict[str, float] = {}  # when each was let through
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether `record` is told."""
         if not super().filter(record):
             return True
-        record.exc_info, text = None, record.getMessage()
-        if record.levelno < logging.ERROR or record.created - self._told.get(text, 0.0) < QUIET_S:
+        lasting_s = 0.0 if record.exc_info else LASTING_S
+        record.exc_info, text, now = None, record.getMessage(), record.created
+        if record.levelno < logging.ERROR:
             return False
-        self._told = {one: at for one, at in self._told.items() if record.created - at < QUIET_S}
-        self._told[text] = record.created
+        for known in (self._came, self._told):
+            for one in [one for one, at in known.items() if now - at >= QUIET_S]:
+                del known[one]
+        begun = self._came.setdefault(text, now)
+        if text in self._told or now - begun < lasting_s:
+            return False
+        self._told[text] = now
         return True
 
 

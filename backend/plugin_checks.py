@@ -106,6 +106,8 @@ async def _asked(executor: Executor, one: SwitchedOn) -> list[str]:
         error = await asyncio.to_thread(future.exception, AT_MOST_S)
     except TimeoutError:
         raise PluginError(f"plug-in {name} was not loaded within {AT_MOST_S:.0f} s") from None
+    if isinstance(error, PluginError):  # it says of which
+        raise error
     if error is not None:
         raise PluginError(f"plug-in {name} cannot be loaded: {_said(error)}") from error
     return future.result()

@@ -84,6 +84,7 @@ class Plugin:
         provider: the package or the file that it is of.
         version: of the package; of a file its SHA-256.
         load: imports it.
+        group: of its entry point; empty: a file, which says what it adds once it is run.
         lacks: what it needs and is not installed, in words; empty: nothing.
     """
 
@@ -91,6 +92,7 @@ class Plugin:
     provider: str
     version: str
     load: Callable[[], Any]
+    group: str = ""
     lacks: str = ""
 
 
@@ -122,10 +124,11 @@ def refuse_unknown(place: str, names: Iterable[str], state: Path) -> None:
         PluginError: two plug-ins have the same name.
     """
     ours, unknown = _NAMED[place]
-    there = (*ours, *plugins(state))
+    found, groups = plugins(state), ("", f"alphapulse.{place}")
+    fits = (*ours, *(one.name for one in found.values() if one.group in groups))
     for name in names:
-        if name not in there:
-            raise unknown(name, there if nearest(name, there) else tuple(ours) or there)
+        if name not in ours and name not in found:
+            raise unknown(name, fits if nearest(name, fits) else tuple(ours) or fits)
 
 
 def find(name: str, state: Path) -> Plugin:
@@ -315,6 +318,7 @@ def _installed() -> Iterator[Plugin]:
             provider=provider,
             version=version,
             load=point.load,
+            group=point.group,
             lacks=lacking(point.dist, point.extras) if point.dist else "",
         )
 

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,12 @@ def test_a_usage_error_is_one_line_and_exit_2(
 ) -> None:
     assert expected in one_line(alphapulse(tmp_path, *arguments), 2)
     assert not (tmp_path / ".alphapulse").exists()
+
+
+def test_it_says_which_release_it_is(tmp_path: Path) -> None:
+    done = alphapulse(tmp_path, "--version")
+
+    assert (done.returncode, done.stdout) == (0, f"alphapulse {version('alphapulse')}\n")
 
 
 def test_run_watches_what_the_settings_say_where_no_flag_does(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from backend.logs import QUIET_S, Brief, JsonFormatter, LineFormatter, Seldom
+from backend.logs import LASTING_S, QUIET_S, Brief, JsonFormatter, LineFormatter, Seldom
 from domain.keys import ApiKey
 
 FLOOR = "Failed to restore the pool connection floor; retrying"
@@ -57,6 +57,23 @@ def test_errors_of_a_library_that_tries_for_ever_are_a_line_once_in_a_while() ->
     assert not told("aiokafka", logging.WARNING, "again", 1_000.0)
     assert told("backend.bus.relay", logging.INFO, "ours", 1_000.0)
     assert told("backend.bus.relay", logging.INFO, "ours", 1_000.0)
+
+
+def test_an_answer_that_a_library_tries_again_after_is_told_when_it_lasts() -> None:
+    seldom = Seldom("aiokafka")
+
+    def told(text: str, at: float) -> bool:
+        record = logging.LogRecord("aiokafka.cluster", logging.ERROR, "", 0, text, None, None)
+        record.created = at
+        return bool(seldom.filter(record))
+
+    text = "Topic candles not found in cluster metadata"
+    assert not told(text, 1_000.0)
+    assert not told("another", 999.0 + LASTING_S)
+    assert not told(text, 999.0 + LASTING_S)
+    assert told(text, 1_000.0 + LASTING_S)
+    assert not told(text, 999.0 + LASTING_S + QUIET_S)
+    assert told(text, 999.0 + 2 * LASTING_S + QUIET_S)
 
 
 @pytest.mark.parametrize("formatter", [LineFormatter(), JsonFormatter()])

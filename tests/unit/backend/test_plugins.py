@@ -174,6 +174,19 @@ def test_a_name_that_nobody_has_is_refused(put: Put) -> None:
         catalogue_of(SwitchedOn(names=("elm",), state=state))
 
 
+def test_who_names_what_is_not_there_is_told_of_what_fits_alone(put: Put) -> None:
+    """A file may be anything until it is run; what is installed says what it is."""
+    state = put(WHOLE)
+
+    for candidate in ("ohlcv2", "forests"):
+        with pytest.raises(UnknownPluginError, match=r"known: oak$"):
+            Settings(state=state, training={"candidate": candidate})
+    with pytest.raises(UnknownPluginError, match=r"nearest: oak$"):
+        Settings(state=state, training={"candidate": "oaks"})
+    with pytest.raises(UnknownPluginError, match="none is known"):
+        Settings(state=state / "elsewhere", training={"candidate": "ohlcv2"})
+
+
 def test_a_target_that_the_plugin_does_not_forecast_is_refused(put: Put) -> None:
     chosen = switched_on(put(WHOLE), "oak.volatility")
 
@@ -222,6 +235,13 @@ async def test_one_that_cannot_be_imported_is_refused_in_one_line(put: Put) -> N
 
     assert "plug-in oak cannot be loaded: ModuleNotFoundError: No module" in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+async def test_why_one_is_no_plugin_is_said_once(put: Put) -> None:
+    state = put("x = 1")
+
+    with pytest.raises(PluginError, match=r"^plug-in oak: oak\.py defines no PLUGIN$"):
+        await admit(switched_on(state, "oak.direction"))
 
 
 async def test_one_that_ends_its_process_is_refused(put: Put) -> None:
