@@ -15,9 +15,11 @@ from backend.wiring import Store, database_of, online_of, open_store, policy_of
 from domain.codec import unpack
 from domain.market import EPOCH, Timeframe
 from tests.doubles import ManualClock
+from tests.unlike import unlike
 
 LATEST_YEAR = 9000
 KEPT = ("labeller", "matured")  # of the rooms, beside those that learn
+SHOWN = 8  # differences of one room
 
 
 async def unlearnt(settings: Settings, *, exchange: str = "binance") -> list[str]:
@@ -65,16 +67,14 @@ async def _different(store: Store, settings: Settings, exchange: str) -> list[st
     ]
     rooms_of = [f"{horizon}/{what}" for horizon in panel.rooms for what in KEPT]
     return [
-        f"{name} is not what it is without a kill, at {snapshot.as_of} after {len(batches)} ticks"
+        f"{name} is not what it is without a kill, at {snapshot.as_of} after {len(batches)} ticks:"
+        f" {'; '.join(found[:SHOWN])} ({len(found)} in all)"
         for name in [*learners, *rooms_of, "engine"]
-        if kept[name] != learnt[name]
-        and (name not in learners or _timeless(kept[name]) != _timeless(learnt[name]))
+        if (found := _unlike(kept[name], learnt[name]))
     ]
 
 
-def _timeless(state: Any) -> Any:
-    """Without the moments of refits: a label whose gap was filled later was known later."""
-    if not isinstance(state, str):
-        return state
-    content = unpack(bytes.fromhex(state))
-    return {name: value for name, value in content.items() if name != "schedule"}
+def _unlike(kept: Any, learnt: Any) -> list[str]:
+    if isinstance(kept, str):
+        return unlike(bytes.fromhex(kept), bytes.fromhex(learnt))
+    return [] if kept == learnt else [f"{kept}, not {learnt}"]
