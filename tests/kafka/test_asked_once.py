@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +25,9 @@ from domain.market import EPOCH, Timeframe, to_ms
 from domain.ports import EventBus
 from domain.topics import CANDLES
 from services.sentiment.blend import NAME
+from services.sentiment.feature_set import SENTIMENT
 from tests.hosts import HORIZON
 from tests.integration.test_seals import answers, stored
-from tests.kafka import test_six_processes
 from tests.kafka.broker import Broker
 from tests.kafka.test_six_processes import MEMBERS, Recorded, until
 from tests.processes import System, running_system
@@ -36,8 +36,10 @@ from tests.source_subjects import rss
 
 pytestmark = pytest.mark.kafka
 
-BEFORE = timedelta(hours=-1)  # of the clock, when the day begins: it goes on ahead of it
-PART = 30  # ticks, after which something happens
+# The day begins after its first item was heard, and ends before that is too old to be read.
+AHEAD = timedelta(hours=2)
+PART = timedelta(hours=2)  # of the day, after which something happens; it ends with all of a close
+PARTS = 4
 ELSEWHERE = "binanceus"  # whom those who ask collect
 SETTINGS = {
     "ALPHAPULSE_TRAINING__MINIMUM_ROWS": "1000000",
@@ -48,6 +50,7 @@ SETTINGS = {
     "ALPHAPULSE_SOURCES__NEWS": "[]",
 }
 ITEMS = "SELECT count(*) FROM sentiment_items"
+HEARD = "SELECT count(*) FROM source_states WHERE source = 'local' AND state = 'ok'"
 WORKERS = "SELECT count(DISTINCT holder) FROM leases WHERE starts_with(name, 'panel ')"
 ASKS = "SELECT holder FROM leases WHERE name = 'sources'"
 JOINED = """
@@ -55,15 +58,24 @@ SELECT timeframe, as_of, array_agg(values ORDER BY symbol) AS rows, max(revision
 FROM ml_features_sentiment JOIN instruments USING (instrument_id)
 WHERE exchange = 'binance' AND as_of > $1 GROUP BY timeframe, as_of ORDER BY as_of, timeframe
 """
-SERVED = """
-SELECT count(DISTINCT (timeframe, as_of)) FROM ml_predictions JOIN instruments USING (instrument_id)
-WHERE exchange = 'binance' AND role = 'champion' AND as_of > $1
+ANSWERED = """
+SELECT count(DISTINCT (timeframe, as_of))
+FROM ml_features_sentiment JOIN instruments USING (instrument_id)
+WHERE exchange = 'binance' AND as_of > $1
 """
+TITLES = (  # each a story of its own
+    "Bitcoin and Ethereum traders cheer a record",
+    "Hackers drain an exchange of Ethereum, then of Bitcoin",
+)
+COUNT, AGE = (SENTIMENT.columns.index(name) for name in ("news_count", "news_age_s"))
 
 
-def entry(number: int) -> str:
-    title = f"Bitcoin and Ethereum traders cheer record number {number}"
-    return f"<item><guid>{number}</guid><title>{title}</title></item>"
+def entries(count: int) -> bytes:
+    told = (
+        f"<item><guid>{number}</guid><title>{title}</title></item>"
+        for number, title in enumerate(TITLES[:count])
+    )
+    return rss(*told)
 
 
 async def started(stack: AsyncExitStack, folder: Path, rooms: str, **settings: str) -> System:
@@ -79,12 +91,11 @@ async def started(stack: AsyncExitStack, folder: Path, rooms: str, **settings: s
 
 
 async def test_whoever_dies_rows_follow_from_what_is_stored(
-    own: Broker, tmp_path: Path, database_url: str, shared_data: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    monkeypatch.setattr(test_six_processes, "AHEAD", BEFORE)
-    day = Recorded(shared_data / "ohlcv")
-    begun = day.ticks[0].as_of - timedelta(seconds=1)
+    own: Broker, tmp_path: Path, database_url: str, shared_data: Path
+) -> None:
+    day = Recorded(shared_data / "ohlcv", ahead=AHEAD)
+    begun = day.ticks[0].as_of - day.ticks[0].timeframe.duration
+    parts = [ticks_of(day, begun + number * PART) for number in range(PARTS)]
     playing = Play(clock_ms=to_ms(SystemClock().now()))
     async with AsyncExitStack() as stack:
         web = await stack.enter_async_context(site())
@@ -93,9 +104,10 @@ async def test_whoever_dies_rows_follow_from_what_is_stored(
         store = await stack.enter_async_context(open_store(database_url, tmp_path / "artifacts"))
         settings = environment(database_url, own, web, exchange)
         openings = await day.store(store)
-        web.answers["/rss"] = rss(entry(1))
+        web.answers["/rss"] = entries(1)
         first = await started(stack, tmp_path / "first", "collectors", **settings)
         await until(lambda: counted(store, ITEMS, 1))
+        await until(lambda: counted(store, HEARD, 1))
         one = await started(stack, tmp_path / "one", "panels", **settings)
         await started(stack, tmp_path / "two", "panels", **settings)
         await started(stack, tmp_path / "second", "collectors", **settings)
@@ -104,25 +116,38 @@ async def test_whoever_dies_rows_follow_from_what_is_stored(
         pace = Pace(clock=SystemClock(), wall=SystemClock(), random=np.random.default_rng(7))
         about = Settings(bus_url=settings["ALPHAPULSE_BUS_URL"])
         bus = await stack.enter_async_context(open_bus(about, pace))
-        await play(bus, day.ticks[:PART], openings)
-        web.answers["/rss"] = rss(entry(1), entry(2))
+        await play(bus, parts[0], openings)
+        await until(lambda: counted(store, ANSWERED, len(parts[0]), begun))
+        web.answers["/rss"] = entries(2)
         first.kill(server=False)
-        await play(bus, day.ticks[PART : 2 * PART], openings)
+        await play(bus, parts[1], openings)  # which read it or not, or nothing: nobody asks
         await until(lambda: counted(store, ITEMS, 2))
+        await until(lambda: counted(store, HEARD, 2))
+        await play(bus, parts[2], openings)
         one.kill(server=False)
-        await play(bus, day.ticks[2 * PART : 3 * PART], openings)
-        await until(lambda: counted(store, SERVED, 3 * PART, begun))
+        await play(bus, parts[3], openings)
+        await until(lambda: counted(store, ANSWERED, sum(map(len, parts)), begun))
         asked.append(await store.readers.fetchval(ASKS))
         told, _ = await recall(store.readers, store.instruments, since=EPOCH, scorer=NAME)
         found = await store.readers.fetch(JOINED, begun)
 
     names = sorted(each.symbol for each in MEMBERS)
     closes = [("binance", Timeframe(row["timeframe"]), row["as_of"], names) for row in found]
-    live = [stored(row["rows"]) for row in found]
+    live = [row["rows"] for row in found]
     assert len(set(asked)) == 2
     assert {row["revision"] for row in found} == {1}
-    assert live == [values for values, _ in answers(told, closes)]
-    assert len(set(live)) > PART  # two items at least, of an age that differs
+    assert [stored(rows) for rows in live] == [values for values, _ in answers(told, closes)]
+    early, late = len(parts[0]), len(parts[2]) + len(parts[3])
+    assert {row[COUNT] for rows in live[:early] for row in rows} == {1}
+    assert {row[COUNT] for rows in live[-late:] for row in rows} == {2}
+    for some, each in ((live[:early], found[:early]), (live[-late:], found[-late:])):
+        ages = {row[AGE] for rows in some for row in rows}
+        assert len(ages) == len({row["as_of"] for row in each})
+
+
+def ticks_of(day: Recorded, since: datetime) -> list[CandleBatch]:
+    """Those that close in a part of the day."""
+    return [tick for tick in day.ticks if since < tick.as_of <= since + PART]
 
 
 async def play(

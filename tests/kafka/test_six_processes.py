@@ -76,11 +76,11 @@ TABLES = {
 
 
 class Recorded:
-    """The day, and what was before it, moved ahead of the clock."""
+    """The day, and what was before it, moved `ahead` of the hour of the clock."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, ahead: timedelta = AHEAD) -> None:
         hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-        self.moved = hour + AHEAD - DAY
+        self.moved = hour + ahead - DAY
         self.past: list[Candle] = []
         self.ticks: list[CandleBatch] = []
         self.last = {one: DAY + self.moved + timedelta(days=1) for one in TIMEFRAMES}
