@@ -84,6 +84,8 @@ def _page(first: int, *, ascending: bool) -> str:
         first: number of the parameter `start`; `end`, `as_of`, the place and the limit follow.
         ascending: by time.
     """
+    # No row comparison that begins with `event_time`: TimescaleDB, which skips from one to the
+    # next here, would order its keys wrongly, and the server would refuse them.
     start, end, as_of, time, instrument, metric, limit = (f"${first + n}" for n in range(7))
     direction, beyond = ("ASC", ">") if ascending else ("DESC", "<")
     return f"""
@@ -97,8 +99,8 @@ def _page(first: int, *, ascending: bool) -> str:
           AND ({end}::timestamptz IS NULL OR t.event_time < {end})
           AND ({as_of}::timestamptz IS NULL OR t.known_at <= {as_of})
           AND ({time}::timestamptz IS NULL OR t.event_time {beyond}= {time}
-               AND (t.event_time, t.instrument_id, t.metric) {beyond}
-                   ({time}, {instrument}::int, {metric}::text COLLATE "C"))
+               AND (t.event_time {beyond} {time} OR (s.instrument_id, s.metric) {beyond}
+                   ({instrument}::int, {metric}::text COLLATE "C")))
         ORDER BY t.event_time {direction}, t.known_at DESC LIMIT {limit}
     ) t
     JOIN instruments i ON i.instrument_id = s.instrument_id

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,8 +13,6 @@ import pytest
 from pydantic import SecretStr
 
 from backend.backup import back_up, restore
-from backend.retention import Retention
-from backend.setting_tables import RetentionSettings
 from backend.settings import Settings
 from backend.store import database, growth, hypertables, migrate
 from backend.store.chain import verify
@@ -25,7 +22,6 @@ from backend.store.published import compare
 from backend.store.recorder import Recorder
 from backend.store.server import read_server
 from domain.events import Role
-from tests.doubles import ManualClock
 from tests.integration.store_samples import (
     at,
     candles,
@@ -36,21 +32,10 @@ from tests.integration.store_samples import (
     signal,
     signals,
 )
-from tests.timescale.conftest import hyper_database
+from tests.timescale.conftest import LATER, PACKED, contents, hyper_database, pack, pool_of
 
 pytestmark = pytest.mark.timescale
 TICKS = 5
-LATER = at(24 * 100)  # the chunk of the first ticks is closed, and beyond the repair horizon
-PACKED = """
-SELECT hypertable_name FROM timescaledb_information.chunks WHERE is_compressed ORDER BY 1
-"""
-
-
-@asynccontextmanager
-async def pool_of(url: str) -> AsyncIterator[asyncpg.Pool]:
-    pool = await database.connect_pool(url, size=2)
-    yield pool
-    await pool.close()
 
 
 async def write(pool: asyncpg.Pool, numbers: Sequence[int], *, close: float = 101.5) -> None:
@@ -67,29 +52,6 @@ async def write(pool: asyncpg.Pool, numbers: Sequence[int], *, close: float = 10
         member = predictions(number, role=Role.MEMBER, model="class_prior.direction")
         cold = [member, labels(number, known=number < TICKS), outcomes(number)]
         await recorder.commit_learning(cold, published_at=at(number))
-
-
-async def contents(url: str) -> dict[str, list[str]]:
-    """Every row of the tables that are hypertables, as text."""
-    connection = await database.connect(url, server_settings={"timezone": "UTC"})
-    found = {}
-    for name in HYPERTABLES:
-        rows = await connection.fetch(f"SELECT t::text FROM {name} t ORDER BY 1")  # noqa: S608
-        found[name] = [row[0] for row in rows]
-    await connection.close()
-    return found
-
-
-async def pack(pool: asyncpg.Pool) -> None:
-    """As the system does."""
-
-    async def free() -> None:
-        return
-
-    clock = ManualClock(LATER)
-    await Retention(
-        about=RetentionSettings(), relayed=(), pool=pool, clock=clock, wall=clock, free=free
-    ).sweep()
 
 
 @pytest.fixture
