@@ -10,7 +10,7 @@ from typing import Final
 import asyncpg
 
 TEMPORARY: Final = "CREATE TEMP TABLE"
-GENERIC_PLANS: Final = 16  # PostgreSQL's, from which a statement can be planned without values
+PLANNED_WITHOUT_VALUES: Final = "SET LOCAL plan_cache_mode = force_generic_plan"
 _COPIED: Final = re.compile(r"COPY (\S+?)\s*\((.*)\) (?:FROM|TO) STD", re.DOTALL)
 
 _COLUMNS: Final = """
@@ -69,6 +69,7 @@ async def met(connection: asyncpg.Connection, statements: Sequence[str]) -> Sche
     transaction = connection.transaction()
     await transaction.start()
     try:
+        await connection.execute(PLANNED_WITHOUT_VALUES)
         first = [one for one in statements if one.startswith(TEMPORARY)]
         said = {one: await _made(connection, one) for one in first}
         rest = [one for one in statements if one not in said]
@@ -106,8 +107,9 @@ async def _described(connection: asyncpg.Connection, statement: str) -> Describe
     try:
         async with connection.transaction():
             prepared = await connection.prepare(statement)
-            if connection.get_server_version().major >= GENERIC_PLANS:
-                await connection.execute(f"EXPLAIN (GENERIC_PLAN) {statement}")
+            values = ", ".join("NULL" for _ in prepared.get_parameters())
+            name = prepared.get_name() + (f"({values})" if values else "")
+            await connection.execute(f"EXPLAIN EXECUTE {name}")
     except asyncpg.PostgresError as error:
         return str(error)
     return Described(
