@@ -71,13 +71,17 @@ class Replayed:
 
 
 @pytest.fixture(scope="module")
-def replayed(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replayed]:
+def replayed(
+    server_url: str, template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Replayed]:
     """The set of the tests as a file of the state folder."""
     state = tmp_path_factory.mktemp("state")
     (state / "plugins").mkdir()
     (state / "plugins/second.py").write_text((TESTS / "second_set.py").read_text())
     names = ("test_second", "test_second_alone")
-    urls = [asyncio.run(database.create_database(server_url, name)) for name in names]
+    urls = [
+        asyncio.run(database.create_database(server_url, name, template=template)) for name in names
+    ]
     training = {"kinds": [MODEL], "minimum_rows": 300, "every_bars": 100}
     settings, alone = (
         Settings(state=state, database_url=SecretStr(url), training={**training, **more})
