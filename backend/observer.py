@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import NoReturn
 
 import asyncpg
 
@@ -21,7 +22,7 @@ from backend.store.database import patiently
 from backend.store.snapshots import Snapshot
 from backend.warmup import snapshot_of
 from backend.wiring import Store
-from domain.errors import AlphaPulseError, StoreUnavailableError
+from domain.errors import AlphaPulseError, LeaseLostError, StoreUnavailableError
 from domain.events import CandleBatch
 from domain.ports import Clock
 from services.classes.rooms import ClassSeat
@@ -61,6 +62,7 @@ class Observer:
     _since_snapshot: int = 0
     _snapshot_due: bool = False
     _training: set[asyncio.Task[None]] = field(default_factory=set)
+    _refused: asyncio.Queue[LeaseLostError] = field(default_factory=asyncio.Queue)
 
     def seated(self, changes: Sequence[SeatChange | ClassSeat]) -> None:
         """A snapshot follows each change of seats, so that recovery never crosses one."""
@@ -106,7 +108,22 @@ class Observer:
         except StoreUnavailableError as error:
             log.warning("state not kept; it is computed again", extra={"reason": str(error)})
 
+    async def refused(self) -> NoReturn:
+        """Until cancelled, or until what is learnt beside the ticks is refused.
+
+        Raises:
+            LeaseLostError: the panel is another process's now.
+        """
+        raise await self._refused.get()
+
     async def _learn(self, due: Due) -> None:
+        try:
+            await self._do(due)
+            await self._tell()
+        except LeaseLostError as error:
+            self._refused.put_nowait(error)
+
+    async def _do(self, due: Due) -> None:
         name = f"training {self.panel.key.timeframe}"
         training = asyncio.create_task(
             self.learning.run(due, report=lambda done, total: self.status.report(name, done, total))
@@ -117,11 +134,12 @@ class Observer:
                 await asyncio.wait({training}, timeout=self.hold_limit.total_seconds())
                 await self.hold(False)  # noqa: FBT003 - the shape of Hold
             await training
+        except LeaseLostError:
+            raise
         except (AlphaPulseError, OSError, ValueError, *DATABASE_ERRORS) as error:
             log.warning("a training failed; what serves goes on", extra={"reason": str(error)})
         finally:
             training.cancel()
-        await self._tell()
 
     async def roll_back(self, horizon: int, name: str) -> int | None:
         """By hand: as `Learning.roll_back`, and told."""

@@ -23,8 +23,11 @@ from backend.seating import Seating
 from backend.store import open_panels
 from backend.store.leases import Fence, Lease, Leases
 from backend.store.open_panels import OpenPanel
+from backend.store.registry import Registry
+from backend.store.runs import Runs
 from backend.store.system_status import StatusStore, panel_voice
 from backend.told_status import keep_telling, spelled
+from backend.wiring import Store
 from domain.errors import LeaseLostError, StoreUnavailableError
 from domain.market import Instrument, Listing
 from domain.ports import EventBus
@@ -117,7 +120,7 @@ class Worker:
 
     async def _serve(self, key: PanelKey, lease: Lease, opening: int) -> None:
         host, plan = self.host, self.host.plan
-        store = replace(host.store, recorder=host.store.recorder.fenced(self._fence(key, lease)))
+        store = self._fenced(key, lease)
         listings, joined = await self._watched(key.exchange)
         status = Status(
             market=plan.market,
@@ -150,7 +153,11 @@ class Worker:
             settle()
             try:
                 async with asyncio.TaskGroup() as panel:
-                    works = (hosted.observer.revisions.run(), panel_jobs(alone, hosted).run())
+                    works = (
+                        hosted.observer.revisions.run(),
+                        hosted.observer.refused(),
+                        panel_jobs(alone, hosted).run(),
+                    )
                     beside = [panel.create_task(work) for work in works]
                     await hosted.follow(self.bus, asyncio.Event(), opening)
                     for task in beside:
@@ -158,6 +165,16 @@ class Worker:
             finally:
                 await hosted.close()
                 telling.cancel()
+
+    def _fenced(self, key: PanelKey, lease: Lease) -> Store:
+        """What is committed, and decided of models, only as long as the lease is ours."""
+        store = self.host.store
+        return replace(
+            store,
+            recorder=store.recorder.fenced(self._fence(key, lease)),
+            registry=Registry(store.writers, lease.fence),
+            runs=Runs(store.writers, lease.fence),
+        )
 
     def _fence(self, key: PanelKey, lease: Lease) -> Fence:
         async def fence(connection: asyncpg.Connection) -> None:

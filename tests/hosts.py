@@ -22,7 +22,7 @@ from backend.store.leases import Leases
 from backend.system_plan import SystemPlan
 from backend.wiring import Store
 from backend.worker import Worker
-from domain.ports import Clock, EventBus
+from domain.ports import Clock, EventBus, Executor
 from domain.topics import Topic
 
 HORIZON = 3
@@ -46,12 +46,15 @@ class CountedBus(MemoryBus):
 
 
 @asynccontextmanager
-async def worker_of(
+async def worker_of(  # noqa: PLR0913 - what a process has of its own
     store: Store,
     leases: Leases,
     bus: EventBus,
     clock: Clock,
     horizons: tuple[int, ...] = (HORIZON,),
+    *,
+    settings: Settings | None = None,
+    fits: Executor | None = None,
 ) -> AsyncIterator[Worker]:
     """A worker that hears what is stored of sources; its executor ends with the context."""
 
@@ -64,13 +67,13 @@ async def worker_of(
     plan = SystemPlan(
         market=Market.RECORDED, horizons=horizons, clock=clock, connect=no_feeds, ask=no_source
     )
-    executor = ProcessExecutor()
+    executor = fits or ProcessExecutor()
     hearing = Hearing(store=store, clock=clock, wall=SystemClock(), alone=False)
     await hearing.begin()
     try:
         host = Host(
             plan=plan,
-            settings=Settings(),
+            settings=settings or Settings(),
             store=store,
             status=Status(market=Market.RECORDED),
             publish=lambda events: None,

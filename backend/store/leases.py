@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -18,7 +18,7 @@ from zlib import crc32
 import asyncpg
 
 from backend.store.database import CONNECTION_ERRORS, connect, in_one_line
-from domain.errors import LeaseLostError, StoreUnavailableError, UsageError
+from domain.errors import LeaseLostError, StoreError, StoreUnavailableError, UsageError
 
 Fence = Callable[[asyncpg.Connection], Awaitable[None]]
 
@@ -82,6 +82,29 @@ class Lease:
         """
         if await connection.fetchrow(_FENCE, self.name, self.generation) is None:
             raise LeaseLostError(f"{self.name} is another process's now")
+
+
+@asynccontextmanager
+async def fenced(
+    place: asyncpg.Pool | asyncpg.Connection, fence: Fence
+) -> AsyncIterator[asyncpg.Connection]:
+    """A transaction in which something is decided; nothing of it is stored where `fence` refuses.
+
+    The fence comes last: who takes the lease waits for a commit, and for no decision.
+
+    Raises:
+        LeaseLostError: of the fence, also where a rule refused what the next holder made untimely.
+    """
+    async with AsyncExitStack() as stack:
+        if isinstance(place, asyncpg.Pool):
+            place = await stack.enter_async_context(place.acquire())
+        await stack.enter_async_context(place.transaction())
+        try:
+            yield place
+        except StoreError:
+            await fence(place)
+            raise
+        await fence(place)
 
 
 class Held(NamedTuple):

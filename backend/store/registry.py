@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -11,6 +11,7 @@ from typing import Any, Final
 import asyncpg
 import orjson
 
+from backend.store.leases import Fence, fenced, no_fence
 from backend.store.runs import Run
 from backend.store.tables import ml_models_metadata, named, promotion_decisions
 from domain.errors import StoreError
@@ -29,6 +30,11 @@ INSERT INTO ml_models_metadata (
 FROM ml_models_metadata
 WHERE (exchange, timeframe, horizon, name) = ($1, $2, $3, $5)
 RETURNING version
+"""
+# Who hangs while it decides is given up: the next one waits for its seats.
+_TAKE_SEAT: Final = """
+SELECT set_config('idle_in_transaction_session_timeout', '300s', true),
+    pg_advisory_xact_lock(hashtextextended($1, 0))
 """
 _SEAT: Final = "(exchange, timeframe, horizon, target, name) = ($1, $2, $3, $4, $5)"
 _ALIASES: Final = f"SELECT alias, version FROM model_aliases WHERE {_SEAT}"  # noqa: S608 - words of ours
@@ -138,10 +144,12 @@ class Registry:
 
     Args:
         place: Where statements go: of a pool each method takes a connection of its own.
+        fence: refuses what a worker decides that has lost its panel (`LeaseLostError`).
     """
 
-    def __init__(self, place: asyncpg.Pool | asyncpg.Connection) -> None:
+    def __init__(self, place: asyncpg.Pool | asyncpg.Connection, fence: Fence = no_fence) -> None:
         self._place = place
+        self._fence = fence
 
     @asynccontextmanager
     async def together(self) -> AsyncIterator[Registry]:
@@ -312,14 +320,8 @@ class Registry:
         key = (run.exchange, run.timeframe.value, run.horizon, run.as_of)
         return {row["target"] for row in await self._place.fetch(_SETTLED, *key)}
 
-    @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[asyncpg.Connection]:
-        async with AsyncExitStack() as stack:
-            place = self._place
-            if isinstance(place, asyncpg.Pool):
-                place = await stack.enter_async_context(place.acquire())
-            await stack.enter_async_context(place.transaction())
-            yield place
+    def _transaction(self) -> AbstractAsyncContextManager[asyncpg.Connection]:
+        return fenced(self._place, self._fence)
 
 
 def role_of(aliases: Collection[str]) -> str | None:
@@ -332,8 +334,7 @@ def role_of(aliases: Collection[str]) -> str | None:
 
 
 async def _take_seat(connection: asyncpg.Connection, seat: Seat) -> None:
-    name = "|".join(map(str, seat.key()))
-    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", name)
+    await connection.execute(_TAKE_SEAT, "|".join(map(str, seat.key())))
 
 
 async def _promote(
@@ -355,10 +356,8 @@ async def _champion(connection: asyncpg.Connection, decision: Decision) -> int |
     rows = await connection.fetch(_ALIASES, *decision.seat.key())
     champion = {row["alias"]: row["version"] for row in rows}.get("champion")
     if champion != decision.champion_version:
-        raise StoreError(
-            f"{decision.seat.name}: version {champion} holds the seat,"
-            f" not {decision.champion_version}"
-        )
+        held = f"version {champion} holds the seat, not {decision.champion_version}"
+        raise StoreError(f"{decision.seat.name}: {held}")
     return champion
 
 
@@ -368,8 +367,7 @@ async def _set_aliases(
     for alias, version in moves.items():
         if await connection.fetchrow(_SHOW, *decision.seat.key(), version) is None:
             raise StoreError(f"{decision.seat.name} has no version {version}")
-        arguments = (*decision.seat.key(), alias, version, decision.decided_at)
-        await connection.execute(_SET, *arguments)
+        await connection.execute(_SET, *decision.seat.key(), alias, version, decision.decided_at)
 
 
 async def _decide(connection: asyncpg.Connection, decision: Decision) -> int:
@@ -391,7 +389,4 @@ def _spell(value: Mapping[str, Any]) -> str:
 
 
 def _read(row: asyncpg.Record) -> dict[str, Any]:
-    return {
-        name: orjson.loads(value) if name in _JSON and value else value
-        for name, value in row.items()
-    }
+    return {k: orjson.loads(v) if k in _JSON and v else v for k, v in row.items()}

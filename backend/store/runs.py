@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import asyncpg
 
+from backend.store.leases import Fence, fenced, no_fence
 from backend.store.tables import named, training_runs
 from domain.market import Timeframe
 
@@ -56,19 +57,25 @@ class Run:
 
 
 class Runs:
-    """The record of them."""
+    """The record of them.
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    Args:
+        pool: of connections that write.
+        fence: refuses what a worker notes that has lost its panel (`LeaseLostError`).
+    """
+
+    def __init__(self, pool: asyncpg.Pool, fence: Fence = no_fence) -> None:
         self._pool = pool
+        self._fence = fence
 
     async def begin(self, run: Run, *, at: datetime) -> None:
         """Enter a run; one that was begun before stays as it was."""
         words = (run.effective_from, run.reason, run.split)
-        await self._pool.execute(_BEGIN, *_key(run), *words, at)
+        await self._write(_BEGIN, *_key(run), *words, at)
 
     async def finish(self, run: Run, *, at: datetime) -> None:
         """All that was to be fitted and decided is."""
-        await self._pool.execute(_FINISH, *_key(run), at)
+        await self._write(_FINISH, *_key(run), at)
 
     async def unfinished(self, exchange: str, timeframe: Timeframe) -> list[Run]:
         """The runs of a panel that nobody finished, oldest first."""
@@ -101,6 +108,10 @@ class Runs:
         """The versions that a training registered, with the first verdict on each."""
         rows = await self._pool.fetch(_MADE, exchange, timeframe.value, horizon, as_of)
         return [dict(row) for row in rows]
+
+    async def _write(self, statement: str, *values: object) -> None:
+        async with fenced(self._pool, self._fence) as connection:
+            await connection.execute(statement, *values)
 
 
 def _key(run: Run) -> tuple[str, str, int, datetime]:

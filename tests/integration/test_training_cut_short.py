@@ -6,10 +6,12 @@ import asyncio
 import itertools
 import os
 import signal
+import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,8 +25,12 @@ from backend.learning.learning import Learning
 from backend.learning.plan import LearningPlan
 from backend.panel import Panel, PanelKey
 from backend.store.database import create_database, drop_database
+from backend.store.leases import open_leases
+from backend.store.registry import Registry
+from backend.store.runs import Runs
 from backend.training_settings import TrainingSettings
 from backend.wiring import Store, open_store
+from domain.errors import LeaseLostError
 from domain.market import Timeframe
 from services.models.catalogue import BUILT_IN
 from services.models.fitting import FitResult, FitTask, fit
@@ -32,12 +38,14 @@ from services.models.walk_forward import SplitKind
 from services.signals.policy import PolicySettings
 from tests.doubles import ManualClock
 from tests.integration.store_samples import at
-from tests.processes import FORKED
+from tests.processes import FORKED, until
 
 T = TypeVar("T")
 H1 = Timeframe.H1
 TICKS = 900
 FIRST, SECOND = at(TICKS), at(TICKS + 24 * 30)
+PANEL = "panel binance|1h"
+REFUSED = 7  # exit code of our own
 KINDS = ("logistic.direction", "lightgbm.volatility")
 STATEMENTS = 200  # of two trainings, at most
 VERSIONS = """
@@ -114,6 +122,16 @@ def learning_of(store: Store, workers: Workers) -> Learning:
     )
 
 
+@dataclass
+class Pausing(Workers):
+    """The process that asks for a fit is stopped, as when its machine is, and goes on later."""
+
+    def submit(self, work: Callable[..., T], *arguments: Any) -> Future[T]:
+        if not self.ordered:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return super().submit(work, *arguments)
+
+
 async def train_twice(store: Store, workers: Workers) -> Learning:
     """The first training and the next; what was done by an earlier life is not done again."""
     learning = learning_of(store, workers)
@@ -147,6 +165,31 @@ def live(url: str, folder: Path, fits: Fits, kill_after: int) -> None:
             await train_twice(store, Workers(fits))
 
     asyncio.run(one_life())
+
+
+async def leased(stack: AsyncExitStack, url: str, folder: Path) -> Store:
+    """A store that a panel's lease fences, once whoever had it before is thought to hang."""
+    store = await stack.enter_async_context(open_store(url, folder))
+    leases = await stack.enter_async_context(open_leases(url, "a worker"))
+    await leases.evict(PANEL)
+    while (lease := await leases.take(PANEL)) is None:  # noqa: ASYNC110 - another session's
+        await asyncio.sleep(0.01)  # its session takes a moment to end
+    return replace(
+        store,
+        registry=Registry(store.writers, lease.fence),
+        runs=Runs(store.writers, lease.fence),
+    )
+
+
+def paused(url: str, folder: Path, fits: Fits) -> None:
+    async def one_life() -> None:
+        async with AsyncExitStack() as stack:
+            await train_twice(await leased(stack, url, folder), Pausing(fits))
+
+    try:
+        asyncio.run(one_life())
+    except LeaseLostError:
+        sys.exit(REFUSED)
 
 
 def life(url: str, folder: Path, kill_after: int = 0) -> int | None:
@@ -199,6 +242,26 @@ async def test_killed_after_any_statement_it_ends_as_if_it_had_not_been(
         assert codes == [-signal.SIGKILL, 0]
         assert cut == whole, f"killed after {kill_after} statements"
     assert 40 < kill_after < STATEMENTS - step
+
+
+@pytest.mark.long
+async def test_who_is_paused_while_it_fits_decides_nothing_of_what_another_has_decided(
+    database_url: str, tmp_path: Path
+) -> None:
+    process = FORKED.Process(target=paused, args=(database_url, tmp_path, fitted()))
+    process.start()
+    state = Path(f"/proc/{process.pid}/stat")
+    await asyncio.to_thread(until, lambda: ") T " in state.read_text(), "a process that stands")
+    async with AsyncExitStack() as stack:
+        await train_twice(await leased(stack, database_url, tmp_path), Workers(fitted()))
+        whole = await record(database_url)
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGCONT)
+        await asyncio.to_thread(process.join)
+
+        assert process.exitcode == REFUSED
+        assert [version for _, version, *_ in whole[0]] == [1, 2] * len(KINDS)
+        assert await record(database_url) == whole
 
 
 async def test_what_was_decided_is_not_fitted_again(database_url: str, tmp_path: Path) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
+from backend.learning.fits import fit_from_store
+from backend.settings import Settings
 from backend.store.candles import store_candles
 from backend.store.chain import verify
 from backend.store.leases import Leases, open_leases
@@ -24,8 +28,10 @@ from domain.topics import CANDLES
 from tests.doubles import START, ManualClock
 from tests.factories import candles
 from tests.hosts import HORIZON, CountedBus, worker_of
+from tests.integration.test_training_cut_short import fitted
 from tests.processes import WITHIN_S
 
+T = TypeVar("T")
 HISTORY, TICKS = 60, 6
 EXCHANGES = ("binance", "kraken")
 NAMES = ("AAA/USDT", "BBB/USDT")
@@ -40,6 +46,10 @@ SELECT horizon, count(*) AS rows FROM ml_predictions
 WHERE role = 'champion' AND as_of = $1 GROUP BY horizon ORDER BY horizon
 """
 HOLDERS = "SELECT name, holder, generation FROM leases ORDER BY name"
+TAKE = "UPDATE leases SET generation = generation + 1 WHERE name = $1"
+VERSIONS = "SELECT exchange, version FROM ml_models_metadata ORDER BY exchange, version"
+LEFT = "SELECT count(*) FROM training_runs WHERE finished_at IS NULL"
+LEARNING = {"kinds": ["logistic.direction"], "online": [], "minimum_rows": 1}
 
 
 @dataclass(kw_only=True)
@@ -49,6 +59,29 @@ class Process:
     store: Store
     leases: Leases
     task: asyncio.Task[None]
+
+
+class HeldFits:
+    """Fits that end when a test says so."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Future[Any], Any]] = []
+
+    def submit(self, work: Callable[..., T], *arguments: Any) -> Future[T]:
+        future = Future[Any]()
+        if work is fit_from_store:
+            self.asked.append((future, arguments[0]))
+        else:  # a look for drift, which finds none
+            future.set_result([])
+        return future
+
+    def end(self) -> None:
+        """Of all that were asked for."""
+        for future, order in self.asked:
+            future.set_result(fitted()[order.recipe.name, order.split])
+        self.asked.clear()
+
+    def close(self) -> None: ...
 
 
 class Workers:
@@ -80,12 +113,12 @@ class Workers:
 
     @asynccontextmanager
     async def process(
-        self, name: str, horizons: tuple[int, ...] = (HORIZON,)
+        self, name: str, horizons: tuple[int, ...] = (HORIZON,), **more: Any
     ) -> AsyncIterator[Process]:
         async with AsyncExitStack() as stack:
             store = await stack.enter_async_context(open_store(self.url, self.folder))
             leases = await stack.enter_async_context(open_leases(self.url, name))
-            running = worker_of(store, leases, self.bus, self.clock, horizons)
+            running = worker_of(store, leases, self.bus, self.clock, horizons, **more)
             worker = await stack.enter_async_context(running)
             task = asyncio.create_task(worker.run())
             bell = asyncio.create_task(worker.host.bell.run())
@@ -107,10 +140,10 @@ class Workers:
         self.clock.advance(H1.duration)
         return place
 
-    async def tick(self) -> None:
-        """The next close of each exchange."""
+    async def tick(self, *only: str) -> None:
+        """The next close of each exchange, or of some."""
         place = self._next()
-        for exchange in EXCHANGES:
+        for exchange in only or EXCHANGES:
             members = [one for one in self.series if one.exchange == exchange]
             section = CrossSection(exchange=exchange, timeframe=H1, instruments=members)
             for one in members:
@@ -175,6 +208,53 @@ async def test_panels_move_between_workers_and_each_tick_is_made_once(
     assert [(row["rows"], row["different"]) for row in rows] == [(len(NAMES),) * 2] * 6
     async with store.readers.acquire() as connection:
         assert await verify(connection) is None
+
+
+async def test_what_is_fitted_while_the_panel_is_lost_is_decided_by_whoever_has_it_next(
+    database_url: str, store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    workers, fits, lost = Workers(database_url, tmp_path), HeldFits(), "panel binance|1h"
+    await workers.open(store)
+
+    async def followed() -> bool:
+        return workers.bus.followers == len(EXCHANGES)
+
+    async def asked() -> bool:
+        return bool(fits.asked)
+
+    async def both_asked() -> bool:
+        return len(fits.asked) == len(EXCHANGES)
+
+    async def versions(*exchanges: str) -> bool:
+        rows = await store.readers.fetch(VERSIONS)
+        return [tuple(row) for row in rows] == [(name, 1) for name in exchanges]
+
+    async def taken_again() -> bool:
+        rows = {row["name"]: row["generation"] for row in await store.readers.fetch(HOLDERS)}
+        return int(rows[lost]) == 3
+
+    async def all_ended() -> bool:
+        return not await store.readers.fetchval(LEFT)
+
+    learning = Settings(training=LEARNING)
+    async with workers.process("one", settings=learning, fits=fits):
+        await until(followed, "both panels at their ticks")
+        await workers.tick()
+        await until(both_asked, "a fit for each panel")
+        await store.writers.execute(TAKE, lost)
+        fits.end()
+        await until(taken_again, "that it is left, and taken")
+        await until(followed, "both panels at their ticks again")
+        await until(lambda: versions("kraken"), "what the other panel decided")
+        await workers.tick("binance")
+        await until(asked, "the fit of the training that was cut short")
+        assert len(fits.asked) == 1
+        fits.end()
+        await until(lambda: versions("binance", "kraken"), "what the next one decided")
+        await until(all_ended, "the end of both trainings")
+
+    assert caplog.messages.count(f"{lost} is left to whoever takes it now") == 1
+    assert "a training failed; what serves goes on" not in caplog.messages
 
 
 async def test_a_panel_whose_history_was_fetched_anew_answers_what_was_missed(
