@@ -250,16 +250,16 @@ class Revisions:
         while True:
             async with self.turn:  # the tick that told of it has committed
                 since = self._since
-                self._earlier, self._passed = False, EPOCH
-            if since is None or self.panel.engine.as_of is None:
-                self._settled.set()
-                return
+                if since is None or self.panel.engine.as_of is None:
+                    self._settled.set()
+                    return
+                self._earlier, self._passed = False, since - MILLISECOND
             work = await self._begin(since)
             while (ahead := self._newest() - work.at) > LAST * step:
                 piece = PIECE * (len(self.joined) // len(self._only) if self._only else 1)
                 until = work.at + min(piece * step, ahead - step)
                 async with self.turn:  # what was noted before is stored, or it is noted as passed
-                    self._passed = until
+                    self._passed = max(until, self._passed)
                 await self._advance(work, until)
             async with self.turn:
                 if not self._earlier:
@@ -291,7 +291,7 @@ class Revisions:
         """Walk on to `until`, or to a snapshot before it, and commit the rows that differ."""
         if work.stale:
             until = min(until, work.stale[0].as_of)
-        self._passed = until
+        self._passed = max(until, work.since - MILLISECOND)  # it writes nothing of before
         key = self.panel.key
         candles = await self.store.history.panel(
             self.instruments, key.timeframe, since=work.at, until=until

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -67,7 +68,7 @@ def arrivals(draw: st.DrawFn) -> Plan:
             told.append((tick + delay, tick, instrument, True))
             if draw(st.sampled_from([False, False, False, True])):
                 told.append((tick + draw(st.sampled_from([0, 0, 1, 3])), tick, instrument, False))
-    deeds = st.sampled_from(["wait", "wait", "settle", "restart"])
+    deeds = st.sampled_from(["wait", "wait", "settle", "beside", "restart"])
     return draw(st.permutations(told)), draw(st.lists(deeds, min_size=LIVE, max_size=LIVE))
 
 
@@ -172,7 +173,8 @@ class Life:
         """Take candles as a plan of `arrivals` has them; what was said meanwhile.
 
         Args:
-            plan: who tells what when, and what is done at the end of each hour.
+            plan: who tells what when, and what is done at the end of each hour; `beside` is
+                done while the candles of the next one come.
             before: is awaited as an hour begins.
         """
         walks = [
@@ -181,6 +183,7 @@ class Life:
         ]
         told, deeds = plan
         said: set[tuple[Any, ...]] = set()
+        settling: list[asyncio.Task[None]] = []
         for hour in range(LIVE + 10):
             await before(hour)
             self.clock.advance(H1.duration - timedelta(seconds=hour and 2))
@@ -195,7 +198,11 @@ class Life:
                 self.clock.advance(timedelta(seconds=1))
             said |= set(await self.fetch(SAID))
             deed = deeds[hour] if hour < LIVE else "wait"
-            if deed == "settle":
+            while settling:
+                await settling.pop()
+            if deed == "beside":
+                settling = [asyncio.create_task(self.revisions.settle())]
+            elif deed == "settle":
                 await self.revisions.settle()
             elif deed == "restart":
                 await self.start()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import count
@@ -15,8 +16,9 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 
 from backend.runner import TickRecorder
 from backend.store.candles import store_candles
+from backend.store.history import History
 from backend.wiring import Store, open_store
-from domain.events import Source
+from domain.events import Candle, Source
 from domain.market import Instrument, Listing, from_ms
 from tests.factories import candles
 from tests.panel_life import (
@@ -73,16 +75,7 @@ async def test_a_hole_that_is_filled_while_nothing_runs_is_made_good_at_the_star
 ) -> None:
     life = Life(store, f"exchange{next(numbers)}")
     await life.begin()
-    walks = [
-        candles(HISTORY + LIVE, seed=seed + 100, instrument=one)[HISTORY:]
-        for seed, one in enumerate(life.instruments)
-    ]
-    missing = version(walks[1][4], right=True)
-    for hour in range(LIVE):
-        life.clock.advance(H1.duration)
-        told = [version(walk[hour], right=True) for walk in walks]
-        await life.take([one for one in told if one != missing])
-        life.clock.advance(timedelta(seconds=1))
+    (missing,) = await live_without(life, 4)
     said = set(await life.fetch(SAID))
     void = await life.fetch(LABELS)
 
@@ -126,16 +119,7 @@ async def test_a_candle_that_is_on_its_way_to_the_store_is_not_passed_by(store: 
     life = Life(store, f"exchange{next(numbers)}")
     await life.begin()
     life.revisions.turn = life.runner.turn = turn = Turn()
-    walks = [
-        candles(HISTORY + LIVE, seed=seed + 100, instrument=one)[HISTORY:]
-        for seed, one in enumerate(life.instruments)
-    ]
-    first, second = (version(walks[1][hour], right=True) for hour in (3, 5))
-    for hour in range(LIVE):
-        life.clock.advance(H1.duration)
-        told = [version(walk[hour], right=True) for walk in walks]
-        await life.take([one for one in told if one not in {first, second}])
-        life.clock.advance(timedelta(seconds=1))
+    first, second = await live_without(life, 3, 5)
     await life.take([first])
 
     life.runner.recorder = HeldBack(store.recorder, turn)
@@ -145,6 +129,68 @@ async def test_a_candle_that_is_on_its_way_to_the_store_is_not_passed_by(store: 
     await passing
 
     await life.check(set(await life.fetch(SAID)))
+
+
+async def test_an_earlier_candle_that_comes_as_rows_begin_to_be_made_again_is_not_passed_by(
+    store: Store,
+) -> None:
+    life = Life(store, f"exchange{next(numbers)}")
+    await life.begin()
+    earlier, later = await live_without(life, 3, 5)
+    await life.take([later])
+
+    async with AsyncExitStack() as stack:  # whoever is to read for it has to wait
+        for _ in range(store.readers.get_max_size()):
+            await stack.enter_async_context(store.readers.acquire())
+        settling = asyncio.create_task(life.revisions.settle())
+        await asyncio.sleep(0)  # it has seen what is to be done
+        await life.take([earlier])
+    await settling
+
+    await life.check(set(await life.fetch(SAID)))
+
+
+@dataclass
+class Meanwhile:
+    """The candles of a record, of which more come as they are read first."""
+
+    history: History
+    more: list[Coroutine[None, None, None]]
+
+    async def panel(self, *args: Any, **kwargs: Any) -> Any:
+        while self.more:
+            await self.more.pop()
+        return await self.history.panel(*args, **kwargs)
+
+
+async def test_an_earlier_candle_that_comes_on_the_way_to_the_first_row_is_not_passed_by(
+    store: Store,
+) -> None:
+    life = Life(store, f"exchange{next(numbers)}")
+    await life.begin()
+    earlier, later = await live_without(life, 3, 5)  # before the snapshots that are kept
+    await life.take([later])
+
+    history: Any = Meanwhile(store.history, [life.take([earlier])])
+    life.revisions.store = replace(store, history=history)
+    await life.revisions.settle()
+
+    await life.check(set(await life.fetch(SAID)))
+
+
+async def live_without(life: Life, *hours: int) -> list[Candle]:
+    """Take candles of all hours but of these of one instrument, which are returned."""
+    walks = [
+        candles(HISTORY + LIVE, seed=seed + 100, instrument=one)[HISTORY:]
+        for seed, one in enumerate(life.instruments)
+    ]
+    missing = [version(walks[1][hour], right=True) for hour in hours]
+    for hour in range(LIVE):
+        life.clock.advance(H1.duration)
+        told = [version(walk[hour], right=True) for walk in walks]
+        await life.take([one for one in told if one not in missing])
+        life.clock.advance(timedelta(seconds=1))
+    return missing
 
 
 async def test_an_instrument_that_joins_changes_nothing_of_the_others(store: Store) -> None:
