@@ -14,7 +14,7 @@ from domain.market import from_ms
 from services.labels.state import Past, Pending
 
 ARRAYS = b"PK"  # how a file of them begins
-FILLED, TOUCHED = Pending.FILLED_MS.name, Pending.TOUCHED_MS.name
+FILLED, TOUCHED, REVISION = Pending.FILLED_MS.name, Pending.TOUCHED_MS.name, "revision"
 # When a baseline was fitted: by the moments at which labels were known.
 MOMENTS = {"schedule"}
 
@@ -26,7 +26,8 @@ def unlike(kept: bytes, learnt: bytes) -> list[str]:
 
     A candle that came late, or over REST, is known later than one of history is taken to be. So
     are its labels: `kept` may have later moments of such candles, and of the touches of labels
-    that rest on them, up to the last of these candles. Anything else is to be the same to the bit.
+    that rest on them, up to the last of these candles; and it may have told such a label
+    otherwise before. Anything else is to be the same to the bit.
 
     Args:
         kept: by a room that followed the market.
@@ -41,15 +42,15 @@ def unlike(kept: bytes, learnt: bytes) -> list[str]:
 
 
 def _later(place: Place, ours: Mapping[Place, Any], theirs: Mapping[Place, Any]) -> bool:
-    """Whether only a moment differs, as it may."""
+    """Whether only a moment differs, as it may, or that more was told before it."""
     *label, field = place
-    if field in MOMENTS:
-        return True
-    if field not in {FILLED, TOUCHED} or not {place} <= ours.keys() & theirs.keys():
-        return False
-    until = max(theirs[place], ours[*label, FILLED])
+    came = ours.get((*label, FILLED), 0.0)  # the last such candle of the label; 0: there was none
+    if field == REVISION:
+        return place not in theirs and bool(came > 0)
+    if field not in {FILLED, TOUCHED} or place not in ours or place not in theirs:
+        return field in MOMENTS
     known = field == FILLED or theirs[place] > 0
-    return bool(known and theirs[place] <= ours[place] <= until)
+    return bool(known and theirs[place] <= ours[place] <= max(theirs[place], came))
 
 
 def _content(state: bytes) -> dict[Place, Any]:
@@ -73,7 +74,7 @@ def _labels(arrays: Mapping[str, Any]) -> dict[Place, Any]:
         content[names[column], label, Pending(row).name] = value.item()
     numbers = arrays["revisions"].reshape(-1, 2).tolist()
     for name, (as_of_ms, number) in zip(arrays["revised"].tolist(), numbers, strict=True):
-        content[name, _close(as_of_ms), "revision"] = number
+        content[name, _close(as_of_ms), REVISION] = number
     return content
 
 
