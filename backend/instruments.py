@@ -53,7 +53,7 @@ def _how(row: Mapping[str, Any]) -> str:
     if row["removed"]:
         return "removed"
     if row["watched_until"]:
-        return "left"
+        return "waiting" if row["added"] else "left"
     return "added" if row["added"] else "watched"
 
 

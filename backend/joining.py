@@ -15,7 +15,8 @@ from backend.backfills import Backfills
 from backend.following import Following
 from backend.jobs import Bell, JobFailedError, Jobs, Note, Outcome
 from backend.leaving import why_away
-from backend.store.database import CONNECTION_ERRORS, patiently
+from backend.store.database import CONNECTION_ERRORS, in_one_line, patiently
+from backend.store.instruments import Instruments
 from backend.store.jobs import Job, JobStore, Order
 from backend.store.leases import Fence, no_fence
 from backend.store.system_status import collectors_voice, panel_voice
@@ -41,6 +42,7 @@ async def exchange_jobs(following: Following, bell: Bell, fence: Fence = no_fenc
     store, wall = JobStore(following.store.writers, fence), following.feed.pace.wall
     joining = Joining(following=following, jobs=store, ring=bell.ring)
     await patiently(joining.begin, wall)
+    following.tasks.create_task(joining.try_again())
     return Jobs(
         store,
         collectors_voice(following.feed.exchange.id),
@@ -117,6 +119,15 @@ class Joining:
         """Nobody waits for what panels were asked before: they begin anew with all of it."""
         await self.jobs.give_up(self._voice, "who collects it began anew", at=self._now())
 
+    async def try_again(self) -> None:
+        """Take in those that were added and could not join in an earlier life."""
+        read = partial(self._book.membership, self.following.feed.exchange.id)
+        for instrument in (await patiently(read, self._wall)).waiting:
+            try:
+                await self.add(instrument.symbol)
+            except (AlphaPulseError, *CONNECTION_ERRORS) as error:
+                self._note(instrument, error)
+
     async def add(self, symbol: str) -> tuple[Instrument, str]:
         """Begin to take in an instrument; one that is watched or on its way stays so.
 
@@ -134,7 +145,7 @@ class Joining:
         if instrument not in self._under_way:
             (listing,) = await following.feed.exchange.listings([symbol])
             # Before it is answered, and not in its turn: a kill forgets no order.
-            await following.store.instruments.watch([listing], since=self._now(), added=True)
+            await self._book.watch([listing], since=self._now(), added=True)
             self._under_way.add(instrument)
             following.tasks.create_task(self._join(listing))
         return instrument, "joining"
@@ -151,7 +162,10 @@ class Joining:
         if instrument in self._under_way:
             raise UsageError(f"{instrument} is joining; remove it when it has")
         if instrument not in following.listings:
-            ever = await following.store.instruments.membership(instrument.exchange)
+            ever = await self._book.membership(instrument.exchange)
+            if instrument in ever.waiting:
+                await self._book.unwatch(instrument, until=self._now(), removed=True)
+                return instrument
             raise not_watched(instrument, following.listings, ever.joined)
         if len(following.listings) == 1:
             raise UsageError(f"{instrument} is the last instrument of {instrument.exchange}")
@@ -160,7 +174,7 @@ class Joining:
             following.edge.watch(following.instruments)
             following.auditor.instruments = following.instruments
             following.status.forget(instrument)
-            await following.store.instruments.unwatch(instrument, until=self._now(), removed=True)
+            await self._book.unwatch(instrument, until=self._now(), removed=True)
             await self._ask_panels("leave", instrument, {}, within_s=WITHDRAWN_WITHIN_S)
         log.info("%s left", instrument)
         return instrument
@@ -171,15 +185,22 @@ class Joining:
             async with self._turn:
                 took = await self._take_in(listing)
         except (AlphaPulseError, *CONNECTION_ERRORS) as error:
-            log.warning("%s could not join", instrument, extra={"reason": str(error)})
-            status.notes.append(f"{instrument} could not join: {error}")
-            unwatch = partial(self.following.store.instruments.unwatch, instrument)
-            await patiently(partial(unwatch, until=self._now()), self._wall)
+            self._note(instrument, error)
+            unwatch = partial(self._book.unwatch, instrument, until=self._now(), waiting=True)
+            await patiently(unwatch, self._wall)
         else:
             log.info("%s joined", instrument, extra=took)
-            status.notes = [note for note in status.notes if note != why_away(instrument)]
+            gone = why_away(instrument), f"{instrument} could not join"
+            status.notes = [note for note in status.notes if not note.startswith(gone)]
         finally:
             self._under_way.discard(instrument)
+
+    def _note(self, instrument: Instrument, error: BaseException) -> None:
+        why = in_one_line(error)
+        log.warning("%s could not join", instrument, extra={"reason": why})
+        self.following.status.notes.append(
+            f"{instrument} could not join: {why}; it is tried again at the next start"
+        )
 
     async def _take_in(self, listing: Listing) -> dict[str, float]:
         """History, its rows, and then the live edge, which brings the newest closes.
@@ -188,7 +209,6 @@ class Joining:
             Seconds that each of these took.
         """
         following, instrument, wall = self.following, listing.instrument, self._wall
-        store = following.store
         moments = [wall.now()]
         answered = await self._answered()
         stored = await following.backfill([instrument], before=answered)
@@ -197,7 +217,7 @@ class Joining:
         await self._ask_panels("join", instrument, {"first": first})
         moments.append(wall.now())
         # Before the first tick that has it: who runs a panel reads it then.
-        join = partial(store.instruments.join, instrument, at=self._now())
+        join = partial(self._book.join, instrument, at=self._now())
         await patiently(join, wall)
         following.listings[instrument] = listing
         following.auditor.instruments = following.instruments
@@ -268,6 +288,10 @@ class Joining:
     @property
     def _voice(self) -> str:
         return collectors_voice(self.following.feed.exchange.id)
+
+    @property
+    def _book(self) -> Instruments:
+        return self.following.store.instruments
 
     @property
     def _wall(self) -> Clock:

@@ -49,7 +49,8 @@ async def instruments(request: Request, selection: Annotated[Formatted, Query()]
     """Every instrument that is or was watched, with the `as_of` of its newest predictions.
 
     `state`: `joining` (its history is on its way), `watched`, or `left`; `removed` tells of one
-    that left by an order, and stays away though a setting names it.
+    that left by an order, and stays away though a setting names it. One that has left and is
+    `added` could not join, and is tried again at the next start.
     """
     state = state_of(request)
     async with reading(state) as connection:

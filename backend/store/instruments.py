@@ -46,8 +46,9 @@ UPDATE instruments SET joined_at = $3
 WHERE exchange = $1 AND symbol = $2 AND joined_at = {IN_SQL}
 """  # noqa: S608 - the same
 _UNWATCH: Final = """
-UPDATE instruments SET watched_until = $3, added = false, removed = $4
-WHERE exchange = $1 AND symbol = $2 AND watched_from IS NOT NULL AND watched_until IS NULL
+UPDATE instruments SET watched_until = $3, added = $5, removed = $4
+WHERE exchange = $1 AND symbol = $2 AND watched_from IS NOT NULL
+    AND (watched_until IS NULL OR added)
 """
 _EVER: Final = """
 SELECT symbol, joined_at, added, removed, watched_until IS NULL AS watched FROM instruments
@@ -68,6 +69,7 @@ class Membership:
     joined: dict[Instrument, datetime | None]
     watched: tuple[Instrument, ...]  # now
     added: tuple[Instrument, ...]  # of them, those that no setting names
+    waiting: tuple[Instrument, ...]  # added too, and could not join yet
     removed: frozenset[Instrument]  # by an order, so that no setting brings them back
 
 
@@ -134,21 +136,28 @@ class Instruments:
             joined={name: row["joined_at"] for name, row in pairs},
             watched=tuple(name for name, row in pairs if row["watched"]),
             added=tuple(name for name, row in pairs if row["watched"] and row["added"]),
+            waiting=tuple(name for name, row in pairs if not row["watched"] and row["added"]),
             removed=frozenset(name for name, row in pairs if row["removed"]),
         )
 
     async def unwatch(
-        self, instrument: Instrument, *, until: datetime, removed: bool = False
+        self,
+        instrument: Instrument,
+        *,
+        until: datetime,
+        removed: bool = False,
+        waiting: bool = False,
     ) -> bool:
-        """Watch it no more; False when it was not watched.
+        """Watch it no more; False when it was not watched, and did not wait for it.
 
         Args:
             instrument: which.
             until: when it was watched last.
             removed: it stays so though a setting names it, until it is watched again.
+            waiting: it was added and could not join; it is tried again.
         """
         status = await self._pool.execute(
-            _UNWATCH, instrument.exchange, instrument.symbol, until, removed
+            _UNWATCH, instrument.exchange, instrument.symbol, until, removed, waiting
         )
         return bool(status == "UPDATE 1")
 
