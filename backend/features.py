@@ -54,6 +54,24 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """Rows of a sample that a panel is to make again: its candles have changed since."""
+
+    exchange: str
+    timeframe: Timeframe
+    since: datetime  # the first close of such rows
+    noted: bool  # for a running system; else its next start finds them
+    rows: int
+
+    def __str__(self) -> str:
+        for_what = "to be made again" if self.noted else "for the next start"
+        return (
+            f"{self.rows} rows of {self.exchange} {self.timeframe} from {rfc3339(self.since)} on "
+            f"wait {for_what}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
     """What came of a sample of feature rows.
 
@@ -62,8 +80,9 @@ class Audit:
         superseded: of them, those with a later revision.
         timeframes: of the rows.
         told: rows of what sources told that were made again, the newest of their closes.
-        left_out: rows of the sample that the system itself is to make again, or that a start
-            has dated and superseded, or that are superseded where older rows were dropped.
+        waiting: what is not judged, as the system itself is to make it again.
+        left_out: rows of the sample that a start has dated and superseded, or that are superseded
+            where older rows were dropped.
         differences: between what is stored and what is derived.
     """
 
@@ -71,6 +90,7 @@ class Audit:
     superseded: int
     told: int
     timeframes: tuple[Timeframe, ...]
+    waiting: tuple[Waiting, ...]
     left_out: int
     differences: tuple[Difference, ...]
 
@@ -101,10 +121,10 @@ async def audit_features(
     )
     if audit.told:
         sys.stdout.write(f"{audit.told} rows of what sources told made again from the facts\n")
+    sys.stdout.writelines(f"{one}\n" for one in audit.waiting)
     if audit.left_out:
         sys.stdout.write(
-            f"{audit.left_out} rows left out: what they rest on is being taken in, undated, or "
-            "dropped\n"
+            f"{audit.left_out} rows left out: what they rest on is undated or dropped\n"
         )
     return 1 if audit.differences else 0
 
@@ -164,6 +184,7 @@ async def audit_rows(
     """
     differences: list[Difference] = []
     judged: list[ServedRow] = []
+    waiting: list[Waiting] = []
     sampled = 0
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         gone = (await candle_sets.retired(connection)).get(RELEASE.id)
@@ -180,8 +201,9 @@ async def audit_rows(
                 some = [
                     row for row in ours if row.superseded_at is None or row.known_at >= since_told
                 ]
-                settled, found = await _audit_panel(connection, of, panel, some)
+                settled, found, wait = await _audit_panel(connection, of, panel, some)
                 judged += settled
+                waiting += wait
                 differences += found
         told = 0
         async for stored, again in retold(connection, seed=seed, since=since):
@@ -192,20 +214,21 @@ async def audit_rows(
         told=told,
         superseded=sum(row.superseded_at is not None for row in judged),
         timeframes=tuple(dict.fromkeys(row.timeframe for row in judged)),
-        left_out=sampled - len(judged),
+        waiting=tuple(waiting),
+        left_out=sampled - len(judged) - sum(one.rows for one in waiting),
         differences=tuple(differences),
     )
 
 
 async def _audit_panel(
     connection: asyncpg.Connection, of: CandleSet, panel: Members, rows: Sequence[ServedRow]
-) -> tuple[list[ServedRow], list[Difference]]:
-    """The rows of one panel that can be judged, and what is wrong with them."""
+) -> tuple[list[ServedRow], list[Difference], list[Waiting]]:
+    """The rows of one panel that can be judged, what is wrong with them, and what waits."""
     standing = Standing(connection, of.id)
     beginning = await standing.beginning(panel.ids, panel.timeframe)
     if beginning is None:  # the rows would not be here
-        return [], []
-    until = await _settled_until(connection, standing, panel, beginning)
+        return [], [], []
+    wait = await _waiting(connection, standing, panel, beginning, rows)
     again = Rederivation(
         connection=connection,
         members=panel,
@@ -218,28 +241,42 @@ async def _audit_panel(
     settled = [
         row
         for row in rows
-        if (until is None or row.as_of < until)
+        if (wait is None or row.as_of < wait.since)
         and (whole or row.superseded_at is None)
         and again.judges(row)
     ]
     wrong = await _unlike(again, settled)
-    return settled, [
+    found = [
         one
         for row, derived in wrong.items()
         for one in _differences(row, derived, of.feature_set.columns)
     ]
+    return settled, found, [] if wait is None or not wait.rows else [wait]
 
 
-async def _settled_until(
-    connection: asyncpg.Connection, standing: Standing, panel: Members, beginning: datetime
-) -> datetime | None:
-    """The first close whose rows the system itself is to make again; None: there is none."""
+async def _waiting(
+    connection: asyncpg.Connection,
+    standing: Standing,
+    panel: Members,
+    beginning: datetime,
+    rows: Sequence[ServedRow],
+) -> Waiting | None:
+    """Those of `rows` that the system itself is to make again; None: there is no such close."""
     scope = (panel.exchange, panel.timeframe, NOTES, "")
     note = await snapshots.load(connection, scope, until=LATEST)
     since_ms = None if note is None else unpack(note.payload)["since_ms"]
-    noted = [] if since_ms is None else [from_ms(since_ms)]
+    noted = LATEST if since_ms is None else from_ms(since_ms)
     found = await standing.unanswered(panel.ids, panel.timeframe, first=beginning, last=LATEST)
-    return min([*noted, *([] if found is None else [found])], default=None)
+    since = min(noted, found or LATEST)
+    if since == LATEST:
+        return None
+    return Waiting(
+        exchange=panel.exchange,
+        timeframe=panel.timeframe,
+        since=since,
+        noted=since == noted,
+        rows=sum(row.as_of >= since for row in rows),
+    )
 
 
 async def _unlike(again: Rederivation, rows: Sequence[ServedRow]) -> dict[ServedRow, Derived]:

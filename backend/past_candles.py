@@ -18,10 +18,10 @@ from backend.store import corrections
 from backend.store.corrections import LateRow, Prices, RowMade
 from backend.store.served_rows import Members
 
-NOW: Final = -1  # the candles that count now; others are numbers of corrections
+NOW: Final = 1 << 62  # the candles that count now
 NEAR: Final = 4  # corrections before and after a moment
 TRIES: Final = 32
-NEVER_MS: Final = 1 << 62
+NEVER_MS: Final = NOW
 
 Cell = tuple[int, int]  # as_of in ms, place of the instrument
 
@@ -39,7 +39,7 @@ class Past:
     """How the candles of a panel were corrected: each cell's states, oldest first."""
 
     cells: Mapping[Cell, Sequence[Candle]]
-    moments_ms: Sequence[int]  # at which any has changed, sorted
+    changes: Sequence[tuple[int, int]]  # (moment, close of what has changed) in ms, sorted
     dated: Sequence[LateRow] = ()  # by a start, at their close: what was there since when is lost
 
     @classmethod
@@ -71,9 +71,13 @@ class Past:
                 cells[cell] = _beginning(row, versions, again.get(cell[0], ()))
         changes = {cell: _changes(states) for cell, states in cells.items()}
         changed = {cell: states for cell, states in changes.items() if len(states) > 1}
-        moments = {state.since_ms for states in changed.values() for state in states[1:]}
+        moments = {
+            (state.since_ms, close_ms)
+            for (close_ms, _), states in changed.items()
+            for state in states[1:]
+        }
         dated = [row for row in came.values() if row.known_ms < row.told_ms]
-        return cls(cells=changed, moments_ms=sorted(moments), dated=dated)
+        return cls(cells=changed, changes=sorted(moments), dated=dated)
 
     def tells(self, as_of_ms: int, superseded_ms: int) -> bool:
         """Whether the candles below a row are known as they were when it was made.
@@ -86,28 +90,31 @@ class Past:
             one.as_of_ms <= as_of_ms and one.told_ms <= superseded_ms for one in self.dated
         )
 
-    def between(self, known_ms: int, superseded_ms: int) -> list[int]:
-        """The states of the candles by which a row may be, the likeliest first.
+    def between(self, as_of_ms: int, known_ms: int, superseded_ms: int) -> list[int]:
+        """The moments whose candles a row may be made of, the likeliest first.
 
         Rows are made again beside the ticks: the ticks go on from the corrected candles a moment
-        after, or before, the rows of them are known.
+        after, or before, the rows of them are known. A tick is known when its candles came, and
+        is answered after whatever was before it.
 
         Args:
+            as_of_ms: of the row; what was corrected of later closes is nothing to it.
             known_ms: when the row was known.
             superseded_ms: when its next revision was.
         """
-        likely = bisect_right(self.moments_ms, known_ms)
-        last = max(likely + NEAR, bisect_right(self.moments_ms, superseded_ms))
-        near = range(max(likely - NEAR, 0), min(last, len(self.moments_ms)) + 1)
-        return sorted(near, key=lambda one: abs(one - likely))[:TRIES]
+        moments = [-1, *dict.fromkeys(at for at, close_ms in self.changes if close_ms <= as_of_ms)]
+        likely = bisect_right(moments, known_ms) - 1
+        last = max(likely + NEAR, bisect_right(moments, superseded_ms) - 1)
+        near = range(max(likely - NEAR, 0), min(last + 1, len(moments)))
+        nearest = sorted(near, key=lambda one: abs(one - likely))[:TRIES]
+        return [moments[one] for one in nearest]
 
-    def candles(self, state: int) -> dict[Cell, Candle]:
-        """What each corrected cell was at a state of the candles; nothing of those of now."""
-        if state == NOW:
+    def candles(self, moment_ms: int) -> dict[Cell, Candle]:
+        """What each corrected cell was at a moment; nothing of those of now."""
+        if moment_ms == NOW:
             return {}
-        until_ms = self.moments_ms[state - 1] if state else -1
         return {
-            cell: ([one for one in states if one.since_ms <= until_ms] or states[:1])[-1]
+            cell: ([one for one in states if one.since_ms <= moment_ms] or states[:1])[-1]
             for cell, states in self.cells.items()
         }
 
@@ -126,11 +133,13 @@ def _beginning(row: LateRow, versions: Sequence[Candle], again_ms: Sequence[int]
         again_ms: when rows of that close were made again.
     """
     drawn_ms = min((one for one in again_ms if one >= row.known_ms), default=NEVER_MS)
-    if not row.drawn and row.compared and row.known_ms >= row.told_ms:
-        drawn_ms = row.known_ms
     present_ms = row.known_ms
     if row.known_ms < row.told_ms:  # a start dates what it makes as if nobody had missed it
         present_ms = drawn_ms = drawn_ms if row.drawn else row.told_ms
+    elif not row.drawn and row.compared:
+        drawn_ms = row.known_ms
+    elif drawn_ms > row.known_ms and len(versions) > 1:
+        drawn_ms = versions[1].since_ms  # others may have been before it was answered
     states = [Candle(-1, None)]
     for moment in sorted({present_ms, drawn_ms, *(one.since_ms for one in versions[1:])}):
         if present_ms <= moment < NEVER_MS:

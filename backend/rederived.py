@@ -62,16 +62,17 @@ class Rederivation:
         )
 
     def states(self, row: ServedRow) -> list[int]:
-        """The states of the candles by which a row may be."""
+        """The moments whose candles a row may be made of."""
         if row.superseded_at is None:
             return [NOW]
-        return self.past.between(to_ms(row.known_at), to_ms(row.superseded_at))
+        moments = map(to_ms, (row.as_of, row.known_at, row.superseded_at))
+        return self.past.between(*moments)
 
     async def derive(self, wanted: Mapping[int, Sequence[ServedRow]]) -> dict[int, list[Derived]]:
-        """Each of `wanted` again, from the state of the candles that it is asked of.
+        """Each of `wanted` again, from the candles of the moment that it is asked of.
 
         Returns:
-            Of each state the rows in their order; NaN where there is no candle.
+            Of each moment the rows in their order; NaN where there is no candle.
         """
         length = self.members.timeframe.duration
         walks = {

@@ -15,7 +15,7 @@ from backend.settings import Settings
 from backend.store.served_rows import sample
 from backend.wiring import Store, open_store
 from domain.events import Candle
-from domain.market import EPOCH
+from domain.market import EPOCH, from_ms, rfc3339
 from services.features.feature_set import OHLCV
 from tests.doubles import START
 from tests.factories import candles
@@ -102,11 +102,15 @@ async def test_what_was_right_when_it_was_made_is_no_difference(life: Life) -> N
 
     waiting = await audit(life)
     assert waiting.differences == ()
-    assert waiting.left_out == 3 * (HOURS - 1) - 1  # from the close of that candle on
+    assert list(map(str, waiting.waiting)) == [
+        f"{3 * (HOURS - 1) - 1} rows of simulated 1h from {rfc3339(from_ms(first.close_ms))} on "
+        "wait to be made again"
+    ]
+    assert waiting.left_out == 0
 
     await life.revisions.settle()
     revised = await audit(life)
-    assert (revised.differences, revised.left_out) == ((), 0)
+    assert (revised.differences, revised.waiting, revised.left_out) == ((), (), 0)
     assert revised.superseded == 3 * (HOURS - 1) - 1
 
     life.clock.advance(timedelta(minutes=1))
@@ -136,6 +140,34 @@ async def test_what_was_right_when_it_was_made_is_no_difference(life: Life) -> N
     }
 
 
+async def test_a_candle_that_nobody_noted_waits_for_the_next_start(life: Life) -> None:
+    await life.store.writers.execute(
+        "UPDATE candles SET close = high, revision = 2 WHERE close_time = $1", LAST
+    )
+
+    found = await audit(life)
+    assert [(one.since, one.noted, one.rows) for one in found.waiting] == [(LAST, False, 3)]
+    assert (found.differences, found.left_out) == ((), 0)
+
+
+async def test_a_late_candle_that_waited_for_its_answer_is_put_where_it_was(life: Life) -> None:
+    life.clock.advance(LAST + H1.duration - life.clock.now())
+    first, *others = [version(walk[HOURS], right=True) for walk in walks(life)]
+    await life.take([first])
+    life.clock.advance(timedelta(minutes=1))
+    await life.run(life.section.due(life.clock.now()))
+    life.clock.advance(timedelta(minutes=1))
+    came = life.clock.now()
+    for one in others:  # each is answered after the rows were made again with the one before
+        for batch in life.section.add(one, arrived=came):
+            await life.runner.on_candles(replace(batch, known_at=came))
+        life.clock.advance(timedelta(minutes=1))
+        await life.revisions.settle()
+
+    found = await audit(life, since=LAST + H1.duration)
+    assert (found.differences, found.left_out, found.superseded) == ((), 0, 5)
+
+
 async def test_a_sample_follows_from_its_seed_and_takes_panels_in_turn(store: Store) -> None:
     for exchange in ("one", "two"):
         life = Life(store, exchange)
@@ -150,4 +182,6 @@ async def test_a_sample_follows_from_its_seed_and_takes_panels_in_turn(store: St
     assert [one.exchange for one, _ in keys[0]] == ["one"] * 5 + ["two"] * 4
     async with store.readers.acquire() as connection:
         found = await audit_rows(connection, count=9, seed=1, since=LAST + H1.duration)
-    assert found == Audit(rows=0, superseded=0, told=0, timeframes=(), left_out=0, differences=())
+    assert found == Audit(
+        rows=0, superseded=0, told=0, timeframes=(), waiting=(), left_out=0, differences=()
+    )
