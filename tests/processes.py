@@ -6,7 +6,6 @@ import contextlib
 import json
 import multiprocessing
 import os
-import selectors
 import signal
 import subprocess
 import sys
@@ -32,6 +31,7 @@ SPEED = 120  # market seconds per second: two candles of a minute
 SYMBOLS = ("BTC/USDT", "ETH/USDT")
 WITHIN_S = 120.0  # for whatever a loaded machine may need; a failure waits so long, nothing else
 LOOK_EVERY_S = 0.05
+SERVED = "page and API at "  # the line of a process that serves
 HTTP = httpx.Client(timeout=WITHIN_S, limits=httpx.Limits(max_keepalive_connections=0))
 # A command starts in 0.1 s where python and its imports would take three of CPU.
 FORKED = multiprocessing.get_context("forkserver")
@@ -245,12 +245,10 @@ def running_system(folder: Path, *arguments: str, **settings: str) -> Iterator[S
         ) as process,
     ):
         try:
-            first = _first_line(process)
-            assert first.startswith("page and API at http://"), first + errors.read_text()
-            url = first.removeprefix("page and API at ").rstrip("/\n")
-            yield System(
-                process=process, state=folder / "state", url=url, errors=errors, said=[first]
-            )
+            said = _said(process)
+            assert "".join(said[-1:]).startswith(SERVED), "".join(said) + errors.read_text()
+            url = said[-1].removeprefix(SERVED).rstrip("/\n")
+            yield System(process=process, state=folder / "state", url=url, errors=errors, said=said)
         finally:
             if process.poll() is None:
                 process.kill()
@@ -264,9 +262,15 @@ def running_run(
     return running_system(folder, "run", *flags, **exchange.settings() | settings)
 
 
-def _first_line(process: subprocess.Popen[str]) -> str:
+def _said(process: subprocess.Popen[str]) -> list[str]:
+    """Its lines up to the one that it serves, or to its end."""
+    said: list[str] = []
+    late = threading.Timer(WITHIN_S, process.kill)
+    late.start()
     assert process.stdout is not None
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        assert selector.select(WITHIN_S), "the process says nothing"
-    return process.stdout.readline()
+    while line := process.stdout.readline():
+        said.append(line)
+        if line.startswith(SERVED):
+            break
+    late.cancel()
+    return said

@@ -5,24 +5,36 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from backend.demo import DemoPlan, run_demo
-from backend.settings import Settings
 from backend.store.columns import CandleSeries
 from backend.store.embedded import EmbeddedPostgres
 from domain.market import Instrument, from_ms
+from tests.processes import running_system, until
 from tests.scenarios.conftest import Replays
-from tests.scenarios.judging import unrepeated
+from tests.scenarios.judging import rows, unrepeated
 from tests.scenarios.market import HORIZON, NO_FITS, SYMBOLS, Scenario, planted
 
 HISTORY, LIVE = 300, 60
 LEAST = 10  # ticks that the demo must have lived
+SPEED = 1_800  # two seconds a tick, within which it is live
+FLAGS = (
+    *("--data", "data", "--timeframes", "1h", "--horizons", str(HORIZON)),
+    *("--speed", str(SPEED), "--seed", "7"),
+)
+IN_FORCE = {
+    "ALPHAPULSE_HISTORY_BARS": str(HISTORY),
+    "ALPHAPULSE_TRAINING__MINIMUM_ROWS": str(NO_FITS.training.minimum_rows),
+    "ALPHAPULSE_DEADLINE_MS": "10000",  # a loaded machine draws the same cross-sections
+}
+LIVED = """
+SELECT count(DISTINCT as_of) FROM ml_predictions
+WHERE as_of > $1 AND role = 'champion' AND origin = 'live'
+"""
 SERIES = planted(HISTORY + LIVE)
 BEGAN = from_ms(int(SERIES[0].open_ms[HISTORY]))
 
@@ -34,23 +46,11 @@ def compare(tmp_path_factory: pytest.TempPathFactory, replay: Replays) -> Iterat
     """Lives the hours once; then says what a replay of other candles did not repeat."""
     folder = tmp_path_factory.mktemp("lived")
     write(folder / "data", SERIES)
-    in_force = Settings(
-        state=folder / "state", port=0, history_bars=HISTORY, training=NO_FITS.training
-    )
-    demo = DemoPlan(
-        data=folder / "data",
-        exchange=None,
-        symbols=None,
-        timeframes=["1h"],
-        horizons=[HORIZON],
-        since=None,
-        until=None,
-        speed=7_200.0,
-        seed=7,
-        signal=1.0,
-        stop_after=timedelta(seconds=15),
-    )
-    asyncio.run(run_demo(demo, in_force))
+    with running_system(folder, "demo", *FLAGS, **IN_FORCE) as demo:
+        demo.wait_until_ready()
+        url = demo.database_url()
+        until(lambda: asyncio.run(lived(url)) >= LEAST, "ticks that the demo answers live")
+        assert demo.stop() == 0
 
     def against(name: str, series: list[CandleSeries]) -> dict[str, tuple[int, int]]:
         run = replay({name: Scenario(series=series, settings=NO_FITS, since=BEGAN)})[name]
@@ -88,6 +88,12 @@ def test_a_single_other_candle_turns_the_comparison_red(compare: Compare) -> Non
 
     assert found["features"][0] > 0
     assert found["features"][0] < found["features"][1]
+
+
+async def lived(url: str) -> int:
+    """Ticks so far."""
+    ((count,),) = await rows(url, LIVED, BEGAN)
+    return int(count)
 
 
 def write(folder: Path, series: list[CandleSeries]) -> None:
