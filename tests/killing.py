@@ -195,5 +195,12 @@ def _is_postgres(process: int) -> bool:
         return False
 
 
+def hold_fits(system: System) -> None:
+    """What it has begun in processes of its own ends no more; those of a kill end with it."""
+    for process in family(system.process.pid)[1:]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGSTOP)
+
+
 def tail(errors: Path) -> str:
     return errors.read_text()[-2_000:]

@@ -12,6 +12,7 @@ import pytest
 
 from tests.apart import Apart
 from tests.kafka.broker import Broker
+from tests.killing import hold_fits
 from tests.processes import HTTP, System, alphapulse, running_exchange, until
 
 pytestmark = pytest.mark.kafka
@@ -67,14 +68,16 @@ def test_an_order_to_any_process_is_done_once_by_its_owner(
         added = HTTP.post(f"{here.url}/v1/instruments", json={"symbol": ADDED})
         unknown = HTTP.post(f"{there.url}/v1/instruments", json={"symbol": "XRB/USDT"})
         until(lambda: state_of(there) == "watched", "that it is predicted")
-        (served, warming), *_ = apart.ask(SERVED)
+        until(lambda: apart.ask(SERVED)[0][0] > 0, "a prediction of its newest close")
+        (_, warming), *_ = apart.ask(SERVED)
         until(lambda: models(here) >= 1, "a first fit")
+        (holder,) = apart.holders().values()
+        (owner,) = (one for one in workers.values() if holder.endswith(f":{one.process.pid}"))
+        hold_fits(owner)
         with ThreadPoolExecutor() as both:
             asked = list(both.map(retrained, [here, there] * 4))
         place = asked[0].headers["location"]
         until(lambda: job(there, place)["state"] == "running", "that its owner trains")
-        (holder,) = apart.holders().values()
-        (owner,) = (one for one in workers.values() if holder.endswith(f":{one.process.pid}"))
         owner.kill()
         until(lambda: job(there, place)["state"] in {"done", "failed"}, "that the next one ends it")
         done = job(here, place)
@@ -89,7 +92,6 @@ def test_an_order_to_any_process_is_done_once_by_its_owner(
 
         assert (added.status_code, added.json()["data"][0]["state"]) == (202, "joining")
         assert (unknown.status_code, unknown.json()["suggestions"][0]) == (404, ADDED)
-        assert served > 0
         assert warming == 0
         assert {one.headers["location"] for one in [*asked, again]} == {place}
         assert sum("idempotency-replayed" not in one.headers for one in asked) == 1
