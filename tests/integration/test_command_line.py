@@ -288,10 +288,10 @@ def test_the_demo_names_what_it_does_not_use_and_its_page_counts_it(
             page = next((line for line in demo.stdout if line.startswith("page")), "")
             url = page.split()[-1].rstrip("/")
 
-            def noted() -> bool:
-                return UNUSED in HTTP.get(f"{url}/v1/status").json()["data"][0]["notes"]
+            def notes() -> str:
+                return str(HTTP.get(f"{url}/v1/status").json()["data"][0]["notes"])
 
-            until(noted, "a note of what was not used")
+            until(lambda: UNUSED in notes(), "a note of what was not used")
 
             def unfillable() -> list[dict[str, object]]:
                 gaps = HTTP.get(f"{url}/v1/gaps")
@@ -300,8 +300,7 @@ def test_the_demo_names_what_it_does_not_use_and_its_page_counts_it(
                 return [row for row in before if row["state"] == "unfillable"]
 
             until(lambda: bool(unfillable()), "the history that is not there in the gap ledger")
-            notes = HTTP.get(f"{url}/v1/status").json()["data"][0]["notes"]
-            assert [one for one in notes if "before them are unfillable, and models train" in one]
+            until(lambda: "before them are unfillable, and models train" in notes(), "a note of it")
         finally:
             demo.terminate()
     said = errors.read_text().splitlines()
