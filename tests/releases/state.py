@@ -25,6 +25,7 @@ from tests.processes import HTTP, System, alphapulse, running_system, until
 SYMBOLS: Final = ("BTC/USDT", "ETH/USDT", "SOL/USDT")
 SETTINGS: Final = {  # small, and every fit takes its seat: what is kept is how numbers are made
     "ALPHAPULSE_HISTORY_BARS": "200",
+    "ALPHAPULSE_DEADLINE_MS": "10000",  # a loaded machine draws the same cross-sections
     "ALPHAPULSE_TRAINING__MINIMUM_ROWS": "560",
     "ALPHAPULSE_TRAINING__TREES": "20",
     "ALPHAPULSE_TRAINING__PROMOTION": "always",

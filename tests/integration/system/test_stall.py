@@ -32,4 +32,4 @@ def test_a_stall_turns_readiness_red_and_what_was_missed_is_made_up_for(
 
     assert complaints(stalled, exchange) == []
     until(lambda: "predictions.fresh binance 1m" in listener.said, "that it is over is told")
-    assert stalled.metric("alphapulse_prediction_age_seconds") < 30
+    until(lambda: stalled.metric("alphapulse_prediction_age_seconds") < 30, "that they are young")

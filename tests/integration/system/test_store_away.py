@@ -40,10 +40,14 @@ def until_it_is_well(system: System, exchange: Exchange) -> None:
     """Ready again, and nothing lost or doubled meanwhile."""
     system.wait_until_ready()
     system.wait_for_ticks(8)
-    (status,) = HTTP.get(f"{system.url}/v1/status").json()["data"]
-    assert status["troubles"] == []
+    until(lambda: troubles_of(system) == [], "that nothing troubles it")
     assert complaints(system, exchange) == []
     assert system.stop() == 0
+
+
+def troubles_of(system: System) -> list[Any]:
+    (status,) = HTTP.get(f"{system.url}/v1/status").json()["data"]
+    return list(status["troubles"])
 
 
 async def execute(url: str, *statements: str) -> None:
