@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.store import database
-from tests.account import complaints_of
+from tests.account import complaints_of, lasting
 from tests.processes import SYMBOLS, Exchange, System, running_system, until
 
 HELD = """
@@ -95,7 +95,11 @@ class Apart:
         until(lambda: bool(self.ask(wanted)[0][0] >= last), f"predictions of the close at {last}")
 
     def complaints(self, *, but: str = "") -> list[str]:
-        """What the record does not account for, the last two closes and `but` aside."""
+        """What the record does not account for in the end, `but` aside."""
+        return lasting(lambda: self._unaccounted(but))
+
+    def _unaccounted(self, but: str) -> list[str]:
+        """Now, and the last two closes aside too."""
         newest = self.ask(f"SELECT min(newest) FROM ({NEWEST}) AS each")[0][0]  # noqa: S608
         last = newest - timedelta(minutes=2)
         return asyncio.run(complaints_of(self.database_url, self.exchange, last, but=but))
