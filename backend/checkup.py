@@ -1,15 +1,17 @@
-"""What `doctor` says of the processes of a system whose rooms run apart."""
+"""What `doctor` says of the processes of a system, and of orders that wait for one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import asyncpg
 
 from backend.store.leases import Held, count_workers, read_leases
 from backend.store.open_panels import opened
 from backend.store.system_status import SYSTEM, Told, hear, panel_voice
+from backend.store.waiting import read_waiting
 from backend.told_status import LOST_AFTER_S, disagreements, troubles
 from domain.market import rfc3339
 from domain.topics import panel_key
@@ -42,6 +44,16 @@ async def processes(readers: asyncpg.Pool) -> list[Finding]:
         *(_warning("settings", line) for line in disagreements(apart)),
         *(_warning(about, line) for about, line in ills),
     ]
+
+
+async def orders(readers: asyncpg.Pool) -> list[Finding]:
+    """Owners that orders wait for and nobody is: in whatever shape the system runs."""
+    found = []
+    for owner, of in groupby(await read_waiting(readers), key=lambda one: one.owner):
+        first, *more = of
+        count = f"{1 + len(more)} of them, the oldest of {rfc3339(first.asked_at)}"
+        found.append(_warning(f"orders for {owner}", f"{count}: {first.why}"))
+    return found
 
 
 def _holders(leases: Sequence[Held], workers: int) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ import orjson
 from backend.commands import ordering
 from backend.settings import Settings
 from backend.store.jobs import read_job, read_jobs
+from backend.store.waiting import why_waiting
 from backend.upkeep import store_of
 from domain.errors import UsageError, shortened
 from domain.market import rfc3339
@@ -42,11 +43,13 @@ async def list_jobs(settings: Settings, *, limit: int) -> None:
     """One line for each of the newest jobs, the newest last."""
     async with store_of(settings) as store:
         rows = await read_jobs(store.readers, limit=limit)
+        waits = await why_waiting(store.readers, [row["id"] for row in rows])
     for row in reversed(rows):
         request = " ".join(f"{name}={one}" for name, one in orjson.loads(row["request"]).items())
+        detail = "; ".join(filter(None, (row["detail"], waits.get(row["id"]))))
         sys.stdout.write(
             f"{rfc3339(row['created_at'])} {row['id']} {row['kind']:<8} {row['state']:<7}"
-            f" {row['caller']:<12} {request} {row['detail'] or ''}".rstrip()
+            f" {row['caller']:<12} {request} {detail}".rstrip()
             + "\n"
         )
 
@@ -59,6 +62,7 @@ async def show_job(name: str, settings: Settings) -> None:
     """
     async with store_of(settings) as store:
         row = await read_job(store.readers, name)
+        waits = await why_waiting(store.readers, [name])
     if row is None:
         raise UsageError(
             f"there is no job {shortened(name)}; `alphapulse jobs list` has the newest"
@@ -67,4 +71,5 @@ async def show_job(name: str, settings: Settings) -> None:
         key: orjson.loads(one) if key in _JSON and one is not None else one
         for key, one in row.items()
     }
+    shown["detail"] = "; ".join(filter(None, (shown["detail"], waits.get(name)))) or None
     sys.stdout.write(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode() + "\n")

@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from backend.attached import status_of
-from backend.checkup import Finding, processes
+from backend.checkup import Finding, orders, processes
 from backend.clock import SystemClock
 from backend.relaying import RELAYED
 from backend.settings import Settings
@@ -156,7 +156,8 @@ async def _store(settings: Settings) -> list[Finding]:
             found = [await check(store) for check in checks]
             if settings.kafka.brokers:
                 found.append(await _relay(store))
-            return [*found, await _retention(store, settings), *await processes(store.readers)]
+            found.append(await _retention(store, settings))
+            return [*found, *await processes(store.readers), *await orders(store.readers)]
     except (AlphaPulseError, *CONNECTION_ERRORS) as error:
         return [Finding(name="database", good=False, detail=in_one_line(error))]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import asyncpg
@@ -12,6 +13,7 @@ from backend.api.parameters import JobSelection
 from backend.api.schemas_jobs import JobRow
 from backend.api.shelves import Shelf
 from backend.store.jobs import COLUMNS, read_job
+from backend.store.waiting import why_waiting
 from domain.market import from_ms
 
 JOBS: Final = Shelf(
@@ -44,7 +46,7 @@ async def read_page(
     mark = None
     if len(found) > selection.limit:
         mark = cursors.encode([kept[-1]["created_at"], kept[-1]["id"]], made_for)
-    return [spelled(row) for row in kept], mark
+    return await _told(connection, kept), mark
 
 
 async def read_own(
@@ -54,14 +56,21 @@ async def read_own(
     row = await read_job(connection, name)
     if row is None or not (caller.operates or row["caller"] == caller.name):
         return None
-    return spelled(row)
+    (told,) = await _told(connection, [row])
+    return told
 
 
-def spelled(row: rows.Row) -> dict[str, Any]:
-    """A row of jobs as it is served."""
-    return rows.json_columns(
-        {name: row[name] for name in COLUMNS.split(", ")}, "request", "progress", "result"
-    )
+async def _told(connection: asyncpg.Connection, found: Sequence[rows.Row]) -> list[dict[str, Any]]:
+    """Jobs as they are served, with who is missing of those that they wait for."""
+    waits = await why_waiting(connection, [row["id"] for row in found if row["ended_at"] is None])
+    return [spelled(row, waits.get(row["id"])) for row in found]
+
+
+def spelled(row: rows.Row, waits: str | None = None) -> dict[str, Any]:
+    """A row of jobs as it is served; `waits`: for whom that is not there."""
+    told = {name: row[name] for name in COLUMNS.split(", ")}
+    told["detail"] = "; ".join(filter(None, (told["detail"], waits))) or None
+    return rows.json_columns(told, "request", "progress", "result")
 
 
 def _page(*, ascending: bool) -> str:

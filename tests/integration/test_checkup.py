@@ -9,12 +9,14 @@ import pytest
 
 from backend.agreed import fingerprint
 from backend.api.status import Market, Status
-from backend.checkup import processes
+from backend.checkup import orders, processes
 from backend.settings import Settings
 from backend.store.database import connect_pool
+from backend.store.jobs import JobStore, Order
 from backend.store.leases import open_leases
 from backend.store.open_panels import announce
 from backend.store.system_status import StatusStore, collectors_voice, hear, panel_voice
+from backend.store.waiting import ABSENT_AFTER_S, why_waiting
 from backend.told_status import LOST_AFTER_S, disagreements, spelled, take
 from domain.market import Instrument, Timeframe
 from tests.doubles import START
@@ -78,6 +80,43 @@ async def test_each_process_is_named_with_what_it_does(
         (COLLECTORS, "no process has it; a:1 had it last"),
         (DAYS, "no process has it; b:2 had it last"),
     ]
+
+
+async def test_orders_for_nobody_say_who_is_missing_and_since_when(pool: asyncpg.Pool) -> None:
+    """One process that does all speaks for all of its exchanges and panels."""
+    store, gone = JobStore(pool), collectors_voice("kraken")
+    order = Order(kind="backfill", request={}, caller="test", key=None)
+    asked = [await store.enter(order, owners, at=START) for owners in ([gone, HOURS], [COLLECTORS])]
+    names = [one.row["id"] for one in asked]
+    everything = Status(
+        market=Market.LIVE,
+        instruments=(Instrument("binance", "BTC/USDT"),),
+        timeframes=(Timeframe.H1,),
+    )
+    nobody = await orders(pool)
+    await StatusStore(pool).tell(spelled(everything), START)
+    some = await orders(pool)
+    await tell(pool, gone, "a:1", Settings())
+    none = await orders(pool)
+    await pool.execute(AGO, gone, ABSENT_AFTER_S)
+    (silent,) = await orders(pool)
+    words = await why_waiting(pool, names)
+    job = await store.next(gone, "backfill", at=START)
+    assert job is not None
+    await store.end(job, state="failed", result=None, detail="no", at=START)
+
+    oldest = "1 of them, the oldest of 2024-01-01T00:00:00.000Z: no process has it"
+    never = f"{oldest}, none spoke within an hour"
+    missing = [f"orders for {one}" for one in (COLLECTORS, gone, HOURS)]
+    assert [(one.name, one.good, one.detail) for one in nobody] == [
+        (name, False, never) for name in missing
+    ]
+    assert [one.name for one in some] == [f"orders for {gone}"]
+    assert none == []
+    assert silent.detail.startswith(f"{oldest}, the last spoke at ")
+    assert words.keys() == {names[0]}
+    assert words[names[0]].startswith(f"waits for {gone}: no process has it, the last spoke at ")
+    assert await orders(pool) == []
 
 
 async def test_the_status_of_every_server_says_which_setting_differs(pool: asyncpg.Pool) -> None:

@@ -297,3 +297,16 @@ async def test_a_key_sees_its_own_jobs_and_the_operator_all(market_url: str) -> 
 
 async def operating(doors: KeyedMarket) -> httpx.AsyncClient:
     return doors.client(await doors.key(scopes=[KeyScope.READ, KeyScope.OPERATE]))
+
+
+async def test_a_job_that_waits_for_nobody_says_who_is_missing(
+    market: ServedMarket, rest: httpx.AsyncClient, office: Office
+) -> None:
+    """It is entered, and no process ever spoke as its owner."""
+    (place,) = await asked_for(market, rest, [("/v1/backfills", BTC)])
+    (row,) = (await rest.get(place)).json()["data"]
+    (listed,) = (await rest.get("/v1/jobs")).json()["data"]
+
+    words = f"waits for {COLLECTORS}: no process has it, none spoke within an hour"
+    assert (row["state"], row["detail"]) == ("queued", words)
+    assert listed == row
