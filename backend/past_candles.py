@@ -76,7 +76,7 @@ class Past:
             for (close_ms, _), states in changed.items()
             for state in states[1:]
         }
-        dated = [row for row in came.values() if row.known_ms < row.told_ms]
+        dated = [row for row in came.values() if row.dated]
         return cls(cells=changed, changes=sorted(moments), dated=dated)
 
     def tells(self, as_of_ms: int, superseded_ms: int) -> bool:
@@ -134,7 +134,7 @@ def _beginning(row: LateRow, versions: Sequence[Candle], again_ms: Sequence[int]
     """
     drawn_ms = min((one for one in again_ms if one >= row.known_ms), default=NEVER_MS)
     present_ms = row.known_ms
-    if row.known_ms < row.told_ms:  # a start dates what it makes as if nobody had missed it
+    if row.dated:
         present_ms = drawn_ms = drawn_ms if row.drawn else row.told_ms
     elif not row.drawn and row.compared:
         drawn_ms = row.known_ms

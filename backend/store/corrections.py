@@ -72,6 +72,11 @@ class LateRow(RowMade):
     drawn: bool  # whether there was a cross-section
     compared: bool  # with whatever others there were
 
+    @property
+    def dated(self) -> bool:
+        """Whether a start has made it, as if nobody had missed its candle at the close."""
+        return self.known_ms == self.as_of_ms < self.told_ms
+
 
 async def corrected(connection: asyncpg.Connection, of: Members) -> list[RowMade]:
     """All revisions of the rows that have several, by close, instrument and revision."""

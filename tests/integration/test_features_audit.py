@@ -153,15 +153,15 @@ async def test_a_candle_that_nobody_noted_waits_for_the_next_start(life: Life) -
 async def test_a_late_candle_that_waited_for_its_answer_is_put_where_it_was(life: Life) -> None:
     life.clock.advance(LAST + H1.duration - life.clock.now())
     first, *others = [version(walk[HOURS], right=True) for walk in walks(life)]
-    await life.take([first])
-    life.clock.advance(timedelta(minutes=1))
-    await life.run(life.section.due(life.clock.now()))
+    life.section.add(first, arrived=life.clock.now())
     life.clock.advance(timedelta(minutes=1))
     came = life.clock.now()
-    for one in others:  # each is answered after the rows were made again with the one before
-        for batch in life.section.add(one, arrived=came):
-            await life.runner.on_candles(replace(batch, known_at=came))
+    waiting = life.section.due(came)
+    for one in others:
+        waiting += life.section.add(one, arrived=came)
+    for batch in waiting:  # each is answered after the rows were made again with the one before
         life.clock.advance(timedelta(minutes=1))
+        await life.runner.on_candles(replace(batch, known_at=came))
         await life.revisions.settle()
 
     found = await audit(life, since=LAST + H1.duration)
