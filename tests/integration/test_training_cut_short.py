@@ -249,10 +249,11 @@ async def test_who_is_paused_while_it_fits_decides_nothing_of_what_another_has_d
     database_url: str, tmp_path: Path
 ) -> None:
     process = FORKED.Process(target=paused, args=(database_url, tmp_path, fitted()))
-    process.start()
-    state = Path(f"/proc/{process.pid}/stat")
-    await asyncio.to_thread(until, lambda: ") T " in state.read_text(), "a process that stands")
     async with AsyncExitStack() as stack:
+        process.start()
+        stack.callback(process.kill)
+        state = Path(f"/proc/{process.pid}/stat")
+        await asyncio.to_thread(until, lambda: ") T " in state.read_text(), "a process that stands")
         await train_twice(await leased(stack, database_url, tmp_path), Workers(fitted()))
         whole = await record(database_url)
         assert process.pid is not None
