@@ -50,14 +50,20 @@ def test_workers_that_come_go_and_die_leave_nothing_out(
         again = stack.enter_context(apart.process("again", "collectors"))
         apart.wait_for_closes(5)
         server.wait_until_ready()
-        doctor = alphapulse(tmp_path, "doctor", "--state", "nowhere", **apart.environment())
-
-        assert apart.complaints() == []
-        for process, does in (
+        does = (
             (again, "collectors of binance, collectors of binanceus, sources"),
             (three, "house, panel binanceus|1m, panel binance|1m"),
-        ):
-            assert f":{process.process.pid}: {does}\n" in doctor.stdout, doctor.stdout
-        assert "differs" not in doctor.stdout
+        )
+        lines = [f":{process.process.pid}: {what}\n" for process, what in does]
+        said: list[str] = []
+
+        def told() -> bool:
+            order = ("doctor", "--state", "nowhere")
+            said.append(alphapulse(tmp_path, *order, **apart.environment()).stdout)
+            return all(line in said[-1] for line in lines)
+
+        until(told, "all is with those that are left")
+        assert apart.complaints() == []
+        assert "differs" not in said[-1]
         for each in (again, three, server):
             assert each.stop(signal.SIGTERM) == 0
