@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from domain.market import to_ms
+from tests.killing import hold_fits
 from tests.processes import HTTP, System, running_exchange, running_system, until
 
 DENIED = "BTC/USDT"
@@ -42,7 +43,7 @@ def test_a_retrain_makes_a_version_and_a_backfill_fills_what_was_denied(tmp_path
             until(lambda: versions(system) >= 1, "a first fit")
             since = exchange.now()
             exchange.fault("hole", instrument=DENIED, count=2)
-            until(lambda: unfillable(system, since) == 2, "candles that do not exist")
+            until_denied(system, since, 2)
             request = {"exchange": "binance", "symbol": DENIED, "start": "2020-01-01"}
             denied = until_ended(system, posted(system, "backfills", **request))
             HTTP.delete(f"{exchange.url}/_control/holes").raise_for_status()
@@ -53,6 +54,7 @@ def test_a_retrain_makes_a_version_and_a_backfill_fills_what_was_denied(tmp_path
             until(lambda: unfillable(system, since) == 0, "a ledger that has them filled")
             nothing = until_ended(system, posted(system, "backfills", **request))
             assert nothing["result"] == [counts(missing=0, filled=0, not_there=0)]
+            hold_fits(system)
             asked = posted(system, "retrains", "monday", horizon=4)
             until(lambda: job(system, asked)["state"] == "running", "a training that is asked for")
             system.kill()
@@ -79,7 +81,7 @@ def test_a_backfill_that_a_kill_cuts_short_goes_on_and_each_candle_is_there_once
             system.wait_until_ready()
             since = exchange.now()
             exchange.fault("hole", instrument=DENIED, count=5)
-            until(lambda: unfillable(system, since) == 5, "candles that do not exist")
+            until_denied(system, since, 5)
             exchange.fault("status_503", instrument=DENIED, count=1_000_000)
             HTTP.delete(f"{exchange.url}/_control/holes").raise_for_status()
             asked = posted(system, "backfills", exchange="binance", symbol=DENIED)
@@ -136,9 +138,26 @@ def versions(system: System) -> int:
     return len(HTTP.get(f"{system.url}/v1/models").json()["data"])
 
 
+def until_denied(system: System, since: datetime, count: int) -> None:
+    """Until so many candles are known not to exist, and lie within the history."""
+    until(lambda: unfillable(system, since) == count, "candles that do not exist")
+    behind = max(end for _, end in holes(system, since)).isoformat()
+    query = {"symbol": DENIED, "start": behind}
+
+    def stored() -> bool:
+        return bool(HTTP.get(f"{system.url}/v1/candles", params=query).json()["data"])
+
+    until(stored, "a candle that follows them")
+
+
 def unfillable(system: System, since: datetime) -> int:
     """Minutes of holes that end after `since`."""
+    return sum((end - begin) // MINUTE for begin, end in holes(system, since))
+
+
+def holes(system: System, since: datetime) -> list[tuple[datetime, datetime]]:
+    """Those that end after `since`, and are unfillable."""
     query = {"symbol": DENIED, "state": "unfillable", "start": since.isoformat()}
     found = HTTP.get(f"{system.url}/v1/gaps", params=query).json()["data"]
-    ends = [[datetime.fromisoformat(row[name]) for name in ("from", "to")] for row in found]
-    return sum((to - begin) // MINUTE for begin, to in ends)
+    ends = (tuple(datetime.fromisoformat(row[name]) for name in ("from", "to")) for row in found)
+    return [(begin, end) for begin, end in ends]
