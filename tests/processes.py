@@ -207,6 +207,10 @@ class System:
         """The processes of its embedded PostgreSQL."""
         return working_in(self.state.resolve() / "postgres")
 
+    def postmaster(self) -> int:
+        """The one of them that started the others; numbers of processes begin anew at times."""
+        return int((self.state / "postgres/postmaster.pid").read_text().split()[0])
+
     def database_url(self) -> str:
         runtime = StateFolder(self.state).attach()
         assert runtime is not None

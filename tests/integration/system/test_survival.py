@@ -61,15 +61,15 @@ def test_a_stopped_system_goes_on_and_waits_for_a_database_that_is_lost(
     with running_run(home, exchange) as system:
         system.wait_until_ready()
         system.wait_for_ticks(2)
-        server = system.server()
+        server, first = system.server(), system.postmaster()
         _send(server, signal.SIGSTOP)
         exchange.wait_until(exchange.now() + timedelta(minutes=4))
         # PostgreSQL now ends every connection and refuses new ones until it has recovered.
-        _send([max(server)], signal.SIGKILL)
+        _send([next(one for one in server if one != first)], signal.SIGKILL)
         _send(server, signal.SIGCONT)
         system.wait_for_ticks(8)
         # Without the first process the others end, and nothing of PostgreSQL is left.
-        _send([min(system.server())], signal.SIGKILL)
+        _send([system.postmaster()], signal.SIGKILL)
         system.wait_for_ticks(4)
 
         assert complaints(system, exchange) == []
@@ -94,7 +94,7 @@ def test_a_database_that_cannot_be_started_again_ends_the_system_with_one_line(
         system.wait_until_ready()
         system.errors.write_text("")
         (system.state / "postgres" / "PG_VERSION").unlink()
-        _send([min(system.server())], signal.SIGKILL)
+        _send([system.postmaster()], signal.SIGKILL)
 
         assert system.process.wait(WITHIN_S) == 1
     said = [one for one in system.errors.read_text().splitlines() if not one.startswith("{")]
