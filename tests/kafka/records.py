@@ -9,7 +9,7 @@ from collections.abc import Callable
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-WITHIN_S = 60.0  # for what a loaded machine may need; a failure waits so long, nothing else
+WITHIN_S = 120.0  # for what a loaded machine may need; a failure waits so long, nothing else
 
 
 async def new_topic(address: str, *, partitions: int = 1) -> str:
