@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -22,6 +23,7 @@ from backend.store.served_rows import Members, ServedRow
 from backend.ticks import ticks
 from domain.events import CandleBatch, Floats, Source
 from domain.market import Instrument, from_ms, to_ms
+from services.features.engine import OutOfOrderError
 from services.features.extended import begin
 from services.features.kinds import CandleSet
 
@@ -113,7 +115,7 @@ class _Walk:
         self._closes = {row.as_of for row in wanted}
         self._found: dict[tuple[datetime, Instrument], Derived] = {}
         late = [(one.since_ms, cell) for cell, one in cells.items() if one.late]
-        self._late = sorted(late)  # not taken yet
+        self._late = sorted(late, key=lambda one: one[1])  # not taken yet, oldest close first
 
     def take(self, panel: CandlePanel) -> None:
         """The candles of some closes, after those before them."""
@@ -148,7 +150,8 @@ class _Walk:
         for since_ms, (close_ms, place) in self._late:
             one = self._members.instruments[place]
             if close_ms < as_of_ms and (since_ms <= as_of_ms or one in instruments):
-                self._on_candles(self._late_batch(close_ms, place))
+                with suppress(OutOfOrderError):  # nor does a panel answer it after a newer one
+                    self._on_candles(self._late_batch(close_ms, place))
             else:
                 waiting.append((since_ms, (close_ms, place)))
         self._late = waiting

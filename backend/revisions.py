@@ -123,7 +123,7 @@ class Revisions:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _since: datetime | None = None
     _only: set[Instrument] = field(default_factory=set)  # whose rows may differ; empty: all
-    _noted_at: datetime = EPOCH
+    _latest: datetime = EPOCH  # moment of a note, or of rows
     _passed: datetime = EPOCH  # where the pass under way is
     _earlier: bool = False  # a candle came that it has passed by
     _some: asyncio.Event = field(default_factory=asyncio.Event)
@@ -203,7 +203,7 @@ class Revisions:
         wrong: list[datetime] = []
         note = await load(self.store.readers, scope, until=self.clock.now() + SKEW)
         if note is not None:
-            self._noted_at = note.as_of
+            self._latest = note.as_of
             since_ms = unpack(note.payload)["since_ms"]
             wrong += [] if since_ms is None else [from_ms(since_ms)]
         beginning = await self._standing.beginning(numbers, key.timeframe)
@@ -306,7 +306,7 @@ class Revisions:
         await self._write(work, walked)
 
     async def _write(self, work: _Pass, walked: Walked) -> None:
-        now_ms, first_ms = to_ms(self.clock.now()), to_ms(work.since)
+        now_ms, first_ms = to_ms(self._moment()), to_ms(work.since)
         length_ms = self.panel.key.timeframe.ms
         features = [
             batch
@@ -373,15 +373,19 @@ class Revisions:
             events, published_at=self.clock.now(), state=state
         )
 
+    def _moment(self) -> datetime:
+        """Later than any before, also where the clock is held or was set back."""
+        self._latest = max(self.clock.now(), self._latest + MILLISECOND)
+        return self._latest
+
     def _note(self, since: datetime | None) -> Snapshot:
-        """The newest note counts; each is newer than the one before."""
-        self._noted_at = max(self.clock.now(), self._noted_at + MILLISECOND)
+        """The newest note counts."""
         return Snapshot(
             exchange=self.panel.key.exchange,
             timeframe=self.panel.key.timeframe,
             room=NOTES,
             scope="",
-            as_of=self._noted_at,
+            as_of=self._moment(),
             payload=pack({"since_ms": None if since is None else to_ms(since)}),
         )
 

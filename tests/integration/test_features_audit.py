@@ -150,7 +150,10 @@ async def test_a_candle_that_nobody_noted_waits_for_the_next_start(life: Life) -
     assert (found.differences, found.left_out) == ((), 0)
 
 
-async def test_a_late_candle_that_waited_for_its_answer_is_put_where_it_was(life: Life) -> None:
+@pytest.mark.parametrize("passes", [timedelta(minutes=1), timedelta(0)], ids=["runs", "held"])
+async def test_a_late_candle_that_waited_for_its_answer_is_put_where_it_was(
+    life: Life, passes: timedelta
+) -> None:
     life.clock.advance(LAST + H1.duration - life.clock.now())
     first, *others = [version(walk[HOURS], right=True) for walk in walks(life)]
     life.section.add(first, arrived=life.clock.now())
@@ -160,7 +163,7 @@ async def test_a_late_candle_that_waited_for_its_answer_is_put_where_it_was(life
     for one in others:
         waiting += life.section.add(one, arrived=came)
     for batch in waiting:  # each is answered after the rows were made again with the one before
-        life.clock.advance(timedelta(minutes=1))
+        life.clock.advance(passes)
         await life.runner.on_candles(replace(batch, known_at=came))
         await life.revisions.settle()
 
