@@ -166,6 +166,8 @@ class Life:
     async def end(self) -> None:
         await self.run(self.section.flush(self.clock.now()))
         await self.revisions.settle()
+        # Moments of one that stands are told apart by milliseconds ahead of it.
+        self.clock.advance(timedelta(seconds=1))
 
     async def live(
         self, plan: Plan, before: Callable[[int], Awaitable[None]] = nothing
