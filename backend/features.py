@@ -133,36 +133,51 @@ async def retire_set(settings: Settings, name: str, *, with_seats: bool) -> None
     """Have the candidate take the place of a set from the next start on.
 
     Args:
-        settings: that name the store, and the candidate.
+        settings: that name the store.
         name: of the set that is made no more.
         with_seats: members that read it lose their seats with it.
 
     Raises:
         UsageError: there is no other set, it is retired already, or members read it.
     """
-    first, *others = sets_there(settings.training.candidate, settings.plugins)
-    if name != first.id:
-        raise UsageError(
-            f"{name} is not the set of the release, {first.id}; a candidate ends where settings"
-            " name none"
-        )
-    if not others:
-        raise UsageError(f"no set is beside {name}: training.candidate names one")
-    (candidate,) = others
     async with store_of(settings) as store:
-        members = await candle_sets.readers(store.readers, fitted_on(first))
+        others = await _beside(store.readers, name)
+        members = await candle_sets.readers(store.readers, fitted_on(RELEASE))
         if members and not with_seats:
             more = f" and {len(members) - 1} more" if len(members) > 1 else ""
             raise UsageError(
                 f"{members[0]}{more} read {name}: --with-seats takes their seats with it"
             )
-        if (since := (await candle_sets.retired(store.readers)).get(name)) is not None:
-            raise UsageError(f"{name} was retired on {since:%Y-%m-%d} already")
         await candle_sets.retire(store.writers, name, at=datetime.now(UTC))
     seats = f"; {len(members)} seats go with it" if members else ""
-    sys.stdout.write(
-        f"{name} is retired: from the next start on all learn from {candidate.id}{seats}\n"
-    )
+    sys.stdout.write(f"{name} is retired: from the next start on all learn from {others}{seats}\n")
+
+
+async def _beside(pool: asyncpg.Pool, name: str) -> str:
+    """What can take the place of a set, as the record has it and not these settings.
+
+    Raises:
+        UsageError: nothing can.
+    """
+    gone = await candle_sets.retired(pool)
+    if name in gone:
+        raise UsageError(f"{name} was retired on {gone[name]:%Y-%m-%d} already")
+    if since := gone.get(RELEASE.id):
+        raise UsageError(
+            f"{name} cannot be retired: {RELEASE.id} was on {since:%Y-%m-%d}, and what took its"
+            " place stays"
+        )
+    if name != RELEASE.id:
+        raise UsageError(
+            f"{name} is not the set of the release, {RELEASE.id}; a candidate ends where settings"
+            " name none"
+        )
+    others = await candle_sets.beside(pool, name)
+    if not others:
+        raise UsageError(
+            f"no set is beside {name}: a start makes the one that training.candidate names"
+        )
+    return " or ".join(others)
 
 
 async def audit_rows(

@@ -19,7 +19,7 @@ from backend.brokers import bus_of
 from backend.bus.memory import MemoryBus
 from backend.clock import SystemClock
 from backend.feature_sets import WITH_SENTIMENT, candle_sets, fitted_on
-from backend.plugins import PluginError, catalogue_of, labels_named, policy_named
+from backend.plugins import PluginError, catalogue_of, labels_named, plugins, policy_named
 from backend.settings import Settings, UnknownModelError
 from backend.store import candle_sets as candle_set_store
 from backend.store import database, migrate
@@ -185,11 +185,22 @@ async def sets_of(pool: asyncpg.Pool, settings: Settings, now: datetime) -> tupl
             await candle_set_store.retire(pool, RELEASE.id, at=now)
     made = tuple(one for one in sets if one.id not in gone)
     if not made:
+        after = await candle_set_store.beside(pool, RELEASE.id)
+        named = " or ".join(_plugin_words(*one, settings.state) for one in after.items())
         raise UsageError(
             f"{RELEASE.id} was retired on {gone[RELEASE.id]:%Y-%m-%d}: name the set that took its"
-            " place, training.candidate"
+            f" place, {named or 'training.candidate'}"
         )
     return made
+
+
+def _plugin_words(feature_set: str, code_sha: str, state: Path) -> str:
+    """A set, and by which name settings have the plug-in that makes it."""
+    provider = code_sha.rpartition(" ")[0]
+    of_it = [one for one in plugins(state).values() if one.provider == provider]
+    names = [one.name for one in of_it if one.group in {"", "alphapulse.candles"}]
+    value = " or ".join(names) or f"its plug-in, which was of {provider}"
+    return f"{feature_set}: training.candidate = {value}"
 
 
 async def _has_won(pool: asyncpg.Pool, candidate: CandleSet) -> bool:

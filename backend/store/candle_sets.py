@@ -16,6 +16,16 @@ SELECT feature_set, retired_at FROM feature_sets WHERE retired_at IS NOT NULL
 _RETIRE: Final = """
 UPDATE feature_sets SET retired_at = $2 WHERE feature_set = $1 AND retired_at IS NULL
 """
+# Where a system has said what it makes, those of it alone.
+_BESIDE: Final = """
+WITH made AS (
+    SELECT jsonb_array_elements_text(told->'feature_sets') AS feature_set FROM system_status
+)
+SELECT feature_set, code_sha FROM feature_sets
+WHERE feature_set LIKE 'ohlcv@%' AND feature_set <> $1 AND retired_at IS NULL
+    AND (NOT EXISTS (SELECT FROM made) OR feature_set IN (SELECT feature_set FROM made))
+ORDER BY feature_set
+"""
 _MEMBERS: Final = """
 SELECT m.exchange, m.timeframe, m.horizon, m.name, m.version, m.feature_set
 FROM ml_models_metadata AS m JOIN model_aliases AS a
@@ -46,6 +56,12 @@ async def retired(place: Place) -> dict[str, datetime]:
 async def retire(place: Place, feature_set: str, *, at: datetime) -> None:
     """From the next start on it is made no more; one that is retired already stays so."""
     await place.execute(_RETIRE, feature_set, at)
+
+
+async def beside(place: Place, feature_set: str) -> dict[str, str]:
+    """The sets that candles are made into beside one, with the code that makes each."""
+    rows = await place.fetch(_BESIDE, feature_set)
+    return {row["feature_set"]: row["code_sha"] for row in rows}
 
 
 async def readers(place: Place, feature_sets: Sequence[str]) -> list[Reader]:

@@ -26,6 +26,7 @@ from backend.replay import Replay, ReplayPlan
 from backend.settings import Settings
 from backend.store import candle_sets, database
 from backend.store.registry import Registry
+from backend.store.system_status import StatusStore
 from backend.wiring import Store, open_store, policy_of, sets_of
 from domain.errors import UsageError
 from services.features.kinds import CandleSet
@@ -54,6 +55,7 @@ class Replayed:
 
     settings: Settings
     alone: Settings  # of one without
+    unnamed: Settings  # of an operator's shell: the same store, and no set
     rows: dict[str, dict[str, Any]]  # of the models' newest versions, as registered
 
     def fetch(self, query: str, *arguments: Any, alone: bool = False) -> list[tuple[Any, ...]]:
@@ -89,7 +91,8 @@ def replayed(
     )
     rows = asyncio.run(_replayed(settings))
     asyncio.run(_replayed(alone))
-    yield Replayed(settings, alone, rows)
+    unnamed = Settings(state=state, database_url=settings.database_url)
+    yield Replayed(settings, alone, unnamed, rows)
     for name in names:
         asyncio.run(database.drop_database(server_url, name))
 
@@ -198,7 +201,7 @@ async def test_why_is_told_of_the_row_of_its_set(replayed: Replayed) -> None:
 async def test_the_first_ends_by_order_with_who_reads_it(
     replayed: Replayed, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = replayed.settings
+    settings, unnamed = replayed.settings, replayed.unnamed
     with pytest.raises(UsageError, match="is not the set of the release, ohlcv@1"):
         await retire_set(settings, "ohlcv@2", with_seats=True)
     with pytest.raises(UsageError, match="no set is beside ohlcv@1"):
@@ -207,10 +210,15 @@ async def test_the_first_ends_by_order_with_who_reads_it(
         await seat(store, MODEL)
         words = r"^logistic.direction@\d+ \(simulated 1hx\d+\) read ohlcv@1: --with-seats takes"
         with pytest.raises(UsageError, match=words):
-            await retire_set(settings, "ohlcv@1", with_seats=False)
+            await retire_set(unnamed, "ohlcv@1", with_seats=False)
         assert await sets_of(store.writers, settings, START) == both(settings)
+        told = StatusStore(store.writers)
+        await told.tell({"feature_sets": ["ohlcv@1"]}, START)
+        with pytest.raises(UsageError, match="no set is beside ohlcv@1: a start makes the one"):
+            await retire_set(settings, "ohlcv@1", with_seats=True)
+        await told.tell({"feature_sets": ["ohlcv@1", "ohlcv@2"]}, START)
 
-        await retire_set(settings, "ohlcv@1", with_seats=True)
+        await retire_set(unnamed, "ohlcv@1", with_seats=True)
 
         assert capsys.readouterr().out == (
             "ohlcv@1 is retired: from the next start on all learn from ohlcv@2;"
@@ -218,8 +226,17 @@ async def test_the_first_ends_by_order_with_who_reads_it(
         )
         _, second = both(settings)
         assert await sets_of(store.writers, settings, START) == (second,)
-        with pytest.raises(UsageError, match=r"was retired on \d{4}-\d\d-\d\d: name the set"):
-            await sets_of(store.writers, Settings(state=settings.state), START)
+        with pytest.raises(UsageError, match=r"^ohlcv@1 was retired on \d{4}-\d\d-\d\d already$"):
+            await retire_set(unnamed, "ohlcv@1", with_seats=True)
+        with pytest.raises(UsageError, match=r"^ohlcv@2 cannot be retired: ohlcv@1 was on"):
+            await retire_set(unnamed, "ohlcv@2", with_seats=True)
+        words = "name the set that took its place, ohlcv@2: training.candidate = "
+        for state, plugin in (
+            (settings.state, "second"),
+            (Path("elsewhere"), "its plug-in, which was of plugins/second.py"),
+        ):
+            with pytest.raises(UsageError, match=f"{words}{plugin}$"):
+                await sets_of(store.writers, Settings(state=state), START)
 
 
 async def test_whose_set_is_not_made_any_more_has_no_place(replayed: Replayed) -> None:
