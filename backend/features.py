@@ -16,7 +16,7 @@ from backend.feature_sets import candle_sets as sets_there
 from backend.feature_sets import fitted_on
 from backend.past_candles import past_of
 from backend.rederived import Derived, Rederivation
-from backend.retold import retold
+from backend.retold import retold, unlike
 from backend.revisions import NOTES
 from backend.settings import Settings
 from backend.store import candle_sets, served_rows, snapshots
@@ -316,8 +316,7 @@ async def _unlike(again: Rederivation, rows: Sequence[ServedRow]) -> dict[Served
 
 def _retold(stored: SentimentBatch, again: SentimentBatch) -> list[Difference]:
     """Compared as `_differences` does; of a close that is told otherwise its first row stands."""
-    same = stored.values.view(np.int64) == again.values.view(np.int64)
-    places = np.argwhere(~(same | (np.isnan(stored.values) & np.isnan(again.values))))
+    places = np.argwhere(unlike(stored, again.values))
     found = [
         (row, SENTIMENT.columns[column], repr(float(was)), repr(float(now)))
         for row, column in places.tolist()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from typing import Final
@@ -11,7 +12,7 @@ import asyncpg
 import numpy as np
 import orjson
 
-from domain.events import SentimentBatch
+from domain.events import Ints, SentimentBatch
 from domain.market import Instrument, Timeframe
 from services.sentiment.feature_set import SENTIMENT
 
@@ -26,7 +27,8 @@ WITH chosen AS (
     ) LIMIT $4
 )
 SELECT DISTINCT ON (exchange, timeframe, as_of, symbol) exchange, timeframe, as_of, symbol,
-    revision, known_at, source_status, array_replace("values", NULL, 'NaN') AS row
+    revision, known_at, source_status, array_replace("values", NULL, 'NaN') AS row,
+    joined_at IS NULL OR as_of > joined_at AS member
 FROM chosen JOIN instruments USING (exchange)
 JOIN ml_features_sentiment AS stored USING (instrument_id, timeframe, as_of)
 WHERE feature_set = $1
@@ -34,21 +36,38 @@ ORDER BY exchange, timeframe, as_of, symbol, revision DESC
 """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToldClose:
+    """The newest rows of a close under one state of sources.
+
+    A score is drawn to the market's by how far assets lie apart, so it depends on the rows that
+    were made with it: those of a tick together, one that came after its tick by itself.
+
+    Args:
+        rows: as they are stored.
+        made: the ways in which they may have been made: each the positions (n,) of those that
+            were made together. First as the candles give them now, then as they were written.
+    """
+
+    rows: SentimentBatch
+    made: tuple[tuple[Ints, ...], ...]
+
+
 async def sample(
     connection: asyncpg.Connection, *, closes: int, seed: int, since: datetime
-) -> list[SentimentBatch]:
+) -> list[ToldClose]:
     """The rows of at most so many closes from `since` on, by close and states of sources."""
     found = await connection.fetch(_SAMPLE, SENTIMENT.id, seed, since, closes)
-    return list(_batches(found))
+    return list(_closes(found))
 
 
-def _batches(found: list[asyncpg.Record]) -> Iterator[SentimentBatch]:
+def _closes(found: list[asyncpg.Record]) -> Iterator[ToldClose]:
     def close(row: asyncpg.Record) -> tuple[str, str, datetime, str]:
         return row["exchange"], row["timeframe"], row["as_of"], row["source_status"]
 
     for (exchange, timeframe, as_of, status), group in groupby(sorted(found, key=close), key=close):
         rows = list(group)
-        yield SentimentBatch(
+        stored = SentimentBatch(
             exchange=exchange,
             timeframe=Timeframe(timeframe),
             as_of=as_of,
@@ -59,3 +78,16 @@ def _batches(found: list[asyncpg.Record]) -> Iterator[SentimentBatch]:
             known_at=max(row["known_at"] for row in rows),
             status=orjson.loads(status),
         )
+        by_candles = _together(rows, lambda row: row["member"] or row["symbol"])
+        by_writing = _together(rows, lambda row: row["known_at"])
+        yield ToldClose(rows=stored, made=(by_candles, by_writing))
+
+
+def _together(
+    rows: list[asyncpg.Record], by: Callable[[asyncpg.Record], Hashable]
+) -> tuple[Ints, ...]:
+    """The positions of the rows that are alike in something."""
+    found: dict[Hashable, list[int]] = {}
+    for position, row in enumerate(rows):
+        found.setdefault(by(row), []).append(position)
+    return tuple(np.array(positions, dtype=np.int64) for positions in found.values())
