@@ -51,6 +51,7 @@ class Status:
     timeframes: tuple[Timeframe, ...] = ()
     horizons: tuple[int, ...] = ()  # candles
     feature_sets: tuple[str, ...] = ()  # that candles are made into; the first is learnt from
+    retired: frozenset[str] = frozenset()  # of them, those that end at the next start
     progress: dict[str, Progress] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)  # what was left out, said once
     newest: dict[tuple[Instrument, Timeframe], datetime] = field(default_factory=dict)
@@ -87,6 +88,8 @@ class Status:
     def _beside(self) -> list[str]:
         """That candles are made into two sets, while they are."""
         first, *others = self.feature_sets or ("",)
+        if first in self.retired:
+            return [f"{first} ends at the next start: {one} takes its place" for one in others]
         return [f"{one} is made beside {first}, until a model on it has won" for one in others]
 
     def watched_on(self, exchange: str) -> list[Instrument]:

@@ -1,4 +1,4 @@
-"""Once a second: who may no longer listen, and what the store is to know of callers."""
+"""Once a second: who may no longer listen, what the store is to know of callers, which sets end."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from backend.api.connection import CloseReason
 from backend.api.handshake import UNAUTHORIZED
 from backend.api.problems import STORE_FAILURES, ProblemError
 from backend.api.state import ApiState
+from backend.store import candle_sets
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +31,15 @@ async def look(state: ApiState) -> None:
         await _end_sockets(state)
         await state.access.keyring.note_used()
         await state.access.trail.flush()
+        await _note_retired(state)
     except STORE_FAILURES as error:
-        log.warning("callers are looked at later", extra={"reason": str(error)})
+        log.warning("callers and sets are looked at later", extra={"reason": str(error)})
+
+
+async def _note_retired(state: ApiState) -> None:
+    """That a set is to end, while one is beside it that takes its place."""
+    if state.reader is not None and len(state.status.feature_sets) > 1:
+        state.status.retired = frozenset(await candle_sets.retired(state.reader))
 
 
 async def _end_sockets(state: ApiState) -> None:

@@ -13,8 +13,11 @@ import pytest
 
 from backend.api.schemas_system import StatusRow
 from backend.api.server import PortTakenError, listen
+from backend.api.watch import look
+from backend.store import candle_sets
 from domain.market import rfc3339
 from domain.troubles import Trouble
+from tests.doubles import START
 from tests.served_market import MEMBERS, TICKS, ServedMarket
 
 
@@ -28,6 +31,23 @@ async def test_it_is_ready_when_every_watched_instrument_has_a_prediction(
     assert (ready.status_code, ready.json()["status"]) == (200, "ready")
     assert (starting.status_code, starting.json()["code"]) == (503, "starting")
     assert (await rest.get("/healthz")).status_code == 200
+
+
+async def test_it_says_of_two_sets_which_ends_at_the_next_start(
+    market: ServedMarket, rest: httpx.AsyncClient
+) -> None:
+    async def notes() -> list[str]:
+        await look(market.state)
+        (status,) = (await rest.get("/v1/status")).json()["data"]
+        said: list[str] = status["notes"]
+        return said
+
+    market.state.status.feature_sets = ("few@1", "few@2")
+    before = await notes()
+    await candle_sets.retire(market.pool, "few@1", at=START)
+
+    assert before == ["few@2 is made beside few@1, until a model on it has won"]
+    assert await notes() == ["few@1 ends at the next start: few@2 takes its place"]
 
 
 async def test_it_goes_red_a_timeframe_and_thirty_seconds_after_the_newest_prediction(
