@@ -84,6 +84,7 @@ class Audit:
         left_out: rows of the sample that a start has dated and superseded, or that are superseded
             where older rows were dropped.
         differences: between what is stored and what is derived.
+        told_differences: the same of rows of what sources told.
     """
 
     rows: int
@@ -93,6 +94,7 @@ class Audit:
     waiting: tuple[Waiting, ...]
     left_out: int
     differences: tuple[Difference, ...]
+    told_differences: tuple[Difference, ...]
 
 
 async def audit_features(
@@ -111,7 +113,8 @@ async def audit_features(
         audit = await audit_rows(
             connection, count=count, seed=seed, since=since or EPOCH, sets=sets
         )
-    sys.stdout.writelines(f"{one}\n" for one in audit.differences)
+    differences = (*audit.differences, *audit.told_differences)
+    sys.stdout.writelines(f"{one}\n" for one in differences)
     names = ", ".join(audit.timeframes) or "no timeframe"
     if len(sets) > 1:
         names += f", {' and '.join(one.id for one in sets)},"
@@ -120,13 +123,16 @@ async def audit_features(
         f"{len(audit.differences) or 'no'} differences\n"
     )
     if audit.told:
-        sys.stdout.write(f"{audit.told} rows of what sources told made again from the facts\n")
+        sys.stdout.write(
+            f"{audit.told} rows of what sources told made again from the facts: "
+            f"{len(audit.told_differences) or 'no'} differences\n"
+        )
     sys.stdout.writelines(f"{one}\n" for one in audit.waiting)
     if audit.left_out:
         sys.stdout.write(
             f"{audit.left_out} rows left out: what they rest on is undated or dropped\n"
         )
-    return 1 if audit.differences else 0
+    return 1 if differences else 0
 
 
 async def retire_set(settings: Settings, name: str, *, with_seats: bool) -> None:
@@ -220,10 +226,10 @@ async def audit_rows(
                 judged += settled
                 waiting += wait
                 differences += found
-        told = 0
+        told, retelling = 0, list[Difference]()
         async for stored, again in retold(connection, seed=seed, since=since):
             told += len(stored.instruments)
-            differences += _retold(stored, again)
+            retelling += _retold(stored, again)
     return Audit(
         rows=len(judged),
         told=told,
@@ -232,6 +238,7 @@ async def audit_rows(
         waiting=tuple(waiting),
         left_out=sampled - len(judged) - sum(one.rows for one in waiting),
         differences=tuple(differences),
+        told_differences=tuple(retelling),
     )
 
 

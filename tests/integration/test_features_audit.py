@@ -186,5 +186,12 @@ async def test_a_sample_follows_from_its_seed_and_takes_panels_in_turn(store: St
     async with store.readers.acquire() as connection:
         found = await audit_rows(connection, count=9, seed=1, since=LAST + H1.duration)
     assert found == Audit(
-        rows=0, superseded=0, told=0, timeframes=(), waiting=(), left_out=0, differences=()
+        rows=0,
+        superseded=0,
+        told=0,
+        timeframes=(),
+        waiting=(),
+        left_out=0,
+        differences=(),
+        told_differences=(),
     )

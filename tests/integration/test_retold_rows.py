@@ -23,7 +23,6 @@ from domain.events import CandleBatch
 from domain.market import EPOCH, Instrument, Listing, to_ms
 from domain.sources import MARKET, Measurement, Metric, SourceState, SourceStatus, TextItem
 from services.sentiment.blend import NAME
-from services.sentiment.feature_set import SENTIMENT
 from services.sentiment.items import ScoredItems
 from services.signals.policy import PolicySettings
 from tests.doubles import ManualClock
@@ -93,20 +92,25 @@ async def test_what_does_not_follow_from_the_facts_is_named(
         assert await audit_features(settings, count=100, seed=7, since=None) == 0
         assert capsys.readouterr().out == (
             "8 rows of 1h derived again (0 have a later revision): no differences\n"
-            "8 rows of what sources told made again from the facts\n"
+            "8 rows of what sources told made again from the facts: no differences\n"
         )
 
         await store.writers.execute(ALTERED, WALK[0].as_of)
         altered = await audit(store)
+        assert await audit_features(settings, count=100, seed=7, since=None) == 1
+        assert capsys.readouterr().out.splitlines()[2:] == [
+            "8 rows of 1h derived again (0 have a later revision): no differences",
+            "8 rows of what sources told made again from the facts: 2 differences",
+        ]
         await store.writers.execute(REMOVED)
         removed = await audit(store)
 
-    assert [str(one) for one in altered.differences] == [
+    assert [str(one) for one in altered.told_differences] == [
         f"{one} 1h {WALK[0].as_of:%Y-%m-%dT%H}:00:00.000Z revision 1 fear_greed: "
         "served 40.0, derived 99.0"
         for one in (BTC, ETH)
     ]
-    assert {one.name for one in removed.differences} >= {"source_status", "fear_greed"}
+    assert {one.name for one in removed.told_differences} >= {"source_status", "fear_greed"}
     assert (altered.told, removed.told) == (8, 8)
 
 
@@ -120,12 +124,12 @@ async def test_a_row_is_made_again_beside_those_that_it_was_made_with(store: Sto
         await life.tick(batch)
 
     found = await audit(store)
-    assert [str(one) for one in found.differences] == []
+    assert [str(one) for one in (*found.differences, *found.told_differences)] == []
     assert found.told == 4 * 3
 
     await store.writers.execute(SCORED_OTHERWISE)
     altered = await audit(store)
-    assert {(one.instrument, one.as_of) for one in altered.differences} >= {
+    assert {(one.instrument, one.as_of) for one in altered.told_differences} >= {
         (one, batch.as_of) for one in (BTC, ETH, SOL) for batch in WALK
     }
 
@@ -145,8 +149,8 @@ async def test_a_row_that_came_late_is_made_again_beside_those_of_its_tick(store
 
     revised = await store.readers.fetch(REVISIONS, eth.as_of)
     assert [tuple(row) for row in revised] == [("BTC/USDT", 1), ("ETH/USDT", 2)]
-    found = [*late.differences, *settled.differences]
-    assert [str(one) for one in found if one.name in SENTIMENT.columns] == []
+    found = [*late.told_differences, *settled.told_differences]
+    assert [str(one) for one in found] == []
 
 
 class Joining:
