@@ -1,4 +1,4 @@
-"""Jobs as their owners do them: of each kind one after another, and none is lost that was begun."""
+"""Jobs as their owners do them: in each queue in turn, and none is lost that was begun."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import textwrap
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -69,15 +69,15 @@ class Bell:
         self._came: dict[tuple[str, str], asyncio.Event] = {}
 
     @contextlib.contextmanager
-    def heard_by(self, owner: str, kinds: Iterable[str]) -> Iterator[Mapping[str, asyncio.Event]]:
-        """By kind, what is set when there may be something to take."""
-        ours = {kind: asyncio.Event() for kind in kinds}
-        self._came |= {(owner, kind): came for kind, came in ours.items()}
+    def heard_by(self, owner: str, kinds: Iterable[str]) -> Iterator[asyncio.Event]:
+        """What is set when there may be something to take of any of these kinds."""
+        came, places = asyncio.Event(), [(owner, kind) for kind in kinds]
+        self._came |= dict.fromkeys(places, came)
         try:
-            yield ours
+            yield came
         finally:
-            for kind in ours:
-                self._came.pop((owner, kind), None)
+            for place in places:
+                self._came.pop(place, None)
 
     def ring(self) -> None:
         """Something was entered by this very process."""
@@ -95,12 +95,12 @@ class Bell:
 
 
 class Jobs:
-    """Does the jobs of one owner: of each kind one after another.
+    """Does the jobs of one owner: of each queue one after another, as they were entered.
 
     Args:
         store: where they are entered; fenced by the owner's lease.
         owner: name of the lease.
-        work: what is done, by kind.
+        queues: what is done, by kind; in a queue in turn, queues beside each other.
         bell: wakes it.
         clock: of their times.
         wall: of waits for the database.
@@ -110,7 +110,7 @@ class Jobs:
         self,
         store: JobStore,
         owner: str,
-        work: Mapping[str, Work],
+        queues: Sequence[Mapping[str, Work]],
         *,
         bell: Bell,
         clock: Clock,
@@ -118,7 +118,7 @@ class Jobs:
     ) -> None:
         self._store = store
         self._owner = owner
-        self._work = work
+        self._queues = queues
         self._bell = bell
         self._clock = clock
         self._wall = wall
@@ -132,26 +132,27 @@ class Jobs:
         Raises:
             LeaseLostError: the owner is another process now.
         """
-        with self._bell.heard_by(self._owner, self._work) as came:
-            async with asyncio.TaskGroup() as tasks:
-                for kind in self._work:
-                    tasks.create_task(self._one_after_another(kind, came[kind]))
+        async with asyncio.TaskGroup() as tasks:
+            for queue in self._queues:
+                tasks.create_task(self._one_after_another(queue))
 
-    async def _one_after_another(self, kind: str, came: asyncio.Event) -> None:
-        while True:
-            came.clear()
-            take = partial(self._store.next, self._owner, kind, at=self._clock.now())
-            job = await patiently(take, self._wall)
-            if job is None:
-                await came.wait()
-            elif job.attempt > MOST_ATTEMPTS:
-                await self._end(job, "failed", _given_up(job.why or "the system ended each time"))
-            else:
-                await self._attempt(job)
+    async def _one_after_another(self, queue: Mapping[str, Work]) -> None:
+        with self._bell.heard_by(self._owner, queue) as came:
+            while True:
+                came.clear()
+                take = partial(self._store.next, self._owner, *queue, at=self._clock.now())
+                job = await patiently(take, self._wall)
+                if job is None:
+                    await came.wait()
+                elif job.attempt > MOST_ATTEMPTS:
+                    why = job.why or "the system ended each time"
+                    await self._end(job, "failed", _given_up(why))
+                else:
+                    await self._attempt(job, queue[job.kind])
 
-    async def _attempt(self, job: Job) -> None:
+    async def _attempt(self, job: Job, work: Work) -> None:
         try:
-            await self._do(job)
+            await self._do(job, work)
         except asyncio.CancelledError:
             with contextlib.suppress(TimeoutError, LeaseLostError, *AWAY):
                 async with asyncio.timeout(STOP_S):
@@ -164,19 +165,19 @@ class Jobs:
             why = _line(error)
             if job.attempt < MOST_ATTEMPTS:
                 await patiently(
-                    lambda: self._store.again(job, why, at=self._clock.now()), self._wall
+                    lambda: self._store.explain(job, why, at=self._clock.now()), self._wall
                 )
             else:
                 await self._end(job, "failed", _given_up(why))
 
-    async def _do(self, job: Job) -> None:
+    async def _do(self, job: Job, work: Work) -> None:
         async def note(progress: Mapping[str, Any]) -> None:
             await patiently(
                 lambda: self._store.note(job, progress, at=self._clock.now()), self._wall
             )
 
         try:
-            outcome = await self._work[job.kind].do(job, note)
+            outcome = await work.do(job, note)
         except LeaseLostError:
             raise
         except (AlphaPulseError, asyncpg.PostgresError) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -46,11 +46,10 @@ async def exchange_jobs(following: Following, bell: Bell, fence: Fence = no_fenc
     return Jobs(
         store,
         collectors_voice(following.feed.exchange.id),
-        {
-            "backfill": Backfills(following),
-            "add": Additions(joining),
-            "remove": Removals(joining),
-        },
+        [
+            {"backfill": Backfills(following)},
+            {"add": Additions(joining), "remove": Removals(joining)},  # the last word holds
+        ],
         bell=bell,
         clock=following.plan.clock,
         wall=wall,
@@ -88,7 +87,8 @@ class Removals:
 
     async def do(self, job: Job, note: Note) -> Outcome:
         del note
-        return _outcome(await self._joining.remove(job.request["symbol"]), "left")
+        explain = partial(self._joining.explain, job)
+        return _outcome(await self._joining.remove(job.request["symbol"], explain), "left")
 
 
 def _outcome(instrument: Instrument, state: str) -> Outcome:
@@ -112,8 +112,9 @@ class Joining:
     following: Following
     jobs: JobStore
     ring: Callable[[], None]
-    _under_way: set[Instrument] = field(default_factory=set)  # one after another
-    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _under_way: dict[Instrument, asyncio.Task[None]] = field(default_factory=dict)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # they join one after another
+    _order: asyncio.Lock = field(default_factory=asyncio.Lock)  # what is tried again is one too
 
     async def begin(self) -> None:
         """Nobody waits for what panels were asked before: they begin anew with all of it."""
@@ -124,7 +125,9 @@ class Joining:
         read = partial(self._book.membership, self.following.feed.exchange.id)
         for instrument in (await patiently(read, self._wall)).waiting:
             try:
-                await self.add(instrument.symbol)
+                async with self._order:
+                    if instrument in (await patiently(read, self._wall)).waiting:  # not removed
+                        await self._enter(instrument)
             except (AlphaPulseError, *CONNECTION_ERRORS) as error:
                 self._note(instrument, error)
 
@@ -138,29 +141,45 @@ class Joining:
             UnknownSymbolError: the exchange does not list it.
             ExchangeUnavailableError: it cannot be asked.
         """
-        following = self.following
-        instrument = Instrument(following.feed.exchange.id, symbol)
-        if instrument in following.listings:
-            return instrument, "watched"
-        if instrument not in self._under_way:
-            (listing,) = await following.feed.exchange.listings([symbol])
-            # Before it is answered, and not in its turn: a kill forgets no order.
-            await self._book.watch([listing], since=self._now(), added=True)
-            self._under_way.add(instrument)
-            following.tasks.create_task(self._join(listing))
-        return instrument, "joining"
+        instrument = self._named(symbol)
+        async with self._order:
+            if instrument in self.following.listings:
+                return instrument, "watched"
+            if instrument not in self._under_way:
+                await self._enter(instrument)
+            return instrument, "joining"
 
-    async def remove(self, symbol: str) -> Instrument:
+    async def explain(self, job: Job, why: str) -> None:
+        """Say in a job why it waits."""
+        await patiently(partial(self.jobs.explain, job, why, at=self._now()), self._wall)
+
+    async def remove(self, symbol: str, explain: Callable[[str], Awaitable[None]]) -> Instrument:
         """Follow an instrument no more; its history stays, its open signals are closed.
+
+        Args:
+            symbol: of the exchange.
+            explain: is told why where one that is joining leaves only when it has, or could not.
 
         Raises:
             UnknownSymbolError: it was never watched.
-            UsageError: it is the last one, has not joined yet, or has left.
+            UsageError: it is the last one, or has left.
         """
+        async with self._order:
+            instrument = self._named(symbol)
+            if joins := self._under_way.get(instrument):
+                await explain(f"{instrument} is joining; it leaves when it has")
+                await asyncio.shield(joins)  # a stop ends neither by the other
+            return await self._remove(instrument)
+
+    async def _enter(self, instrument: Instrument) -> None:
         following = self.following
-        instrument = Instrument(following.feed.exchange.id, symbol)
-        if instrument in self._under_way:
-            raise UsageError(f"{instrument} is joining; remove it when it has")
+        (listing,) = await following.feed.exchange.listings([instrument.symbol])
+        # Before it is answered, and not in its turn: a kill forgets no order.
+        await self._book.watch([listing], since=self._now(), added=True)
+        self._under_way[instrument] = following.tasks.create_task(self._join(listing))
+
+    async def _remove(self, instrument: Instrument) -> Instrument:
+        following = self.following
         if instrument not in following.listings:
             ever = await self._book.membership(instrument.exchange)
             if instrument in ever.waiting:
@@ -193,7 +212,7 @@ class Joining:
             gone = why_away(instrument), f"{instrument} could not join"
             status.notes = [note for note in status.notes if not note.startswith(gone)]
         finally:
-            self._under_way.discard(instrument)
+            del self._under_way[instrument]
 
     def _note(self, instrument: Instrument, error: BaseException) -> None:
         why = in_one_line(error)
@@ -284,6 +303,9 @@ class Joining:
                 return
             await self._wall.sleep(LOOK_EVERY)
             looks = None if looks is None else looks - 1
+
+    def _named(self, symbol: str) -> Instrument:
+        return Instrument(self.following.feed.exchange.id, symbol)
 
     @property
     def _voice(self) -> str:

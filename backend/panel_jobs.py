@@ -31,12 +31,12 @@ def panel_jobs(host: Host, hosted: Hosted) -> Jobs:
     return Jobs(
         JobStore(host.store.writers, host.fence),
         panel_voice(panel_key(key.exchange, key.timeframe)),
-        {
-            "retrain": Retrains(*hosted, host.store.runs, wall=host.wall),
-            "rollback": Rollbacks(hosted),
-            "join": Joins(members),
-            "leave": Leaves(members),
-        },
+        [
+            {"retrain": Retrains(*hosted, host.store.runs, wall=host.wall)},
+            {"rollback": Rollbacks(hosted)},
+            {"join": Joins(members)},
+            {"leave": Leaves(members)},
+        ],
         bell=host.bell,
         clock=host.plan.clock,
         wall=host.wall,

@@ -80,7 +80,7 @@ class Office:
             jobs = Jobs(
                 self.store,
                 owner,
-                work,
+                [work],
                 bell=self.bell,
                 clock=self.market.clock,
                 wall=ManualClock(),

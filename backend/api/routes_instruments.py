@@ -79,7 +79,11 @@ async def add(request: Request, named: Named, key: Key = None) -> Response:
 
 @router.delete("", responses=answering(OrderRow, 200, 202) | refused(*REFUSALS))
 async def remove(request: Request, named: Annotated[Named, Query()], key: Key = None) -> Response:
-    """Watch it no more; its history stays, and its open signals are withdrawn at the last close."""
+    """Watch it no more; its history stays, and its open signals are withdrawn at the last close.
+
+    One that is joining leaves when it has. Orders about instruments of an exchange are done as they
+    were entered.
+    """
     return await _ordered(request, "remove", named, key)
 
 

@@ -54,8 +54,8 @@ class JobRow(Row):
         " state of each instrument; null until it is done"
     )
     detail: str | None = Field(
-        description="in words: why it failed or is tried again, what it left out, or for whom it"
-        " waits who is not there"
+        description="in words: why it failed or is tried again, what it left out, or for whom or"
+        " what it waits"
     )
     attempts: int = Field(
         description="how often it was begun, beside stops in good order; after 3 it has failed"

@@ -51,7 +51,7 @@ WITH taken AS (
     UPDATE job_parts SET state = 'running', attempts = attempts + 1
     WHERE (job_id, owner) = (
         SELECT p.job_id, p.owner FROM job_parts AS p JOIN jobs AS j ON j.id = p.job_id
-        WHERE p.owner = $1 AND p.state IN ('queued', 'running') AND j.kind = $2
+        WHERE p.owner = $1 AND p.state IN ('queued', 'running') AND j.kind = ANY($2::text[])
         ORDER BY p.state = 'queued', j.created_at, j.id LIMIT 1
     ) RETURNING job_id, owner, progress, detail, attempts
 )
@@ -68,7 +68,7 @@ UPDATE jobs SET state = $2, progress = $3, result = $4, detail = $5, attempts = 
     ended_at = CASE WHEN $2 IN ('done', 'failed') THEN $7 END
 WHERE id = $1 AND ended_at IS NULL
 """
-_AGAIN: Final = "UPDATE job_parts SET detail = $3 WHERE (job_id, owner) = ($1, $2)"
+_EXPLAIN: Final = "UPDATE job_parts SET detail = $3 WHERE (job_id, owner) = ($1, $2)"
 _STOPPED: Final = """
 UPDATE job_parts SET attempts = attempts - 1
 WHERE (job_id, owner) = ($1, $2) AND state = 'running'
@@ -224,20 +224,20 @@ class JobStore:
         rows = await self._pool.fetch(_WAITING, list(owners))
         return {(row["owner"], row["kind"]) for row in rows}
 
-    async def next(self, owner: str, kind: str, *, at: datetime) -> Job | None:
-        """The next of an owner's and of a kind: one that was cut short, else the oldest.
+    async def next(self, owner: str, *kinds: str, at: datetime) -> Job | None:
+        """The next of an owner's and of some kinds: one that was cut short, else the oldest.
 
         Raises:
             LeaseLostError: the owner is another now; so do those below.
         """
         async with self._writing() as connection:
-            row = await connection.fetchrow(_NEXT, owner, kind)
+            row = await connection.fetchrow(_NEXT, owner, list(kinds))
             if row is None:
                 return None
             await _tell(connection, row["job_id"], at)
         return Job(
             id=row["job_id"],
-            kind=kind,
+            kind=row["kind"],
             request=orjson.loads(row["request"]),
             created_at=row["created_at"],
             owner=owner,
@@ -250,9 +250,9 @@ class JobStore:
         """How far it is; who takes it up again goes on from there."""
         await self._change(job, at, _NOTE, _json(progress))
 
-    async def again(self, job: Job, why: str, *, at: datetime) -> None:
-        """An attempt came to no end that anybody foresaw; there may be another."""
-        await self._change(job, at, _AGAIN, why)
+    async def explain(self, job: Job, why: str, *, at: datetime) -> None:
+        """Why it has not ended yet: it is tried again, or waits."""
+        await self._change(job, at, _EXPLAIN, why)
 
     async def stopped(self, job: Job, *, at: datetime) -> None:
         """The owner stops in good order: this was no attempt."""

@@ -71,6 +71,9 @@ async def store(database_url: str, tmp_path: Path) -> AsyncIterator[Store]:
         yield opened
 
 
+async def unheard(_: str) -> None: ...
+
+
 async def waiting(store: Store) -> tuple[Instrument, ...]:
     return (await store.instruments.membership(OLD.exchange)).waiting
 
@@ -98,9 +101,9 @@ async def test_what_could_not_join_is_tried_again_at_each_start_until_it_is_remo
 
     async with asyncio.TaskGroup() as tasks:
         joining = second.joining(tasks)
-        assert await joining.remove(NEW.symbol) == NEW
+        assert await joining.remove(NEW.symbol, unheard) == NEW
         with pytest.raises(UsageError, match="it has left already"):
-            await joining.remove(NEW.symbol)
+            await joining.remove(NEW.symbol, unheard)
     last = Life(store)
     await last.start()
     assert (last.asked, last.status.notes, await waiting(store)) == ([], [], ())
