@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from collectors.sources.kinds import SHIPPED, SourceKind
 from domain.classes import LabelKind
-from domain.errors import AlphaPulseError, UnknownNameError, nearest
+from domain.errors import AlphaPulseError, UnknownNameError, UsageError, nearest
 from services.classes.catalogue import LABELS
 from services.features.kinds import CandleKind, CandleSet
 from services.models.catalogue import BUILT_IN, Catalogue
@@ -38,10 +38,21 @@ class PluginError(AlphaPulseError):
     """A plug-in that cannot be used: it is not what it should be, or fails a check."""
 
 
+class UnfitPluginError(PluginError, UsageError):
+    """A plug-in that is there, and is something else than a setting wants."""
+
+
 class UnknownPluginError(UnknownNameError):
     """A name that neither an installed package nor a file of the state folder has."""
 
     noun = "plug-in"
+    none = f"none is known: one is installed, or a file in {FOLDER}/ of the state folder"
+
+
+class UnknownCandlesError(UnknownPluginError):
+    """A name that no plug-in of a candle feature set has."""
+
+    noun = "candle feature set"
 
 
 class UnknownPolicyError(UnknownNameError):
@@ -128,7 +139,8 @@ def refuse_unknown(place: str, names: Iterable[str], state: Path) -> None:
     fits = (*ours, *(one.name for one in found.values() if one.group in groups))
     for name in names:
         if name not in ours and name not in found:
-            raise unknown(name, fits if nearest(name, fits) else tuple(ours) or fits)
+            known = fits if nearest(name, fits) else tuple(ours) or fits
+            raise unknown(name, known, _SETTINGS[place])
 
 
 def find(name: str, state: Path) -> Plugin:
@@ -196,9 +208,16 @@ _BESIDE_IT: Final[_Ports] = {
 _NAMED: Final[Mapping[str, tuple[Iterable[str], type[UnknownNameError]]]] = {
     "features": ((), UnknownPluginError),
     "sources": ((), UnknownPluginError),
-    "candles": ((), UnknownPluginError),
+    "candles": ((), UnknownCandlesError),
     "policies": (POLICIES, UnknownPolicyError),
     "labels": (LABELS, UnknownLabelError),
+}
+_SETTINGS: Final = {
+    "features": "training.features or that of a variant",
+    "sources": "sources.plugins",
+    "candles": "training.candidate",
+    "policies": "signals.policy",
+    "labels": "training.labels",
 }
 _CALLED: Final = {
     "policies": "signal policy",
@@ -257,12 +276,13 @@ def _named(place: str, names: Iterable[str], switched_on: SwitchedOn) -> list[An
     """What stands under these names in a place of `Known`, each once.
 
     Raises:
-        PluginError: the plug-in of one of them is something else.
+        UnfitPluginError: the plug-in of one of them is something else.
     """
     there = getattr(known(switched_on), place)
     for name in names:
         if name not in there:
-            raise PluginError(f"plug-in {name}: it is no {_CALLED[place]}")
+            where = f"setting {_SETTINGS[place]}"
+            raise UnfitPluginError(f"{where}: plug-in {name}: it is no {_CALLED[place]}")
     return [there[name] for name in dict.fromkeys(names)]
 
 

@@ -48,7 +48,7 @@ from backend.store.state import Runtime, StateFolder
 from backend.store.system_status import SYSTEM, StatusStore, Told, keep_only
 from backend.system_plan import SystemPlan
 from backend.told_status import keep_telling, spelled
-from backend.wiring import Store, database_of, open_bus, open_store
+from backend.wiring import Store, database_of, open_bus, open_store, readable_sets
 from domain.ports import Channel
 
 log = logging.getLogger(__name__)
@@ -71,6 +71,7 @@ async def run_system(plan: SystemPlan, settings: Settings) -> None:
     folder = StateFolder(settings.state)
     folder.refuse_second()  # before a port of the first is found to be in use
     await admit(settings)
+    readable_sets(settings)
     await refuse_absent(settings)
     refuse_without_kafka(settings)
     shown = certificate(settings.api.tls_cert, settings.api.tls_key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from backend.setting_tables import Group, MirrorAddress, VariantSettings
 
@@ -76,6 +76,15 @@ class TrainingSettings(Group):
     triggers: tuple[Literal["error", "coverage", "feature", "prediction", "calibration"], ...] = (
         Field(("error", "coverage"), description="kinds of drift that make a fit due, not a report")
     )
+
+    @field_validator("candidate", mode="before")
+    @classmethod
+    def _is_a_plugin(cls, candidate: object) -> object:
+        if isinstance(candidate, str) and "@" in candidate:
+            raise ValueError(
+                f"{candidate} is a set: the name of the plug-in that adds it is wanted"
+            )
+        return candidate
 
     def features_of(self, kind: str) -> tuple[str, ...]:
         """The feature sets of plug-ins that models of a kind, or of a variant, read."""

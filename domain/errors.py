@@ -38,16 +38,19 @@ class UsageError(AlphaPulseError):
 
 
 class UnknownNameError(UsageError):
-    """A name that is not known here, with the closest names that are."""
+    """A name that is not known here, with the closest names that are; `setting` is where it is."""
 
     noun = "name"
+    none = "none is known"
 
-    def __init__(self, name: str, known: Iterable[str]) -> None:
+    def __init__(self, name: str, known: Iterable[str], setting: str = "") -> None:
         names = sorted(known)
         self.name = name
         self.suggestions = nearest(name, names)
-        hint = f"nearest: {', '.join(self.suggestions)}" if self.suggestions else _all(names)
-        super().__init__(f"unknown {self.noun} {shortened(name)!r}; {hint}")
+        hint = f"nearest: {', '.join(self.suggestions)}" if self.suggestions else ""
+        hint = hint or (_all(names) if names else self.none)
+        where = f"setting {setting}: " if setting else ""
+        super().__init__(f"{where}unknown {self.noun} {shortened(name)!r}; {hint}")
 
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:
@@ -79,8 +82,6 @@ def shortened(name: str) -> str:
 
 
 def _all(names: list[str]) -> str:
-    if not names:
-        return "none is known"
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return f"known: {', '.join(names[:LISTED])}{more}"
 

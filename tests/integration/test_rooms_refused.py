@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import alphapulse
+from tests.processes import SERVED, alphapulse
 
 DATABASE = {"ALPHAPULSE_DATABASE_URL": "postgresql://nobody@127.0.0.1:9/none"}
 BUS = {"ALPHAPULSE_BUS_URL": "kafka://127.0.0.1:9"}
@@ -18,7 +18,10 @@ NO_SET = {"ALPHAPULSE_TRAINING__CANDIDATE": "forest"}
     [
         ({}, "set ALPHAPULSE_DATABASE_URL"),
         (DATABASE, "set ALPHAPULSE_BUS_URL"),
-        (DATABASE | BUS | NO_SET, "plug-in forest: it is no candle feature set"),
+        (
+            DATABASE | BUS | NO_SET,
+            "setting training.candidate: plug-in forest: it is no candle feature set",
+        ),
     ],
 )
 def test_what_they_lack_is_named(tmp_path: Path, about: dict[str, str], said: str) -> None:
@@ -26,6 +29,14 @@ def test_what_they_lack_is_named(tmp_path: Path, about: dict[str, str], said: st
 
     ended = alphapulse(tmp_path, "run", "--rooms", "panels", "--port", "0", **watched, **about)
 
-    assert ended.returncode in {1, 2}  # a plug-in that does not fit; a mistake of the caller
+    assert ended.returncode == 2
     assert said in ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1
+
+
+def test_a_system_with_a_candidate_that_is_none_ends_before_it_serves(tmp_path: Path) -> None:
+    ended = alphapulse(tmp_path, "demo", "--port", "0", **NO_SET)
+
+    assert ended.returncode == 2
+    assert SERVED not in ended.stdout
+    assert "training.candidate: plug-in forest: it is no candle feature set" in ended.stderr

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from alphapulse_testing.panel import panel_examples
 from backend import settings
@@ -183,8 +184,11 @@ def test_who_names_what_is_not_there_is_told_of_what_fits_alone(put: Put) -> Non
             Settings(state=state, training={"candidate": candidate})
     with pytest.raises(UnknownPluginError, match=r"nearest: oak$"):
         Settings(state=state, training={"candidate": "oaks"})
-    with pytest.raises(UnknownPluginError, match="none is known"):
+    words = r"^setting training\.candidate: unknown candle feature set 'ohlcv2'; none is known: one"
+    with pytest.raises(UnknownPluginError, match=words):
         Settings(state=state / "elsewhere", training={"candidate": "ohlcv2"})
+    with pytest.raises(ValidationError, match="ohlcv@2 is a set: the name of the plug-in"):
+        Settings(state=state, training={"candidate": "ohlcv@2"})
 
 
 def test_a_target_that_the_plugin_does_not_forecast_is_refused(put: Put) -> None:
