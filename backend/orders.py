@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from backend.settings import UnknownModelError
@@ -19,7 +20,7 @@ from backend.store.registry import Registry, role_of
 from backend.store.system_status import Told, collectors_voice, panel_voice
 from backend.store.tables import LABEL_SET
 from domain.errors import UnknownExchangeError, UnknownSymbolError, UsageError
-from domain.market import Instrument, Timeframe
+from domain.market import Instrument, Timeframe, rfc3339
 from domain.ports import Clock
 from domain.topics import panel_key
 
@@ -115,6 +116,7 @@ class Orders:
         if kind == "retrain":
             return request, list(dict.fromkeys(one.owner for one in self._places(request)))
         if kind == "backfill":
+            self._refuse_future(request)
             self._refuse_unwatched(request)
         return request, [collectors_voice(one) for one in self._exchanges(request)]
 
@@ -138,6 +140,11 @@ class Orders:
             there = ", ".join(map(str, every)) or "no panel yet"
             raise UsageError(f"nothing is predicted there; there is {there}")
         return found
+
+    def _refuse_future(self, request: Request) -> None:
+        start, now = request.get("start"), self._clock.now()
+        if start is not None and datetime.fromisoformat(start) >= now:
+            raise UsageError(f"start must lie before now, {rfc3339(now)}")
 
     def _refuse_unwatched(self, request: Request) -> None:
         (exchange,) = self._exchanges(request)

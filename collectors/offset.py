@@ -69,5 +69,6 @@ class Offset:
         """Once each time that the clocks come apart."""
         large = abs(self.ms) > LARGE_MS * self._pace.speed
         if large and not self._large:
-            log.warning("the clock of %s is %d ms ahead of ours", self._exchange.id, self.ms)
+            side = "ahead of" if self.ms > 0 else "behind"
+            log.warning("the clock of %s is %d ms %s ours", self._exchange.id, abs(self.ms), side)
         self._large = large

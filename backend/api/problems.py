@@ -11,6 +11,7 @@ import asyncpg
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
@@ -207,12 +208,12 @@ def _on_validation(request: Request, error: Exception) -> Response:
         if item["type"] == "json_invalid":
             detail = f"the body is not JSON: {item['ctx']['error']} at character {item['loc'][1]}"
             return answer(ProblemError("bad_json", detail), request.scope)
-    errors = [_parameter(item) for item in items]
+    errors = [_parameter(item, request) for item in items]
     detail = "; ".join(f"{item['parameter']}: {item['detail']}" for item in errors)
     return answer(ProblemError("bad_request", detail, errors=errors), request.scope)
 
 
-def _parameter(item: Mapping[str, Any]) -> dict[str, str]:
+def _parameter(item: Mapping[str, Any], request: Request) -> dict[str, str]:
     where, *path = item["loc"]
     told = path if where == "body" else [part for part in path if isinstance(part, str)]
     name = ".".join(map(str, told)) or where
@@ -222,11 +223,21 @@ def _parameter(item: Mapping[str, Any]) -> dict[str, str]:
     elif path and isinstance(path[-1], int):  # one of several values
         detail += f", not {shortened(str(item['input']))!r}"
     elif item["type"] == "extra_forbidden":
-        close = nearest(name, PARAMETERS)
+        close = nearest(name, _taken(request, where))
         detail = "unknown parameter" + (f"; did you mean {', '.join(close)}?" if close else "")
         if name in PARAMETERS:
             detail = "no parameter of this list"
     return {"parameter": shortened(name), "detail": detail}
+
+
+def _taken(request: Request, where: str) -> list[str]:
+    """What the route of a request takes in its query, or in its body."""
+    route = request.scope.get("route")
+    if not isinstance(route, APIRoute):
+        return []
+    fields = route.dependant.query_params if where == "query" else route.dependant.body_params
+    models = (field.field_info.annotation for field in fields)
+    return [name for model in models if model for name in getattr(model, "model_fields", ())]
 
 
 def _on_http(request: Request, error: Exception) -> Response:

@@ -185,6 +185,16 @@ async def test_a_misspelt_parameter_gets_a_suggestion(rest: httpx.AsyncClient) -
     assert "did you mean symbol" in found["detail"]
 
 
+async def test_only_what_a_route_takes_is_suggested(rest: httpx.AsyncClient) -> None:
+    for name, detail in (
+        ("bogus", "unknown parameter"),  # near to `symbols`, which it does not take
+        ("timefrme", "unknown parameter; did you mean timeframe?"),
+    ):
+        answer = await rest.post("/v1/retrains", json={name: 1})
+
+        assert answer.json()["errors"] == [{"parameter": name, "detail": detail}]
+
+
 async def test_unknown_names_get_suggestions(market: ServedMarket, rest: httpx.AsyncClient) -> None:
     await Instruments(market.pool).ids([MARKET])  # it is in the store, and no exchange
     symbol = await problem(rest, "/v1/candles?symbol=BTC/USD", 404, "unknown_symbol")

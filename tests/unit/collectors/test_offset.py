@@ -59,15 +59,19 @@ async def test_a_clock_that_jumps_is_followed_within_two_measurements(
         for _ in range(3):
             await pass_time(ours, theirs)
         assert offset.ms == 0
-        theirs.advance(timedelta(seconds=7))
-        with caplog.at_level(logging.WARNING):
-            for _ in range(3):
-                await pass_time(ours, theirs)
+        told = []
+        for jump, ms in ((theirs, 7_000), (ours, 0), (ours, -7_000)):
+            jump.advance(timedelta(seconds=7))
+            with caplog.at_level(logging.WARNING):
+                for _ in range(3):
+                    await pass_time(ours, theirs)
+            told.append(offset.ms == ms)
 
-        assert offset.ms == 7_000
-        assert [one.getMessage() for one in caplog.records] == [
-            "the clock of simulated is 7000 ms ahead of ours"
-        ]
+    assert told == [True, True, True]
+    assert [one.getMessage() for one in caplog.records] == [
+        "the clock of simulated is 7000 ms ahead of ours",
+        "the clock of simulated is 7000 ms behind ours",
+    ]
 
 
 async def test_one_wrong_answer_moves_nothing() -> None:
