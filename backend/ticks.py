@@ -22,8 +22,9 @@ def ticks(
 ) -> Iterator[CandleBatch]:
     """Batches in order of their close times, each of the instruments that have a candle.
 
-    A candle counts as known at its close. Those of a close at which their instrument was no
-    member yet come after it in a batch of their own, marked `late`.
+    A candle counts as known at its close. That of a close at which its instrument was no member
+    yet comes after it in a batch of its own, marked `late`: what is made of it is the same,
+    whoever else joined later.
 
     Args:
         panel: the candles.
@@ -38,10 +39,9 @@ def ticks(
         closed = np.isfinite(panel.close[row])
         close_ms = open_ms + panel.timeframe.ms
         outside = close_ms <= joined_ms
-        for late, present in ((False, closed & ~outside), (True, closed & outside)):
-            columns = np.flatnonzero(present)
-            if not len(columns):
-                continue
+        members, others = np.flatnonzero(closed & ~outside), np.flatnonzero(closed & outside)
+        parts = [(False, members)] if len(members) else []
+        for late, columns in (*parts, *((True, others[[at]]) for at in range(len(others)))):
             opened, high, low, close, volume = table[:, row, columns]
             yield CandleBatch(
                 exchange=exchange,

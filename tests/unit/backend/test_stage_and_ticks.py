@@ -14,7 +14,7 @@ from domain.market import Instrument, Timeframe, to_ms
 from domain.topics import Topic
 from services.stage import Chain, Stage
 from tests.doubles import START
-from tests.factories import BTC, ETH
+from tests.factories import BTC, ETH, SOL
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,18 @@ def test_a_tick_has_the_instruments_that_have_a_candle_and_a_hole_makes_none() -
 
 
 def test_an_instrument_that_joined_later_comes_after_the_tick_it_was_no_part_of() -> None:
-    panel = CandlePanel.of([series(BTC, [0, 1, 2]), series(ETH, [0, 1, 2])], Timeframe.H1)
-    second_close = START + 2 * Timeframe.H1.duration
+    panel = CandlePanel.of([series(one, [0, 1, 2]) for one in (BTC, ETH, SOL)], Timeframe.H1)
+    first_close = START + Timeframe.H1.duration
+    joined = {BTC: None, ETH: first_close + Timeframe.H1.duration, SOL: first_close}
 
-    found = list(ticks(panel, exchange="simulated", joined={BTC: None, ETH: second_close}))
+    found = list(ticks(panel, exchange="simulated", joined=joined))
 
     said = [(batch.instruments, batch.late) for batch in found]
-    alone = [((BTC,), False), ((ETH,), True)]
-    assert said == [*alone, *alone, ((BTC, ETH), False)]
+    assert said == [
+        ((BTC,), False), ((ETH,), True), ((SOL,), True),
+        ((BTC, SOL), False), ((ETH,), True),
+        ((BTC, ETH, SOL), False),
+    ]  # fmt: skip
 
 
 def test_a_lost_worker_is_replaced() -> None:
