@@ -143,8 +143,8 @@ class Orders:
 
     def _refuse_future(self, request: Request) -> None:
         start, now = request.get("start"), self._clock.now()
-        if start is not None and datetime.fromisoformat(start) >= now:
-            raise UsageError(f"start must lie before now, {rfc3339(now)}")
+        if start is not None and datetime.fromisoformat(start) > now:
+            raise UsageError(f"start must not lie after now, {rfc3339(now)}")
 
     def _refuse_unwatched(self, request: Request) -> None:
         (exchange,) = self._exchanges(request)

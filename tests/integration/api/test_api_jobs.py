@@ -59,7 +59,7 @@ async def asked_for(
 async def test_a_job_is_answered_at_once_and_told_at_its_place(
     rest: httpx.AsyncClient, office: Office, errand: Errand
 ) -> None:
-    asked = await rest.post("/v1/backfills", json={**BTC, "start": "2023-12-31", "end": None})
+    asked = await rest.post("/v1/backfills", json={**BTC, "start": "2024-01-01", "end": None})
     office.open()
     place = asked.headers["location"]
     running = await ended(rest, place, "running")
@@ -70,7 +70,7 @@ async def test_a_job_is_answered_at_once_and_told_at_its_place(
     assert "idempotency-replayed" not in asked.headers
     (row,) = asked.json()["data"]
     assert (row["kind"], row["state"], row["caller"]) == ("backfill", "queued", "loopback")
-    assert row["request"] == {**BTC, "start": "2023-12-31T00:00:00Z"}
+    assert row["request"] == {**BTC, "start": "2024-01-01T00:00:00Z"}
     assert (running["result"], running["ended_at"]) == (None, None)
     assert running["progress"] == {"done": 0, "total": 3}
     assert (done["result"], done["detail"]) == (RESULT, "half of it")
