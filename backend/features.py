@@ -20,6 +20,8 @@ from backend.retold import retold, unlike
 from backend.revisions import NOTES
 from backend.settings import Settings
 from backend.store import candle_sets, served_rows, snapshots
+from backend.store.history import History
+from backend.store.instruments import Instruments
 from backend.store.rows import feature_hashes
 from backend.store.served_rows import Members, ServedRow
 from backend.store.standing import Standing
@@ -111,7 +113,12 @@ async def audit_features(
     async with store_of(settings) as store, store.readers.acquire() as connection:
         sets = sets_there(settings.training.candidate, settings.plugins)
         audit = await audit_rows(
-            connection, count=count, seed=seed, since=since or EPOCH, sets=sets
+            connection,
+            count=count,
+            seed=seed,
+            since=since or EPOCH,
+            sets=sets,
+            reach=settings.history_bars,
         )
     differences = (*audit.differences, *audit.told_differences)
     sys.stdout.writelines(f"{one}\n" for one in differences)
@@ -193,6 +200,7 @@ async def audit_rows(
     seed: int,
     since: datetime,
     sets: Sequence[CandleSet] = (RELEASE,),
+    reach: int | None = None,
 ) -> Audit:
     """As `audit_features`, over one state of the record, beside whoever writes.
 
@@ -202,6 +210,7 @@ async def audit_rows(
         seed: of the sample.
         since: no row with an earlier as_of.
         sets: whose rows; those of the first tell when candles were corrected.
+        reach: candles back to which a start looks for what it has not answered; None: all.
     """
     differences: list[Difference] = []
     judged: list[ServedRow] = []
@@ -222,7 +231,7 @@ async def audit_rows(
                 some = [
                     row for row in ours if row.superseded_at is None or row.known_at >= since_told
                 ]
-                settled, found, wait = await _audit_panel(connection, of, panel, some)
+                settled, found, wait = await _audit_panel(connection, of, panel, some, reach)
                 judged += settled
                 waiting += wait
                 differences += found
@@ -243,14 +252,18 @@ async def audit_rows(
 
 
 async def _audit_panel(
-    connection: asyncpg.Connection, of: CandleSet, panel: Members, rows: Sequence[ServedRow]
+    connection: asyncpg.Connection,
+    of: CandleSet,
+    panel: Members,
+    rows: Sequence[ServedRow],
+    reach: int | None,
 ) -> tuple[list[ServedRow], list[Difference], list[Waiting]]:
     """The rows of one panel that can be judged, what is wrong with them, and what waits."""
     standing = Standing(connection, of.id)
     beginning = await standing.beginning(panel.ids, panel.timeframe)
     if beginning is None:  # the rows would not be here
         return [], [], []
-    wait = await _waiting(connection, standing, panel, beginning, rows)
+    wait = await _waiting(connection, standing, panel, beginning, rows, reach)
     again = Rederivation(
         connection=connection,
         members=panel,
@@ -282,13 +295,19 @@ async def _waiting(
     panel: Members,
     beginning: datetime,
     rows: Sequence[ServedRow],
+    reach: int | None,
 ) -> Waiting | None:
     """Those of `rows` that the system itself is to make again; None: there is no such close."""
     scope = (panel.exchange, panel.timeframe, NOTES, "")
     note = await snapshots.load(connection, scope, until=LATEST)
     since_ms = None if note is None else unpack(note.payload)["since_ms"]
     noted = LATEST if since_ms is None else from_ms(since_ms)
-    found = await standing.unanswered(panel.ids, panel.timeframe, first=beginning, last=LATEST)
+    first = beginning
+    if reach is not None:
+        history = History(connection, Instruments(connection))
+        newest = await history.newest_close(panel.instruments, panel.timeframe)
+        first = max((newest or beginning) - reach * panel.timeframe.duration, beginning)
+    found = await standing.unanswered(panel.ids, panel.timeframe, first=first, last=LATEST)
     since = min(noted, found or LATEST)
     if since == LATEST:
         return None

@@ -58,9 +58,11 @@ def walks(life: Life) -> list[list[Candle]]:
     ]
 
 
-async def audit(life: Life, *, since: datetime = EPOCH, count: int = 1_000) -> Audit:
+async def audit(
+    life: Life, *, since: datetime = EPOCH, count: int = 1_000, reach: int | None = None
+) -> Audit:
     async with life.store.readers.acquire() as connection:
-        return await audit_rows(connection, count=count, seed=7, since=since)
+        return await audit_rows(connection, count=count, seed=7, since=since, reach=reach)
 
 
 async def edit(life: Life, name: str, by: float, symbol: str) -> None:
@@ -148,6 +150,20 @@ async def test_a_candle_that_nobody_noted_waits_for_the_next_start(life: Life) -
     found = await audit(life)
     assert [(one.since, one.noted, one.rows) for one in found.waiting] == [(LAST, False, 3)]
     assert (found.differences, found.left_out) == ((), 0)
+
+
+async def test_nothing_waits_for_a_start_that_does_not_look_back_so_far(life: Life) -> None:
+    lost = LAST - (HOURS - 1) * H1.duration
+    await life.store.writers.execute(
+        "DELETE FROM ml_features_ohlcv WHERE as_of = $1 AND instrument_id = ("
+        "SELECT instrument_id FROM instruments WHERE symbol = 'AAA/USDT')",
+        lost,
+    )
+
+    reached, beyond = await audit(life, reach=HOURS), await audit(life, reach=HOURS - 2)
+    assert [(one.since, one.noted) for one in reached.waiting] == [(lost, False)]
+    assert (beyond.waiting, beyond.differences, beyond.left_out) == ((), (), 0)
+    assert beyond.rows == reached.rows + reached.waiting[0].rows
 
 
 @pytest.mark.parametrize("passes", [timedelta(minutes=1), timedelta(0)], ids=["runs", "held"])
