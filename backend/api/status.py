@@ -82,8 +82,9 @@ class Status:
         return [one for tell in self.troubles for one in tell()]
 
     def remarks(self) -> list[str]:
-        """What there is to say in words now; it may name any instrument."""
-        return [*self.notes, *self._beside(), *self.away().values(), *map(str, self.trouble())]
+        """What there is to say in words now, each line once; it may name any instrument."""
+        said = (*self.notes, *self._beside(), *self.away().values(), *map(str, self.trouble()))
+        return list(dict.fromkeys(said))
 
     def _beside(self) -> list[str]:
         """That candles are made into two sets, while they are."""

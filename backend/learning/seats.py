@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+from backend.feature_sets import of_release
 from backend.learning.attempts import tried_before
 from backend.learning.evidence import Trial
 from backend.panel import Panel, SeatChange
@@ -21,6 +22,7 @@ from domain.events import ModelEvent, Role, Target
 from domain.market import Horizon
 from domain.ports import Clock, Model
 from services.classes.rooms import ClassSeat
+from services.features.kinds import RELEASE
 from services.models.classified import open_classes
 from services.scores.promotion import Verdict
 
@@ -271,7 +273,7 @@ class Seats:
             ArtifactError: it cannot be used.
         """
         if not self.panel.makes(row["feature_set"]):
-            raise _UnreadError(f"it reads {row['feature_set']}, which is not made any more")
+            raise _UnreadError(row["feature_set"])
         if words := self.store.artifacts.catalogue.altered(row["environment"]):
             raise ArtifactError(words)
         if _label_of(row):
@@ -301,12 +303,26 @@ class Seats:
             self._take(horizon, learner, Role.MEMBER)
 
     def _refuse(self, row: Mapping[str, Any], error: ArtifactError) -> None:
-        log.error("model refused", extra={"model": row["name"], "reason": str(error)})
-        self.refused.append(_refusal(row, error))
+        model = f"{row['name']}@{row['version']}"
+        log.error("model refused", extra={"model": model, "reason": str(error)})
+        line = error.of_all if isinstance(error, _UnreadError) else _refusal(row, error)
+        if line not in self.refused:
+            self.refused.append(line)
 
 
 class _UnreadError(ArtifactError):
-    """A model whose feature set is not made any more; its earlier versions read the same."""
+    """A model whose feature set is not made any more; its earlier versions read the same.
+
+    Attributes:
+        of_all: what is said once of all whose set it is.
+    """
+
+    def __init__(self, feature_set: str) -> None:
+        ended = f"{feature_set} is not made any more"
+        if of_release(feature_set):  # with what sources tell or without
+            ended = f"{RELEASE.id} was retired"
+        self.of_all = f"{ended}: models that read it have lost their places, the log names each"
+        super().__init__(f"it reads {feature_set}: {ended}")
 
 
 def _trigger(error: ArtifactError) -> str:

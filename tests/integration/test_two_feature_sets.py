@@ -239,8 +239,18 @@ async def test_the_first_ends_by_order_with_who_reads_it(
                 await sets_of(store.writers, Settings(state=state), START)
 
 
-async def test_whose_set_is_not_made_any_more_has_no_place(replayed: Replayed) -> None:
+async def test_whose_set_is_not_made_any_more_has_no_place(
+    replayed: Replayed, caplog: pytest.LogCaptureFixture
+) -> None:
     async with opened(replayed.settings) as store:
+        newest = replayed.rows[MODEL]["version"]
+        await store.writers.execute(
+            "INSERT INTO model_aliases (exchange, timeframe, horizon, target, name, version, alias,"
+            " set_at) SELECT exchange, timeframe, horizon, target, name, $2, 'challenger', set_at"
+            " FROM model_aliases WHERE name = $1 AND alias = 'champion'",
+            MODEL,
+            newest - 1,
+        )
         sets = await sets_of(store.writers, replayed.settings, START)
         clock = ManualClock(START)
         key = PanelKey(exchange="simulated", timeframe=H1)
@@ -267,7 +277,12 @@ async def test_whose_set_is_not_made_any_more_has_no_place(replayed: Replayed) -
         assert ON_SECOND in named
         assert MODEL not in named
         (line,) = learning.refused
-        assert line.endswith("refused: it reads ohlcv@1, which is not made any more")
+        assert line == (
+            "ohlcv@1 was retired: models that read it have lost their places, the log names each"
+        )
+        logged = [vars(one) for one in caplog.records if one.message == "model refused"]
+        assert {one["model"] for one in logged} == {f"{MODEL}@{newest - n}" for n in (0, 1)}
+        assert {one["reason"] for one in logged} == {"it reads ohlcv@1: ohlcv@1 was retired"}
         decided = await store.readers.fetch(
             "SELECT verdict, trigger FROM promotion_decisions WHERE name = $1 ORDER BY id DESC",
             MODEL,

@@ -42,12 +42,13 @@ async def test_it_says_of_two_sets_which_ends_at_the_next_start(
         said: list[str] = status["notes"]
         return said
 
+    market.state.status.notes = ["a start's"] * 2  # of two panels
     market.state.status.feature_sets = ("few@1", "few@2")
     before = await notes()
     await candle_sets.retire(market.pool, "few@1", at=START)
 
-    assert before == ["few@2 is made beside few@1, until a model on it has won"]
-    assert await notes() == ["few@1 ends at the next start: few@2 takes its place"]
+    assert before == ["a start's", "few@2 is made beside few@1, until a model on it has won"]
+    assert await notes() == ["a start's", "few@1 ends at the next start: few@2 takes its place"]
 
 
 async def test_it_goes_red_a_timeframe_and_thirty_seconds_after_the_newest_prediction(
