@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from backend.store.columns import CandlePanel
+from backend.store.instruments import NOT_YET
 from domain.events import CandleBatch, LabelBatch, Source
 from domain.market import Instrument, from_ms, to_ms
 
@@ -22,9 +23,9 @@ def ticks(
 ) -> Iterator[CandleBatch]:
     """Batches in order of their close times, each of the instruments that have a candle.
 
-    A candle counts as known at its close. That of a close at which its instrument was no member
-    yet comes after it in a batch of its own, marked `late`: what is made of it is the same,
-    whoever else joined later.
+    A candle counts as known at its close. Those of a close at which their instruments were no
+    members yet come after it, marked `late`, with those that joined at the same moment: what is
+    made of them is the same, whoever else joined later.
 
     Args:
         panel: the candles.
@@ -33,15 +34,20 @@ def ticks(
     """
     moments = [(joined or {}).get(one) for one in panel.instruments]
     joined_ms = np.array([-1 if one is None else to_ms(one) for one in moments], dtype=np.int64)
+    # One that has joined nothing so far has no company.
+    company = np.where(joined_ms == to_ms(NOT_YET), -2 - np.arange(len(moments)), joined_ms)
     prices = (panel.open, panel.high, panel.low, panel.close, panel.volume)
     table = np.stack(prices) if len(panel.open_ms) else np.empty((5, 0, 0))
     for row, open_ms in enumerate(panel.open_ms.tolist()):
         closed = np.isfinite(panel.close[row])
         close_ms = open_ms + panel.timeframe.ms
         outside = close_ms <= joined_ms
-        members, others = np.flatnonzero(closed & ~outside), np.flatnonzero(closed & outside)
-        parts = [(False, members)] if len(members) else []
-        for late, columns in (*parts, *((True, others[[at]]) for at in range(len(others)))):
+        parts = [(False, closed & ~outside)]
+        parts += [(True, closed & (company == one)) for one in dict.fromkeys(company[outside])]
+        for late, present in parts:
+            columns = np.flatnonzero(present)
+            if not len(columns):
+                continue
             opened, high, low, close, volume = table[:, row, columns]
             yield CandleBatch(
                 exchange=exchange,

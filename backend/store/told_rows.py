@@ -12,6 +12,7 @@ import asyncpg
 import numpy as np
 import orjson
 
+from backend.store.instruments import NOT_YET
 from domain.events import Ints, SentimentBatch
 from domain.market import Instrument, Timeframe
 from services.sentiment.feature_set import SENTIMENT
@@ -28,7 +29,7 @@ WITH chosen AS (
 )
 SELECT DISTINCT ON (exchange, timeframe, as_of, symbol) exchange, timeframe, as_of, symbol,
     revision, known_at, source_status, array_replace("values", NULL, 'NaN') AS row,
-    joined_at IS NULL OR as_of > joined_at AS member
+    joined_at, joined_at IS NULL OR as_of > joined_at AS member
 FROM chosen JOIN instruments USING (exchange)
 JOIN ml_features_sentiment AS stored USING (instrument_id, timeframe, as_of)
 WHERE feature_set = $1
@@ -78,9 +79,16 @@ def _closes(found: list[asyncpg.Record]) -> Iterator[ToldClose]:
             known_at=max(row["known_at"] for row in rows),
             status=orjson.loads(status),
         )
-        by_candles = _together(rows, lambda row: row["member"] or row["symbol"])
+        by_candles = _together(rows, _company)
         by_writing = _together(rows, lambda row: row["known_at"])
         yield ToldClose(rows=stored, made=(by_candles, by_writing))
+
+
+def _company(row: asyncpg.Record) -> Hashable:
+    """What a row of a close has alike with those that are made with it: see `backend/ticks.py`."""
+    alone = row["joined_at"] == NOT_YET
+    company: Hashable = row["member"] or row["symbol" if alone else "joined_at"]
+    return company
 
 
 def _together(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import numpy as np
+import pytest
 
 from backend.executor import ProcessExecutor
 from backend.store.columns import CandlePanel, CandleSeries
+from backend.store.instruments import NOT_YET
 from backend.ticks import labels_once, ticks
 from domain.events import LabelBatch
 from domain.market import Instrument, Timeframe, to_ms
@@ -84,6 +87,20 @@ def test_an_instrument_that_joined_later_comes_after_the_tick_it_was_no_part_of(
         ((BTC, SOL), False), ((ETH,), True),
         ((BTC, ETH, SOL), False),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("joined_at", "found"),
+    [(START + timedelta(days=1), [(ETH, SOL)]), (NOT_YET, [(ETH,), (SOL,)])],
+)
+def test_who_joined_at_one_moment_comes_together_and_who_has_not_yet_alone(
+    joined_at: datetime, found: list[tuple[Instrument, ...]]
+) -> None:
+    panel = CandlePanel.of([series(one, [0]) for one in (BTC, ETH, SOL)], Timeframe.H1)
+
+    batches = ticks(panel, exchange="simulated", joined={ETH: joined_at, SOL: joined_at})
+
+    assert [batch.instruments for batch in batches if batch.late] == found
 
 
 def test_a_lost_worker_is_replaced() -> None:
