@@ -11,7 +11,7 @@ import orjson
 from backend.commands import ordering
 from backend.settings import Settings
 from backend.store.jobs import read_job, read_jobs
-from backend.store.waiting import why_waiting
+from backend.store.waiting import told_of, why_waiting
 from backend.upkeep import store_of
 from domain.errors import UsageError, shortened
 from domain.market import rfc3339
@@ -46,7 +46,7 @@ async def list_jobs(settings: Settings, *, limit: int) -> None:
         waits = await why_waiting(store.readers, [row["id"] for row in rows])
     for row in reversed(rows):
         request = " ".join(f"{name}={one}" for name, one in orjson.loads(row["request"]).items())
-        detail = "; ".join(filter(None, (row["detail"], waits.get(row["id"]))))
+        detail = told_of(row["detail"], waits.get(row["id"])) or ""
         sys.stdout.write(
             f"{rfc3339(row['created_at'])} {row['id']} {row['kind']:<8} {row['state']:<7}"
             f" {row['caller']:<12} {request} {detail}".rstrip()
@@ -71,5 +71,5 @@ async def show_job(name: str, settings: Settings) -> None:
         key: orjson.loads(one) if key in _JSON and one is not None else one
         for key, one in row.items()
     }
-    shown["detail"] = "; ".join(filter(None, (shown["detail"], waits.get(name)))) or None
+    shown["detail"] = told_of(shown["detail"], waits.get(name))
     sys.stdout.write(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode() + "\n")

@@ -13,7 +13,7 @@ from backend.api.parameters import JobSelection
 from backend.api.schemas_jobs import JobRow
 from backend.api.shelves import Shelf
 from backend.store.jobs import COLUMNS, read_job
-from backend.store.waiting import why_waiting
+from backend.store.waiting import told_of, why_waiting
 from domain.market import from_ms
 
 JOBS: Final = Shelf(
@@ -69,7 +69,7 @@ async def _told(connection: asyncpg.Connection, found: Sequence[rows.Row]) -> li
 def spelled(row: rows.Row, waits: str | None = None) -> dict[str, Any]:
     """A row of jobs as it is served; `waits`: for whom that is not there."""
     told = {name: row[name] for name in COLUMNS.split(", ")}
-    told["detail"] = "; ".join(filter(None, (told["detail"], waits))) or None
+    told["detail"] = told_of(told["detail"], waits)
     return rows.json_columns(told, "request", "progress", "result")
 
 

@@ -76,3 +76,8 @@ async def why_waiting(place: Place, jobs: Collection[str]) -> dict[str, str]:
     for one in await read_waiting(place, jobs) if jobs else ():
         words.setdefault(one.job, []).append(str(one))
     return {job: "; ".join(lines) for job, lines in words.items()}
+
+
+def told_of(detail: str | None, waits: str | None) -> str | None:
+    """What a job says of itself, and for whom it waits; None: nothing."""
+    return "; ".join(filter(None, (detail, waits))) or None
