@@ -221,17 +221,8 @@ class SourceStore:
     ) -> dict[tuple[Instrument, Metric], Measurement]:
         """Of each metric the newest fact after `since`, as it was known at `as_of`."""
         found = await self._pool.fetch(_LATEST, as_of, since)
-        ids = np.array([row["instrument_id"] for row in found], dtype=np.int64)
-        return {
-            (instrument, Metric(row["metric"])): Measurement(
-                instrument=instrument,
-                metric=Metric(row["metric"]),
-                event_ms=to_ms(row["event_time"]),
-                known_ms=to_ms(row["known_at"]),
-                value=row["value"],
-            )
-            for instrument, row in zip(await self._instruments.of(ids), found, strict=True)
-        }
+        measured = await measurements_of(found, self._instruments)
+        return {(one.instrument, one.metric): one for one in measured}
 
     async def change(self, statuses: Sequence[SourceStatus], *, known_at: datetime) -> None:
         """Store the states of sources that are not what they were, as seen at `known_at`."""
@@ -249,15 +240,7 @@ class SourceStore:
 
         Of a time at which nothing ran it is what was seen last.
         """
-        return {
-            row["source"]: SourceStatus(
-                source=row["source"],
-                state=SourceState(row["state"]),
-                since=row["since"],
-                reason=row["reason"],
-            )
-            for row in await self._pool.fetch(STATES, as_of)
-        }
+        return {row["source"]: status_of(row) for row in await self._pool.fetch(STATES, as_of)}
 
     async def forget_texts(self, kind: TextKind, *, before: datetime) -> int:
         """Drop the texts of items known before a moment; scores, times and hashes stay."""
@@ -270,6 +253,33 @@ class Dated(NamedTuple):
 
     store: SourceStore
     moment: datetime
+
+
+def status_of(row: asyncpg.Record) -> SourceStatus:
+    """A row of `source_states`."""
+    return SourceStatus(
+        source=row["source"],
+        state=SourceState(row["state"]),
+        since=row["since"],
+        reason=row["reason"],
+    )
+
+
+async def measurements_of(
+    rows: Sequence[asyncpg.Record], instruments: Instruments
+) -> list[Measurement]:
+    """Rows of `market_metrics`, in their order."""
+    ids = np.array([row["instrument_id"] for row in rows], dtype=np.int64)
+    return [
+        Measurement(
+            instrument=instrument,
+            metric=Metric(row["metric"]),
+            event_ms=to_ms(row["event_time"]),
+            known_ms=to_ms(row["known_at"]),
+            value=row["value"],
+        )
+        for instrument, row in zip(await instruments.of(ids), rows, strict=True)
+    ]
 
 
 def content_hash(item: TextItem) -> bytes:

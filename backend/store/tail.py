@@ -8,9 +8,10 @@ from typing import Final, NamedTuple
 
 import asyncpg
 
+from backend.store.sources import status_of
 from backend.store.stream_log import split_hashes
 from domain.market import EPOCH
-from domain.sources import UNASKED, SourceState, SourceStatus
+from domain.sources import UNASKED, SourceStatus
 
 SOURCES: Final = "source_states"  # followed as a log; a position is a microsecond
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -58,12 +59,12 @@ async def heads(pool: asyncpg.Pool, channels: Sequence[str]) -> dict[str, int]:
 async def changes(pool: asyncpg.Pool, after: int) -> list[tuple[int, SourceStatus]]:
     """The next states of sources with their positions, in the order in which they were seen."""
     found = await pool.fetch(_CHANGES, moment(after))
-    return [(_position(row["known_at"]), _status(row)) for row in found]
+    return [(_position(row["known_at"]), status_of(row)) for row in found]
 
 
 async def states(pool: asyncpg.Pool, until: int) -> list[SourceStatus]:
     """What each source was last said to be; that it is off, or not asked yet, says nothing."""
-    return [_status(row) for row in await pool.fetch(_STATES, moment(until), UNASKED)]
+    return [status_of(row) for row in await pool.fetch(_STATES, moment(until), UNASKED)]
 
 
 def moment(position: int) -> datetime:
@@ -73,15 +74,6 @@ def moment(position: int) -> datetime:
 
 def _position(at: datetime) -> int:
     return (at - EPOCH) // _MICROSECOND
-
-
-def _status(row: asyncpg.Record) -> SourceStatus:
-    return SourceStatus(
-        source=row["source"],
-        state=SourceState(row["state"]),
-        since=row["since"],
-        reason=row["reason"],
-    )
 
 
 async def blocks(

@@ -7,12 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 import asyncpg
-import numpy as np
 
 from backend.store.instruments import Instruments
-from backend.store.sources import SourceStore
+from backend.store.sources import SourceStore, measurements_of, status_of
 from domain.market import to_ms
-from domain.sources import Measurement, Metric, SourceState, SourceStatus
+from domain.sources import Measurement, SourceStatus
 from services.sentiment.features import SentimentFeatures
 from services.sentiment.items import ScoredItems
 
@@ -66,32 +65,11 @@ async def facts(
     scorer: str,
 ) -> Facts:
     """What became known with since < known_at ≤ until; texts as `scorer` has them."""
-    changes = [
-        (
-            row["known_at"],
-            SourceStatus(
-                source=row["source"],
-                state=SourceState(row["state"]),
-                since=row["since"],
-                reason=row["reason"],
-            ),
-        )
-        for row in await pool.fetch(_CHANGES, since, until)
-    ]
+    changed = await pool.fetch(_CHANGES, since, until)
+    changes = [(row["known_at"], status_of(row)) for row in changed]
     scored = await SourceStore(pool, instruments).scored(since, until, scorer=scorer)
     found = await pool.fetch(_MEASURED, since, until)
-    numbers = np.array([row["instrument_id"] for row in found], dtype=np.int64)
-    measured = [
-        Measurement(
-            instrument=instrument,
-            metric=Metric(row["metric"]),
-            event_ms=to_ms(row["event_time"]),
-            known_ms=to_ms(row["known_at"]),
-            value=row["value"],
-        )
-        for instrument, row in zip(await instruments.of(numbers), found, strict=True)
-    ]
-    return Facts(changes, scored, measured)
+    return Facts(changes, scored, await measurements_of(found, instruments))
 
 
 async def recall(
