@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from collectors.ccxt_import import ccxt_module
+from collectors.pacing import retry_after
 from collectors.refusals import UnlistedError
 from collectors.unreadable import stumble
 from domain.errors import (
@@ -19,12 +20,13 @@ from domain.errors import (
     ExchangeUnavailableError,
     RateLimitedError,
 )
+from domain.market import from_ms
 
 BANNED = 418
 REFUSED = {403, 451}
 # Binance bans an address for at least two minutes; without a header that is the best guess.
 BAN = timedelta(minutes=2)
-PAUSE = timedelta(seconds=30)  # after a 429 that does not say how long
+PAUSE = timedelta(seconds=30)  # after a 429 that does not say how long, or no time at all
 
 _STATUS = re.compile(r"^\S+ (?:[A-Z]+ \S+ )?(\d{3})\b")
 _LONGEST = 300  # characters
@@ -94,7 +96,5 @@ def _of_the_network(cause: BaseException | None) -> str:
 
 def _retry_after(client: Any, status: int) -> timedelta:  # noqa: ANN401 - as above
     headers = {name.lower(): value for name, value in (client.last_response_headers or {}).items()}
-    seconds = headers.get("retry-after", "")
-    if seconds.isdigit():
-        return timedelta(seconds=int(seconds))
-    return BAN if status == BANNED else PAUSE
+    told = retry_after(headers.get("retry-after", ""), from_ms(client.milliseconds()))
+    return told or (BAN if status == BANNED else PAUSE)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from collectors.budget import Budget, Urgency, drawing
 from collectors.ccxt_frames import draw_on
 from collectors.ccxt_import import ccxt_module, exchange_class, moved
+from collectors.pacing import retry_after
 from collectors.sources.payloads import (
     EARLIEST_MS,
     Milliseconds,
@@ -25,7 +26,7 @@ from collectors.sources.payloads import (
 )
 from collectors.sources.session import OversizedError
 from domain.errors import SourceUnavailableError
-from domain.market import Instrument, to_ms
+from domain.market import Instrument, from_ms, to_ms
 from domain.ports import Clock
 from domain.sources import Answer, Measurement, Metric, Refused
 
@@ -208,7 +209,7 @@ class CcxtDerivatives:
     def _retry_after(self) -> timedelta | None:
         headers = self._client.last_response_headers or {}
         told = {name.lower(): value for name, value in headers.items()}.get("retry-after", "")
-        return timedelta(seconds=int(told[:6])) if told.isascii() and told.isdigit() else None
+        return retry_after(told, from_ms(self._client.milliseconds()))
 
 
 class CcxtMetricSource:

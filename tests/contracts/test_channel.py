@@ -217,7 +217,13 @@ async def test_410_says_that_nothing_more_is_wanted() -> None:
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [("7", 7.0), ("Mon, 01 Jan 2024 00:01:00 GMT", 60.0), ("soon", None), ("999999", 21_600.0)],
+    [
+        ("7", 7.0),
+        ("Mon, 01 Jan 2024 00:01:00 GMT", 60.0),
+        ("soon", None),
+        ("999999", 21_600.0),
+        ("Mon, 01 Jan 2024 00:00:00 +99999999999999999999", None),
+    ],
 )
 async def test_a_webhook_hears_when_it_may_come_again(value: str, seconds: float | None) -> None:
     async with receiver() as found, webhook(found) as channel:

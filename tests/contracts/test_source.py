@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 from aiohttp import web
 
+from collectors.pacing import LONGEST_PAUSE
 from collectors.sources import session as sessions
 from domain.errors import SourceUnavailableError
 from domain.market import to_ms
@@ -146,6 +147,24 @@ async def test_a_pause_that_is_asked_for_is_handed_on(setting: Setting) -> None:
         await setting.poll(status(429, {"Retry-After": "90"}))
 
     assert refused.value.retry_after == timedelta(seconds=90)
+
+
+@pytest.mark.parametrize(
+    ("told", "pause"),
+    [
+        ("999999999999", LONGEST_PAUSE),
+        ("\N{SUPERSCRIPT TWO}", None),
+        ("Mon, 01 Jan 2024 00:00:00 +99999999999999999999", None),
+        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
+    ],
+)
+async def test_a_pause_out_of_measure_is_bounded_or_none(
+    setting: Setting, told: str, pause: timedelta | None
+) -> None:
+    with pytest.raises(SourceUnavailableError) as refused:
+        await setting.poll(status(429, {"Retry-After": told}))
+
+    assert refused.value.retry_after == pause
 
 
 async def test_a_site_that_is_away_is_no_answer(setting: Setting) -> None:

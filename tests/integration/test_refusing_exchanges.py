@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from collectors.ccxt_errors import PAUSE
 from collectors.ccxt_exchange import CcxtExchange
+from collectors.pacing import LONGEST_PAUSE
 from collectors.refusals import UnlistedError
 from domain.errors import ExchangeRefusedError, RateLimitedError, UnknownSymbolError
 from domain.market import Instrument, Timeframe, from_ms
@@ -128,6 +130,26 @@ async def test_how_long_to_pause_is_taken_from_the_answer(status: int) -> None:
             await exchange.listings(["BTC/USDT"])
 
     assert caught.value.retry_after == timedelta(seconds=41)
+
+
+@pytest.mark.parametrize(
+    ("told", "pause"),
+    [
+        ("999999999999", LONGEST_PAUSE),
+        ("999999999999999", LONGEST_PAUSE),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", LONGEST_PAUSE),
+        ("\N{SUPERSCRIPT TWO}", PAUSE),
+        ("Mon, 01 Jan 2024 00:00:00 +99999999999999999999", PAUSE),
+        ("0", PAUSE),
+    ],
+)
+async def test_a_pause_out_of_measure_is_bounded_or_ours(told: str, pause: timedelta) -> None:
+    too_many = Answer({"code": -1003, "msg": "Too many requests."}, 429, {"Retry-After": told})
+    async with answered("binance", everything=too_many) as exchange:
+        with pytest.raises(RateLimitedError) as caught:
+            await exchange.listings(["BTC/USDT"])
+
+    assert caught.value.retry_after == pause
 
 
 @pytest.mark.parametrize("exchange_id", sorted(UNLISTED))
