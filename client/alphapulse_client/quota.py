@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-_LEFT: Final = re.compile(r";\s*r=(\d+)")
-_QUOTA: Final = re.compile(r";\s*q=(\d+)")
-_WINDOW: Final = re.compile(r";\s*w=(\d+)")
+_LEFT: Final = re.compile(r";\s*r=(\d{1,9})\b", re.ASCII)
+_QUOTA: Final = re.compile(r";\s*q=(\d{1,9})\b", re.ASCII)
+_WINDOW: Final = re.compile(r";\s*w=(\d{1,9})\b", re.ASCII)
+_SECONDS: Final = re.compile(r"\d{1,9}", re.ASCII)
 
 
 def pause_s(headers: Mapping[str, str]) -> float:
@@ -31,6 +32,10 @@ def pause_s(headers: Mapping[str, str]) -> float:
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """What `Retry-After` asks for, in seconds; None where it does not, or names a date."""
+    """What `Retry-After` asks for, in seconds; None where it does not, or names a date.
+
+    >>> [retry_after_s({"Retry-After": one}) for one in ("20", "\N{SUPERSCRIPT TWO}", "9" * 99)]
+    [20.0, None, None]
+    """
     said = headers.get("Retry-After", "")
-    return float(said) if said.isdigit() else None
+    return float(said) if _SECONDS.fullmatch(said) else None
