@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final
 import aiohttp
 from pydantic import BaseModel, Field, SecretStr
 
+from collectors.pacing import retry_after
 from collectors.sources.payloads import (
     LATEST_S,
     LONGEST_BODY,
@@ -140,7 +141,10 @@ class _Authority:
             allow_redirects=False,
         ) as response:
             if response.status != OK:
-                raise SourceUnavailableError(f"{NAME}: no token, HTTP {response.status}")
+                raise SourceUnavailableError(
+                    f"{NAME}: no token, HTTP {response.status}",
+                    retry_after(response.headers.get("Retry-After", ""), self._clock.now()),
+                )
             try:
                 token = document(_Token, await response.read())
             except UnreadableError as error:

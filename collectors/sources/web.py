@@ -172,9 +172,9 @@ class WebSource:
 
     def _refusal(self, response: aiohttp.ClientResponse) -> SourceUnavailableError:
         said = f"{self._where}: HTTP {response.status}"
-        if self._authority is not None:
-            self._authority.refused()
         if response.status in {UNAUTHORIZED, FORBIDDEN}:
+            if self._authority is not None:
+                self._authority.refused()
             said += ", it does not let us in" + (" with this key" if self._address.secrets else "")
         asked = response.headers.get("Retry-After", "")
         return SourceUnavailableError(said, retry_after(asked, self._clock.now()))

@@ -24,6 +24,9 @@ LARGEST = 6 * 2**20  # bytes that the session of these tests allows
 every_web_source = pytest.mark.parametrize(
     "subject", [one for one in SUBJECTS if one.web], ids=lambda one: one.name
 )
+only_reddit = pytest.mark.parametrize(
+    "subject", [one for one in SUBJECTS if one.name == "reddit"], ids=lambda one: one.name
+)
 
 
 @dataclass
@@ -253,6 +256,31 @@ async def test_a_date_is_a_pause_as_well(setting: Setting, subject: Subject) -> 
         await setting.poll(status(503, {"Retry-After": "Mon, 01 Jan 2024 12:02:00 GMT"}))
 
     assert refused.value.retry_after == timedelta(minutes=2)
+
+
+@only_reddit
+@pytest.mark.parametrize(
+    ("code", "tokens"), [(401, 2), (403, 2), (404, 1), (429, 1), (500, 1), (503, 1)]
+)
+async def test_a_token_is_asked_for_anew_where_it_does_not_let_us_in(
+    setting: Setting, code: int, tokens: int
+) -> None:
+    with pytest.raises(SourceUnavailableError):
+        await setting.poll(status(code))
+    await setting.poll(setting.subject.good)
+
+    assert len(setting.site.asked("/token")) == tokens
+
+
+@only_reddit
+@pytest.mark.parametrize("code", [429, 503])
+async def test_who_gives_tokens_may_ask_for_a_pause_too(setting: Setting, code: int) -> None:
+    setting.site.answers = {"/token": status(code, {"Retry-After": "90"})}
+
+    with pytest.raises(SourceUnavailableError) as refused:
+        await setting.source.poll()
+
+    assert refused.value.retry_after == timedelta(seconds=90)
 
 
 @pytest.mark.parametrize(
