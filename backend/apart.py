@@ -37,7 +37,7 @@ from backend.replica import Duties, database_beside, run_replica
 from backend.rooms import Room
 from backend.runner import Lane
 from backend.settings import Settings
-from backend.store.database import CONNECTION_ERRORS, in_one_line
+from backend.store.database import CONNECTION_ERRORS
 from backend.store.jobs import JobStore
 from backend.store.leases import Lease, Leases, open_leases
 from backend.store.open_panels import opened
@@ -55,7 +55,7 @@ from backend.told_status import keep_telling, spelled
 from backend.unasked import Unasked
 from backend.wiring import Store, open_bus, open_store, readable_sets
 from backend.worker import LOOK_EVERY_S, Worker
-from domain.errors import LeaseLostError, StoreUnavailableError, UsageError
+from domain.errors import LeaseLostError, StoreUnavailableError, UsageError, in_one_line
 from domain.ports import EventBus
 from domain.topics import panel_key
 

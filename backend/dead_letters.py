@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from backend.brokers import bus_of, refuse_without_kafka
 from backend.setting_tables import KafkaSettings
 from backend.settings import Settings
-from domain.errors import UsageError
+from domain.errors import UsageError, in_one_line
 
 
 async def list_dead_letters(settings: Settings) -> None:
@@ -55,5 +55,5 @@ async def _broker(settings: Settings) -> AsyncIterator[KafkaSettings]:
     try:
         yield about
     except (KafkaError, OSError) as error:
-        words = " ".join(str(error).split()) or type(error).__name__
+        words = in_one_line(error)
         raise UsageError(f"{','.join(about.brokers)} does not answer: {words}") from error

@@ -17,7 +17,7 @@ import asyncpg
 from backend.api.problems import problem_of
 from backend.store.database import patiently
 from backend.store.jobs import Job, JobStore
-from domain.errors import AlphaPulseError, LeaseLostError
+from domain.errors import AlphaPulseError, LeaseLostError, in_one_line
 from domain.keys import masked
 from domain.ports import Clock
 
@@ -181,7 +181,7 @@ class Jobs:
         except LeaseLostError:
             raise
         except (AlphaPulseError, asyncpg.PostgresError) as error:
-            why = " ".join(str(error).split())
+            why = in_one_line(error)
             await self._end(job, "failed", why, problem=problem_of(error))
         else:
             await self._end(job, "done", outcome.detail, outcome.result)

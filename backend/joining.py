@@ -15,12 +15,12 @@ from backend.backfills import Backfills
 from backend.following import Following
 from backend.jobs import Bell, JobFailedError, Jobs, Note, Outcome
 from backend.leaving import why_away
-from backend.store.database import CONNECTION_ERRORS, in_one_line, patiently
+from backend.store.database import CONNECTION_ERRORS, patiently
 from backend.store.instruments import Instruments
 from backend.store.jobs import Job, JobStore, Order
 from backend.store.leases import Fence, no_fence
 from backend.store.system_status import collectors_voice, panel_voice
-from domain.errors import AlphaPulseError, UnknownSymbolError, UsageError
+from domain.errors import AlphaPulseError, UnknownSymbolError, UsageError, in_one_line
 from domain.market import Horizon, Instrument, Listing, Timeframe, rfc3339
 from domain.ports import Clock
 from domain.topics import panel_key

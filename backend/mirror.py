@@ -19,7 +19,7 @@ import asyncpg
 from backend.executor import ProcessExecutor
 from backend.store.database import CONNECTION_ERRORS, connect_pool
 from backend.store.registry import Registry
-from domain.errors import AlphaPulseError, ArtifactError
+from domain.errors import AlphaPulseError, ArtifactError, in_one_line
 from domain.market import rfc3339, to_ms
 from services.models.artifacts import ArtifactStore
 
@@ -247,7 +247,7 @@ class Mirror:
 
     def _failed(self, error: BaseException) -> None:
         self._pause_s = min(2 * self._pause_s, LATEST_S)
-        words = " ".join(str(error).split()) or type(error).__name__
+        words = in_one_line(error)
         words = words.replace(self.order.uri, "the server")  # there may be a password in it
         if words != self._said:
             log.warning("the registry is mirrored later", extra={"reason": words})

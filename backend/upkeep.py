@@ -17,14 +17,14 @@ from backend.clock import SystemClock
 from backend.relaying import RELAYED
 from backend.settings import Settings
 from backend.store import chain, growth, kept_heads, migrate, panels, published, retention, schema
-from backend.store.database import CONNECTION_ERRORS, in_one_line
+from backend.store.database import CONNECTION_ERRORS
 from backend.store.outbox import Outbox
 from backend.store.relayed import behind
 from backend.store.schema import Standing
 from backend.store.server import read_server
 from backend.store.state import StateFolder
 from backend.wiring import Store, database_of, open_store
-from domain.errors import AlphaPulseError, UsageError
+from domain.errors import AlphaPulseError, UsageError, in_one_line
 from services.features import feature_set
 
 ENOUGH_DISK_GB = 5.0

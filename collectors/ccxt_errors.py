@@ -19,6 +19,7 @@ from domain.errors import (
     ExchangeRefusedError,
     ExchangeUnavailableError,
     RateLimitedError,
+    in_one_line,
 )
 from domain.market import from_ms
 
@@ -61,7 +62,7 @@ def translated(client: Any, *, frame: bool = False) -> Iterator[None]:  # noqa: 
 
 
 def _ours(error: Exception, client: Any, errors: Any) -> ExchangeError:  # noqa: ANN401 - as above
-    line = " ".join(str(error).split())[:_LONGEST] or type(error).__name__
+    line = in_one_line(error)[:_LONGEST]
     line += _of_the_network(error.__cause__)
     found = _STATUS.match(line)
     status = int(found[1]) if found else 0

@@ -9,6 +9,7 @@ from datetime import datetime
 from aiokafka.errors import KafkaError
 
 from collectors.pacing import Backoff, Pace
+from domain.errors import in_one_line
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class Outage:
 
     async def wait(self, error: Exception) -> None:
         """Before the next try."""
-        words = " ".join(str(error).split()) or type(error).__name__
+        words = in_one_line(error)
         if words != self._said:
             unforeseen = None if isinstance(error, KafkaError | OSError) else error
             log.warning(self.begins, extra={"reason": words}, exc_info=unforeseen)

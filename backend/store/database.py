@@ -13,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from domain.errors import StoreUnavailableError
+from domain.errors import StoreUnavailableError, in_one_line
 from domain.ports import Clock
 from domain.troubles import Trouble
 
@@ -144,11 +144,6 @@ async def patiently(write: Callable[[], Awaitable[T]], wall: Clock) -> T:
 def waits() -> list[Trouble]:
     """Whatever in this process tries again now, the longest first."""
     return sorted(_waits.values(), key=lambda one: one.since)
-
-
-def in_one_line(error: BaseException) -> str:
-    """What an error says, or its kind where it says nothing."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 async def create_database(url: str, name: str, *, template: str | None = None) -> str:

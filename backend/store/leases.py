@@ -17,8 +17,8 @@ from zlib import crc32
 
 import asyncpg
 
-from backend.store.database import CONNECTION_ERRORS, connect, in_one_line
-from domain.errors import LeaseLostError, StoreError, StoreUnavailableError, UsageError
+from backend.store.database import CONNECTION_ERRORS, connect
+from domain.errors import LeaseLostError, StoreError, StoreUnavailableError, UsageError, in_one_line
 
 Fence = Callable[[asyncpg.Connection], Awaitable[None]]
 

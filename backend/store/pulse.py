@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Final
 
-from backend.store.database import CONNECTION_ERRORS, in_one_line, waits
+from backend.store.database import CONNECTION_ERRORS, waits
+from domain.errors import in_one_line
 from domain.ports import Clock
 from domain.troubles import Trouble
 
