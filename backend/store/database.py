@@ -146,6 +146,15 @@ def waits() -> list[Trouble]:
     return sorted(_waits.values(), key=lambda one: one.since)
 
 
+def affected(status: str) -> int:
+    """How many rows a statement changed, by what the server says of it.
+
+    >>> affected("INSERT 0 3")
+    3
+    """
+    return int(status.rpartition(" ")[2])
+
+
 async def create_database(url: str, name: str, *, template: str | None = None) -> str:
     """Create the database `name` on the server of `url`, and return its URL.
 

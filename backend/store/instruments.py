@@ -10,6 +10,7 @@ from typing import Final
 import asyncpg
 import numpy as np
 
+from backend.store.database import affected
 from domain.events import Ints
 from domain.market import Instrument, Listing
 
@@ -159,7 +160,7 @@ class Instruments:
         status = await self._pool.execute(
             _UNWATCH, instrument.exchange, instrument.symbol, until, removed, waiting
         )
-        return bool(status == "UPDATE 1")
+        return affected(status) > 0
 
     async def watched(self, at: datetime) -> list[Listing]:
         """What is watched at a moment, sorted."""

@@ -10,6 +10,7 @@ from typing import Any, Final
 import asyncpg
 
 from backend.store import tail
+from backend.store.database import affected
 from domain.market import Instrument, Timeframe
 from domain.notifications import Notice
 from services.notifications.outages import Series
@@ -192,11 +193,11 @@ class Outbox:
 
     async def bury(self, channel: str, error: str) -> int:
         """What waits for a channel is dead; how many."""
-        return _count(await self._pool.execute(_BURY, channel, error))
+        return affected(await self._pool.execute(_BURY, channel, error))
 
     async def bury_others(self, channels: Sequence[str], error: str) -> int:
         """What waits for any other channel is dead; how many."""
-        return _count(await self._pool.execute(_ORPHANS, channels, error))
+        return affected(await self._pool.execute(_ORPHANS, channels, error))
 
     async def raise_dead(
         self, ids: Sequence[str], *, channel: str | None, at: datetime
@@ -210,7 +211,7 @@ class Outbox:
 
     async def forget(self, before: datetime) -> int:
         """Drop what was entered before, and was sent; how many."""
-        return _count(await self._pool.execute(_FORGET_SENT, before))
+        return affected(await self._pool.execute(_FORGET_SENT, before))
 
 
 async def listed(
@@ -227,7 +228,3 @@ async def _enter(connection: asyncpg.Connection, entries: Sequence[Entry], at: d
         for one in entries
     ]
     await connection.executemany(_ENTER, rows)
-
-
-def _count(status: str) -> int:
-    return int(status.rpartition(" ")[2])

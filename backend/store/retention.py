@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 import asyncpg
 
+from backend.store.database import affected
 from backend.store.locks import take_turn
 from backend.store.stream_log import FIRST_HASH, split_hashes
 
@@ -129,5 +130,4 @@ async def held(
 
 async def drop_quarantine(connection: asyncpg.Connection, *, before: datetime) -> bool:
     """Drop rows that were set aside before; whether there may be more."""
-    status: str = await connection.execute(_QUARANTINE, before, ROWS)
-    return status == f"DELETE {ROWS}"
+    return affected(await connection.execute(_QUARANTINE, before, ROWS)) == ROWS

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import asyncpg
 
+from backend.store.database import affected
 from backend.store.tables import LABEL_SET
 from domain.events import OutcomeBatch, Target
 from domain.losses import BASELINES, LOSS_OF
@@ -172,7 +173,7 @@ async def _fold_day(connection: asyncpg.Connection, group: Group, day: datetime)
     for target, baselines in BASELINES.items():
         statement = _fold(target, LOSS_OF[target])
         status = await connection.execute(statement, list(baselines), *_values(scope))
-        written += int(status.rpartition(" ")[2])
+        written += affected(status)
     return written > 0
 
 

@@ -14,6 +14,7 @@ import asyncpg
 import numpy as np
 
 from backend.store import seals
+from backend.store.database import affected
 from backend.store.instruments import Instruments
 from backend.store.leases import Fence, no_fence
 from domain.market import Instrument, from_ms, to_ms
@@ -244,8 +245,7 @@ class SourceStore:
 
     async def forget_texts(self, kind: TextKind, *, before: datetime) -> int:
         """Drop the texts of items known before a moment; scores, times and hashes stay."""
-        status: str = await self._pool.execute(_FORGET, kind.value, before)
-        return int(status.rpartition(" ")[2])
+        return affected(await self._pool.execute(_FORGET, kind.value, before))
 
 
 class Dated(NamedTuple):

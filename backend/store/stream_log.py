@@ -29,6 +29,7 @@ import asyncpg
 import numpy as np
 
 from backend.store.copy import Rows, message
+from backend.store.database import affected
 from backend.store.tables import stream_blocks
 from domain.market import EPOCH, from_ms, rfc3339, to_ms
 
@@ -272,7 +273,7 @@ class Extension:
             status = await connection.execute(
                 _MOVE, log, self._before[log].block, heads.block, offsets, b"".join(heads.hashes)
             )
-            if status != "UPDATE 1":
+            if not affected(status):
                 raise StaleHeadsError(log)
         if self._blocks:
             await connection.copy_to_table(
