@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
@@ -15,16 +16,14 @@ import asyncpg
 import orjson
 
 from backend.store.instruments import Instruments
-from backend.store.locks import take_turn
+from backend.store.once import Once
 from backend.store.payloads import GAPS_STREAM, gap_payload
-from backend.store.stream_log import Drafts, StaleHeadsError, StreamEvent, StreamLog
+from backend.store.stream_log import Drafts, Extension, StreamEvent, StreamLog
 from collectors import ledger
 from collectors.gaps import Cause, Gap, GapState, Range
 from collectors.ledger import Entry, EntryState, Missing
-from domain.errors import StoreError
 from domain.market import Instrument, Timeframe, from_ms, to_ms
 
-ATTEMPTS: Final = 4  # times that another process may have moved the stream
 _NOTHING: Final = Range(0, 0)
 
 Key = tuple[Instrument, Timeframe]
@@ -143,26 +142,32 @@ class GapLedger:
         self._pool = pool
         self._instruments = instruments
         self._log = StreamLog()
+        self._once = Once[Recorded]()
 
     async def record(self, notices: Sequence[Gap], *, at: datetime) -> Recorded:
         """Enter what collectors say, in their order, and compare it with what is stored.
 
         Args:
-            notices: of any series.
+            notices: of any series; entered once, however often the same call is made in doubt.
             at: when this was noticed.
         """
         by_series: dict[Key, list[Gap]] = {}
         for notice in notices:
             by_series.setdefault((notice.instrument, notice.timeframe), []).append(notice)
-        rows = await self._rows([*by_series])
+        rows, attempt = await self._rows([*by_series]), (tuple(notices), at)
+        recorded = Recorded([], [], {})
         async with self._pool.acquire() as connection:
-            for _ in range(ATTEMPTS):
-                await self._log.open(connection, [[GAPS_STREAM]])
-                try:
-                    return await self._record(connection, by_series, rows, at)
-                except StaleHeadsError:
-                    self._log.forget([[GAPS_STREAM]])
-        raise StoreError("other writers move the stream of gaps without pause")
+
+            async def write(extension: Extension) -> None:
+                nonlocal recorded
+                work = partial(self._record, connection, extension, by_series, rows, at)
+                recorded = await self._once.do(connection, attempt, work)
+
+            events = await self._log.append(
+                connection, [[GAPS_STREAM]], write, turns=[GAPS_STREAM], published_at=at
+            )
+        self._once.done(attempt)
+        return recorded._replace(events=events)
 
     async def differences(
         self,
@@ -214,31 +219,28 @@ class GapLedger:
     async def _record(
         self,
         connection: asyncpg.Connection,
+        extension: Extension,
         by_series: Mapping[Key, Sequence[Gap]],
         rows: _Rows,
         at: datetime,
     ) -> Recorded:
-        extension = self._log.extend(at)
         changes: list[Change] = []
         waiting: list[Gap] = []
         still: dict[Key, list[Range]] = {}
-        async with connection.transaction():
-            await take_turn(connection, [GAPS_STREAM])
-            listed = await _listed(connection, rows)
-            hulls = {number: _hull(by_series[key]) for number, key in enumerate(rows.keys)}
-            missing = await _missing(connection, rows, hulls)
-            for number, key in enumerate(rows.keys):
-                before, absent = listed.get(number, ()), missing.get(number, [])
-                notices = by_series[key]
-                after, done, told = _applied(before, notices, absent, hulls[number], to_ms(at))
-                await _write(connection, rows.place(number), before, after, done)
-                still[key] = [one.span for one in after if one.state is not EntryState.UNFILLABLE]
-                changes += [(event, key, entry) for event, entry in told]
-                waiting += [one for one in notices if _unconfirmed(one, absent)]
-            for event, some in groupby(changes, key=lambda change: change[0]):
-                extension.add(_drafts(event, [*some], at))
-            await extension.write(connection)
-        self._log.remember(extension)
+        listed = await _listed(connection, rows)
+        hulls = {number: _hull(by_series[key]) for number, key in enumerate(rows.keys)}
+        missing = await _missing(connection, rows, hulls)
+        for number, key in enumerate(rows.keys):
+            before, absent = listed.get(number, ()), missing.get(number, [])
+            notices = by_series[key]
+            after, done, told = _applied(before, notices, absent, hulls[number], to_ms(at))
+            await _write(connection, rows.place(number), before, after, done)
+            still[key] = [one.span for one in after if one.state is not EntryState.UNFILLABLE]
+            changes += [(event, key, entry) for event, entry in told]
+            waiting += [one for one in notices if _unconfirmed(one, absent)]
+        for event, some in groupby(changes, key=lambda change: change[0]):
+            extension.add(_drafts(event, [*some], at))
+        await extension.write(connection)
         return Recorded(extension.events, waiting, still)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import asyncpg
@@ -22,17 +23,14 @@ from backend.store.commit import compare, copy_new
 from backend.store.database import CONNECTION_ERRORS
 from backend.store.instruments import Instruments
 from backend.store.leases import Fence, no_fence
-from backend.store.locks import take_turn
 from backend.store.quarantine import REFUSALS
 from backend.store.score_days import PastDays
 from backend.store.snapshots import Snapshot
-from backend.store.stream_log import StaleHeadsError, StreamEvent, StreamLog
+from backend.store.stream_log import Extension, StreamEvent, StreamLog
 from backend.store.writes import Planner, Write
-from domain.errors import StoreError, StoreUnavailableError
+from domain.errors import StoreUnavailableError
 from domain.events import Candle
 from domain.market import Instrument, Timeframe
-
-ATTEMPTS: Final = 4  # two ways, and two times that another writer was faster
 
 _CROSS_SECTION: Final = """
 INSERT INTO cross_sections (exchange, timeframe, as_of, members, arrived_at, deadline, stage_us)
@@ -160,36 +158,27 @@ class Recorder:
         published_at: datetime,
         more: Callable[[asyncpg.Connection], Awaitable[None]],
     ) -> list[StreamEvent]:
-        comparing = False
-        streams = [one.streams for one in work if one.streams]
-        untold = await self._log.settled(connection, streams)
-        for _ in range(ATTEMPTS):
-            await self._log.open(connection, streams)
-            extension = self._log.extend(published_at)
-            try:
-                async with connection.transaction():
-                    await self._fence(connection)
-                    await take_turn(connection, {one.turn for one in work})
-                    if comparing:
-                        await compare(connection, work, extension.add, received_at=published_at)
-                    else:
-                        await copy_new(connection, work, extension.add)
-                    await extension.write(connection)
-                    await more(connection)
-            except StaleHeadsError:
-                self._log.forget(streams)
-            except (asyncpg.UniqueViolationError, *REFUSALS):
-                if comparing:
-                    raise
-                comparing = True
-            except CONNECTION_ERRORS:
-                self._log.doubt(extension)
-                raise
+        async def write(extension: Extension, *, comparing: bool) -> None:
+            await self._fence(connection)
+            if comparing:
+                await compare(connection, work, extension.add, received_at=published_at)
             else:
-                self._log.remember(extension)
-                self._log.sure(streams)
-                return [*untold, *extension.events]
-        raise StoreError("other writers move the same streams without pause")
+                await copy_new(connection, work, extension.add)
+            await extension.write(connection)
+            await more(connection)
+
+        streams = [one.streams for one in work if one.streams]
+        append = partial(
+            self._log.append,
+            connection,
+            streams,
+            turns={one.turn for one in work},
+            published_at=published_at,
+        )
+        try:
+            return await append(partial(write, comparing=False))
+        except (asyncpg.UniqueViolationError, *REFUSALS):
+            return await append(partial(write, comparing=True))
 
     async def _write_cross_section(
         self, connection: asyncpg.Connection, drawn: CrossSection

@@ -19,7 +19,7 @@ that a batch makes are one row of `stream_blocks`, and a log's heads one row of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -29,12 +29,15 @@ import asyncpg
 import numpy as np
 
 from backend.store.copy import Rows, message
-from backend.store.database import affected
+from backend.store.database import CONNECTION_ERRORS, affected
+from backend.store.locks import take_turn
 from backend.store.tables import stream_blocks
+from domain.errors import StoreError
 from domain.market import EPOCH, from_ms, rfc3339, to_ms
 
 FIRST_HASH: Final = bytes(32)
 HASH_BYTES: Final = 32
+ATTEMPTS: Final = 4  # times that another writer may be faster
 _CREATE: Final = "INSERT INTO stream_heads (log) VALUES ($1) ON CONFLICT (log) DO NOTHING"
 _LOCK: Final = "SELECT streams FROM stream_heads WHERE log = $1 FOR UPDATE"
 _ENTER: Final = """
@@ -47,6 +50,7 @@ _HEAD: Final = """
 SELECT epoch, block, streams, head.offsets, head.hashes, published_at
 FROM stream_heads AS head LEFT JOIN stream_blocks USING (log, block) WHERE log = $1
 """
+_HASHES: Final = "SELECT hashes FROM stream_blocks WHERE log = $1 AND block = $2"
 # The offsets travel as text: that costs the driver less than an array.
 _MOVE: Final = """
 UPDATE stream_heads SET block = $3, offsets = $4::text::bigint[], hashes = $5
@@ -126,30 +130,65 @@ class StreamLog:
 
     def __init__(self) -> None:
         self._heads: dict[str, Heads] = {}
-        self._doubted: dict[str, Extension] = {}
+        self._doubted: list[Extension] = []  # nobody knows whether they are committed
 
-    def doubt(self, extension: Extension) -> None:
-        """Nobody knows whether the extension is committed: the connection was lost meanwhile."""
-        self._doubted.update(dict.fromkeys(extension.heads, extension))
+    async def append(
+        self,
+        connection: asyncpg.Connection,
+        streams: Sequence[Sequence[str]],
+        write: Callable[[Extension], Awaitable[None]],
+        *,
+        turns: Iterable[str],
+        published_at: datetime,
+    ) -> list[StreamEvent]:
+        """Commit what `write` adds, with whatever else it writes, in one transaction.
 
-    async def settled(
+        Args:
+            connection: not within a transaction.
+            streams: that it may extend; each sequence of one log.
+            write: adds to the extension and writes it; called again where another was faster.
+            turns: names of turns that are taken first.
+            published_at: of the events.
+
+        Returns:
+            The events, after those of commits before whose answers were lost.
+
+        Raises:
+            StoreError: other writers are faster, again and again.
+        """
+        turns = set(turns)
+        for _ in range(ATTEMPTS):
+            await self.open(connection, streams)
+            extension = self.extend(published_at)
+            try:
+                async with connection.transaction():
+                    await take_turn(connection, turns)
+                    untold = await self._untold(connection, streams)
+                    await write(extension)
+            except StaleHeadsError:
+                self.forget(streams)
+            except CONNECTION_ERRORS:
+                if extension.events:
+                    self._doubted.append(extension)
+                raise
+            else:
+                self.remember(extension)
+                self._doubted = [one for one in self._doubted if not one.is_of(streams)]
+                return [*untold, *extension.events]
+        raise StoreError("other writers move the same streams without pause")
+
+    async def _untold(
         self, connection: asyncpg.Connection, streams: Iterable[Sequence[str]]
     ) -> list[StreamEvent]:
-        """The events of doubted extensions of these logs that are committed, and were not told."""
-        doubted = [self._doubted.get(log_of(named[0])) for named in streams]
+        """The events of doubted extensions of these logs that are committed."""
         events: list[StreamEvent] = []
-        for extension in dict.fromkeys(one for one in doubted if one is not None):
-            log, heads = next(iter(extension.heads.items()))
-            stored = await read_heads(connection, log)
-            if (stored.block, stored.hashes) == (heads.block, heads.hashes):
-                self.remember(extension)
-                events += extension.events
+        for extension in self._doubted:
+            if extension.is_of(streams):
+                for log in extension.heads:
+                    self._heads[log] = await read_heads(connection, log)
+                if await extension.is_stored(connection):
+                    events += extension.events
         return events
-
-    def sure(self, streams: Iterable[Sequence[str]]) -> None:
-        """What was in doubt of these logs has been settled, and is told."""
-        for named in streams:
-            self._doubted.pop(log_of(named[0]), None)
 
     async def open(self, connection: asyncpg.Connection, streams: Iterable[Sequence[str]]) -> None:
         """Know the heads of `streams`; new ones are entered. Not within a transaction.
@@ -261,6 +300,17 @@ class Extension:
                 StreamEvent(stream, epoch, offset, event, as_of, moment, payload, digest, previous)
             )
         return added
+
+    def is_of(self, streams: Iterable[Sequence[str]]) -> bool:
+        """Whether it appends to one of their logs; each sequence of one log."""
+        return any(log_of(named[0]) in self.heads for named in streams)
+
+    async def is_stored(self, connection: asyncpg.Connection) -> bool:
+        """Whether the log has it; all of it is committed, or nothing."""
+        last = self.events[-1]
+        log = log_of(last.stream)
+        hashes = await connection.fetchval(_HASHES, log, self.heads[log].block)
+        return hashes is not None and hashes.endswith(last.hash)
 
     async def write(self, connection: asyncpg.Connection) -> None:
         """Move the heads and store the events, within the caller's transaction.

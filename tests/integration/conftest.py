@@ -16,6 +16,7 @@ from tests.browser import BROWSER, Screen, chromium, window
 from tests.doubles import ManualClock
 from tests.seats import weights
 from tests.served_market import TICKS, ServedMarket, record, serving
+from tests.tcp_proxy import TcpProxy, proxied
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -25,6 +26,13 @@ async def recorded(server_url: str, template: str) -> AsyncIterator[str]:
     await record(await database.create_database(server_url, name, template=template), TICKS)
     yield name
     await database.drop_database(server_url, name)
+
+
+@pytest.fixture
+def proxy(database_url: str) -> Iterator[TcpProxy]:
+    """Before the test's own database."""
+    with proxied(database_url) as found:
+        yield found
 
 
 @pytest.fixture

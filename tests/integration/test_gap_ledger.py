@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -20,7 +21,7 @@ from backend.feed import Feed, LiveEdge
 from backend.store import chain, database
 from backend.store.candles import store_candles
 from backend.store.collected import CollectedCandles
-from backend.store.gaps import GapLedger
+from backend.store.gaps import GapLedger, Recorded
 from backend.store.history import History
 from backend.store.instruments import Instruments
 from backend.store.stream_log import StreamEvent
@@ -33,6 +34,7 @@ from domain.topics import CANDLES
 from tests.doubles import START, ManualClock
 from tests.factories import BTC, ETH, candles
 from tests.scripted_exchange import ScriptedExchange
+from tests.tcp_proxy import TcpProxy
 
 M1 = Timeframe.M1
 MINUTE = M1.duration
@@ -330,3 +332,73 @@ async def test_two_processes_that_tell_of_gaps_keep_one_chain(store: Store) -> N
         assert await chain.verify(connection, "gaps") is None
         count = await connection.fetchval("SELECT count(*) FROM stream_events WHERE log = 'gaps'")
     assert count == 3
+
+
+async def test_notices_whose_answer_is_lost_are_entered_and_told_once(
+    store: Store, proxy: TcpProxy
+) -> None:
+    await store.keep([one for at, one in enumerate(HISTORY[BTC]) if at not in (3, 5)], NOW)
+    found = [notice(3, 4, GapState.FOUND), notice(3, 4, GapState.ASKED)]
+    async with a_ledger(proxy) as ledger:
+        proxy.cut_after = b"COMMIT;"
+        first = await entered(ledger, found)
+        proxy.cut_after = b"COMMIT;"
+        asked = await entered(ledger, [notice(3, 4, GapState.ASKED)])  # nothing is told of it
+        later = await entered(ledger, [notice(5, 6, GapState.FOUND)])
+
+    assert proxy.cuts == 2
+    assert [one.offset for each in (first, asked, later) for one in each.events] == [1, 2]
+    assert list(first.missing.values()) == list(asked.missing.values())
+    rows = await store.pool.fetch("SELECT attempts FROM ingest_gaps ORDER BY from_time")
+    assert [row["attempts"] for row in rows] == [2, 0]
+
+
+async def test_events_in_doubt_are_told_before_those_of_another_record(
+    store: Store, proxy: TcpProxy
+) -> None:
+    await store.keep(HISTORY[BTC][9:10], NOW)
+    in_doubt = [notice(0, 1, GapState.FOUND), notice(0, 1, GapState.ASKED)]
+    async with a_ledger(proxy) as ledger:
+        proxy.cut_after = b"COMMIT;"
+        with pytest.raises(database.CONNECTION_ERRORS):
+            await ledger.record(in_doubt, at=NOW)
+        await store.ledger.record([notice(4, 5, GapState.FOUND)], at=NOW)  # of another process
+        other = await ledger.record([notice(2, 3, GapState.FOUND)], at=NOW)
+        again = await ledger.record(in_doubt, at=NOW)
+
+    assert [one.offset for one in other.events] == [1, 3]
+    assert again.events == []
+    attempts = await store.pool.fetch("SELECT attempts FROM ingest_gaps ORDER BY from_time")
+    assert [row["attempts"] for row in attempts] == [1, 0, 0]
+
+
+async def test_notices_whose_connection_is_lost_before_the_commit_are_entered_once(
+    store: Store, proxy: TcpProxy
+) -> None:
+    await store.keep(HISTORY[BTC][9:10], NOW)
+    async with a_ledger(proxy) as ledger:
+        proxy.cut_after = b"COPY "
+        said = await entered(ledger, [notice(3, 4, GapState.FOUND)])
+
+    assert proxy.cuts == 1
+    assert [one.offset for one in said.events] == [1]
+
+
+@asynccontextmanager
+async def a_ledger(proxy: TcpProxy) -> AsyncIterator[GapLedger]:
+    """One whose connections go through the proxy, which has begun."""
+    pool = await database.connect_pool(proxy.url, size=2)
+    try:
+        ledger = GapLedger(pool, Instruments(pool))
+        await ledger.record([], at=NOW)  # its stream is entered
+        yield ledger
+    finally:
+        pool.terminate()
+
+
+async def entered(ledger: GapLedger, notices: Sequence[Gap]) -> Recorded:
+    """Though the connection is lost, once."""
+    try:
+        return await ledger.record(notices, at=NOW)
+    except database.CONNECTION_ERRORS:
+        return await ledger.record(notices, at=NOW)

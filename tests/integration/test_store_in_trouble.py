@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -31,7 +31,7 @@ from domain.troubles import Trouble
 from tests.doubles import ManualClock
 from tests.integration.store_samples import INSTRUMENTS, at, candles, features, predictions, signals
 from tests.processes import WITHIN_S
-from tests.tcp_proxy import TcpProxy, proxied
+from tests.tcp_proxy import TcpProxy
 
 LOOK_EVERY_S = 0.02
 EVENTS = 3 * len(INSTRUMENTS)  # of a tick
@@ -99,12 +99,6 @@ async def writing(url: str) -> AsyncIterator[Writer]:
         yield Writer(pool, Recorder(pool, Instruments(pool)))
     finally:
         pool.terminate()
-
-
-@pytest.fixture
-def proxy(database_url: str) -> Iterator[TcpProxy]:
-    with proxied(database_url) as found:
-        yield found
 
 
 async def until_it_waits(task: asyncio.Task[list[StreamEvent]]) -> Trouble:
