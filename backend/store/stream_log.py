@@ -163,7 +163,8 @@ class StreamLog:
             try:
                 async with connection.transaction():
                     await take_turn(connection, turns)
-                    untold = await self._untold(connection, streams)
+                    doubted = [one for one in self._doubted if one.is_of(streams)]
+                    untold = await _settled(connection, doubted, extension)
                     await write(extension)
             except StaleHeadsError:
                 self.forget(streams)
@@ -173,22 +174,9 @@ class StreamLog:
                 raise
             else:
                 self.remember(extension)
-                self._doubted = [one for one in self._doubted if not one.is_of(streams)]
+                self._doubted = [one for one in self._doubted if one not in doubted]
                 return [*untold, *extension.events]
         raise StoreError("other writers move the same streams without pause")
-
-    async def _untold(
-        self, connection: asyncpg.Connection, streams: Iterable[Sequence[str]]
-    ) -> list[StreamEvent]:
-        """The events of doubted extensions of these logs that are committed."""
-        events: list[StreamEvent] = []
-        for extension in self._doubted:
-            if extension.is_of(streams):
-                for log in extension.heads:
-                    self._heads[log] = await read_heads(connection, log)
-                if await extension.is_stored(connection):
-                    events += extension.events
-        return events
 
     async def open(self, connection: asyncpg.Connection, streams: Iterable[Sequence[str]]) -> None:
         """Know the heads of `streams`; new ones are entered. Not within a transaction.
@@ -206,7 +194,7 @@ class StreamLog:
 
     def extend(self, published_at: datetime) -> Extension:
         """Begin to append; nothing is written yet."""
-        return Extension(self._heads, from_ms(to_ms(published_at)))
+        return Extension(dict(self._heads), from_ms(to_ms(published_at)))
 
     def remember(self, extension: Extension) -> None:
         """The extension is committed."""
@@ -251,7 +239,7 @@ class Extension:
     def __init__(self, heads: dict[str, Heads], published_at: datetime) -> None:
         self.heads: dict[str, Heads] = {}
         self.events: list[StreamEvent] = []
-        self._before = heads
+        self.before = heads  # as another task may forget or move them meanwhile
         self._published_at = published_at  # whole milliseconds, as it is spelt
         self._blocks: list[bytes] = []  # rows of `stream_blocks`, encoded
 
@@ -260,7 +248,7 @@ class Extension:
         if not drafts.streams:
             return
         log = log_of(drafts.streams[0])
-        heads = self.heads.get(log) or self._before[log].copy()
+        heads = self.heads.get(log) or self.before[log].copy()
         self.heads[log] = heads
         heads.block += 1
         heads.published_at = max(heads.published_at, self._published_at)
@@ -321,7 +309,7 @@ class Extension:
         for log, heads in sorted(self.heads.items()):
             offsets = "{" + ",".join(map(str, heads.offsets)) + "}"
             status = await connection.execute(
-                _MOVE, log, self._before[log].block, heads.block, offsets, b"".join(heads.hashes)
+                _MOVE, log, self.before[log].block, heads.block, offsets, b"".join(heads.hashes)
             )
             if not affected(status):
                 raise StaleHeadsError(log)
@@ -332,6 +320,19 @@ class Extension:
                 columns=stream_blocks.columns.keys(),
                 format="binary",
             )
+
+
+async def _settled(
+    connection: asyncpg.Connection, doubted: Iterable[Extension], extension: Extension
+) -> list[StreamEvent]:
+    """The events of those that are committed; `extension` follows whatever is."""
+    events: list[StreamEvent] = []
+    for one in doubted:
+        for log in one.heads:
+            extension.before[log] = await read_heads(connection, log)
+        if await one.is_stored(connection):
+            events += one.events
+    return events
 
 
 def event_hash(event: StreamEvent) -> bytes:

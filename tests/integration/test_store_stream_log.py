@@ -20,7 +20,7 @@ from backend.store.chain import verify
 from backend.store.instruments import Instruments
 from backend.store.payloads import json_rows
 from backend.store.recorder import Recorder
-from backend.store.stream_log import StreamEvent
+from backend.store.stream_log import Drafts, Extension, StreamEvent, StreamLog
 from backend.upkeep import check_health, verify_streams
 from tests.integration.store_samples import at, candles
 
@@ -107,6 +107,21 @@ async def _names(connection: asyncpg.Connection, offset: int | None) -> None:
     found, mine = await verify(connection), await verify(connection, BTC)
     assert (found and found.offset) == offset
     assert (mine and (mine.stream, mine.offset)) == (offset and (BTC, offset))
+
+
+async def test_an_append_goes_on_where_another_task_forgets_the_heads(
+    connection: asyncpg.Connection,
+) -> None:
+    log = StreamLog()
+
+    async def write(extension: Extension) -> None:
+        log.forget([["gaps"]])
+        extension.add(Drafts("opened", at(5), ["gaps"], [b"{}"]))
+        await extension.write(connection)
+
+    told = await log.append(connection, [["gaps"]], write, turns=["gaps"], published_at=at(5))
+
+    assert [one.offset for one in told] == [1]
 
 
 async def test_verify_and_doctor_name_the_offset_as_people_read_it(
