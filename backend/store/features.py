@@ -8,6 +8,7 @@ from typing import Final
 import asyncpg
 import orjson
 
+from backend.store.database import quoted
 from domain.errors import StoreError
 from domain.events import FeatureSet
 
@@ -73,15 +74,11 @@ async def register_feature_set(
 def _view(feature_set: FeatureSet) -> str:
     table, columns = _TABLES[feature_set.name]
     named = ",\n    ".join(
-        f'"values"[{place}] AS {_quote(column)}'
+        f'"values"[{place}] AS {quoted(column)}'
         for place, column in enumerate(feature_set.columns, start=1)
     )
-    return f"""CREATE OR REPLACE VIEW {_quote(view_name(feature_set))} AS
+    return f"""CREATE OR REPLACE VIEW {quoted(view_name(feature_set))} AS
 SELECT exchange, symbol, timeframe, as_of, revision, known_at, {columns},
     {named}
 FROM {table} JOIN instruments USING (instrument_id)
 WHERE feature_set = '{feature_set.id}'"""  # noqa: S608 - names of ours
-
-
-def _quote(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

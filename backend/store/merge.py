@@ -15,6 +15,7 @@ import asyncpg
 import numpy as np
 
 from backend.store.copy import Rows, joined, message
+from backend.store.database import quoted
 from backend.store.quarantine import set_aside
 from domain.events import Bools
 
@@ -76,9 +77,9 @@ async def merge(
     Returns:
         Which rows were inserted or changed something, shape (n,).
     """
-    changes = ", ".join(f"{_quote(name)} = EXCLUDED.{_quote(name)}" for name in answers)
-    kept = ", ".join(f"kept.{_quote(name)}" for name in answers)
-    new = ", ".join(f"EXCLUDED.{_quote(name)}" for name in answers)
+    changes = ", ".join(f"{quoted(name)} = EXCLUDED.{quoted(name)}" for name in answers)
+    kept = ", ".join(f"kept.{quoted(name)}" for name in answers)
+    new = ", ".join(f"EXCLUDED.{quoted(name)}" for name in answers)
     return await _insert(
         connection,
         rows,
@@ -102,8 +103,8 @@ async def keep_first(
     content = [name for name in rows.columns if name not in aside]
     if not content:
         return inserted
-    stored = ", ".join(f"stored.{_quote(name)}" for name in content)
-    staged = ", ".join(f"staged.{_quote(name)}" for name in content)
+    stored = ", ".join(f"stored.{quoted(name)}" for name in content)
+    staged = ", ".join(f"staged.{quoted(name)}" for name in content)
     found = await connection.fetch(
         f"SELECT staged.position FROM staged_{rows.table.name} AS staged"  # noqa: S608 - names of ours
         f" JOIN {rows.table.name} AS stored USING ({_names(_key(rows))})"
@@ -140,8 +141,4 @@ def _key(rows: Rows) -> list[str]:
 
 
 def _names(names: Iterable[str]) -> str:
-    return ", ".join(map(_quote, names))
-
-
-def _quote(name: str) -> str:
-    return f'"{name}"'
+    return ", ".join(map(quoted, names))
