@@ -71,25 +71,23 @@ async def verify_streams(settings: Settings, heads: Path | None = None) -> int:
             *await published.compare(connection),
         ]
         faults += await kept_heads.breaks(connection, kept)
+        if faults:
+            sys.stderr.write("of each log the first is named; what follows it is not judged\n")
+            sys.stdout.writelines(f"{fault}\n" for fault in faults)
+            return 1
         streams, events, dropped = await chain.size(connection)
         lost = await kept_heads.unjudged(connection, kept)
-    if not faults:
-        sys.stdout.write(
-            f"{events} events of {streams} streams are intact, "
-            f"and predictions and signals are as published\n"
-        )
-        if dropped:
-            sys.stdout.write(f"{dropped} older events are no longer kept, and are not judged\n")
-        if heads:
-            through = f"{len(kept) - lost} of {len(kept)}" if lost else f"all {len(kept)}"
-            sys.stdout.write(f"they go through {through} heads of {heads}")
-            sys.stdout.write(
-                "; the others are of events that are no longer kept\n" if lost else "\n"
-            )
-        return 0
-    sys.stderr.write("of each log the first is named; what follows it is not judged\n")
-    sys.stdout.writelines(f"{fault}\n" for fault in faults)
-    return 1
+    sys.stdout.write(
+        f"{events} events of {streams} streams are intact, "
+        f"and predictions and signals are as published\n"
+    )
+    if dropped:
+        sys.stdout.write(f"{dropped} older events are no longer kept, and are not judged\n")
+    if heads:
+        through = f"{len(kept) - lost} of {len(kept)}" if lost else f"all {len(kept)}"
+        sys.stdout.write(f"they go through {through} heads of {heads}")
+        sys.stdout.write("; the others are of events that are no longer kept\n" if lost else "\n")
+    return 0
 
 
 def _read(path: Path) -> str:

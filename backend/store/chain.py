@@ -15,8 +15,10 @@ from backend.store.stream_log import (
     log_of,
     read_heads,
     split_hashes,
+    split_payloads,
 )
 from backend.store.stream_reads import read_base
+from domain.errors import StoreError
 
 _PAGE: Final = 20  # blocks that are held at a time
 
@@ -26,8 +28,11 @@ SELECT count(*) AS streams, coalesce(sum(last), 0)::bigint AS events,
     (SELECT coalesce(sum(dropped), 0)::bigint FROM stream_bases, unnest(offsets) AS dropped)
 FROM stream_heads, unnest(offsets) AS last
 """
+# Times that no event has, and that a datetime cannot be, are read as the nearest that it can.
 _BLOCKS: Final = """
-SELECT block, event, as_of, published_at, places, offsets, ends, payloads, hashes
+SELECT block, event, greatest(least(as_of, '9999-12-31Z'), '0001-01-02Z') AS as_of,
+    greatest(least(published_at, '9999-12-31Z'), '0001-01-02Z') AS published_at,
+    places, offsets, ends, payloads, hashes
 FROM stream_blocks WHERE log = $1 AND block > $2 ORDER BY block LIMIT $3
 """
 
@@ -71,9 +76,11 @@ async def size(connection: asyncpg.Connection) -> tuple[int, int, int]:
 
 
 async def _verify_log(connection: asyncpg.Connection, log: str, stream: str | None) -> Break | None:
-    heads = await read_heads(connection, log)
+    try:
+        heads, base = await read_heads(connection, log), await read_base(connection, log)
+    except StoreError as error:  # what is behind such a head is of no stream
+        return Break(stream=log, offset=0, reason=str(error))
     names = list(heads.places)
-    base = await read_base(connection, log)
     begins = [base.behind(name) for name in names]
     told = Heads(
         epoch=heads.epoch,
@@ -99,10 +106,10 @@ async def _verify_log(connection: asyncpg.Connection, log: str, stream: str | No
 
 def _events(row: asyncpg.Record, names: list[str], told: Heads) -> Iterator[StreamEvent]:
     """The events of a block; those that its lists do not hold together come out empty."""
-    start, hashes = 0, split_hashes(row["hashes"])
+    payloads = split_payloads(row["payloads"], row["ends"])
+    hashes = split_hashes(row["hashes"])
     for number, (place, offset) in enumerate(zip(row["places"], row["offsets"], strict=False)):
-        end = row["ends"][number] if number < len(row["ends"]) else start
-        if 1 <= place <= len(names):
+        if isinstance(place, int) and 1 <= place <= len(names):
             yield StreamEvent(
                 names[place - 1],
                 told.epoch,
@@ -110,11 +117,10 @@ def _events(row: asyncpg.Record, names: list[str], told: Heads) -> Iterator[Stre
                 row["event"],
                 row["as_of"],
                 row["published_at"],
-                row["payloads"][start:end],
+                payloads[number] if number < len(payloads) else b"",
                 hashes[number] if number < len(hashes) else b"",
                 told.hashes[place - 1],
             )
-        start = end
 
 
 def _fault(event: StreamEvent, told: Heads) -> str:

@@ -16,7 +16,7 @@ import orjson
 from backend.store.chain import Break
 from backend.store.stream_log import log_of, split_hashes
 from backend.store.stream_reads import Base, Log, by_log, find_places, read_base, read_log
-from domain.errors import UsageError
+from domain.errors import StoreError, UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +110,11 @@ async def breaks(connection: asyncpg.Connection, kept: Iterable[KeptHead]) -> li
     for head in kept:
         by_stream.setdefault(head.stream, []).append(head)
     for name, streams in by_log(list(by_stream)).items():
-        log = await read_log(connection, name)
+        try:
+            log = await read_log(connection, name)
+        except StoreError as error:
+            found.append(Break(stream=name, offset=0, reason=str(error)))
+            continue
         for stream in streams:
             found += await _of_stream(connection, log, by_stream[stream])
     return found

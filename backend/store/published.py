@@ -7,20 +7,25 @@ rows whose events were dropped nothing can any more.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, Final
 
 import asyncpg
 import orjson
 
-from backend.store.stream_reads import read_base
+from backend.store.stream_log import split_payloads
+from backend.store.stream_reads import Base, read_base
+from domain.errors import StoreError
 
 _SHOWN: Final = 120  # bytes of an event that cannot be read
 _PAGE: Final = 100  # blocks that are held at a time
 _LOGS: Final = "SELECT log FROM stream_heads ORDER BY log"
 _BLOCKS: Final = """
-SELECT block, event, as_of, ends, payloads FROM stream_blocks
+SELECT block, event, as_of > $4 AS kept, ends, payloads FROM stream_blocks
 WHERE log = $1 AND block > $2 ORDER BY block LIMIT $3
 """
 _WORD: Final = 'text COLLATE "C"'
@@ -31,6 +36,7 @@ _KEY: Final = {
     "revision": "int",
 }
 _FLAT: Final = b'"side":"flat"'
+_UNREADABLE: Final = (asyncpg.DataError, asyncpg.ProgramLimitExceededError)  # of an edited event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,26 +134,22 @@ async def _compare_log(
     """
     found: list[Difference] = []
     open_yet: dict[tuple[Any, ...], bytes] = {}
-    base = await read_base(connection, log)
+    try:
+        base = await read_base(connection, log)
+    except StoreError:  # the chain names the head that was edited
+        base = Base()
     block, count = base.block, 0
-    while page := await connection.fetch(_BLOCKS, log, block, _PAGE):
+    while page := await connection.fetch(_BLOCKS, log, block, _PAGE, base.as_of):
         block = page[-1]["block"]
         final: list[bytes] = []
         for row in page:
-            payloads = list(_split(row))
-            own = row["event"] == channel.first and row["as_of"] > base.as_of
+            payloads = split_payloads(row["payloads"], row["ends"])
+            own = row["event"] == channel.first and row["kept"]
             count += len(payloads) if own else 0
             final += _final(row["event"], payloads, open_yet)
         if len(found) < most:
             found += await _differing(connection, channel, final, most)
     return count, found + await _differing(connection, channel, list(open_yet.values()), most)
-
-
-def _split(block: asyncpg.Record) -> Iterator[bytes]:
-    start = 0
-    for end in block["ends"]:
-        yield block["payloads"][start:end]
-        start = end
 
 
 def _final(
@@ -158,27 +160,45 @@ def _final(
         if event == "prediction" or _FLAT in payload:
             yield payload
             continue
-        try:
-            said = orjson.loads(payload)
-        except orjson.JSONDecodeError:  # it was edited, and is named where it is compared
+        key = _key(payload)
+        if key is None:  # it is named where it is compared
             yield payload
-            continue
-        key = (said["symbol"], said["horizon"], said["as_of"], said["revision"])
-        if event == "closed":
+        elif event == "closed":
             open_yet.pop(key, None)
             yield payload
         else:
             open_yet[key] = payload
 
 
+def _key(payload: bytes) -> tuple[str | int, ...] | None:
+    """Of which row an event is; None where it was edited, and is of none."""
+    try:
+        said = orjson.loads(payload)
+        datetime.fromisoformat(said["as_of"]).astimezone(UTC)
+        found = [said[name] for name in _KEY]
+    except (ValueError, LookupError, TypeError, OverflowError):
+        return None
+    kinds = (int if kind == "int" else str for kind in _KEY.values())
+    whole = all(type(one) is kind for one, kind in zip(found, kinds, strict=True))
+    return tuple(found) if whole else None
+
+
 async def _differing(
     connection: asyncpg.Connection, channel: _Channel, payloads: list[bytes], most: int
 ) -> list[Difference]:
+    readable = [one for one in payloads if _key(one)]
+    unread = [_unread(channel, one) for one in payloads if not _key(one)]
+    return unread + (await _compared(connection, channel, readable, most) if readable else [])
+
+
+async def _compared(
+    connection: asyncpg.Connection, channel: _Channel, payloads: list[bytes], most: int
+) -> list[Difference]:
+    text = (b"[" + b",".join(payloads) + b"]").decode()
     try:
-        text = (b"[" + b",".join(payloads) + b"]").decode()
         async with connection.transaction():  # what fails is undone, and the rest goes on
             rows = await connection.fetch(_difference(channel), text, most)
-    except (asyncpg.DataError, UnicodeDecodeError):
+    except _UNREADABLE:
         return await _unreadable(connection, channel, payloads, most)
     return [Difference(table=channel.table, row=_named(row), reason=_why(row)) for row in rows]
 
@@ -188,16 +208,20 @@ async def _unreadable(
 ) -> list[Difference]:
     """The differences of events of which some cannot be read, those among them."""
     if len(payloads) == 1:
-        row = payloads[0][:_SHOWN].decode(errors="replace")
-        reason = "was published and cannot be read: it was edited"
-        return [Difference(table=channel.table, row=row, reason=reason)]
+        return [_unread(channel, payloads[0])]
     half = len(payloads) // 2
-    found = await _differing(connection, channel, payloads[:half], most)
-    return found + await _differing(connection, channel, payloads[half:], most)
+    found = await _compared(connection, channel, payloads[:half], most)
+    return found + await _compared(connection, channel, payloads[half:], most)
+
+
+def _unread(channel: _Channel, payload: bytes) -> Difference:
+    row = " ".join(payload[:_SHOWN].decode(errors="replace").split()) or "an event without content"
+    reason = "was published and cannot be read: it was edited"
+    return Difference(table=channel.table, row=row, reason=reason)
 
 
 def _why(row: asyncpg.Record) -> str:
-    said, kept = orjson.loads(row["said"]), orjson.loads(row["kept"] or "null")
+    said, kept = _exact(row["said"]), _exact(row["kept"] or "null")
     if kept is None:
         return "was published and is missing"
     name = next(name for name in said if said[name] != kept[name])
@@ -219,7 +243,7 @@ async def _never_published(
                     rows += await connection.fetch(
                         _unknown(channel), kept["log"], channel.first, most
                     )
-            except asyncpg.DataError:  # an event that cannot be read, which is named already
+            except _UNREADABLE:  # an event that cannot be read, which is named already
                 continue
     reason = "was never published"
     return [Difference(table=channel.table, row=_named(row), reason=reason) for row in rows]
@@ -232,8 +256,13 @@ def _named(row: asyncpg.Record) -> str:
     )
 
 
+def _exact(text: str) -> Any:  # noqa: ANN401 - JSON
+    """JSON whose numbers are as they are written: an edited one may be beyond a float."""
+    return json.loads(text, parse_float=Decimal, parse_int=Decimal)
+
+
 def _spell(value: object) -> str:
-    return orjson.dumps(value).decode()
+    return orjson.dumps(value, default=lambda one: orjson.Fragment(str(one))).decode()[:_SHOWN]
 
 
 def _difference(channel: _Channel) -> str:

@@ -216,8 +216,13 @@ async def _enter(connection: asyncpg.Connection, log: str, streams: Iterable[str
 
 
 async def read_heads(connection: asyncpg.Connection, log: str) -> Heads:
-    """The heads of an existing log, as they are committed."""
+    """The heads of an existing log, as they are committed.
+
+    Raises:
+        StoreError: they were edited, and do not hold together.
+    """
     epoch, block, streams, offsets, hashes, last = await connection.fetchrow(_HEAD, log)
+    see_whole(log, streams, offsets, hashes)
     return Heads(
         epoch=epoch,
         block=block,
@@ -226,6 +231,33 @@ async def read_heads(connection: asyncpg.Connection, log: str) -> Heads:
         hashes=split_hashes(hashes),
         published_at=last or EPOCH,
     )
+
+
+def see_whole(
+    log: str, streams: Sequence[object], offsets: Sequence[object], hashes: bytes
+) -> None:
+    """See that a log's head has a name, an offset and a hash for each of its streams.
+
+    Raises:
+        StoreError: it has not.
+    """
+    names = {one for one in streams if isinstance(one, str)}
+    places = sum(isinstance(one, int) for one in offsets)
+    if not len(names) == places == len(streams) == len(offsets) == len(hashes) / HASH_BYTES:
+        raise StoreError(
+            f"the head of {log} was edited: it has {len(names)} streams, {places} offsets"
+            f" and {len(hashes)} bytes of hashes"
+        )
+
+
+def split_payloads(payloads: bytes, ends: Iterable[object]) -> list[bytes]:
+    """The payloads that are stored in one run of bytes; one without an end comes out empty."""
+    found, start = [], 0
+    for one in ends:
+        end = one if isinstance(one, int) else start
+        found.append(payloads[start:end])
+        start = end
+    return found
 
 
 def split_hashes(hashes: bytes) -> list[bytes]:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import asyncpg
 
-from backend.store.stream_log import FIRST_HASH, StreamEvent, log_of, split_hashes
+from backend.store.stream_log import FIRST_HASH, StreamEvent, log_of, see_whole, split_hashes
 from domain.market import EPOCH
 
 PAGE_EVENTS: Final = 1_000  # of a page, about
@@ -116,10 +116,15 @@ class Log(NamedTuple):
 
 
 async def read_log(connection: asyncpg.Connection, name: str) -> Log | None:
-    """The log of this name; None where it has no event yet."""
+    """The log of this name; None where it has no event yet.
+
+    Raises:
+        StoreError: its head was edited, and does not hold together.
+    """
     row = await connection.fetchrow(_LOG, name)
     if row is None:
         return None
+    see_whole(name, row["streams"], row["offsets"], row["hashes"])
     places = {stream: number for number, stream in enumerate(row["streams"], 1)}
     base = _base(row) if row["dropped"] else Base()
     return Log(name, row["epoch"], row["block"], places, row["offsets"], row["hashes"], base)
@@ -131,7 +136,11 @@ def _base(row: asyncpg.Record) -> Base:
     )
     return Base(
         row["dropped"],
-        {stream: Place(offset, digest, row["dropped"]) for stream, offset, digest in dropped},
+        {
+            stream: Place(offset, digest, row["dropped"])
+            for stream, offset, digest in dropped
+            if isinstance(offset, int)  # else it was edited
+        },
         row["published_at"],
         row["last_as_of"],
     )

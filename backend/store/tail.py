@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import asyncpg
 
 from backend.store.sources import status_of
-from backend.store.stream_log import split_hashes
+from backend.store.stream_log import split_hashes, split_payloads
 from domain.market import EPOCH
 from domain.sources import UNASKED, SourceStatus
 
@@ -85,10 +85,9 @@ async def blocks(
 
 
 def _events(row: asyncpg.Record) -> Iterator[Followed]:
-    start = 0
-    columns = (row["places"], row["offsets"], row["ends"], split_hashes(row["hashes"]))
-    for place, offset, end, digest in zip(*columns, strict=False):
-        payload, start = row["payloads"][start:end], end
+    payloads = split_payloads(row["payloads"], row["ends"])
+    columns = (row["places"], row["offsets"], payloads, split_hashes(row["hashes"]))
+    for place, offset, payload, digest in zip(*columns, strict=False):
         stream = row["streams"][place - 1]
         yield Followed(
             stream, row["epoch"], offset, row["event"], row["published_at"], payload, digest

@@ -169,6 +169,80 @@ async def test_of_many_differing_rows_of_a_log_the_first_are_named(
     assert await compare(connection, most=2) == every[:2]
 
 
+@pytest.mark.parametrize(
+    ("was", "becomes"),
+    [
+        ('"symbol"', '"symbo_"'),
+        ('"horizon"', '"horizo_"'),
+        ('"as_of"', '"as_o_"'),
+        ('"horizon":4', '"horizon":[4]'),
+        ('"horizon":4', '"horizon":"4"'),
+        ('"horizon":4', '"horizon":9999999999'),
+        ('"revision":1', '"revision":true'),
+        ('"as_of":"2023', '"as_of":"0000'),
+        ('"symbol":"ETH/USDT"', '"symbol":{"a":["b"]}'),
+        ('"ETH/USDT"', '"E\\ud800"'),
+        ("0.4}", "0.40000000000000000000001}"),
+        (None, "[1]"),
+        (None, "4"),
+        (None, '"a"'),
+        (None, "null"),
+        (None, "{}"),
+        (None, ""),
+        (None, "[" * 400),
+        (None, "\xff"),
+    ],
+)
+async def test_an_edited_event_is_one_break_and_one_difference(
+    connection: asyncpg.Connection,
+    database_url: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    was: str | None,
+    becomes: str,
+) -> None:
+    tables = {"signals": "trading_signals", "predictions": "ml_predictions"}
+    edited = ["signals"] if was == "0.4}" else [*tables]
+    for channel in edited:
+        await edit(connection, f"{channel}.1h.simulated.ETH/USDT", was, becomes)
+
+    assert await verify_streams(Settings(state=tmp_path, database_url=SecretStr(database_url))) == 1
+
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) == 2 * len(edited)
+    for channel in edited:
+        broken = f"stream {channel}.1h.simulated.ETH/USDT: offset 6: its content does not"
+        assert sum(line.startswith(broken) for line in told) == 1
+        assert sum(line.startswith(f"{tables[channel]}: ") for line in told) == 1
+
+
+async def edit(connection: asyncpg.Connection, stream: str, was: str | None, becomes: str) -> None:
+    """Make another text of the payload of the last block's event of a stream, as long as before.
+
+    Its place in its block is the second of three.
+    """
+    log = stream.rpartition(".")[0]
+    row = await connection.fetchrow(
+        "SELECT block, ends, payloads FROM stream_blocks WHERE log = $1 AND cardinality(ends) = 3"
+        " ORDER BY block DESC",
+        log,
+    )
+    first, second, _ = row["ends"]
+    payload: bytes = row["payloads"][first:second]
+    new = becomes.encode("latin-1")
+    new = new if was is None else payload.replace(was.encode(), new)
+    assert new != payload
+    new = new.ljust(len(payload))
+    await connection.execute(
+        """
+        UPDATE stream_blocks SET payloads = overlay(payloads PLACING $3 FROM $4 FOR $5),
+            ends = ARRAY[$4 - 1, $4 - 1 + $6, ends[3] + $6 - $5]
+        WHERE log = $1 AND block = $2
+        """,
+        log, row["block"], new, first + 1, len(payload), len(new),
+    )  # fmt: skip
+
+
 async def said(connection: asyncpg.Connection) -> list[str]:
     return [str(one) for one in await compare(connection)]
 

@@ -21,7 +21,8 @@ from backend.store.instruments import Instruments
 from backend.store.payloads import json_rows
 from backend.store.recorder import Recorder
 from backend.store.stream_log import Drafts, Extension, StreamEvent, StreamLog
-from backend.upkeep import check_health, verify_streams
+from backend.upkeep import check_health, print_heads, verify_streams
+from domain.errors import StoreError
 from tests.integration.store_samples import at, candles
 
 BTC = "candles.1h.binance.BTC/USDT"  # the second of three; block n has its event n
@@ -56,6 +57,17 @@ async def test_an_untouched_log_is_whole(connection: asyncpg.Connection) -> None
         ("ends = '{}' WHERE block = 3", 3),
         ("hashes = '' WHERE block = 3", 3),
         ("places = '{1}' WHERE block = 4", 4),
+        ("places[2] = NULL WHERE block = 3", 3),
+        ("places = '{{1,2},{3,4}}' WHERE block = 4", 4),
+        ("offsets[2] = NULL WHERE block = 3", 3),
+        ("offsets = offsets[1:1] WHERE block = 4", 4),
+        ("ends[2] = NULL WHERE block = 2", 2),
+        ("ends[2] = -5 WHERE block = 2", 2),
+        ("ends = '{{1,2},{3,4}}' WHERE block = 2", 2),
+        ("hashes = substr(hashes, 1, 50) WHERE block = 2", 2),
+        ("as_of = '-infinity' WHERE block = 2", 2),
+        ("as_of = '0044-03-15 BC' WHERE block = 2", 2),
+        ("published_at = '20000-01-01' WHERE block = 2", 2),
     ],
 )
 async def test_an_edited_event_is_named(
@@ -82,6 +94,42 @@ async def test_an_edited_head_is_named(
     await connection.execute(f"UPDATE stream_heads SET {deed}")  # noqa: S608 - constants above
 
     await _names(connection, offset)
+
+
+@pytest.mark.parametrize(
+    "deed",
+    [
+        "streams = streams[1:2]",
+        "streams[2] = streams[1]",
+        "streams[2] = NULL",
+        "streams = '{{a,b},{c,d}}'",
+        "offsets = offsets[1:2]",
+        "offsets[2] = NULL",
+        "hashes = substr(hashes, 1, 50)",
+        "hashes = ''",
+    ],
+)
+async def test_a_head_that_does_not_hold_together_is_one_line(
+    connection: asyncpg.Connection,
+    database_url: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    deed: str,
+) -> None:
+    settings = Settings(database_url=SecretStr(database_url), state=tmp_path)
+    await print_heads(settings)
+    kept = tmp_path / "heads.jsonl"
+    kept.write_text(capsys.readouterr().out)
+    await connection.execute(f"UPDATE stream_heads SET {deed}")  # noqa: S608 - constants above
+
+    assert await verify_streams(settings) == 1
+    assert await verify_streams(settings, kept) == 1
+    with pytest.raises(StoreError, match=r"the head of candles\.1h\.binance was edited"):
+        await print_heads(settings)
+
+    alone, *beside = capsys.readouterr().out.splitlines()
+    assert re.match(r"stream candles\.1h\.binance: offset 0: the head of .* was edited", alone)
+    assert beside == [alone, alone]
 
 
 async def test_a_log_is_never_told_earlier_than_before(database_url: str) -> None:
