@@ -9,7 +9,7 @@ from datetime import datetime
 
 import numpy as np
 
-from backend.store.rows import feature_hashes
+from backend.store.rows import feature_hashes, ints
 from backend.store.standing import FeatureRow, Key, LabelRow, Standing, ToldRow
 from domain.events import (
     FeatureBatch,
@@ -150,7 +150,7 @@ class Renewal:
         pairs = list(enumerate(zip(kept, feature_hashes(made.values), strict=True)))
         fresh = [row for row, (old, _) in pairs if old is None]
         other = [row for row, (old, new) in pairs if old is not None and old.row_hash != new]
-        revision = _ints([1 if old is None else old.revision + 1 for old in kept])
+        revision = ints([1 if old is None else old.revision + 1 for old in kept])
         return [
             replace(
                 _told(made, rows),
@@ -198,7 +198,7 @@ class Renewal:
         found = replace(
             made, revision=revision, direction_known_ms=direction_known, known_ms=known_ms
         )
-        return found.take(_ints(chosen)), _ints(filled)
+        return found.take(ints(chosen)), ints(filled)
 
 
 def unsaid(events: Iterable[object], said: Iterable[PredictionBatch]) -> list[object]:
@@ -217,7 +217,7 @@ def unsaid(events: Iterable[object], said: Iterable[PredictionBatch]) -> list[ob
         before = known.get(_said(event), set())
         rows = [row for row, one in enumerate(event.instruments) if one not in before]
         whole = len(rows) == len(event)
-        found.extend([event if whole else event.take(_ints(rows))] if rows else [])
+        found.extend([event if whole else event.take(ints(rows))] if rows else [])
     return found
 
 
@@ -227,7 +227,7 @@ def unjudged(batch: OutcomeBatch, judged: Set[tuple[int, Instrument, int]]) -> O
     rows = [row for row, key in enumerate(keys) if (batch.horizon, *key) not in judged]
     if len(rows) == len(batch):
         return batch
-    chosen = _ints(rows)
+    chosen = ints(rows)
     return (
         None
         if not rows
@@ -251,14 +251,14 @@ def _said(batch: PredictionBatch) -> _Said:
 def _features(
     made: FeatureBatch, rows: Sequence[int], kept: Sequence[FeatureRow | None], known_ms: int
 ) -> FeatureBatch:
-    chosen = _ints(rows)
+    chosen = ints(rows)
     before = [kept[row] for row in rows]
     return replace(
         made,
         instruments=tuple(made.instruments[row] for row in rows),
         values=made.values[chosen],
         coverage=made.coverage[chosen],
-        revision=_ints([1 if one is None else one.revision + 1 for one in before]),
+        revision=ints([1 if one is None else one.revision + 1 for one in before]),
         candle_revision=made.candle_revision[chosen],
         known_at=max(made.known_at, from_ms(known_ms)),
         told=None if made.told is None else _told(made.told, rows),
@@ -266,7 +266,7 @@ def _features(
 
 
 def _told(made: SentimentBatch, rows: Sequence[int]) -> SentimentBatch:
-    chosen = _ints(rows)
+    chosen = ints(rows)
     return replace(
         made,
         instruments=tuple(made.instruments[row] for row in rows),
@@ -317,7 +317,3 @@ def _equal(left: tuple[float, ...], right: tuple[float, ...]) -> bool:
     """NaN equals NaN."""
     pairs = zip(left, right, strict=True)
     return all(one == other or (one != one and other != other) for one, other in pairs)  # noqa: PLR0124 - NaN
-
-
-def _ints(values: Sequence[int]) -> Ints:
-    return np.array(values, dtype=np.int64)

@@ -24,7 +24,7 @@ from backend.store.instruments import Instruments
 from backend.store.locks import panel, take_turn
 from backend.store.merge import append, stage
 from backend.store.quarantine import REFUSALS, keep_good
-from backend.store.rows import HASH_BYTES
+from backend.store.rows import HASH_BYTES, ints
 from backend.store.tables import candles
 from domain.events import Bools, Candle, CandleBatch, Floats, Ints, Source
 from domain.market import Instrument, Timeframe, to_ms
@@ -193,7 +193,7 @@ async def _find(connection: asyncpg.Connection, rows: Rows) -> tuple[Ints, Ints]
     times = Counter(keys)
     fresh = [row["position"] for row in found if row["fresh"]]
     new = [position for position in fresh if times[keys[position]] == 1]
-    return _ints(new), _ints([row["position"] for row in found if row["same"]])
+    return ints(new), ints([row["position"] for row in found if row["same"]])
 
 
 def _keys(rows: Rows) -> list[tuple[int, str, int]]:
@@ -214,11 +214,11 @@ def version_rows(told: Sequence[Candle], ids: Ints, known_at: datetime) -> Rows:
         ids,
         timeframes[0] if len(lengths) == 1 else timeframes,
         _Told(
-            open_ms=_ints([one.open_ms for one in told]),
-            length_ms=_ints([lengths[timeframe] for timeframe in timeframes]),
+            open_ms=ints([one.open_ms for one in told]),
+            length_ms=ints([lengths[timeframe] for timeframe in timeframes]),
             prices=np.array(prices, dtype=np.float64).reshape(-1, 5) + 0.0,
-            trades=_ints(trades),
-            event_ms=_ints([one.event_ms for one in told]),
+            trades=ints(trades),
+            event_ms=ints([one.event_ms for one in told]),
             confirmed=np.array([one.confirmed for one in told], dtype=np.bool_),
             sources=[_source(one) for one in told],
         ),
@@ -317,10 +317,6 @@ def _distinct(rows: Rows) -> tuple[Ints, Rows]:
         first = chosen.setdefault(version, position)
         known[first] = min(known[first], known[position])
         sources[first] = min(sources[first], sources[position])
-    positions = _ints(list(chosen.values()))
-    least = {**rows.columns, "known_at": _ints(known), "source": sources}
+    positions = ints(list(chosen.values()))
+    least = {**rows.columns, "known_at": ints(known), "source": sources}
     return positions, Rows(rows.table, rows.count, least).take(positions)
-
-
-def _ints(values: Sequence[int]) -> Ints:
-    return np.array(values, dtype=np.int64)

@@ -14,7 +14,7 @@ import orjson
 
 from backend.store.stream_log import Drafts
 from collectors.ledger import Entry
-from domain.events import CandleBatch, ModelEvent, PredictionBatch, Signal, SignalBatch
+from domain.events import CandleBatch, Floats, ModelEvent, PredictionBatch, Signal, SignalBatch
 from domain.market import Instrument, Timeframe, from_ms, rfc3339
 
 GAPS_STREAM = "gaps"
@@ -117,23 +117,28 @@ def signal_drafts(batch: SignalBatch, streams: Sequence[str]) -> Drafts:
         "as_of": _spell([one.as_of_ms for one in signals]),
         "revision": np.array([one.revision for one in signals], dtype=np.int64),
         "side": [one.side for one in signals],
-        "strength": np.array([one.strength for one in signals], dtype=np.float64),
+        "strength": floats(signals, "strength"),
         "gate": [one.gate for one in signals],
-        "size_fraction": np.array([one.size_fraction for one in signals], dtype=np.float64),
-        "entry_price": np.array([one.entry_price for one in signals], dtype=np.float64),
-        "stop": np.array([one.stop for one in signals], dtype=np.float64),
-        "take": np.array([one.take for one in signals], dtype=np.float64),
+        "size_fraction": floats(signals, "size_fraction"),
+        "entry_price": floats(signals, "entry_price"),
+        "stop": floats(signals, "stop"),
+        "take": floats(signals, "take"),
         "expires_at": _spell([one.expires_ms for one in signals]),
         "status": [one.status for one in signals],
         "closed_at": _spell([one.closed_ms for one in signals]),
-        "exit_price": np.array([one.exit_price for one in signals], dtype=np.float64),
-        "realized_return": np.array([one.realized_return for one in signals], dtype=np.float64),
+        "exit_price": floats(signals, "exit_price"),
+        "realized_return": floats(signals, "realized_return"),
         "model": [one.model for one in signals],
         "version": [one.version for one in signals],
-        "expected_edge_bps": np.array([one.expected_edge_bps for one in signals], np.float64),
+        "expected_edge_bps": floats(signals, "expected_edge_bps"),
         "votes": [spelled_votes(one) for one in signals],
     }
     return Drafts(batch.event, batch.as_of, streams, json_rows(rows, len(signals)))
+
+
+def floats(found: Sequence[object], name: str) -> Floats:
+    """A field of each, shape (n,); None becomes NaN."""
+    return np.array([getattr(one, name) for one in found], dtype=np.float64)
 
 
 def spelled_votes(signal: Signal) -> bytes | None:

@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 
 from backend.store.copy import Rows
-from backend.store.payloads import spelled_votes
+from backend.store.payloads import floats, spelled_votes
 from backend.store.tables import (
     LABEL_SET,
     ml_features_ohlcv,
@@ -158,27 +158,27 @@ def signal_rows(batch: SignalBatch, ids: Ints) -> Rows:
         {
             "instrument_id": ids,
             "timeframe": batch.timeframe.value,
-            "horizon": _ints([signal.horizon for signal in signals]),
-            "as_of": _ints([signal.as_of_ms for signal in signals]),
-            "revision": _ints([signal.revision for signal in signals]),
+            "horizon": ints([signal.horizon for signal in signals]),
+            "as_of": ints([signal.as_of_ms for signal in signals]),
+            "revision": ints([signal.revision for signal in signals]),
             "side": [signal.side for signal in signals],
-            "strength": _floats(signals, "strength"),
+            "strength": floats(signals, "strength"),
             "gate": [signal.gate for signal in signals],
-            "size_fraction": _floats(signals, "size_fraction"),
-            "expires_at": _ints([signal.expires_ms for signal in signals]),
+            "size_fraction": floats(signals, "size_fraction"),
+            "expires_at": ints([signal.expires_ms for signal in signals]),
             "model": [signal.model for signal in signals],
             "version": [signal.version for signal in signals],
-            "made_at": _ints([signal.made_ms for signal in signals]),
-            "sigma": _floats(signals, "sigma"),
-            "expected_edge_bps": _floats(signals, "expected_edge_bps"),
+            "made_at": ints([signal.made_ms for signal in signals]),
+            "sigma": floats(signals, "sigma"),
+            "expected_edge_bps": floats(signals, "expected_edge_bps"),
             "votes": _votes(signals),
             "status": [signal.status for signal in signals],
-            "entry_price": _floats(signals, "entry_price"),
-            "stop": _floats(signals, "stop"),
-            "take": _floats(signals, "take"),
+            "entry_price": floats(signals, "entry_price"),
+            "stop": floats(signals, "stop"),
+            "take": floats(signals, "take"),
             "closed_at": _unless(0, [signal.closed_ms or 0 for signal in signals]),
-            "exit_price": _floats(signals, "exit_price"),
-            "realized_return": _floats(signals, "realized_return"),
+            "exit_price": floats(signals, "exit_price"),
+            "realized_return": floats(signals, "realized_return"),
         },
     )
 
@@ -242,13 +242,13 @@ def skill_rows(verdicts: Sequence[Skill]) -> Rows:
         {
             "exchange": [one.exchange for one in found],
             "timeframe": [one.timeframe.value for one in found],
-            "horizon": _ints([one.horizon for one in found]),
+            "horizon": ints([one.horizon for one in found]),
             "target": [one.target.value for one in found],
-            "at": _ints([to_ms(one.at) for one in found]),
+            "at": ints([to_ms(one.at) for one in found]),
             "baseline": [one.baseline for one in found],
-            **{name: _measure(found, name) for name in ("skill", "low", "high")},
-            "blocks": _ints([one.blocks for one in found]),
-            "count": _ints([one.count for one in found]),
+            **{name: floats(found, name) for name in ("skill", "low", "high")},
+            "blocks": ints([one.blocks for one in found]),
+            "count": ints([one.count for one in found]),
             "no_skill": np.array([one.no_skill for one in found]),
         },
     )
@@ -259,11 +259,8 @@ def _distances(batch: PredictionBatch) -> Floats:
     return np.full(len(batch), np.nan) if batch.dissimilarity is None else batch.dissimilarity
 
 
-def _measure(found: Sequence[Skill], name: str) -> Floats:
-    return np.array([getattr(one, name) for one in found], dtype=np.float64)
-
-
-def _ints(values: list[int]) -> Ints:
+def ints(values: Sequence[int]) -> Ints:
+    """A column of whole numbers, shape (n,)."""
     return np.array(values, dtype=np.int64)
 
 
@@ -274,8 +271,3 @@ def _unless(absent: int, values: Ints | list[int]) -> Any:  # noqa: ANN401 - num
 def _votes(signals: tuple[Signal, ...]) -> list[bytes | None] | None:
     spelt = [spelled_votes(signal) for signal in signals]
     return spelt if any(one is not None for one in spelt) else None
-
-
-def _floats(signals: tuple[Signal, ...], name: str) -> Floats:
-    """None becomes NaN."""
-    return np.array([getattr(signal, name) for signal in signals], dtype=np.float64)
