@@ -6,10 +6,9 @@ from datetime import UTC, datetime
 
 from backend.store.history import History
 from domain.events import Candle, Source
-from domain.market import Instrument, Timeframe
+from domain.market import EPOCH, Instrument, Timeframe
 
 _END = datetime.max.replace(tzinfo=UTC)
-_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class CollectedCandles:
@@ -33,7 +32,7 @@ class CollectedCandles:
         with all that was said.
         """
         (series,) = await self._history.candles(
-            [instrument], timeframe, since=_BEGINNING, until=_END, limit=count
+            [instrument], timeframe, since=EPOCH, until=_END, limit=count
         )
         columns = (series.open, series.high, series.low, series.close, series.volume)
         return [
