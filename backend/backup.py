@@ -17,9 +17,11 @@ from typing import Any, Final, Self
 
 import asyncpg
 import orjson
+from pydantic import TypeAdapter, ValidationError
 
 from backend import VERSION
 from backend.clock import SystemClock
+from backend.reading import read_text
 from backend.settings import Settings
 from backend.store import chain, kept_heads, migrate, published, schema
 from backend.store.database import connect
@@ -70,13 +72,17 @@ class Manifest:
             UsageError: it is none, of another layout, or not as it was written.
         """
         try:
-            said: dict[str, Any] = orjson.loads((folder / MANIFEST).read_bytes())
+            said: Any = orjson.loads((folder / MANIFEST).read_bytes())
         except (OSError, orjson.JSONDecodeError) as error:
             raise UsageError(f"{folder} is no backup: it has no {MANIFEST} to be read") from error
-        if said.get("layout") != LAYOUT:
-            raise UsageError(f"{folder} is a backup of layout {said.get('layout')}, not {LAYOUT}")
-        manifest = cls(**said)
-        for name, sha256 in manifest.sha256.items():
+        layout = said.get("layout") if isinstance(said, dict) else None
+        if layout != LAYOUT:
+            raise UsageError(f"{folder} is a backup of layout {layout}, not {LAYOUT}")
+        try:
+            manifest = TypeAdapter(cls).validate_python(said)
+        except ValidationError as error:
+            raise UsageError(f"{folder / MANIFEST} is not as it was written") from error
+        for name, sha256 in ({DUMP: "", HEADS: ""} | manifest.sha256).items():
             if not (folder / name).is_file() or _sha256(folder / name) != sha256:
                 raise UsageError(f"{folder / name} is missing, or not as it was written")
         return manifest
@@ -192,7 +198,7 @@ async def _analyze(url: str) -> None:
 
 async def _faults(url: str, folder: Path, manifest: Manifest) -> list[str]:
     """What is not as it was: rows as they were loaded, and the record once it is migrated."""
-    heads = kept_heads.parse((folder / HEADS).read_text())
+    heads = kept_heads.parse(read_text(folder / HEADS))
     connection = await connect(url)
     try:
         rows = await _rows(connection)

@@ -5,7 +5,9 @@ What speaks to them is an extra.
 
 from __future__ import annotations
 
+import ssl
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Final
 
 from backend.setting_tables import KafkaSettings
@@ -19,13 +21,23 @@ def refuse_without_kafka(settings: Settings) -> None:
     """Before anything begins.
 
     Raises:
-        UsageError: a broker is named, and what speaks to it is not installed; or as `bus_of`.
+        UsageError: a broker is named, and what speaks to it is not installed, or the file of its
+            certificates holds none; or as `bus_of`.
     """
     between = bus_of(settings)
     absent = find_spec("aiokafka") is None or find_spec("cramjam") is None
     if (settings.kafka.brokers or between) and absent:
         named = "kafka.brokers" if settings.kafka.brokers else "ALPHAPULSE_BUS_URL"
         raise UsageError(f"{named} needs aiokafka: install alphapulse[kafka]")
+    if (settings.kafka.brokers or between) and settings.kafka.tls and settings.kafka.ca:
+        _refuse_no_certificates(settings.kafka.ca)
+
+
+def _refuse_no_certificates(ca: Path) -> None:
+    try:
+        ssl.create_default_context(cafile=ca)
+    except OSError as error:  # also of what OpenSSL finds in it
+        raise UsageError(f"kafka.ca: {ca} holds no certificates in PEM") from error
 
 
 def bus_of(settings: Settings) -> KafkaSettings | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import tomllib
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -72,9 +71,9 @@ async def write_settings(given: Given, *, force: bool) -> None:
             f"{SETTINGS_FILE} is there already; --force writes it anew and keeps what it sets"
         )
     chosen = await _chosen(given, in_force.load())
-    table = tomllib.loads(SETTINGS_FILE.read_text()) if SETTINGS_FILE.exists() else {}
+    table = in_force.table()
     watch = chosen.settings.watch.model_dump(mode="json")
-    SETTINGS_FILE.write_text(annotated(table | {"watch": watch}))
+    SETTINGS_FILE.write_text(annotated(table | {"watch": watch}), encoding="utf-8")
     _say(f"{SETTINGS_FILE} written: `alphapulse run` follows what it says")
     for line in prospects(chosen, SystemClock().now()):
         _say(line)

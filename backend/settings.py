@@ -27,6 +27,7 @@ from pydantic_settings import (
 )
 
 from backend.durations import names
+from backend.reading import read_text
 from backend.setting_tables import (
     ApiSettings,
     ExchangeSettings,
@@ -303,8 +304,13 @@ def load(flags: Mapping[str, Any] | None = None) -> Settings:
 
 
 def table() -> dict[str, Any]:
-    """The settings file as it stands; empty where there is none."""
-    return tomllib.loads(SETTINGS_FILE.read_text()) if SETTINGS_FILE.exists() else {}
+    """The settings file as it stands; empty where there is none.
+
+    Raises:
+        UsageError: it cannot be read.
+        tomllib.TOMLDecodeError: it is no TOML.
+    """
+    return tomllib.loads(read_text(SETTINGS_FILE)) if SETTINGS_FILE.exists() else {}
 
 
 def _refuse_unknown(table: Mapping[str, Any], environment: Mapping[str, str]) -> None:

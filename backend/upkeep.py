@@ -14,6 +14,7 @@ from pathlib import Path
 from backend.attached import status_of
 from backend.checkup import Finding, orders, processes
 from backend.clock import SystemClock
+from backend.reading import read_text
 from backend.relaying import RELAYED
 from backend.settings import Settings
 from backend.store import chain, growth, kept_heads, migrate, panels, published, retention, schema
@@ -24,7 +25,7 @@ from backend.store.schema import Standing
 from backend.store.server import read_server
 from backend.store.state import StateFolder
 from backend.wiring import Store, database_of, open_store
-from domain.errors import AlphaPulseError, UsageError, in_one_line
+from domain.errors import AlphaPulseError, in_one_line
 from services.features import feature_set
 
 ENOUGH_DISK_GB = 5.0
@@ -64,7 +65,7 @@ async def verify_streams(settings: Settings, heads: Path | None = None) -> int:
     Raises:
         UsageError: `heads` is no such file.
     """
-    kept = kept_heads.parse(_read(heads)) if heads else []
+    kept = kept_heads.parse(read_text(heads)) if heads else []
     async with store_of(settings) as store, store.readers.acquire() as connection:
         faults: list[object] = [
             *await chain.breaks(connection),
@@ -88,13 +89,6 @@ async def verify_streams(settings: Settings, heads: Path | None = None) -> int:
         sys.stdout.write(f"they go through {through} heads of {heads}")
         sys.stdout.write("; the others are of events that are no longer kept\n" if lost else "\n")
     return 0
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from error
 
 
 async def print_heads(settings: Settings) -> None:

@@ -47,7 +47,7 @@ class Certificate:
 
     def fingerprint(self) -> str:
         """SHA-256 of the server's certificate, in hexadecimal digits."""
-        found = _FIRST.search(self.cert.read_text())
+        found = _FIRST.search(self.cert.read_text(encoding="ascii", errors="replace"))
         if found is None:
             raise UsageError(f"{self.cert} holds no certificate in PEM")
         return hashlib.sha256(ssl.PEM_cert_to_DER_cert(found[0])).hexdigest()

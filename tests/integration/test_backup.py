@@ -116,6 +116,29 @@ async def test_a_backup_that_is_not_as_it_was_written_is_refused(
     assert not empty.state.exists()
 
 
+@pytest.mark.parametrize(
+    ("manifest", "said"),
+    [
+        (b"\xff", "has no manifest.json to be read"),
+        (b"[1]", "of layout None, not 1"),
+        (b'{"layout": 1}', "manifest.json is not as it was written"),
+        (b'{"layout": 1, "sha256": []}', "manifest.json is not as it was written"),
+        (
+            b'{"layout": 1, "version": "", "made_at": "", "newest": null, "schema": "",'
+            b' "rows": {}, "sha256": {}}',
+            "database.dump is missing",
+        ),
+    ],
+)
+async def test_a_manifest_that_is_none_is_one_line(
+    empty: Settings, tmp_path: Path, manifest: bytes, said: str
+) -> None:
+    (tmp_path / "manifest.json").write_bytes(manifest)
+
+    with pytest.raises(UsageError, match=said):
+        await restore(empty, tmp_path, verify=False)
+
+
 async def test_nothing_is_written_over(settings: Settings, tmp_path: Path) -> None:
     await back_up(settings, tmp_path / "backup")
 

@@ -116,6 +116,15 @@ async def test_a_command_knows_the_certificate_and_refuses_another(
         await status_of(of(signed(tmp_path, "theirs")))
 
 
+def test_a_certificate_may_be_described_in_any_encoding(tmp_path: Path) -> None:
+    ours = signed(tmp_path, "ours")
+    plain = ours.fingerprint()
+    ours.cert.write_bytes(b"Z\xfcrich\n" + ours.cert.read_bytes())
+
+    assert certificate(ours.cert, ours.key) == ours
+    assert ours.fingerprint() == plain
+
+
 def test_files_that_do_not_serve_are_one_line(tmp_path: Path) -> None:
     ours, theirs = signed(tmp_path, "ours"), signed(tmp_path, "theirs")
     nonsense = tmp_path / "nonsense"

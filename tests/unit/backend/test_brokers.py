@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from backend import brokers
@@ -54,6 +56,17 @@ def test_a_broker_needs_the_extra(
     with pytest.raises(UsageError, match=said):
         refuse_without_kafka(settings(url, brokers=named))
     refuse_without_kafka(settings())
+
+
+@pytest.mark.parametrize("held", [None, "-----BEGIN NOTHING-----", "\xff"])
+def test_a_file_without_certificates_is_refused_by_name(tmp_path: Path, held: str | None) -> None:
+    file = tmp_path / "ca.pem"
+    if held is not None:
+        file.write_bytes(held.encode("latin-1"))
+
+    with pytest.raises(UsageError, match=r"^kafka\.ca: .*ca\.pem holds no certificates in PEM$"):
+        refuse_without_kafka(settings(brokers=["b:1"], tls=True, ca=file))
+    refuse_without_kafka(settings(tls=True, ca=file))
 
 
 @pytest.mark.parametrize("prefix", ["", "Mine", "a_b", "a..b", "x" * 65])

@@ -117,6 +117,18 @@ def test_what_cannot_be_is_refused_in_one_line(tmp_path: Path, text: str, said: 
     assert "hunter2" not in str(refusal.value)
 
 
+def test_a_file_that_is_no_text_is_named_and_shows_nothing_of_itself(tmp_path: Path) -> None:
+    file = tmp_path / "alphapulse.toml"
+    file.write_bytes(b'bus_url = "hunter\xff2"\n')
+    with pytest.raises(UsageError, match=r"^alphapulse\.toml is not UTF-8: byte 18$"):
+        settings.load()
+
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(UsageError, match=r"^alphapulse\.toml cannot be read: Is a directory$"):
+        settings.load()
+
+
 @pytest.mark.parametrize(
     ("variable", "said"),
     [
