@@ -130,9 +130,7 @@ class Observer:
         )
         try:
             if self.hold_limit is not None and due.takes_time:
-                await self.hold(True)  # noqa: FBT003 - the shape of Hold
-                await asyncio.wait({training}, timeout=self.hold_limit.total_seconds())
-                await self.hold(False)  # noqa: FBT003 - the shape of Hold
+                await self._hold_for(training, self.hold_limit)
             await training
         except LeaseLostError:
             raise
@@ -140,6 +138,17 @@ class Observer:
             log.warning("a training failed; what serves goes on", extra={"reason": str(error)})
         finally:
             training.cancel()
+
+    async def _hold_for(self, training: asyncio.Task[None], limit: timedelta) -> None:
+        """Stop the market's clock until the training is over, or we are."""
+        try:
+            await self.hold(True)  # noqa: FBT003 - the shape of Hold
+            await asyncio.wait({training}, timeout=limit.total_seconds())
+        finally:
+            try:
+                await self.hold(False)  # noqa: FBT003 - the shape of Hold
+            except AlphaPulseError as error:  # in its place a cancellation would be lost
+                log.warning("the market's clock may stand still", extra={"reason": str(error)})
 
     async def roll_back(self, horizon: int, name: str) -> int | None:
         """By hand: as `Learning.roll_back`, and told."""

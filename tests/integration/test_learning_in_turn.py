@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,6 +60,7 @@ class Watched:
     panel: Panel
     observer: Observer
     workers: Workers
+    held: list[bool]  # what the market's clock was told
     done: asyncio.Event  # with the run that was on its way
 
     async def tick(self, hour: int) -> None:
@@ -70,11 +72,6 @@ async def turns() -> None:
     """Let tasks go on as far as they can without the outside world."""
     for _ in range(20):
         await asyncio.sleep(0)
-
-
-async def not_held(held: bool) -> None:  # noqa: FBT001 - the shape of Hold
-    """A real market."""
-    del held
 
 
 @pytest.fixture
@@ -89,6 +86,11 @@ async def watched(
             policy=PolicySettings(),
         )
         workers, told, done = Workers(), list[object](), asyncio.Event()
+        held: list[bool] = []
+
+        async def hold(stopped: bool) -> None:  # noqa: FBT001 - the shape of Hold
+            held.append(stopped)
+
         settings = TrainingSettings(kinds=("logistic.direction",))
         learning = Learning(
             panel=panel,
@@ -114,13 +116,13 @@ async def watched(
             wall=manual_clock,
             store=store,
             status=Status(market=Market.LIVE),
-            hold=not_held,
-            hold_limit=None,
+            hold=hold,
+            hold_limit=timedelta(hours=1),
             every_bars=100,
             as_of=None,
             revisions=revisions,
         )
-        yield Watched(panel, observer, workers, done)
+        yield Watched(panel, observer, workers, held, done)
         await observer.close(keep=False)
 
 
@@ -140,3 +142,17 @@ async def test_a_training_that_is_due_while_another_runs_follows_it(watched: Wat
 
     assert during == [4]
     assert watched.workers.horizons == [4, 24]
+
+
+async def test_a_clock_that_is_held_for_a_training_goes_on_when_that_is_cut_short(
+    watched: Watched,
+) -> None:
+    watched.panel.rooms[4].matured = 10_000
+    await watched.tick(1)
+    await watched.workers.asked.wait()
+    during = [*watched.held]
+
+    await watched.observer.close(keep=False)
+
+    assert during == [True]
+    assert watched.held == [True, False]
