@@ -94,7 +94,7 @@ class LiveEdge:
     openings: Mapping[Timeframe, int] = field(default_factory=dict)  # where rooms run apart
     _sections: dict[Timeframe, CrossSection] = field(init=False)
     _collector: Collector = field(init=False)
-    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _changed: dict[Timeframe, asyncio.Event] = field(init=False)
 
     def __post_init__(self) -> None:
         feed = self.feed
@@ -107,6 +107,7 @@ class LiveEdge:
             )
             for timeframe in feed.timeframes
         }
+        self._changed = {timeframe: asyncio.Event() for timeframe in feed.timeframes}
         self._collector = Collector(
             feed.exchange,
             stored=PatientCandles(stored=self.stored, wall=feed.pace.wall),
@@ -127,7 +128,8 @@ class LiveEdge:
         self._wait_for(instruments)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._collector.run(instruments, self.feed.timeframes))
-            tasks.create_task(self._draw_when_due())
+            for timeframe in self.feed.timeframes:
+                tasks.create_task(self._draw_when_due(timeframe))
             tasks.create_task(self.auditor.run(self._collector.repair))
 
     def watch(self, instruments: Sequence[Instrument]) -> None:
@@ -148,7 +150,7 @@ class LiveEdge:
             case Candle():
                 section = self._sections[event.timeframe]
                 await self._publish(section.add(event, arrived=self.feed.pace.wall.now()))
-                self._changed.set()
+                self._changed[event.timeframe].set()
             case Gap():
                 log.info(
                     "gap %s",
@@ -160,18 +162,18 @@ class LiveEdge:
                 log.warning("candle refused", extra={"reason": event.reason})
                 await patiently(lambda: self.refused(event), self.feed.pace.wall)
 
-    async def _draw_when_due(self) -> None:
+    async def _draw_when_due(self, timeframe: Timeframe) -> None:
+        """Of one timeframe, whose ticks have one patience: none that begins later is due sooner."""
+        section, changed = self._sections[timeframe], self._changed[timeframe]
         wall = self.feed.pace.wall
         while True:
-            self._changed.clear()
-            deadlines = [s.next_deadline() for s in self._sections.values()]
-            waiting = [moment for moment in deadlines if moment is not None]
-            if not waiting:
-                await self._changed.wait()
+            changed.clear()
+            deadline = section.next_deadline()
+            if deadline is None:
+                await changed.wait()
                 continue
-            await wall.sleep(max(min(waiting) - wall.now(), timedelta(0)))
-            for section in self._sections.values():
-                await self._publish(section.due(wall.now()))
+            await wall.sleep(max(deadline - wall.now(), timedelta(0)))
+            await self._publish(section.due(wall.now()))
 
     async def _publish(self, batches: Sequence[CandleBatch]) -> None:
         # The cross-section waits by the wall; what is known is known at the market's time.
