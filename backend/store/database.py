@@ -214,16 +214,18 @@ def dsn(url: str) -> str:
 
 
 def redact(url: str) -> str:
-    """The URL for people: without its password.
+    """The URL for people: without its password, and that of a client's key.
 
     >>> redact("postgresql://me:p@ss:/word@localhost:5432/one")
     'postgresql://me:***@localhost:5432/one'
     >>> redact("postgresql://localhost/one?user=me&password=secret")
     'postgresql://localhost/one?user=me&password=***'
+    >>> redact("postgresql://localhost/one?sslkey=a.key&sslpassword=secret")
+    'postgresql://localhost/one?sslkey=a.key&sslpassword=***'
     >>> redact("postgres:me:secret@localhost/one")
     '***@localhost/one'
     """
     if "://" not in url:
         url = re.sub(r"^.*@", "***@", url)
     url = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)
-    return re.sub(r"([?&]password=)[^&]*", r"\1***", url)
+    return re.sub(r"([?&](?:ssl)?password=)[^&]*", r"\1***", url)

@@ -11,11 +11,11 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from backend.store.database import dsn
 from backend.store.programs import WHEEL
-from domain.errors import StoreError
+from domain.errors import StoreError, UsageError
 
 PROGRAMS: Final = ("pg_dump", "pg_restore")
 SYSTEM: Final = Path("/usr/lib/postgresql")  # Debian's, a folder for each release
@@ -90,17 +90,26 @@ def without_password(url: str) -> tuple[str, str | None]:
 
     >>> without_password("postgresql://me:secret@localhost:5432/one")
     ('postgresql://me@localhost:5432/one', 'secret')
-    >>> without_password("postgresql:///one?host=/run&password=p%40ss")
-    ('postgresql:///one?host=%2Frun', 'p@ss')
+    >>> without_password("postgresql:///one?host=/run&options=-c%20a%3Db&password=p%40+s")
+    ('postgresql:///one?host=/run&options=-c%20a%3Db', 'p@+s')
     >>> without_password("postgresql://localhost/one")
     ('postgresql://localhost/one', None)
+
+    Raises:
+        UsageError: it has the password of a client's key, which libpq takes nowhere else.
     """
     parts = urlsplit(dsn(url))
     user, at, host = parts.netloc.rpartition("@")
     name, _, password = user.partition(":")
-    asked = parse_qsl(parts.query)
-    said = dict(asked).get("password", unquote(password) if password else None)
-    query = urlencode([each for each in asked if each[0] != "password"])
+    asked = [(*each.partition("="), each) for each in parts.query.split("&")]
+    given = {unquote(key): unquote(value) for key, _, value, _ in asked}
+    if "sslpassword" in given:
+        raise UsageError(
+            "the database's URL has an sslpassword, which pg_dump and pg_restore take only where"
+            " all on the machine may read it: name a key without a password in sslkey"
+        )
+    said = given.get("password", unquote(password) if password else None)
+    query = "&".join(each for key, _, _, each in asked if unquote(key) != "password")
     address = f"{name}{at}{host}"
     # urlunsplit leaves the slashes out before an address that is empty.
     return f"{parts.scheme}://{address}{parts.path}{'?' if query else ''}{query}", said

@@ -170,6 +170,14 @@ async def test_a_dump_that_fails_says_why_without_the_password(
     assert (dump.without_password(url)[1] or "") not in str(error.value)
 
 
+async def test_the_password_of_a_key_is_on_no_command_line(tmp_path: Path) -> None:
+    url = "postgresql://localhost/one?sslkey=a.key&sslpassword=hunter2"
+    with pytest.raises(UsageError, match="name a key without a password") as error:
+        await dump.dump(url, "none", tmp_path / "dump", server=15)
+
+    assert "hunter2" not in str(error.value)
+
+
 def test_a_server_that_is_newer_than_all_programs_is_refused() -> None:
     with pytest.raises(StoreError, match="no pg_dump of PostgreSQL 99 or newer"):
         dump.find_programs(99)
