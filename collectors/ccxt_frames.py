@@ -22,13 +22,12 @@ from domain.errors import ExchangeUnavailableError
 
 HEARTBEATS = {"ping", "pong"}  # words of exchanges that do not use the socket's own
 
-OnFrame = Callable[[str, bytes | str], None]  # address, what came
-
 
 def with_guard(exchange: type[Any]) -> type[Any]:
     """A subclass of ccxt's `exchange` that puts what cannot be read into `unread`.
 
-    Its instances have `unread` and `on_frame`, which is shown every frame before it is read.
+    Its instances have `unread` and `on_frame`, which is shown every frame, with its address,
+    before it is read.
     """
     parents_client, parents_parse = exchange.client, exchange.parse_ohlcvs
 

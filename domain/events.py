@@ -152,11 +152,6 @@ class FeatureSet:
     def id(self) -> str:
         return f"{self.name}@{self.version}"
 
-    def model_indexes(self) -> Ints:
-        """Positions of `model_columns` within `columns`."""
-        where = {column: index for index, column in enumerate(self.columns)}
-        return np.array([where[column] for column in self.model_columns], dtype=np.int64)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SentimentBatch(Tick):

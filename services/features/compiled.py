@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 F = TypeVar("F", bound=Callable[..., Any])
 Records = NDArray[np.void]
 
-FLOAT_1D = types.float64[::1]
 FLOAT_2D = types.float64[:, ::1]
 FLOAT_3D = types.float64[:, :, ::1]
 INT_TRIPLE = types.UniTuple(types.int64, 3)  # type: ignore[no-untyped-call]

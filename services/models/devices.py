@@ -18,7 +18,6 @@ from services.models.recipes import Recipe
 DEVICE: Final = "device"  # of a recipe's parameters, where its kind can choose
 CPU: Final = "cpu"
 CUDA: Final = "cuda"
-AUTO: Final = "auto"
 
 
 def settled(recipe: Recipe, kind: FittedKind) -> Recipe:
