@@ -62,11 +62,6 @@ MODELS = Topic("models.changed", events.ModelEvent, key=PANEL, owner=PANEL)
 # The newest event of each series and horizon, for those who come later; keyed by both.
 SIGNALS_LATEST = Topic("signals.latest", events.SignalBatch, key=f"{SERIES}|horizon", owner=PANEL)
 
-TOPICS: Final = (
-    *(CANDLES, FEATURES, SENTIMENT, PREDICTIONS, SIGNALS, LABELS, SCORES, SKILL),
-    *(FUNDING, LEDGER, CLASSES, CLASS_PREDICTIONS, MODELS),
-)
-
 
 def panel_of(event: OfPanel) -> str:
     """The key of an event of a panel, spelt as `PANEL` says."""

@@ -30,13 +30,8 @@ import pyarrow.parquet as pq
 from domain.events import Floats, Target
 from domain.losses import BASELINES, Answer, deciding_loss
 from domain.market import Horizon, Timeframe
-from services.scores.skill import (
-    ScoredRows,
-    SkillEstimate,
-    pooled_skill,
-    skill_by_instrument,
-    spread,
-)
+from services.scores.skill import ScoredRows, SkillEstimate, pooled_skill
+from tests.benchmarks.skills import skill_by_instrument, spread
 
 WEEK: Final = "168"  # candles of an hour
 TRIGGERS: Final = "ALPHAPULSE_TRAINING__TRIGGERS"

@@ -13,9 +13,9 @@ import numpy as np
 from domain.events import Floats, Target
 from domain.losses import BASELINES, LOSS_OF
 from domain.market import Horizon, Timeframe
-from services.scores.metrics import auc_against_shifts
 from services.scores.skill import DAY_MS, ScoredRows, SkillEstimate, pooled_skill
 from tests.scenarios.market import BOOSTERS
+from tests.scenarios.shifts import auc_against_shifts
 
 _FORECASTS = """
 SELECT p.model, (extract(epoch FROM p.as_of) * 1000)::bigint AS as_of_ms, instrument_id,

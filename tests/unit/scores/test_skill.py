@@ -1,4 +1,4 @@
-"""Skill and its interval."""
+"""Skill, its interval, and its spread over instruments."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 
 from domain.events import Floats
 from domain.market import Horizon, Timeframe
-from services.scores.skill import DAY_MS, ScoredRows, pooled_skill, skill_by_instrument, spread
+from services.scores.skill import DAY_MS, ScoredRows, pooled_skill
+from tests.benchmarks.skills import skill_by_instrument, spread
 
 H4 = Horizon(Timeframe.H1, 4)
 
