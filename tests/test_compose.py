@@ -89,6 +89,12 @@ def test_who_waits_waits_for_a_service_that_can_be_waited_for() -> None:
                 assert not healthy or "test" in SERVICES[other]["healthcheck"]
 
 
+def test_the_database_is_healthy_when_others_can_connect() -> None:
+    check = SERVICES["database"]["healthcheck"]["test"]
+
+    assert check[check.index("-h") + 1] == "127.0.0.1"
+
+
 def test_the_alerts_name_metrics_that_there_are() -> None:
     rules = yaml.safe_load((ROOT / "deploy/alerts.yml").read_text())["groups"][0]["rules"]
     told = "".join(file.read_text() for file in (ROOT / "backend").rglob("*.py"))
