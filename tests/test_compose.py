@@ -95,6 +95,22 @@ def test_the_database_is_healthy_when_others_can_connect() -> None:
     assert check[check.index("-h") + 1] == "127.0.0.1"
 
 
+def test_the_heap_of_the_broker_leaves_half_of_its_memory() -> None:
+    kafka = SERVICES["kafka"]
+    (heap,) = re.findall(r"-Xmx(\d+)m", kafka["environment"]["KAFKA_HEAP_OPTS"])
+
+    assert 2 * int(heap) <= _megabytes(kafka["deploy"]["resources"]["limits"]["memory"])
+    assert not any(".sh" in one for one in kafka["healthcheck"]["test"])  # each starts a machine
+
+
+def test_queries_in_parallel_have_memory_to_share() -> None:
+    assert _megabytes(SERVICES["database"]["shm_size"]) >= 256
+
+
+def _megabytes(size: str) -> int:
+    return int(size[:-1]) * {"m": 1, "g": 1024}[size[-1]]
+
+
 def test_the_alerts_name_metrics_that_there_are() -> None:
     rules = yaml.safe_load((ROOT / "deploy/alerts.yml").read_text())["groups"][0]["rules"]
     told = "".join(file.read_text() for file in (ROOT / "backend").rglob("*.py"))
