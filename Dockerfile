@@ -8,7 +8,8 @@ RUN sed -e '/^ *--hash/d' -e 's/ \\$//' requirements-dev.lock > pinned.txt \
  && /venv/bin/pip install --no-cache-dir -c pinned.txt "aiokafka[lz4]"
 COPY . .
 RUN /venv/bin/pip install --no-cache-dir --no-build-isolation --no-deps . \
- && cd / && /venv/bin/python -m services.features.kernel
+ && cd / && /venv/bin/python -m services.features.kernel \
+ && /venv/bin/python -c "import services.models.trees"
 
 FROM python:3.11.13-slim-bookworm
 RUN apt-get update -qq \
@@ -17,6 +18,9 @@ RUN apt-get update -qq \
  && useradd --uid 10001 --create-home alphapulse \
  && install -d -o alphapulse /state
 COPY --from=build /venv /venv
+# numba reads what it compiled above only from folders that it may write to.
+RUN cd /venv/lib/python3.11/site-packages/services \
+ && chown alphapulse features/__pycache__ models/__pycache__
 ENV PATH=/venv/bin:$PATH \
     ALPHAPULSE_STATE=/state \
     OPENBLAS_NUM_THREADS=1

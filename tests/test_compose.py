@@ -107,6 +107,20 @@ def test_queries_in_parallel_have_memory_to_share() -> None:
     assert _megabytes(SERVICES["database"]["shm_size"]) >= 256
 
 
+def test_the_image_uses_the_kernels_that_it_compiled() -> None:
+    said = (ROOT / "Dockerfile").read_text()
+    (python,) = set(re.findall(r"^FROM python:(\d+\.\d+)", said, re.MULTILINE))
+    owned = re.findall(r"(\w+)/__pycache__", said)
+    compiled = {
+        file.parent.name
+        for file in (ROOT / "services").rglob("*.py")
+        if "cache=True" in file.read_text()
+    }
+
+    assert f"cd /venv/lib/python{python}/site-packages/services " in said
+    assert set(owned) == compiled
+
+
 def _megabytes(size: str) -> int:
     return int(size[:-1]) * {"m": 1, "g": 1024}[size[-1]]
 
