@@ -107,6 +107,19 @@ def test_queries_in_parallel_have_memory_to_share() -> None:
     assert _megabytes(SERVICES["database"]["shm_size"]) >= 256
 
 
+def test_the_proxy_leaves_out_a_server_that_does_not_answer() -> None:
+    version = re.findall(r"\d+", SERVICES["proxy"]["image"])
+    said = (ROOT / "deploy/Caddyfile").read_text()
+
+    assert tuple(map(int, version)) >= (
+        2,
+        11,
+        2,
+    )  # before, failures of dynamic servers are forgotten
+    assert {"fail_duration", "lb_try_duration"} <= set(said.split())
+    assert "health_uri" not in said  # not asked of dynamic servers
+
+
 def test_the_image_uses_the_kernels_that_it_compiled() -> None:
     said = (ROOT / "Dockerfile").read_text()
     (python,) = set(re.findall(r"^FROM python:(\d+\.\d+)", said, re.MULTILINE))
