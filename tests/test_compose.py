@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
+from importlib.resources import files
 from typing import Any
 
+import jsonschema_rs
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 from backend.cli import app
 from backend.rooms import Room, rooms_of
+from backend.settings import PREFIX, load
 from tests.conftest import ROOT
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -19,6 +23,35 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 ROOMS = [name for name, one in APART["services"].items() if "command" in one]
 OURS = [name for name, one in SERVICES.items() if "build" in one]
 MADE_BY_THE_OPERATOR = {"./deploy/metrics.token"}
+DOT_ENV = {"POSTGRES_PASSWORD": "secret", "EXCHANGES": "kraken", "SYMBOLS": "BTC/USD,ETH/USD"}
+SCHEMA = files("check_jsonschema") / "builtin_schemas/vendor/compose-spec.json"
+
+
+@pytest.mark.parametrize("document", [COMPOSE, APART], ids=["one system", "apart"])
+def test_the_file_is_what_the_compose_specification_says(document: dict[str, Any]) -> None:
+    schema = jsonschema_rs.validator_for(json.loads(SCHEMA.read_text()))
+
+    assert [f"{one.instance_path}: {one.message}" for one in schema.iter_errors(document)] == []
+
+
+@pytest.mark.parametrize("name", [*OURS, *ROOMS])
+def test_the_variables_are_settings_and_their_values_can_be(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apart = APART["services"].get(name, {}).get("environment", {})
+    variables = {**COMPOSE["x-alphapulse"]["environment"], **apart}
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, re.sub(r"\$\{(\w+):.(.*?)\}", _in_dot_env, value))
+
+    settings = load()
+
+    assert all(variable.startswith(PREFIX) for variable in variables)
+    assert [one.value for one in settings.watch.timeframes] == ["1h"]
+    assert "@database:" in settings.database_url.get_secret_value()  # type: ignore[union-attr]
+
+
+def _in_dot_env(named: re.Match[str]) -> str:
+    return DOT_ENV.get(named[1], named[2])
 
 
 @pytest.mark.parametrize("name", OURS)
