@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
-import asyncpg
-
-Place: TypeAlias = asyncpg.Pool | asyncpg.Connection
+from backend.store.database import PoolOrConnection
 
 _RETIRED: Final = """
 SELECT feature_set, retired_at FROM feature_sets WHERE retired_at IS NOT NULL
@@ -48,23 +46,23 @@ class Reader(NamedTuple):
         return f"{self.name}@{self.version} ({self.exchange} {self.timeframe}x{self.horizon})"
 
 
-async def retired(place: Place) -> dict[str, datetime]:
+async def retired(place: PoolOrConnection) -> dict[str, datetime]:
     """Since when each set is made no more that is not."""
     return {row["feature_set"]: row["retired_at"] for row in await place.fetch(_RETIRED)}
 
 
-async def retire(place: Place, feature_set: str, *, at: datetime) -> None:
+async def retire(place: PoolOrConnection, feature_set: str, *, at: datetime) -> None:
     """From the next start on it is made no more; one that is retired already stays so."""
     await place.execute(_RETIRE, feature_set, at)
 
 
-async def beside(place: Place, feature_set: str) -> dict[str, str]:
+async def beside(place: PoolOrConnection, feature_set: str) -> dict[str, str]:
     """The sets that candles are made into beside one, with the code that makes each."""
     rows = await place.fetch(_BESIDE, feature_set)
     return {row["feature_set"]: row["code_sha"] for row in rows}
 
 
-async def readers(place: Place, feature_sets: Sequence[str]) -> list[Reader]:
+async def readers(place: PoolOrConnection, feature_sets: Sequence[str]) -> list[Reader]:
     """The members that were fitted on one of them."""
     found = [Reader(*row) for row in await place.fetch(_MEMBERS)]
     return [one for one in found if one.feature_set in feature_sets]

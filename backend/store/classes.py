@@ -12,6 +12,7 @@ import numpy as np
 import orjson
 
 from backend.store.copy import Rows
+from backend.store.database import PoolOrConnection
 from backend.store.tables import ml_class_labels, ml_class_predictions
 from domain.classes import ClassLabelBatch, ClassPredictionBatch
 from domain.events import Examples, Floats, Ints
@@ -179,7 +180,7 @@ async def classes_of(
 
 
 async def scored(
-    place: asyncpg.Pool | asyncpg.Connection,
+    place: PoolOrConnection,
     horizon: int,
     *,
     exchange: str | None = None,

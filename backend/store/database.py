@@ -8,7 +8,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -20,6 +20,7 @@ from domain.troubles import Trouble
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+PoolOrConnection: TypeAlias = asyncpg.Pool | asyncpg.Connection
 
 WRITERS: Final = 4  # connections: the tick, its second transaction, training, one to spare
 READERS: Final = 8  # requests wait here for each other, never for or before a writer

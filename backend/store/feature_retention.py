@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 import asyncpg
 
+from backend.store.database import PoolOrConnection
 from backend.store.locks import take_turn
 from backend.store.retention import TURN
 from backend.store.score_days import day_of
@@ -88,7 +89,7 @@ class Features(NamedTuple):
 
 
 async def kept_since(
-    connection: asyncpg.Connection | asyncpg.Pool, exchange: str, timeframe: str
+    connection: PoolOrConnection, exchange: str, timeframe: str
 ) -> datetime | None:
     """The first close whose feature rows were not dropped; None: none were."""
     moment: datetime | None = await connection.fetchval(

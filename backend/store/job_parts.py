@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any, Final
 
-import asyncpg
 import orjson
+
+from backend.store.database import PoolOrConnection
 
 ENDED: Final = frozenset({"done", "failed"})
 _READ: Final = frozenset({"progress", "result", "problem"})
@@ -81,7 +82,7 @@ def refusal(parts: Sequence[Part]) -> Mapping[str, Any] | None:
     return {**told[0], "detail": detail, "suggestions": near}
 
 
-async def read_parts(place: asyncpg.Pool | asyncpg.Connection, name: str) -> list[Part]:
+async def read_parts(place: PoolOrConnection, name: str) -> list[Part]:
     """How far each owner of a job is."""
     return [
         Part(**{k: orjson.loads(v) if k in _READ and v is not None else v for k, v in row.items()})

@@ -17,6 +17,7 @@ from typing import Any, Final
 import asyncpg
 import orjson
 
+from backend.store.database import PoolOrConnection
 from backend.store.job_parts import Part, read_parts, together
 from backend.store.leases import Fence, no_fence
 from domain.errors import AlphaPulseError, UsageError
@@ -334,7 +335,7 @@ async def read_jobs(pool: asyncpg.Pool, *, limit: int) -> list[asyncpg.Record]:
     return rows
 
 
-async def read_job(place: asyncpg.Pool | asyncpg.Connection, name: str) -> asyncpg.Record | None:
+async def read_job(place: PoolOrConnection, name: str) -> asyncpg.Record | None:
     """One job by its id; None where there is none."""
     return await place.fetchrow(f"SELECT {COLUMNS} FROM jobs WHERE id = $1", name)  # noqa: S608 - words of ours
 

@@ -17,7 +17,7 @@ from zlib import crc32
 
 import asyncpg
 
-from backend.store.database import CONNECTION_ERRORS, connect
+from backend.store.database import CONNECTION_ERRORS, PoolOrConnection, connect
 from domain.errors import LeaseLostError, StoreError, StoreUnavailableError, UsageError, in_one_line
 
 Fence = Callable[[asyncpg.Connection], Awaitable[None]]
@@ -85,9 +85,7 @@ class Lease:
 
 
 @asynccontextmanager
-async def fenced(
-    place: asyncpg.Pool | asyncpg.Connection, fence: Fence
-) -> AsyncIterator[asyncpg.Connection]:
+async def fenced(place: PoolOrConnection, fence: Fence) -> AsyncIterator[asyncpg.Connection]:
     """A transaction in which something is decided; nothing of it is stored where `fence` refuses.
 
     The fence comes last: who takes the lease waits for a commit, and for no decision.

@@ -11,6 +11,7 @@ from typing import Any, Final
 import asyncpg
 import orjson
 
+from backend.store.database import PoolOrConnection
 from backend.store.leases import Fence, fenced, no_fence
 from backend.store.runs import Run
 from backend.store.tables import ml_models_metadata, named, promotion_decisions
@@ -147,7 +148,7 @@ class Registry:
         fence: refuses what a worker decides that has lost its panel (`LeaseLostError`).
     """
 
-    def __init__(self, place: asyncpg.Pool | asyncpg.Connection, fence: Fence = no_fence) -> None:
+    def __init__(self, place: PoolOrConnection, fence: Fence = no_fence) -> None:
         self._place = place
         self._fence = fence
 

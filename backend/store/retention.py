@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 import asyncpg
 
-from backend.store.database import affected
+from backend.store.database import PoolOrConnection, affected
 from backend.store.locks import take_turn
 from backend.store.stream_log import FIRST_HASH, split_hashes
 
@@ -78,9 +78,7 @@ class Extent(NamedTuple):
     held: bool  # whether a reader has not come so far
 
 
-async def extents(
-    connection: asyncpg.Connection | asyncpg.Pool, relayed: Sequence[str]
-) -> list[Extent]:
+async def extents(connection: PoolOrConnection, relayed: Sequence[str]) -> list[Extent]:
     """Of every log with a panel, by name.
 
     Args:
@@ -117,7 +115,7 @@ async def drop_events(
 
 
 async def held(
-    connection: asyncpg.Connection | asyncpg.Pool, relayed: Sequence[str], *, before: datetime
+    connection: PoolOrConnection, relayed: Sequence[str], *, before: datetime
 ) -> list[str]:
     """The logs with events published before that a reader has not read; see `extents`."""
     found = []

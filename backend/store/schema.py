@@ -9,6 +9,8 @@ from typing import Final
 
 import asyncpg
 
+from backend.store.database import PoolOrConnection
+
 SERVES: Final = "serves "  # before a revision, in the comment on the table that holds ours
 LOOK: Final = """
 SELECT (SELECT version_num FROM alembic_version) AS revision,
@@ -63,7 +65,7 @@ class Schema:
         return Standing.FOREIGN
 
 
-async def look(place: asyncpg.Pool | asyncpg.Connection) -> Schema:
+async def look(place: PoolOrConnection) -> Schema:
     """The schema of a database as it is now."""
     try:
         row = await place.fetchrow(LOOK)

@@ -13,6 +13,7 @@ from typing import Final
 
 import asyncpg
 
+from backend.store.database import PoolOrConnection
 from domain.errors import LeaseLostError
 from domain.market import EPOCH, from_ms, to_ms
 from domain.ports import Clock
@@ -47,7 +48,7 @@ async def seal(pool: asyncpg.Pool, panel: str, close: datetime) -> None:
     await pool.execute(_SEAL, panel, close)
 
 
-async def newest_facts(connection: asyncpg.Connection | asyncpg.Pool) -> datetime:
+async def newest_facts(connection: PoolOrConnection) -> datetime:
     """The date of the facts that were stored last; the epoch where none were."""
     moment: datetime | None = await connection.fetchval(_OF, FACTS)
     return moment or EPOCH

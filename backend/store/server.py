@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-import asyncpg
+from backend.store.database import PoolOrConnection
 
 SINCE: Final = (2, 18)  # of TimescaleDB: the columnstore by the names that it has now
 ASK: Final = """
@@ -61,7 +61,7 @@ class Server:
         return f"{said} with its columnstore"
 
 
-async def read_server(connection: asyncpg.Connection | asyncpg.Pool) -> Server:
+async def read_server(connection: PoolOrConnection) -> Server:
     """Of the database that is connected to."""
     return Server(**await connection.fetchrow(ASK))
 

@@ -10,6 +10,7 @@ from typing import Final
 
 import asyncpg
 
+from backend.store.database import PoolOrConnection
 from domain.market import Timeframe
 
 KEPT: Final = 2  # of each key: the newest, and the one before in case it is damaged
@@ -65,7 +66,7 @@ async def save(connection: asyncpg.Connection, snapshots: Sequence[Snapshot]) ->
 
 
 async def load(
-    connection: asyncpg.Connection | asyncpg.Pool,
+    connection: PoolOrConnection,
     key: tuple[str, Timeframe, str, str],
     *,
     until: datetime,

@@ -14,7 +14,7 @@ import asyncpg
 import numpy as np
 
 from backend.store import seals
-from backend.store.database import affected
+from backend.store.database import PoolOrConnection, affected
 from backend.store.instruments import Instruments
 from backend.store.leases import Fence, no_fence
 from domain.market import Instrument, from_ms, to_ms
@@ -119,7 +119,7 @@ WHERE kind = $1 AND known_at < $2 AND title IS NOT NULL
 class SourceStore:
     """Writes and reads `sentiment_items`, `_scores`, `market_metrics` and `source_states`."""
 
-    def __init__(self, pool: asyncpg.Pool | asyncpg.Connection, instruments: Instruments) -> None:
+    def __init__(self, pool: PoolOrConnection, instruments: Instruments) -> None:
         self._pool = pool
         self._instruments = instruments
         self._fence: Fence = no_fence

@@ -6,8 +6,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
-import asyncpg
-
+from backend.store.database import PoolOrConnection
 from backend.store.instruments import Instruments
 from backend.store.sources import SourceStore, measurements_of, status_of
 from domain.market import to_ms
@@ -57,7 +56,7 @@ class Facts(NamedTuple):
 
 
 async def facts(
-    pool: asyncpg.Pool | asyncpg.Connection,
+    pool: PoolOrConnection,
     instruments: Instruments,
     *,
     since: datetime,
@@ -73,7 +72,7 @@ async def facts(
 
 
 async def recall(
-    pool: asyncpg.Pool | asyncpg.Connection,
+    pool: PoolOrConnection,
     instruments: Instruments,
     *,
     since: datetime,

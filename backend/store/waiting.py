@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
-import asyncpg
-
+from backend.store.database import PoolOrConnection
 from domain.market import rfc3339
 
 ABSENT_AFTER_S: Final = 10.0  # of silence; a status is told twice a second
 NONE_SPOKE: Final = "none spoke within an hour"  # voices are forgotten then
-Place: TypeAlias = asyncpg.Pool | asyncpg.Connection
 
 # Owners are the voices of rooms that run apart; one process that does all speaks for all of its.
 _WAITING: Final = """
@@ -59,7 +57,9 @@ class Waiting(NamedTuple):
         return f"waits for {self.owner}: {self.why}"
 
 
-async def read_waiting(place: Place, jobs: Collection[str] | None = None) -> list[Waiting]:
+async def read_waiting(
+    place: PoolOrConnection, jobs: Collection[str] | None = None
+) -> list[Waiting]:
     """Parts whose owner says nothing, sorted by it, the oldest first.
 
     Args:
@@ -70,7 +70,7 @@ async def read_waiting(place: Place, jobs: Collection[str] | None = None) -> lis
     return [Waiting(**row) for row in rows]
 
 
-async def why_waiting(place: Place, jobs: Collection[str]) -> dict[str, str]:
+async def why_waiting(place: PoolOrConnection, jobs: Collection[str]) -> dict[str, str]:
     """By job, in words, who of its owners is missing; jobs that wait for nobody are left out."""
     words: dict[str, list[str]] = {}
     for one in await read_waiting(place, jobs) if jobs else ():

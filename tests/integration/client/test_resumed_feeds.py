@@ -9,13 +9,12 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from datetime import timedelta
 from typing import NamedTuple
 
-import asyncpg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from alphapulse_client import Backoff, Client
-from backend.store.database import connect
+from backend.store.database import PoolOrConnection, connect
 from tests.cutting_proxy import Cut, cutting
 from tests.doubles import START, ManualClock
 from tests.factories import candle_batches
@@ -81,7 +80,7 @@ class Running:
         return await logged(self._market.pool)
 
 
-async def logged(database: asyncpg.Pool | asyncpg.Connection) -> Log:
+async def logged(database: PoolOrConnection) -> Log:
     """Every event of every stream."""
     told: Log = {}
     for row in await database.fetch(
