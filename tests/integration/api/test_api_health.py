@@ -10,6 +10,7 @@ from operator import getitem
 import httpx
 import orjson
 import pytest
+import yaml
 
 from backend.api.schemas_system import StatusRow
 from backend.api.server import PortTakenError, listen
@@ -17,8 +18,11 @@ from backend.api.watch import look
 from backend.store import candle_sets
 from domain.market import rfc3339
 from domain.troubles import Trouble
+from tests.conftest import ROOT
 from tests.doubles import START
 from tests.served_market import MEMBERS, TICKS, ServedMarket
+
+DEPLOY = ROOT / "deploy"
 
 
 async def test_it_is_ready_when_every_watched_instrument_has_a_prediction(
@@ -136,6 +140,19 @@ async def test_metrics_tell_the_age_of_predictions(
 
     assert 'alphapulse_prediction_age_seconds{timeframe="1h"} 90.0' in text
     assert "alphapulse_ready 1.0" in text
+
+
+async def test_what_operators_look_at_is_told(rest: httpx.AsyncClient) -> None:
+    told = set(re.findall(r"^# TYPE (\w+)", (await rest.get("/metrics")).text, re.MULTILINE))
+    provisioned = DEPLOY / "grafana/provisioning"
+    panels = orjson.loads((provisioned / "dashboards/alphapulse.json").read_bytes())["panels"]
+    rules = yaml.safe_load((DEPLOY / "alerts.yml").read_text())["groups"][0]["rules"]
+    asked = [target["expr"] for panel in panels for target in panel["targets"]]
+    asked += [rule["expr"] for rule in rules]
+    named = {one for each in asked for one in re.findall(r"\b(?:alphapulse|process)_\w+", each)}
+
+    assert len(named) > len(panels) / 2
+    assert {one.removesuffix("_bucket") for one in named} <= told
 
 
 async def test_the_documents_describe_what_is_served(rest: httpx.AsyncClient) -> None:
