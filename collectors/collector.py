@@ -22,7 +22,7 @@ from collectors.backfill import Check, History, Rejected
 from collectors.budget import Budget
 from collectors.gaps import Cause, Gap, Range
 from collectors.history_port import StoredCandles
-from collectors.offset import Offset
+from collectors.offset import APART_MS, Offset
 from collectors.pacing import Backoff, Pace
 from collectors.repairs import Repairs
 from collectors.series import REMEMBERED, Event, Series
@@ -39,7 +39,6 @@ Out = Callable[[Event | Rejected], Awaitable[None]]
 Forming = Callable[[Candle], None]
 
 LOOK_EVERY = timedelta(milliseconds=250)  # of wall time, for candles that are due
-AHEAD_MS = 86_400_000  # of wall time that a candle may be ahead of the clocks
 
 
 class _WatchChangedError(Exception):
@@ -254,7 +253,7 @@ class Collector:
 
     def _from_the_future(self, candle: Candle) -> str | None:
         """Why a candle's time cannot be; all between now and it would else count as missing."""
-        latest_ms = self._settled_ms() + round(AHEAD_MS * self._pace.speed)
+        latest_ms = self._settled_ms() + round(APART_MS * self._pace.speed)
         return "open time is far ahead of the clock" if candle.open_ms > latest_ms else None
 
     def _emit(self, events: Iterable[Event | Rejected]) -> None:

@@ -10,13 +10,14 @@ from statistics import median_low
 from collectors.budget import Budget
 from collectors.pacing import Pace
 from domain.errors import ExchangeError, RateLimitedError
-from domain.market import to_ms
+from domain.market import from_ms, to_ms
 from domain.ports import Exchange
 
 log = logging.getLogger(__name__)
 
 EVERY = timedelta(seconds=30)  # of wall time
 NEWEST = 3  # measurements of which the middle one counts: one that is wrong moves nothing
+APART_MS = 86_400_000  # of wall time; what tells a time further from our clock is not believed
 LARGE_MS = 500  # of wall time; said, since candles that close by time depend on it
 
 
@@ -61,7 +62,12 @@ class Offset:
         except ExchangeError as error:
             log.warning("the time of %s is not known: %s", self._exchange.id, error)
             return
-        self._measured.append(theirs - to_ms(self._pace.clock.now()))
+        apart_ms = theirs - to_ms(self._pace.clock.now())
+        if abs(apart_ms) > APART_MS * self._pace.speed:  # all up to it would count as missing
+            said = from_ms(theirs).date().isoformat()
+            log.warning("the time of %s is not believed: %s", self._exchange.id, said)
+            return
+        self._measured.append(apart_ms)
         self.ms = median_low(self._measured)
         self._warn()
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -177,6 +177,22 @@ async def test_what_closed_while_nothing_ran_comes_from_rest_before_what_is_live
             (7, 10, Cause.START, GapState.FOUND),
             (7, 10, Cause.START, GapState.FILLED),
         ]
+
+
+@pytest.mark.parametrize("year", [1, 9999])
+async def test_an_exchange_that_tells_an_impossible_time_is_followed_by_our_clock(
+    year: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fetch_time(exchange: ScriptedExchange) -> datetime:
+        return datetime(year, 12, 31, tzinfo=UTC)
+
+    monkeypatch.setattr(ScriptedExchange, "fetch_time", fetch_time)
+    async with running(minutes=10, stored=HISTORY[BTC][:7]) as run:
+        await run.until(11)
+        run.exchange.send(HISTORY[BTC][10])
+        await run.pass_time()
+
+        assert run.numbers() == [7, 8, 9, 10]
 
 
 async def test_a_hole_in_the_store_is_repaired_at_the_start() -> None:

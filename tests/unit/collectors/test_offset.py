@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -84,6 +84,24 @@ async def test_one_wrong_answer_moves_nothing() -> None:
 
             assert offset.ms == 0
         assert exchange.asked == 7
+
+
+@pytest.mark.parametrize("year", [1, 9999])
+async def test_a_time_that_cannot_be_is_not_believed_though_no_other_is_told(
+    year: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Mistaken(TellsTime):
+        async def fetch_time(self) -> datetime:
+            return datetime(year, 12, 31, tzinfo=UTC)
+
+    ours = ManualClock()
+    async with measuring(ours, Mistaken(ours)) as offset:
+        await pass_time(ours)
+
+        assert offset.ms == 0
+    assert {one.getMessage() for one in caplog.records} == {
+        f"the time of simulated is not believed: {year:04}-12-31"
+    }
 
 
 async def test_a_request_that_is_long_on_its_way_makes_nothing_close_too_soon() -> None:
