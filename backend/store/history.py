@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from io import BytesIO
 from itertools import groupby
@@ -81,7 +81,6 @@ FROM trading_signals AS s JOIN instruments USING (instrument_id)
 WHERE exchange = $1 AND s.timeframe = $2 AND s.status IN ('pending', 'active')
 ORDER BY s.as_of, symbol, s.horizon, s.revision
 """  # noqa: S608 - words of ours
-
 _NEWEST_CLOSE: Final = """
 SELECT max(newest.close_time) FROM unnest($1::int[]) AS wanted (instrument_id), LATERAL (
     SELECT close_time FROM candles
@@ -157,20 +156,14 @@ class History:
     ) -> FeatureTable:
         """The newest revision of the rows with since < as_of ≤ until; `beside` as in `examples`."""
         ids = await self._instruments.ids(instruments)
-        columns, more = await self._columns(feature_set), await self._columns(beside)
-        asked = (ids.tolist(), timeframe.value, feature_set, since, until)
-        arguments = (*asked, beside, len(more))
-        columns += more
+        columns, more = await self._columns(feature_set, beside)
+        arguments = (ids.tolist(), timeframe.value, feature_set, since, until, beside, more)
         found = decode(await self._copy(FEATURES, *arguments), _feature_fields(columns))
         found["as_of_ms"] = _milliseconds(found["as_of_ms"])
-        rank = await self._rank(found["instrument_id"])
-        order = np.lexsort((found["revision"], rank, found["as_of_ms"]))
-        key = np.stack([found["as_of_ms"][order], rank[order]])
+        order = await self._order(found, "as_of_ms", "instrument_id", "revision")
+        key = np.stack([found["as_of_ms"][order], found["instrument_id"][order]])
         newest = np.append((key[:, 1:] != key[:, :-1]).any(axis=0), True)[: len(order)]
-        kept = order[newest]
-        table = {name: column[kept] for name, column in found.items()}
-        owners = await self._instruments.of(table.pop("instrument_id"))
-        return FeatureTable(columns=columns, instruments=owners, **table)
+        return FeatureTable(columns=columns, **await self._taken(found, order[newest]))
 
     async def rows_at(
         self,
@@ -184,9 +177,8 @@ class History:
     ) -> FeatureTable:
         """The rows of these closes as they were known at `until`, as `examples` has them."""
         ids = await self._instruments.ids(instruments)
-        columns, more = await self._columns(feature_set), await self._columns(beside)
-        asked = (feature_set, until, beside, len(more))
-        columns += more
+        columns, more = await self._columns(feature_set, beside)
+        asked = (feature_set, until, beside, more)
         piece, parts = max(1, AT_ONCE // max(1, len(ids))), []
         for start in range(0, max(1, len(closes)), piece):
             wanted = (ids.tolist(), timeframe.value, closes[start : start + piece])
@@ -194,10 +186,8 @@ class History:
             parts.append(decode(copied, _feature_fields(columns)))
         found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         found["as_of_ms"] = _milliseconds(found["as_of_ms"])
-        order = np.lexsort((await self._rank(found["instrument_id"]), found["as_of_ms"]))
-        table = {name: column[order] for name, column in found.items()}
-        owners = await self._instruments.of(table.pop("instrument_id"))
-        return FeatureTable(columns=columns, instruments=owners, **table)
+        order = await self._order(found, "as_of_ms", "instrument_id")
+        return FeatureTable(columns=columns, **await self._taken(found, order))
 
     async def examples(  # noqa: PLR0913 - what one query is asked
         self,
@@ -226,19 +216,15 @@ class History:
         Returns:
             Them in the order of (known, as_of, instrument).
         """
-        columns, more = await self._columns(feature_set), await self._columns(beside)
+        columns, more = await self._columns(feature_set, beside)
         asked = (exchange, timeframe.value, horizon, feature_set, until)
-        arguments = (*asked, beside, len(more), rows, timeframe.ms // 1000)
-        columns += more
+        arguments = (*asked, beside, more, rows, timeframe.ms // 1000)
         fields = (*EXAMPLE_FIELDS, ("features", ("f8", (len(columns),))))
         found = decode(await self._copy(EXAMPLES, *arguments), fields)
         for name in ("as_of_ms", "direction_known_ms", "known_ms"):
             found[name] = _milliseconds(found[name])
-        rank = await self._rank(found["instrument_id"])
-        order = np.lexsort((rank, found["as_of_ms"], found["known_ms"]))
-        table: dict[str, Any] = {name: column[order] for name, column in found.items()}
-        owners = await self._instruments.of(table.pop("instrument_id"))
-        return Examples(columns=columns, instruments=owners, **table)
+        order = await self._order(found, "known_ms", "as_of_ms", "instrument_id")
+        return Examples(columns=columns, **await self._taken(found, order))
 
     async def pending_predictions(
         self,
@@ -299,14 +285,28 @@ class History:
         rows = await self._pool.fetch(_OPEN_SIGNALS, exchange, timeframe.value)
         return [signal_of(exchange, timeframe, row) for row in rows]
 
-    async def _columns(self, feature_set: str) -> tuple[str, ...]:
-        if not feature_set:
-            return ()
+    async def _columns(self, feature_set: str, beside: str) -> tuple[tuple[str, ...], int]:
+        """Those of a set and of the one beside it, and how many are of the latter."""
+        columns = await self._columns_of(feature_set)
+        more = await self._columns_of(beside) if beside else ()
+        return columns + more, len(more)
+
+    async def _columns_of(self, feature_set: str) -> tuple[str, ...]:
         query = "SELECT columns FROM feature_sets WHERE feature_set = $1"
         columns = await self._pool.fetchval(query, feature_set)
         if columns is None:
             raise StoreError(f"no feature set {feature_set} is registered")
         return tuple(columns)
+
+    async def _order(self, found: Mapping[str, NDArray[Any]], *by: str) -> Ints:
+        """The order of rows by these columns, instruments in theirs."""
+        keys = {**found, "instrument_id": await self._rank(found["instrument_id"])}
+        return np.lexsort([keys[name] for name in reversed(by)])
+
+    async def _taken(self, found: Mapping[str, NDArray[Any]], rows: Ints) -> dict[str, Any]:
+        """The columns of these rows, with instruments in the place of their numbers."""
+        table = {name: column[rows] for name, column in found.items()}
+        return {"instruments": await self._instruments.of(table.pop("instrument_id")), **table}
 
     async def _rank(self, ids: Ints) -> Ints:
         """The place of each instrument in the order of instruments."""
