@@ -16,6 +16,7 @@ from backend.agreed import fingerprint
 from backend.api.state import ApiState
 from backend.api.status import Status
 from backend.asking import Asking
+from backend.background import going_on
 from backend.brokers import refuse_without_kafka
 from backend.chores import chores
 from backend.clock import SystemClock
@@ -62,6 +63,7 @@ from domain.topics import panel_key
 log = logging.getLogger(__name__)
 
 HOUSE: Final = "house"  # lease of what is done once for a database
+LOST: Final = (StoreUnavailableError, LeaseLostError, *CONNECTION_ERRORS)  # leases, with the store
 AGAIN_S: Final = 1.0  # wall, until leases that were lost are asked for again
 FORGET_EVERY_S: Final = 5.0  # wall
 
@@ -131,7 +133,7 @@ async def _work(
                     api=api,
                 )
                 await apart.run()
-        except* (StoreUnavailableError, LeaseLostError, *CONNECTION_ERRORS) as errors:
+        except* LOST as errors:
             log.warning("waiting for the database", extra={"reason": _first(errors)})
         await asyncio.sleep(AGAIN_S)
 
@@ -312,17 +314,19 @@ class Apart:
     async def _look_after_sources(self) -> None:
         unasked = Unasked(store=self.store, leases=self.leases, clock=self.plan.clock)
         while True:
-            await unasked.look()
+            with going_on("the look after sources that nobody asks", but=LOST):
+                await unasked.look()
             await asyncio.sleep(FORGET_EVERY_S)
 
     async def _forget(self) -> None:
         """Panels that there are no more say nothing of themselves."""
         while True:
-            names = [
-                panel_voice(panel_key(one.exchange, one.timeframe))
-                for one in await opened(self.store.readers)
-            ]
-            await forget_gone(self.store.writers, names)
+            with going_on("the forgetting of panels that are gone", but=LOST):
+                names = [
+                    panel_voice(panel_key(one.exchange, one.timeframe))
+                    for one in await opened(self.store.readers)
+                ]
+                await forget_gone(self.store.writers, names)
             await asyncio.sleep(FORGET_EVERY_S)
 
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 from backend.api.status import Status
+from backend.background import going_on
 from backend.clock import SystemClock
 from backend.sources import Collection
 from backend.store.database import patiently
@@ -70,4 +71,5 @@ class Asking:
     async def _keep_looking(self) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            await patiently(self._look, SystemClock())
+            with going_on("the look at what is watched"):
+                await patiently(self._look, SystemClock())

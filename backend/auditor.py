@@ -12,6 +12,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Final
 
+from backend.background import going_on
 from backend.store.database import CONNECTION_ERRORS, patiently
 from backend.store.gaps import Difference, GapLedger, Key
 from backend.store.stream_log import StreamEvent
@@ -107,7 +108,9 @@ class Auditor:
             await self.pace.wall.sleep(GATHER)
             self._due.clear()
             notices, self._notices = self._notices, []
-            waiting = await self._record(notices)
+            waiting: list[Gap] = []
+            with going_on("the record of gaps"):  # what is lost of it the next audit finds
+                waiting = await self._record(notices)
             patience = patience - 1 if waiting == notices else PATIENCE
             if waiting and patience:
                 self._notices[:0] = waiting
@@ -118,19 +121,23 @@ class Auditor:
         seen: dict[Key, list[Range]] = {}
         while True:
             began = time.monotonic()
-            missing: dict[Key, list[Range]] = {}
-            try:
-                differences = await self._differences()
-            except CONNECTION_ERRORS as error:
-                log.warning("the audit waits for the database", extra={"reason": str(error)})
-                differences = []
-            for one in differences:
-                key = (one.instrument, one.timeframe)
-                missing[key] = one.wanted
-                await self._confirm(one, seen.get(key, []), repair)
-            seen = missing
+            with going_on("the audit of candles"):
+                seen = await self._look(seen, repair)
             took = timedelta(seconds=time.monotonic() - began)
             await self.pace.wall.sleep(max(AUDIT_EVERY, REST * took))
+
+    async def _look(
+        self, before: Mapping[Key, Sequence[Range]], repair: Repair
+    ) -> dict[Key, list[Range]]:
+        """What is missing now, of which what was missing `before` is told."""
+        try:
+            differences = await self._differences()
+        except CONNECTION_ERRORS as error:
+            log.warning("the audit waits for the database", extra={"reason": str(error)})
+            differences = []
+        for one in differences:
+            await self._confirm(one, before.get((one.instrument, one.timeframe), []), repair)
+        return {(one.instrument, one.timeframe): one.wanted for one in differences}
 
     async def _confirm(self, found: Difference, before: Sequence[Range], repair: Repair) -> None:
         unlisted, wanted = (_both(spans, before) for spans in (found.unlisted, found.wanted))

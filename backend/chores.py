@@ -37,5 +37,5 @@ def chores(
         wall=pace.wall,
         free=free,
     )
-    folding = Folding(settings, store.writers, pace.clock)
+    folding = Folding(settings, store.writers, pace.clock, pace.wall)
     return [folding.run(), relay(settings, store.url, pace, free, status), retention.run()]

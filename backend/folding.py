@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Final
 
 import asyncpg
 
+from backend.background import going_on
 from backend.cadence import FOLDED_DAYS, Cadence
 from backend.settings import Settings
 from backend.store import ledger, panels, score_days
@@ -30,23 +32,28 @@ class Folding:
         settings: with the terms of paper accounts.
         writers: the database.
         clock: of the market.
+        wall: of the pauses.
     """
 
     settings: Settings
     writers: asyncpg.Pool
     clock: Clock
+    wall: Clock
 
     async def run(self) -> None:
         """Until cancelled: each panel of the dashboard as often as it is cheap."""
         now = asyncio.get_running_loop().time
         cadence = Cadence(panels.PANELS, folded=panels.SCORES)
         while True:
-            await asyncio.sleep(cadence.pause_s)
-            cadence.folded(await self._fold())
-            await self._reckon()
+            await self.wall.sleep(timedelta(seconds=cadence.pause_s))
+            with going_on("the folding of scores"):
+                cadence.folded(await self._fold())
+            with going_on("the reckoning of paper accounts"):
+                await self._reckon()
             for name in cadence.due(now()):
                 began = now()
-                await self._refresh(name)
+                with going_on(f"the panel {name} of the page"):
+                    await self._refresh(name)
                 cadence.computed(name, began=began, ended=now())
 
     async def _fold(self) -> int:

@@ -12,6 +12,7 @@ from functools import partial
 from backend import metrics
 from backend.api.status import Status
 from backend.auditor import Auditor
+from backend.background import going_on
 from backend.feed import Feed, LiveEdge, PatientCandles
 from backend.hosting import Host, Hosted
 from backend.leaving import staying_away, why_away
@@ -247,4 +248,5 @@ class Following:
             write = partial(
                 refuse_unreadable, self.store.writers, unread, received_at=self.plan.clock.now()
             )
-            await patiently(write, feed.pace.wall)
+            with going_on("the record of what cannot be read"):
+                await patiently(write, feed.pace.wall)

@@ -12,6 +12,7 @@ from typing import Final
 
 import asyncpg
 
+from backend.background import going_on
 from backend.panel import PanelKey
 from backend.store import seals
 from backend.store.database import patiently
@@ -71,8 +72,9 @@ class Hearing:
         """Read on between the closes, and prepare the next of them, until cancelled."""
         while True:
             await self.wall.sleep(LOOK_EVERY)
-            if await patiently(self._read_on, self.wall):
-                await asyncio.to_thread(self.told.prepare)
+            with going_on("the reading of what sources tell"):
+                if await patiently(self._read_on, self.wall):
+                    await asyncio.to_thread(self.told.prepare)
 
     async def before(self, key: PanelKey, close: datetime) -> None:
         """To be awaited before a panel answers a close: all that counts as known at it is here."""

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 import asyncpg
 
 from backend.api.problems import problem_of
+from backend.background import going_on
 from backend.store.database import patiently
 from backend.store.jobs import Job, JobStore
 from domain.errors import AlphaPulseError, LeaseLostError, in_one_line
@@ -87,11 +88,15 @@ class Bell:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            owners = sorted({owner for owner, _ in self._came})
-            for place in await patiently(partial(self._store.waiting, owners), self._wall):
-                if place in self._came:
-                    self._came[place].set()
+            with going_on("the look for orders"):
+                await self._look()
             await self._wall.sleep(LOOK_EVERY)
+
+    async def _look(self) -> None:
+        owners = sorted({owner for owner, _ in self._came})
+        for place in await patiently(partial(self._store.waiting, owners), self._wall):
+            if place in self._came:
+                self._came[place].set()
 
 
 class Jobs:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import asyncpg
 
+from backend.background import going_on
 from backend.executor import ProcessExecutor
 from backend.store.database import CONNECTION_ERRORS, connect_pool
 from backend.store.registry import Registry
@@ -226,7 +227,8 @@ class Mirror:
         """Until cancelled."""
         while True:
             await asyncio.sleep(self._pause_s)
-            await self.look()
+            with going_on("the mirror of the registry"):
+                await self.look()
 
     async def look(self) -> None:
         """Copy what is new; a failure is told once, and tried again ever more rarely."""

@@ -12,6 +12,7 @@ from typing import NoReturn
 import asyncpg
 
 from backend.api.status import Status
+from backend.background import going_on
 from backend.feed import Hold
 from backend.learning.learning import Learning
 from backend.learning.plan import Due
@@ -118,8 +119,9 @@ class Observer:
 
     async def _learn(self, due: Due) -> None:
         try:
-            await self._do(due)
-            await self._tell()
+            with going_on(f"the learning of {self.panel.key.timeframe}"):
+                await self._do(due)
+                await self._tell()
         except LeaseLostError as error:
             self._refused.put_nowait(error)
 

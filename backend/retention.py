@@ -10,6 +10,7 @@ from typing import Final
 
 import asyncpg
 
+from backend.background import going_on
 from backend.setting_tables import RetentionSettings
 from backend.store import hypertables, retention
 from backend.store.database import CONNECTION_ERRORS
@@ -47,11 +48,15 @@ class Retention:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            try:
-                await self.sweep()
-            except (*CONNECTION_ERRORS, asyncpg.PostgresError) as error:  # ticks go on
-                log.warning("old rows are dropped later", extra={"reason": str(error)})
+            with going_on("the dropping of old rows"):
+                await self._sweep_if_it_can()
             await self.wall.sleep(LOOK_EVERY)
+
+    async def _sweep_if_it_can(self) -> None:
+        try:
+            await self.sweep()
+        except CONNECTION_ERRORS as error:
+            log.warning("old rows are dropped later", extra={"reason": str(error)})
 
     async def sweep(self) -> None:
         """Drop all that is too old now, and pack what is not corrected often any more."""

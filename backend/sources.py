@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from backend.asked import Asked
+from backend.background import going_on
 from backend.clock import SystemClock
 from backend.hearing import Hearing
 from backend.metrics import FACTS_KEPT
@@ -119,6 +120,10 @@ class Collection:
 
     async def keep(self, answer: Answer) -> None:
         """Store what an answer tells; whatever came through before is not stored twice."""
+        with going_on("the record of what sources tell"):
+            await self._keep(answer)
+
+    async def _keep(self, answer: Answer) -> None:
         try:
             await patiently(partial(self._record, answer), self._wall)
         except REFUSALS as error:
@@ -185,9 +190,10 @@ class Collection:
         """Store each change of a state when it is seen."""
         told: dict[str, tuple[SourceState, str]] = {}
         while True:
-            changed = [one for one in self.statuses() if told.get(one.source) != _said(one)]
-            await patiently(partial(self._change, changed, self._dated), self._wall)
-            told |= {one.source: _said(one) for one in changed}
+            with going_on("the record of states of sources"):
+                changed = [one for one in self.statuses() if told.get(one.source) != _said(one)]
+                await patiently(partial(self._change, changed, self._dated), self._wall)
+                told |= {one.source: _said(one) for one in changed}
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def _change(self, changed: Sequence[SourceStatus], dated: _Dating) -> None:
@@ -200,7 +206,8 @@ class Collection:
         while True:
             before = self._clock.now() - self._asked.keep_posts
             forget = partial(self._store.forget_texts, TextKind.SOCIAL, before=before)
-            await patiently(forget, self._wall)
+            with going_on("the forgetting of posts"):
+                await patiently(forget, self._wall)
             await asyncio.sleep(FORGET_EVERY_S)
 
 

@@ -11,6 +11,8 @@ from typing import Any, Final
 from backend.agreed import Print, differences
 from backend.api.state import Weight
 from backend.api.status import Market, Status
+from backend.background import going_on
+from backend.background import troubles as troubles_in_the_background
 from backend.bus.troubles import troubles as troubles_of_the_bus
 from backend.clock import ClockWatch, SystemClock
 from backend.store.pulse import Pulse
@@ -73,16 +75,23 @@ async def keep_telling(
 
     Args:
         kept: where.
-        status: is told of troubles with the database, the road between rooms and the clock.
+        status: is told of troubles with the database, the road between rooms and the clock, and of
+            what fails beside the ticks.
         told: what there is to say, at each time.
         clock: of the market.
     """
     wall = SystemClock()
     pulse, watch = Pulse(wall), ClockWatch(clock, wall=wall, speed=status.speed)
-    status.troubles += [pulse.troubles, watch.troubles, troubles_of_the_bus]
+    status.troubles += [
+        pulse.troubles,
+        watch.troubles,
+        troubles_of_the_bus,
+        troubles_in_the_background,
+    ]
     while True:
-        watch.look()
-        await pulse.beat(partial(kept.tell, told(), clock.now()))
+        with going_on("the telling of the status"):
+            watch.look()
+            await pulse.beat(partial(kept.tell, told(), clock.now()))
         await asyncio.sleep(TELL_EVERY_S)
 
 

@@ -10,10 +10,10 @@ from domain.market import rfc3339
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """Something outside fails; it ends by itself once that is mended.
+    """Something fails; it ends by itself once that is mended.
 
     Attributes:
-        about: `database`, `broker` or `clock`.
+        about: `database`, `broker`, `clock`, or `background`: work beside the ticks.
         since: by the machine's clock.
         reason: one line, without a secret.
         grave: whether nobody is to rely on the system meanwhile.

@@ -52,7 +52,7 @@ class SourceStateRow(Row):
 class TroubleRow(Row):
     """Something that the system needs and does not have at the moment."""
 
-    about: Literal["database", "broker", "clock"]
+    about: Literal["database", "broker", "clock", "background"]
     since: datetime = Field(description="by the machine's clock")
     reason: str
     grave: bool = Field(description="whether nobody is to rely on the system meanwhile")

@@ -10,6 +10,7 @@ from backend.api.connection import CloseReason
 from backend.api.handshake import UNAUTHORIZED
 from backend.api.problems import STORE_FAILURES, ProblemError
 from backend.api.state import ApiState
+from backend.background import going_on
 from backend.store import candle_sets
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,8 @@ async def keep_watch(state: ApiState) -> None:
     """Look again and again, for ever."""
     while True:
         await asyncio.sleep(EVERY_S)
-        await look(state)
+        with going_on("the watch over callers"):
+            await look(state)
 
 
 async def look(state: ApiState) -> None:

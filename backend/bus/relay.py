@@ -15,6 +15,7 @@ import asyncpg
 from aiokafka.errors import KafkaError
 
 from backend import metrics
+from backend.background import going_on
 from backend.bus.broker import Producer, event_topics, prepare, producing
 from backend.bus.outage import Outage
 from backend.bus.records import CHANNELS, records
@@ -77,12 +78,16 @@ class Relay:
     async def _measure(self) -> None:
         """Count what waits, whatever the broker does."""
         while True:
-            count = partial(behind, self.pool, [*CHANNELS])
-            self._behind = await patiently(count, self.pace.wall)
-            metrics.BLOCKS_BEHIND.set(self._behind)
-            if not (self._behind or self._outage.why):
-                self._well = self.pace.wall.now()
+            with going_on("the count of what waits for the broker"):
+                await self._count()
             await self.pace.wall.sleep(MEASURE_EVERY)
+
+    async def _count(self) -> None:
+        count = partial(behind, self.pool, [*CHANNELS])
+        self._behind = await patiently(count, self.pace.wall)
+        metrics.BLOCKS_BEHIND.set(self._behind)
+        if not (self._behind or self._outage.why):
+            self._well = self.pace.wall.now()
 
     async def _relay(self) -> None:
         """For ever. After whatever failed, the log is read again from what was taken."""

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from backend import background
 from backend.auditor import Auditor
 from backend.bus.memory import MemoryBus
 from backend.feed import Feed, LiveEdge
@@ -402,3 +403,22 @@ async def entered(ledger: GapLedger, notices: Sequence[Gap]) -> Recorded:
         return await ledger.record(notices, at=NOW)
     except database.CONNECTION_ERRORS:
         return await ledger.record(notices, at=NOW)
+
+
+async def test_an_audit_that_fails_as_nobody_foresaw_is_made_again(store: Store) -> None:
+    follower = Follower(store)
+    exchange = ScriptedExchange(follower.clock)
+    for name in NAMES:
+        exchange.record(HISTORY[name][:STORED])
+    await store.keep_history()
+
+    async def go_on() -> None:
+        await store.pool.execute("ALTER TABLE candle_extents RENAME TO away")
+        await follower.until(lambda: said(["the audit of candles"]))
+        await store.pool.execute("ALTER TABLE away RENAME TO candle_extents")
+        await follower.until(lambda: said([]))
+
+    async def said(works: Sequence[str]) -> bool:
+        return [one.reason.partition(" failed")[0] for one in background.troubles()] == works
+
+    await follower.run(exchange, go_on)

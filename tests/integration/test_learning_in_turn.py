@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from backend import background
 from backend.api.status import Market, Status
 from backend.learning.fits import FitOrder
 from backend.learning.learning import Learning
@@ -156,3 +157,18 @@ async def test_a_clock_that_is_held_for_a_training_goes_on_when_that_is_cut_shor
 
     assert during == [True]
     assert watched.held == [True, False]
+
+
+async def test_a_training_that_fails_as_nobody_foresaw_is_told(watched: Watched) -> None:
+    async def broken(stopped: bool) -> None:  # noqa: FBT001 - the shape of Hold
+        raise KeyError(stopped)
+
+    watched.observer.hold = broken
+    watched.panel.rooms[4].matured = 10_000
+    await watched.tick(1)
+    await turns()
+    (told,) = background.troubles()
+    with background.going_on("the learning of 1h"):
+        pass  # as the next one would
+
+    assert told.reason.startswith("the learning of 1h failed (KeyError)")
