@@ -38,6 +38,7 @@ TIMEOUT = timedelta(seconds=10)  # of a request, and of a connection's handshake
 PAGE = 500  # candles of a request where ccxt does not know the exchange's limit
 STREAMS = 200  # of one Binance connection; it allows 1024
 _DECIMAL_PLACES, _TICK_SIZE = 2, 4  # ccxt's modes of precision
+_SMALLEST, _MOST_PLACES = 1e-30, 30  # of a size; decimal places on either side of the point
 
 
 class CcxtExchange:
@@ -352,15 +353,23 @@ class CcxtExchange:
             instrument=Instrument(self._id, market["symbol"]),
             tick_size=self._step(precision.get("price")),
             lot_size=self._step(precision.get("amount")),
-            min_notional=(limits.get("cost") or {}).get("min"),
+            min_notional=_size((limits.get("cost") or {}).get("min")),
         )
 
     def _step(self, precision: float | None) -> float | None:
         if precision is None:
             return None
         if self._client.precisionMode == _TICK_SIZE:
-            return float(precision)
-        return 10.0**-precision if self._client.precisionMode == _DECIMAL_PLACES else None
+            return _size(precision)
+        places = self._client.precisionMode == _DECIMAL_PLACES and abs(precision) <= _MOST_PLACES
+        return 10.0**-precision if places else None
+
+
+def _size(told: float | None) -> float | None:
+    """A size that can be; None where none is told. 0 is told by exchanges that set none."""
+    if told is None or not (told == 0 or _SMALLEST <= told <= 1 / _SMALLEST):
+        return None
+    return float(told)
 
 
 def _end(buffer: CandleBuffer | TradeBuffer, task: asyncio.Task[None]) -> None:

@@ -175,6 +175,18 @@ MARKET = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("told", ["NaN", "Infinity", "-Infinity", "1e400", "1e-320", "-1"])
+async def test_a_size_that_cannot_be_is_not_known(told: str) -> None:
+    market = listed("BTC")
+    price, lot = market["filters"]
+    price["tickSize"] = lot["stepSize"] = told
+    market["filters"].append({"filterType": "NOTIONAL", "minNotional": told})
+    async with answered("binance", exchangeInfo=info(market)) as exchange:
+        (listing,) = await exchange.listings(["BTC/USDT"])
+
+    assert (listing.tick_size, listing.lot_size, listing.min_notional) == (None, None, None)
+
+
 async def test_a_delisted_symbol_is_said_to_be_no_longer_traded(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
