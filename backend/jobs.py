@@ -145,15 +145,22 @@ class Jobs:
         with self._bell.heard_by(self._owner, queue) as came:
             while True:
                 came.clear()
-                take = partial(self._store.next, self._owner, *queue, at=self._clock.now())
-                job = await patiently(take, self._wall)
-                if job is None:
-                    await came.wait()
-                elif job.attempt > MOST_ATTEMPTS:
-                    why = job.why or "the system ended each time"
-                    await self._end(job, "failed", _given_up(why))
-                else:
-                    await self._attempt(job, queue[job.kind])
+                with going_on(f"the jobs of {self._owner}"):
+                    if await self._next(queue):
+                        continue
+                await came.wait()
+
+    async def _next(self, queue: Mapping[str, Work]) -> bool:
+        """Do the first that waits; whether one did."""
+        take = partial(self._store.next, self._owner, *queue, at=self._clock.now())
+        job = await patiently(take, self._wall)
+        if job is None:
+            return False
+        if job.attempt > MOST_ATTEMPTS:
+            await self._end(job, "failed", _given_up(job.why or "the system ended each time"))
+        else:
+            await self._attempt(job, queue[job.kind])
+        return True
 
     async def _attempt(self, job: Job, work: Work) -> None:
         try:

@@ -204,15 +204,21 @@ class Joining:
             async with self._turn:
                 took = await self._take_in(listing)
         except (AlphaPulseError, *CONNECTION_ERRORS) as error:
-            self._note(instrument, error)
-            unwatch = partial(self._book.unwatch, instrument, until=self._now(), waiting=True)
-            await patiently(unwatch, self._wall)
+            await self._could_not(instrument, error)
+        except Exception as error:  # the others go on
+            log.exception("nobody foresaw what %s met", instrument)
+            await self._could_not(instrument, error)
         else:
             log.info("%s joined", instrument, extra=took)
             gone = why_away(instrument), f"{instrument} could not join"
             status.notes = [note for note in status.notes if not note.startswith(gone)]
         finally:
             del self._under_way[instrument]
+
+    async def _could_not(self, instrument: Instrument, error: BaseException) -> None:
+        self._note(instrument, error)
+        unwatch = partial(self._book.unwatch, instrument, until=self._now(), waiting=True)
+        await patiently(unwatch, self._wall)
 
     def _note(self, instrument: Instrument, error: BaseException) -> None:
         why = in_one_line(error)

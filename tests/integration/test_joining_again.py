@@ -30,6 +30,7 @@ class Life:
     store: Store
     lists: Sequence[str] = (OLD.symbol, NEW.symbol)
     asked: list[Instrument] = field(default_factory=list)
+    fails: Exception = field(default_factory=lambda: ExchangeUnavailableError("nothing came"))
     status: Status = field(default_factory=lambda: Status(market=Market.LIVE))
 
     async def listings(self, symbols: Sequence[str]) -> list[Listing]:
@@ -40,7 +41,7 @@ class Life:
 
     async def backfill(self, instruments: Sequence[Instrument], **_: Any) -> None:
         self.asked += instruments
-        raise ExchangeUnavailableError("nothing came")
+        raise self.fails
 
     def joining(self, tasks: asyncio.TaskGroup) -> Joining:
         pace, clock = SimpleNamespace(wall=SystemClock()), ManualClock()
@@ -107,3 +108,14 @@ async def test_what_could_not_join_is_tried_again_at_each_start_until_it_is_remo
     last = Life(store)
     await last.start()
     assert (last.asked, last.status.notes, await waiting(store)) == ([], [], ())
+
+
+async def test_one_that_fails_as_nobody_foresaw_ends_none_of_the_others(store: Store) -> None:
+    life = Life(store, fails=KeyError("bid"))
+    async with asyncio.TaskGroup() as tasks:
+        stands = await life.joining(tasks).add(NEW.symbol)
+
+    assert stands == (NEW, "joining")
+    assert await waiting(store) == (NEW,)
+    (note,) = life.status.notes
+    assert note.startswith(f"{NEW} could not join: ")

@@ -10,7 +10,9 @@ from typing import Any
 import asyncpg
 import pytest
 
+from backend import background
 from backend.api.status import Market, Status
+from backend.jobs import LOOK_EVERY, Bell, Jobs, Note, Outcome, Work
 from backend.orders import Orders
 from backend.store.database import connect_pool
 from backend.store.jobs import Job, JobStore, Order
@@ -21,6 +23,7 @@ from backend.told_status import spelled
 from domain.errors import LeaseLostError, UnknownExchangeError, UnknownSymbolError, UsageError
 from domain.market import Instrument, Timeframe
 from tests.doubles import START, ManualClock
+from tests.processes import WITHIN_S
 
 ONE, OTHER = "panel binance|1h", "panel binance|4h"
 SECOND = timedelta(seconds=1)
@@ -209,3 +212,39 @@ async def test_nobody_waits_for_what_was_given_up(pool: asyncpg.Pool) -> None:
     row = await pool.fetchrow(ROW, name)
     assert (row["state"], row["detail"]) == ("failed", "it began anew")
     assert await store.next(ONE, "retrain", at=START) is None
+
+
+class Nothing:
+    """Work that is done at once."""
+
+    async def do(self, job: Job, note: Note) -> Outcome:
+        del job, note
+        return Outcome(result=None)
+
+
+async def test_a_look_for_jobs_that_fails_as_nobody_foresaw_is_made_again(
+    pool: asyncpg.Pool,
+) -> None:
+    store, wall = JobStore(pool), ManualClock()
+    name = await entered(store, ONE)
+    bell = Bell(store, wall)
+    queues: list[dict[str, Work]] = [{"retrain": Nothing()}]
+    jobs = Jobs(store, ONE, queues, bell=bell, clock=ManualClock(), wall=wall)
+    works = ["the jobs of panel binance|1h", "the look for orders"]
+    await pool.execute("ALTER TABLE job_parts RENAME TO away")
+    async with asyncio.TaskGroup() as tasks, asyncio.timeout(WITHIN_S):
+        running = [tasks.create_task(one.run()) for one in (jobs, bell)]
+        while failing() != works:  # noqa: ASYNC110 - tasks of ours say so
+            await asyncio.sleep(0.001)
+        await pool.execute("ALTER TABLE away RENAME TO job_parts")
+        while await pool.fetchval("SELECT state FROM jobs WHERE id = $1", name) != "done":
+            wall.advance(LOOK_EVERY)
+            await asyncio.sleep(0.001)
+        while failing():  # noqa: ASYNC110 - the same
+            await asyncio.sleep(0.001)
+        for one in running:
+            one.cancel()
+
+
+def failing() -> list[str]:
+    return sorted(one.reason.partition(" failed")[0] for one in background.troubles())
