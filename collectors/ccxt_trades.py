@@ -16,6 +16,7 @@ from domain.market import Instrument
 from domain.trades import Side, Trade, TradesTold
 
 PAGE = 1000  # trades of a request
+LONGEST_ID = 256  # characters; those of exchanges have up to 36
 WINDOW_MS = 3_600_000  # the longest that Binance's futures search for trades by time
 # Whose REST tells trades from any moment on; others tell the newest, whatever is asked for.
 REACHES_BACK = ccxt_binance.IDS | {"kraken", "bitfinex", "bitstamp", "gemini"}
@@ -36,6 +37,8 @@ def trade_of(instrument: Instrument, row: dict[str, Any], size: float, *, number
     trade_id = row["id"]
     if not isinstance(trade_id, str) or not trade_id:
         raise ValueError("a trade without an id could not be told from its repetition")
+    if len(trade_id) > LONGEST_ID:
+        raise ValueError(f"an id of {len(trade_id)} characters")
     side = row.get("side")
     trade = Trade(
         instrument=instrument,

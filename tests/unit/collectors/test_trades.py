@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
+from collectors.ccxt_trades import trade_of
 from collectors.gaps import Range
 from collectors.trades import (
     Numbering,
@@ -15,6 +18,7 @@ from collectors.trades import (
     candles_of,
     impossible,
     missing_numbers,
+    order,
     whole_opens,
 )
 from domain.market import Instrument, Timeframe
@@ -97,6 +101,24 @@ def test_trades_of_one_millisecond_are_in_the_order_of_their_numbers() -> None:
 def test_a_trade_that_cannot_be_is_named(price: float, amount: float) -> None:
     assert impossible(trade(1, 0, price, amount)) is not None
     assert impossible(trade(1, 0)) is None
+
+
+@pytest.mark.parametrize(
+    ("altered", "said"),
+    [
+        ({"id": "9" * 5000}, "an id of 5000 characters"),
+        ({"id": ""}, "without an id"),
+        ({"timestamp": 10**15}, "out of range"),
+        ({"price": math.inf}, "price is not a number above zero"),
+        ({"amount": None}, "amount is not a number above zero"),
+    ],
+)
+def test_a_row_that_is_no_trade_is_refused(altered: dict[str, Any], said: str) -> None:
+    row = {"id": "9" * 20, "timestamp": 60_000, "price": 10.0, "amount": 0.1, "side": "buy"}
+
+    assert order(trade_of(BTC, row, 1.0, numbered=False))[1] == int("9" * 20)
+    with pytest.raises(ValueError, match=said):
+        trade_of(BTC, row | altered, 1.0, numbered=False)
 
 
 def test_a_jump_of_the_numbers_is_told_once() -> None:
