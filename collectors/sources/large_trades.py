@@ -13,6 +13,7 @@ from typing import Final, cast
 
 from collectors.gaps import ceil_ms, floor_ms
 from collectors.large_trades import SPAN_MS, LargeTrades
+from collectors.offset import APART_MS
 from collectors.pacing import Backoff, Pace
 from collectors.trades import Numbering
 from domain.errors import AlphaPulseError, ExchangeUnavailableError, SourceUnavailableError
@@ -142,6 +143,10 @@ class _Ear:
         watching = self._exchange.watch_trades(self.instruments)
         async with aclosing(cast(AsyncGenerator[Trade, None], watching)) as told:
             async for trade in told:
+                if trade.time_ms > to_ms(self._pace.clock.now()) + APART_MS * self._pace.speed:
+                    raise ExchangeUnavailableError(
+                        f"a trade of {trade.instrument} is far ahead of the clock"
+                    )
                 if numberings[trade.instrument].follow(trade) is not None:
                     raise ExchangeUnavailableError(f"trades of {trade.instrument} did not come")
                 self._take(trade)

@@ -12,6 +12,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
+from collectors.ccxt_rows import LATEST_MS
 from collectors.large_trades import LEAST, LargeTrades
 from collectors.pacing import Pace
 from collectors.sources.large_trades import LargeTradeSource
@@ -167,6 +168,20 @@ async def test_after_trades_were_missed_an_hour_is_not_told() -> None:
         await exchange.tell(trade(LEAST + 10, 2 * HOUR + 2 * MINUTE, 1.0))
 
         assert (await source.poll()).measurements == ()
+
+
+async def test_a_trade_from_far_ahead_is_not_waited_for() -> None:
+    clock = ManualClock(from_ms(3 * HOUR))
+    late = trade(LEAST + 4, 2 * HOUR + MINUTE, 1.0)
+    async with listening(clock) as (source, exchange):
+        await exchange.tell(replace(small()[0], time_ms=LATEST_MS))
+        with pytest.raises(SourceUnavailableError, match="far ahead of the clock"):
+            await source.poll()
+        clock.advance(timedelta(seconds=1))
+        await exchange.tell(*an_hour(HOUR, number=0), late)
+
+        (told,) = (await source.poll()).measurements
+        assert told.event_ms == 2 * HOUR + MINUTE
 
 
 async def test_a_lost_connection_is_told_until_trades_come_again() -> None:
