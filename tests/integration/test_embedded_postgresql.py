@@ -22,7 +22,7 @@ import pytest
 
 from backend.store import database
 from backend.store.embedded import EmbeddedPostgres
-from backend.store.postmaster import working_in
+from backend.store.postmaster import end_leftovers, working_in
 from backend.store.programs import WHEEL, find_binaries, root_accounts
 from domain.errors import StateFolderError, StoreUnavailableError
 from tests.processes import until
@@ -44,6 +44,14 @@ if sys.argv[2] == "stays":
 with EmbeddedPostgres(state, account=account) as url:
     print(url, flush=True)
     sys.stdin.read()
+"""
+
+# As PostgreSQL 18 is that was asked to shut down while it recovers from the loss of a process.
+DEAF = """
+import signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+print(flush=True)
+signal.pause()
 """
 
 
@@ -225,6 +233,26 @@ async def test_a_server_left_running_is_ended_before_another_starts(state: Path)
             assert await ask(again, "SELECT answer FROM kept") == 42
             with pytest.raises(StoreUnavailableError):
                 await database.connect(url)
+
+
+def test_a_server_that_does_not_heed_the_first_signal_is_ended_by_the_second(
+    tmp_path: Path,
+) -> None:
+    command = [sys.executable, "-c", DEAF]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE) as server:  # noqa: S603
+        assert server.stdout is not None
+        server.stdout.readline()
+        (tmp_path / "postmaster.pid").write_text(f"{server.pid}\n")
+        ended = threading.Thread(target=server.wait)
+        ended.start()
+        try:
+            end_leftovers(tmp_path, within_s=0.2)
+        finally:
+            server.kill()
+            ended.join()
+
+    assert server.returncode == -signal.SIGQUIT
+    assert not (tmp_path / "postmaster.pid").exists()
 
 
 async def test_a_process_id_that_another_program_took_over_does_not_stop_the_start(
