@@ -7,7 +7,7 @@ import contextlib
 import os
 import select
 import signal
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -22,6 +22,7 @@ from tests.processes import SYMBOLS, WITHIN_S, Exchange, System, running_run
 from tests.relearnt import unlearnt
 
 LIFE_S = 12.0  # wall seconds between two kills, at most: a start and a few seconds of its work
+LOOKS = 20  # for a victim in one round: what fits is there only from its first fit on
 AFTER = 10  # closes that are predicted once nothing is killed any more
 # Fits again and again, so that there is a worker to kill; and a loaded machine draws the same
 # cross-sections, so that what learns is taught the same rows.
@@ -126,32 +127,44 @@ class OneProcess:
         return Settings(state=self.system.state)
 
 
-def kill_at_random(
-    shape: Shape, exchange: Exchange, *, seed: int, kills: int, among: Sequence[str] = ()
-) -> Counter[str]:
-    """How often each victim was killed.
+def kill_at_random(shape: Shape, exchange: Exchange, *, seed: int, rounds: int) -> Counter[str]:
+    """How often each victim was killed: once a round, in a drawn order, at drawn moments.
 
     Args:
-        shape: is running when this begins, and when it ends.
+        shape: runs when this ends.
         exchange: whose clock the moments are of.
-        seed: of moments and victims.
-        kills: how many.
-        among: names of victims; all where there are none.
+        seed: of moments and orders.
+        rounds: how many.
     """
     chance, done = np.random.default_rng(seed), Counter[str]()
     shape.mend()
-    while done.total() < kills:
-        exchange.wait_until(exchange.now() + chance.uniform(0, LIFE_S) * exchange.second)
-        known = [one for one in shape.victims if not among or one.name in among]
-        victim = known[chance.integers(len(known))]
-        found = victim.find()
-        if victim.one and found:
-            found = [found[chance.integers(len(found))]]
-        if found:
-            kill(found)
-            done[victim.name] += 1
-        shape.mend()
+    for _ in range(rounds):
+        looks = Counter[str]()
+        waiting = deque(str(name) for name in chance.permutation(names(shape)))
+        while waiting:
+            exchange.wait_until(exchange.now() + chance.uniform(0, LIFE_S) * exchange.second)
+            name = waiting.popleft()
+            if _killed(shape, name, chance):
+                done[name] += 1
+            else:
+                looks[name] += 1
+                assert looks[name] < LOOKS, f"«{name}» ran at none of {LOOKS} moments: {done}"
+                waiting.append(name)
+            shape.mend()
     return done
+
+
+def names(shape: Shape) -> list[str]:
+    """Of its victims."""
+    return [one.name for one in shape.victims]
+
+
+def _killed(shape: Shape, name: str, chance: np.random.Generator) -> bool:
+    victim = next(one for one in shape.victims if one.name == name)
+    found = victim.find()
+    if victim.one and found:
+        found = [found[chance.integers(len(found))]]
+    return kill(found)
 
 
 def found_after(shape: Shape) -> list[str]:
@@ -166,8 +179,8 @@ def found_after(shape: Shape) -> list[str]:
     return [*found, *asyncio.run(unlearnt(shape.settings))]
 
 
-def kill(processes: Sequence[int]) -> None:
-    """At once; it is over when the last thread of each has ended."""
+def kill(processes: Sequence[int]) -> bool:
+    """At once; it is over when the last thread of each has ended. Whether there was any."""
     ends: list[int] = []
     for process in processes:
         with contextlib.suppress(ProcessLookupError):
@@ -176,6 +189,7 @@ def kill(processes: Sequence[int]) -> None:
     for end in ends:
         assert select.select([end], [], [], WITHIN_S)[0], f"{processes} do not end"
         os.close(end)
+    return bool(ends)
 
 
 def family(parent: int) -> list[int]:

@@ -7,6 +7,7 @@ import contextlib
 import os
 import re
 import signal
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
@@ -21,10 +22,10 @@ from domain.market import Timeframe
 from tests.account import complaints
 from tests.doubles import START
 from tests.integration.test_store_registry import version
-from tests.killing import OneProcess, found_after, kill_at_random
+from tests.killing import OneProcess, found_after, kill_at_random, names
 from tests.processes import HTTP, WITHIN_S, Exchange, alphapulse, running_run
 
-FEW, MANY = 6, 40  # kills
+FEW, MANY = 1, 8  # rounds of five kills
 
 
 @pytest.fixture(scope="module")
@@ -136,17 +137,18 @@ def _send(processes: list[int], number: signal.Signals) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seed", "kills"),
+    ("seed", "rounds"),
     [
         pytest.param(3, FEW, marks=pytest.mark.long),
         *(pytest.param(seed, MANY, marks=pytest.mark.soak) for seed in (1, 2)),
     ],
 )
 def test_kills_at_any_moment_leave_nothing_out(
-    seed: int, kills: int, tmp_path: Path, exchange: Exchange
+    seed: int, rounds: int, tmp_path: Path, exchange: Exchange
 ) -> None:
     with ExitStack() as stack:
         shape = OneProcess(tmp_path, exchange, stack)
-        killed = kill_at_random(shape, exchange, seed=seed, kills=kills)
+        killed = kill_at_random(shape, exchange, seed=seed, rounds=rounds)
 
+        assert killed == Counter(rounds * names(shape))
         assert found_after(shape) == [], killed
