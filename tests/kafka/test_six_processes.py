@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from shutil import copy
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from domain.events import Candle, CandleBatch
 from domain.market import Instrument, Listing, Timeframe, to_ms
 from domain.ports import EventBus
 from domain.topics import CANDLES
+from tests import unproven
 from tests.factories import candle
 from tests.hosts import HORIZON, CountedBus, worker_of
 from tests.kafka.broker import Broker
@@ -43,7 +45,11 @@ AHEAD = timedelta(days=14)  # of the clock, history too: origins do not hang on 
 ENVIRONMENT = {
     "ALPHAPULSE_TRAINING__MINIMUM_ROWS": "1000000",  # a fit ends when it ends
     "ALPHAPULSE_SNAPSHOT_BARS": "20",
+    "ALPHAPULSE_SIGNALS__POLICY": "unproven",  # that of tests/unproven.py
+    "ALPHAPULSE_SIGNALS__COST_BPS": "0",
+    "ALPHAPULSE_SIGNALS__MINIMUM_STRENGTH": "0",
 }
+POLICY = Path(unproven.__file__)
 COLUMNS = ("timestamp", "open", "high", "low", "close", "volume")
 HELD = "SELECT name FROM leases WHERE starts_with(name, 'panel ')"
 HOLDERS = "SELECT DISTINCT holder FROM leases WHERE starts_with(name, 'panel ')"
@@ -61,18 +67,25 @@ TABLES = {
             realized_volatility, uniqueness
         FROM ml_labels JOIN instruments USING (instrument_id) ORDER BY 1, 2, 3, 4, 5""",
     "predictions": """
-        SELECT symbol, timeframe, horizon, as_of, role, model, revision, origin, degraded, p_up,
-            p_flat, p_down, q10, q50, q90, volatility
+        SELECT symbol, timeframe, horizon, as_of, role, model, version, members, revision, origin,
+            degraded, p_up, p_flat, p_down, q10, q50, q90, volatility, dissimilarity
         FROM ml_predictions JOIN instruments USING (instrument_id) ORDER BY 1, 2, 3, 4, 5, 6, 7""",
     "outcomes": """
-        SELECT symbol, timeframe, horizon, as_of, role, model, log_loss, pinball, qlike
+        SELECT symbol, timeframe, horizon, as_of, role, model, version, log_loss, brier,
+            pinball, qlike, covered
         FROM ml_prediction_outcomes JOIN instruments USING (instrument_id)
         ORDER BY 1, 2, 3, 4, 5, 6""",
     "signals": """
-        SELECT symbol, timeframe, horizon, as_of, revision, side, gate, strength, status,
-            entry_price, realized_return
+        SELECT symbol, timeframe, horizon, as_of, revision, side, gate, strength, size_fraction,
+            sigma, expected_edge_bps, votes, model, version, status, entry_price, stop, take,
+            expires_at, closed_at, exit_price, realized_return
         FROM trading_signals JOIN instruments USING (instrument_id) ORDER BY 1, 2, 3, 4, 5""",
+    "events": """
+        SELECT stream, "offset", event, as_of,
+            convert_from(payload, 'UTF8')::jsonb - ARRAY['known_at', 'made_at']
+        FROM stream_events ORDER BY 1, 2""",
 }
+CLOSED = "SELECT count(*) FROM trading_signals WHERE exit_price IS NOT NULL"
 
 
 class Recorded:
@@ -138,6 +151,7 @@ async def test_a_recorded_day_gives_the_same_tables(
 ) -> None:  # fmt: skip
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("ALPHAPULSE_STATE", str(state(tmp_path)))
     day = Recorded(shared_data / "ohlcv")
     found = []
     for number, play in enumerate((through_one, through_six)):
@@ -146,6 +160,7 @@ async def test_a_recorded_day_gives_the_same_tables(
         try:
             async with open_store(url, tmp_path / "artifacts") as store:
                 await play(day, store, tmp_path, own)
+                assert await store.readers.fetchval(CLOSED) > 0
                 found.append({name: await rows(store, asked) for name, asked in TABLES.items()})
         finally:
             await drop_database(server_url, name)
@@ -187,6 +202,7 @@ async def through_six(day: Recorded, store: Store, folder: Path, broker: Broker)
         for number, rooms in enumerate(("panels", "panels", "panels", "api", "api")):
             place = folder / f"process{number}"
             place.mkdir()
+            state(place)
             flags = ("run", "--rooms", rooms, "--horizons", str(HORIZON))
             processes.append(stack.enter_context(running_system(place, *flags, **settings)))
         await until(lambda: _counted(store, HELD, len(TIMEFRAMES)))
@@ -196,6 +212,14 @@ async def through_six(day: Recorded, store: Store, folder: Path, broker: Broker)
             await until(lambda: day.answered(store))
         latest = await asyncio.to_thread(HTTP.get, f"{processes[-1].url}/v1/predictions/latest")
         assert len(latest.json()["data"]) == len(MEMBERS) * len(TIMEFRAMES)
+
+
+def state(folder: Path) -> Path:
+    """A state folder with the policy."""
+    plugins = folder / "state" / "plugins"
+    plugins.mkdir(parents=True)
+    copy(POLICY, plugins)
+    return folder / "state"
 
 
 async def rows(store: Store, question: str) -> list[tuple[Any, ...]]:
