@@ -14,12 +14,12 @@ from typing import Final
 
 from backend.background import going_on
 from backend.store.database import CONNECTION_ERRORS, patiently
-from backend.store.gaps import Difference, GapLedger, Key
+from backend.store.gaps import Difference, GapLedger
 from backend.store.stream_log import StreamEvent
 from collectors.gaps import Cause, Gap, GapState, Range
 from collectors.ledger import without
 from collectors.pacing import Pace
-from domain.market import Instrument, Timeframe
+from domain.market import Instrument, SeriesKey, Timeframe
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ UNRECORDED: Final = 10_000  # notices; what is beyond, the next audit finds
 PATIENCE: Final = 40  # looks at candles that were said to have come; then they are fetched again
 
 Publish = Callable[[Sequence[StreamEvent]], None]
-Repair = Callable[[Mapping[Key, Sequence[Range]]], None]
+Repair = Callable[[Mapping[SeriesKey, Sequence[Range]]], None]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -118,7 +118,7 @@ class Auditor:
 
     async def _audit(self, repair: Repair) -> None:
         """Compare all with the store; what is missing twice is missing, and not on its way."""
-        seen: dict[Key, list[Range]] = {}
+        seen: dict[SeriesKey, list[Range]] = {}
         while True:
             began = time.monotonic()
             with going_on("the audit of candles"):
@@ -127,8 +127,8 @@ class Auditor:
             await self.pace.wall.sleep(max(AUDIT_EVERY, REST * took))
 
     async def _look(
-        self, before: Mapping[Key, Sequence[Range]], repair: Repair
-    ) -> dict[Key, list[Range]]:
+        self, before: Mapping[SeriesKey, Sequence[Range]], repair: Repair
+    ) -> dict[SeriesKey, list[Range]]:
         """What is missing now, of which what was missing `before` is told."""
         try:
             differences = await self._differences()
@@ -173,7 +173,7 @@ class Auditor:
         self.publish(recorded.events)
         return recorded.waiting
 
-    def _remember(self, key: Key, spans: Sequence[Range]) -> None:
+    def _remember(self, key: SeriesKey, spans: Sequence[Range]) -> None:
         """What is missing of a series, with what was noticed since."""
         instrument, timeframe = key
         found = [

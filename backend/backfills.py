@@ -11,12 +11,12 @@ from typing import Any, Final
 from backend.following import Following
 from backend.jobs import JobFailedError, Note, Outcome
 from backend.store.database import patiently
-from backend.store.gaps import Expected, Key
+from backend.store.gaps import Expected
 from backend.store.jobs import Job
 from collectors.gaps import Gap, GapState, Range, ceil_ms, count
 from collectors.ledger import united, without
 from domain.errors import UnknownSymbolError, UsageError
-from domain.market import EPOCH, Instrument, Timeframe, from_ms, rfc3339, to_ms
+from domain.market import EPOCH, Instrument, SeriesKey, Timeframe, from_ms, rfc3339, to_ms
 
 LOOK_EVERY: Final = timedelta(milliseconds=500)  # of wall time
 ASK_EVERY: Final = 120  # looks: a connection that was being made did not hear
@@ -26,7 +26,7 @@ ASK_EVERY: Final = 120  # looks: a connection that was being made did not hear
 class _Search:
     """One series: what was missing, is, and does not exist."""
 
-    key: Key
+    key: SeriesKey
     asked: Range  # of open times
     before: int  # candles that were missing
     expected: Expected | None = None
@@ -117,7 +117,7 @@ class Backfills:
             if gone := [one for one, _ in wanted if one not in following.listings]:
                 raise JobFailedError(f"{gone[0]} left before all was known")
 
-    def _series(self, request: Mapping[str, Any]) -> list[Key]:
+    def _series(self, request: Mapping[str, Any]) -> list[SeriesKey]:
         """The series that a request is about.
 
         Raises:

@@ -11,7 +11,6 @@ from functools import partial
 
 from backend.auditor import Auditor
 from backend.store.database import patiently
-from backend.store.gaps import Key
 from collectors.backfill import Rejected
 from collectors.budget import Budget
 from collectors.checks import reason
@@ -22,7 +21,7 @@ from collectors.history_port import StoredCandles
 from collectors.pacing import Pace
 from collectors.unreadable import Unread
 from domain.events import Candle, CandleBatch
-from domain.market import Instrument, Listing, Timeframe
+from domain.market import Instrument, Listing, SeriesKey, Timeframe
 from domain.ports import Clock, EventBus, Exchange
 from domain.topics import CANDLES
 
@@ -137,7 +136,7 @@ class LiveEdge:
         self._wait_for(instruments)
         self._collector.watch(instruments)
 
-    def ask_again(self, missing: Mapping[Key, Sequence[Range]]) -> None:
+    def ask_again(self, missing: Mapping[SeriesKey, Sequence[Range]]) -> None:
         """Fetch these from the exchange, whatever it has said of them before."""
         self._collector.repair(missing, denied=True)
 

@@ -15,7 +15,7 @@ from collectors.pacing import Backoff, Pace
 from collectors.refusals import UnlistedError
 from domain.errors import ExchangeError, RateLimitedError
 from domain.events import Candle, Source
-from domain.market import Instrument, Timeframe, from_ms, to_ms
+from domain.market import Instrument, SeriesKey, Timeframe, from_ms, to_ms
 from domain.ports import Exchange
 
 log = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ class Backfill:
         self._out = out
         self._pace = pace
         self._unlisted: set[Instrument] = set()  # in this run
-        self._oldest: dict[tuple[Instrument, Timeframe], int] = {}  # that is there, by open time
+        self._oldest: dict[SeriesKey, int] = {}  # that is there, by open time
 
     async def run(
         self,
@@ -162,7 +162,7 @@ class Backfill:
         return self._unserved(work)
 
     def _unserved(self, work: Sequence[_Page]) -> list[Unserved]:
-        first: dict[tuple[Instrument, Timeframe], int] = {}
+        first: dict[SeriesKey, int] = {}
         for page in work:
             key = (page.instrument, page.timeframe)
             first[key] = min(page.span.from_ms, first.get(key, page.span.from_ms))

@@ -12,7 +12,7 @@ from typing import Any
 from collectors.ccxt_rows import moment, number, whole
 from collectors.trades import impossible
 from domain.events import Candle
-from domain.market import Instrument, Timeframe
+from domain.market import Instrument, SeriesKey
 from domain.trades import Side, Trade
 
 IDS = frozenset({"binance", "binanceus", "binanceusdm", "binancecoinm"})
@@ -64,7 +64,7 @@ def _stream(self: Any, type: str, subscriptionHash: str, numSubscriptions: int =
 
 def _handle_ohlcv(self: Any, client: Any, message: dict[str, Any]) -> None:  # noqa: ANN401, ARG001
     kline = message["k"]
-    series: tuple[Instrument, Timeframe] | None = self.kline_series.get((kline["s"], kline["i"]))
+    series: SeriesKey | None = self.kline_series.get((kline["s"], kline["i"]))
     if series is None or self.kline_put is None:
         return
     if not isinstance(kline["x"], bool):

@@ -29,7 +29,7 @@ from domain.errors import (
     UsageError,
 )
 from domain.events import Candle
-from domain.market import Instrument, Listing, Timeframe, from_ms, to_ms
+from domain.market import Instrument, Listing, SeriesKey, Timeframe, from_ms, to_ms
 from domain.trades import Trade, TradesTold
 
 log = logging.getLogger(__name__)
@@ -267,7 +267,7 @@ class CcxtExchange:
             ]
 
     def _streams(
-        self, series: Sequence[tuple[Instrument, Timeframe]], buffer: CandleBuffer
+        self, series: Sequence[SeriesKey], buffer: CandleBuffer
     ) -> list[Coroutine[Any, Any, None]]:
         """What to run so that candles of `series` come into `buffer`."""
         client = self._client
@@ -283,7 +283,7 @@ class CcxtExchange:
             raise UsageError(f"{self._id} streams no candles (as far as ccxt knows)")
         return [self._watch(*one, buffer) for one in series]
 
-    async def _subscribe(self, series: Sequence[tuple[Instrument, Timeframe]]) -> None:
+    async def _subscribe(self, series: Sequence[SeriesKey]) -> None:
         """Ends only by an error: `kline_put` takes the messages."""
         await self._client.watch_ohlcv_for_symbols([[one.symbol, tf.value] for one, tf in series])
 

@@ -28,13 +28,12 @@ from collectors.repairs import Repairs
 from collectors.series import REMEMBERED, Event, Series
 from domain.errors import ExchangeError, ExchangeUnavailableError, RateLimitedError, UsageError
 from domain.events import Candle
-from domain.market import Instrument, Timeframe, from_ms, to_ms
+from domain.market import Instrument, SeriesKey, Timeframe, from_ms, to_ms
 from domain.ports import Exchange
 
 log = logging.getLogger(__name__)
 
 E = TypeVar("E", bound=BaseException)
-Key = tuple[Instrument, Timeframe]
 Out = Callable[[Event | Rejected], Awaitable[None]]
 Forming = Callable[[Candle], None]
 
@@ -100,7 +99,7 @@ class Collector:
         self._history = History(exchange, check=check, budget=budget)
         self._backoff = Backoff(pace.random)
         self._offset = Offset(exchange, pace, budget)
-        self._series: dict[Key, Series] = {}
+        self._series: dict[SeriesKey, Series] = {}
         self._watched: tuple[Instrument, ...] = ()
         self._changed = asyncio.Event()
         self._events: asyncio.Queue[Event | Rejected] = asyncio.Queue()
@@ -135,7 +134,7 @@ class Collector:
                 raise
             raise next(_leaves(mistaken)) from None
 
-    def repair(self, missing: Mapping[Key, Sequence[Range]], *, denied: bool = False) -> None:
+    def repair(self, missing: Mapping[SeriesKey, Sequence[Range]], *, denied: bool = False) -> None:
         """These are not in the store, though they were handed on or passed over: fetch them.
 
         Args:
@@ -187,13 +186,13 @@ class Collector:
             await asyncio.gather(connection, return_exceptions=True)
         return wait
 
-    async def _until_lost(self, timeframes: Sequence[Timeframe], fresh: set[Key]) -> None:
+    async def _until_lost(self, timeframes: Sequence[Timeframe], fresh: set[SeriesKey]) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._listen(timeframes))
             tasks.create_task(self._follow(fresh))
             tasks.create_task(self._until_changed())
 
-    def _arrange(self, timeframes: Sequence[Timeframe]) -> set[Key]:
+    def _arrange(self, timeframes: Sequence[Timeframe]) -> set[SeriesKey]:
         """Hold all series for the connection to come; the keys of those that are new."""
         keys = [(instrument, timeframe) for timeframe in timeframes for instrument in self._watched]
         fresh = {key for key in keys if key not in self._series}
@@ -265,7 +264,7 @@ class Collector:
         if series.broken:
             self._repairs.want(series)
 
-    async def _follow(self, fresh: set[Key]) -> None:
+    async def _follow(self, fresh: set[SeriesKey]) -> None:
         """Close the seam between history and socket, then watch the time and repair."""
         await self._offset.begin()
         await self._recall(fresh)
@@ -285,7 +284,7 @@ class Collector:
             tasks.create_task(self._watch_time())
             tasks.create_task(self._offset.keep())
 
-    async def _recall(self, fresh: set[Key]) -> None:
+    async def _recall(self, fresh: set[SeriesKey]) -> None:
         """Find what closed while nobody listened."""
         for key, series in self._series.items():
             stored: Sequence[int] = ()

@@ -16,7 +16,7 @@ from domain.errors import (
     UnknownTimeframeError,
     UsageError,
 )
-from domain.market import Instrument, Timeframe
+from domain.market import Instrument, SeriesKey, Timeframe
 
 __all__ = [
     "DataFile",
@@ -112,7 +112,7 @@ def read_folder(path: Path) -> Folder:
     if not path.is_dir():
         message = f"{path}: no such folder"
         raise DataFolderError(message)
-    found: dict[tuple[Instrument, Timeframe], DataFile] = {}
+    found: dict[SeriesKey, DataFile] = {}
     problems: list[str] = []
     for file in sorted((*path.glob("*.parquet"), *path.glob("*.csv")), key=_parquet_first):
         try:
@@ -130,7 +130,7 @@ def read_folder(path: Path) -> Folder:
     return Folder(path=path, files=tuple(sorted(found.values())), problems=tuple(problems))
 
 
-def instrument_of(stem: str) -> tuple[Instrument, Timeframe]:
+def instrument_of(stem: str) -> SeriesKey:
     """What a file named `stem` holds; an exchange ending in `usdm` settles in the quote.
 
     >>> instrument_of("binanceusdm_BTC-USDT_1h")[0].symbol

@@ -13,15 +13,13 @@ from collectors.gaps import ceil_ms
 from collectors.rollups import Rolling, all_rolled_up, child_of
 from collectors.versions import prices
 from domain.events import Candle
-from domain.market import Instrument, Listing, Timeframe, from_ms, to_ms
+from domain.market import Instrument, Listing, SeriesKey, Timeframe, from_ms, to_ms
 from domain.ports import Exchange
 
 log = logging.getLogger(__name__)
 
 ALIKE: Final = 1e-9  # of volumes: some exchanges tell sums of floats
 REMEMBERED: Final = 4  # rolled-up candles of a series that wait for the exchange's own
-
-Key = tuple[Instrument, Timeframe]
 
 
 class RolledUp:
@@ -54,7 +52,7 @@ class RolledUp:
         self._exchange = exchange
         self._child = {one: child_of(one, told) for one in rolled}
         self._offered = set(offered)
-        self._made: dict[Key, dict[int, Candle]] = {}
+        self._made: dict[SeriesKey, dict[int, Candle]] = {}
 
     @property
     def id(self) -> str:
@@ -97,7 +95,7 @@ class RolledUp:
         """As the port has it; rolled-up candles come closed, never forming."""
         streamed = [one for one in timeframes if one not in self._child]
         parents = [one for one in timeframes if one in self._child]
-        rolling: dict[Key, list[Rolling]] = {}
+        rolling: dict[SeriesKey, list[Rolling]] = {}
         for parent in parents:
             for one in instruments:
                 rolling.setdefault((one, self._child[parent]), []).append(

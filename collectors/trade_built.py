@@ -14,11 +14,9 @@ from collectors.gaps import Range, ceil_ms, floor_ms
 from collectors.trades import Numbering, TradedCandle, candles_of, missing_numbers, whole_opens
 from domain.errors import ExchangeUnavailableError
 from domain.events import Candle
-from domain.market import Instrument, Listing, Timeframe, from_ms, to_ms
+from domain.market import Instrument, Listing, SeriesKey, Timeframe, from_ms, to_ms
 from domain.ports import TradedExchange
 from domain.trades import Trade, TradesTold
-
-Key = tuple[Instrument, Timeframe]
 
 SETTLING_MS = 10_000  # after which a connection that has told no trade is taken to listen
 
@@ -134,7 +132,7 @@ class Builder:
         self._timeframes = timeframes
         self._began_ms = began_ms
         self._first: dict[Timeframe, int] = {}
-        self._forming: dict[Key, TradedCandle] = {}
+        self._forming: dict[SeriesKey, TradedCandle] = {}
         self._numberings: dict[Instrument, Numbering] = defaultdict(Numbering)
 
     def add(self, trade: Trade) -> list[Candle]:

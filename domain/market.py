@@ -133,6 +133,9 @@ class Instrument:
         return f"{self.exchange}:{self.symbol}"
 
 
+SeriesKey = tuple[Instrument, Timeframe]  # of a series of candles
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
     """What an exchange says of an instrument; sizes are None where it does not say."""

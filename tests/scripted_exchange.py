@@ -10,10 +10,8 @@ from datetime import datetime, timedelta
 from collectors.budget import Budget
 from domain.errors import ExchangeUnavailableError, UnknownSymbolError
 from domain.events import Candle
-from domain.market import Instrument, Listing, Timeframe, to_ms
+from domain.market import Instrument, Listing, SeriesKey, Timeframe, to_ms
 from domain.ports import Clock
-
-Series = tuple[Instrument, Timeframe]
 
 
 class ScriptedExchange:
@@ -31,7 +29,7 @@ class ScriptedExchange:
         self._clock = clock
         self._name = name
         self._budget = budget
-        self._history: dict[Series, dict[int, Candle]] = {}
+        self._history: dict[SeriesKey, dict[int, Candle]] = {}
         self._sockets: list[asyncio.Queue[Candle | Exception]] = []
         self._failures: list[Exception] = []
         self._refusals: list[Exception] = []

@@ -12,7 +12,7 @@ from backend import VERSION
 from backend.api import streams
 from backend.api.callers import Caller
 from backend.store.payloads import GAPS_STREAM, MODELS_STREAM
-from domain.market import Instrument, Timeframe, rfc3339
+from domain.market import Instrument, SeriesKey, Timeframe, rfc3339
 from domain.sources import SourceStatus
 from domain.troubles import Trouble
 
@@ -54,7 +54,7 @@ class Status:
     retired: frozenset[str] = frozenset()  # of them, those that end at the next start
     progress: dict[str, Progress] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)  # what was left out, said once
-    newest: dict[tuple[Instrument, Timeframe], datetime] = field(default_factory=dict)
+    newest: dict[SeriesKey, datetime] = field(default_factory=dict)
     sources: Callable[[], Sequence[SourceStatus]] = list  # how each is doing now
     away: Callable[[], Mapping[str, str]] = dict  # exchange → why nothing comes from it, now
     troubles: list[Callable[[], Sequence[Trouble]]] = field(default_factory=list)  # who tells them
@@ -98,7 +98,7 @@ class Status:
         return [one for one in self.instruments if one.exchange == exchange]
 
     @property
-    def watched(self) -> list[tuple[Instrument, Timeframe]]:
+    def watched(self) -> list[SeriesKey]:
         return [(instrument, each) for instrument in self.instruments for each in self.timeframes]
 
     @property
@@ -110,7 +110,7 @@ class Status:
         """The streams of what is watched, published to or not."""
         return [*streams.names(self.instruments, self.timeframes), GAPS_STREAM, MODELS_STREAM]
 
-    def ages(self, now: datetime) -> dict[tuple[Instrument, Timeframe], float]:
+    def ages(self, now: datetime) -> dict[SeriesKey, float]:
         """Wall seconds since the close that each watched newest prediction is of.
 
         `now` is the injected clock's: while it is held for a fit nothing ages.
@@ -121,7 +121,7 @@ class Status:
             if key in self.newest
         }
 
-    def stale(self, now: datetime) -> list[tuple[Instrument, Timeframe]]:
+    def stale(self, now: datetime) -> list[SeriesKey]:
         """What is older than its timeframe (by the speed) and the grace, or ahead of the clock."""
         ahead = self.ahead(now)
         return [
@@ -131,7 +131,7 @@ class Status:
             or age > key[1].duration.total_seconds() / self.speed + GRACE.total_seconds()
         ]
 
-    def ahead(self, now: datetime) -> list[tuple[Instrument, Timeframe]]:
+    def ahead(self, now: datetime) -> list[SeriesKey]:
         """What is of a close that the clock is to reach only after a timeframe (by the speed).
 
         The clock was set back: nothing moves until it has caught up. SKEW at least, where the

@@ -18,9 +18,10 @@ from backend.store import tail
 from backend.store.database import patiently
 from backend.store.outbox import Entry, Outbox
 from collectors.pacing import Pace
+from domain.market import SeriesKey
 from domain.notifications import Notice, Place
 from services.notifications.events import noticed, of_streams
-from services.notifications.outages import Series, SourceWatch, of_predictions
+from services.notifications.outages import SourceWatch, of_predictions
 from services.notifications.rules import Rule, channels_of
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class Notifier:
     _streams: dict[str, list[str]] = field(init=False)  # channel of streams → events
     _cursors: dict[str, int] = field(default_factory=dict)
     _sources: SourceWatch = field(default_factory=SourceWatch)
-    _stale: dict[Series, datetime] = field(default_factory=dict)  # told
+    _stale: dict[SeriesKey, datetime] = field(default_factory=dict)  # told
 
     def __post_init__(self) -> None:
         self._streams = of_streams(self._events)

@@ -22,12 +22,11 @@ from backend.store.stream_log import Drafts, Extension, StreamEvent, StreamLog
 from collectors import ledger
 from collectors.gaps import Cause, Gap, GapState, Range
 from collectors.ledger import Entry, EntryState, Missing
-from domain.market import Instrument, Timeframe, from_ms, to_ms
+from domain.market import Instrument, SeriesKey, Timeframe, from_ms, to_ms
 
 _NOTHING: Final = Range(0, 0)
 
-Key = tuple[Instrument, Timeframe]
-Change = tuple[str, Key, Entry]  # what is told of a hole
+Change = tuple[str, SeriesKey, Entry]  # what is told of a hole
 
 _LISTED: Final = """
 SELECT number, from_time, to_time, cause, state, detected_at, attempts
@@ -99,7 +98,7 @@ class Recorded(NamedTuple):
 
     events: list[StreamEvent]  # for subscribers of the stream `gaps`
     waiting: list[Gap]  # said to be filled, and not stored yet
-    missing: dict[Key, list[Range]]  # of the series concerned: what may still come
+    missing: dict[SeriesKey, list[Range]]  # of the series concerned: what may still come
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +150,7 @@ class GapLedger:
             notices: of any series; entered once, however often the same call is made in doubt.
             at: when this was noticed.
         """
-        by_series: dict[Key, list[Gap]] = {}
+        by_series: dict[SeriesKey, list[Gap]] = {}
         for notice in notices:
             by_series.setdefault((notice.instrument, notice.timeframe), []).append(notice)
         rows, attempt = await self._rows([*by_series]), (tuple(notices), at)
@@ -200,7 +199,7 @@ class GapLedger:
             for number, span in sorted(spans.items())
         ]
 
-    async def expected(self, key: Key, span: Range) -> Expected | None:
+    async def expected(self, key: SeriesKey, span: Range) -> Expected | None:
         """What is missing of `span`; None for a series that has no candle."""
         rows = await self._rows([key])
         async with self._pool.acquire() as connection:
@@ -212,7 +211,7 @@ class GapLedger:
             missing = await _missing(connection, rows, {0: common})
         return Expected(to_ms(known["from_time"]), missing.get(0, []))
 
-    async def _rows(self, keys: Sequence[Key]) -> _Rows:
+    async def _rows(self, keys: Sequence[SeriesKey]) -> _Rows:
         ids = await self._instruments.ids([instrument for instrument, _ in keys])
         return _Rows(keys=keys, ids=ids.tolist())
 
@@ -220,13 +219,13 @@ class GapLedger:
         self,
         connection: asyncpg.Connection,
         extension: Extension,
-        by_series: Mapping[Key, Sequence[Gap]],
+        by_series: Mapping[SeriesKey, Sequence[Gap]],
         rows: _Rows,
         at: datetime,
     ) -> Recorded:
         changes: list[Change] = []
         waiting: list[Gap] = []
-        still: dict[Key, list[Range]] = {}
+        still: dict[SeriesKey, list[Range]] = {}
         listed = await _listed(connection, rows)
         hulls = {number: _hull(by_series[key]) for number, key in enumerate(rows.keys)}
         missing = await _missing(connection, rows, hulls)
@@ -248,7 +247,7 @@ class GapLedger:
 class _Rows:
     """Series as columns; a series is named by its position."""
 
-    keys: Sequence[Key]
+    keys: Sequence[SeriesKey]
     ids: list[int]
 
     @property
@@ -306,7 +305,9 @@ def _unconfirmed(notice: Gap, absent: Sequence[Range]) -> bool:
     return notice.state is GapState.FILLED and any(ledger.overlap(span, one) for one in absent)
 
 
-def _difference(key: Key, span: Range, missing: Sequence[Range], listed: Missing) -> Difference:
+def _difference(
+    key: SeriesKey, span: Range, missing: Sequence[Range], listed: Missing
+) -> Difference:
     lacking = [entry.span for entry in listed if entry.state is EntryState.UNFILLABLE]
     known = [entry.span for entry in listed]
     return Difference(

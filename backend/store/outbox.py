@@ -11,9 +11,8 @@ import asyncpg
 
 from backend.store import tail
 from backend.store.database import affected
-from domain.market import Instrument, Timeframe
+from domain.market import Instrument, SeriesKey, Timeframe
 from domain.notifications import Notice
-from services.notifications.outages import Series
 from services.notifications.wording import body_of, id_of
 
 LONGEST_ERROR: Final = 200  # letters
@@ -148,7 +147,7 @@ class Outbox:
             await _enter(connection, entries, at)
             await connection.execute(_MOVE, [*cursors], [*cursors.values()])
 
-    async def stale(self, *, forget: bool = False) -> dict[Series, datetime]:
+    async def stale(self, *, forget: bool = False) -> dict[SeriesKey, datetime]:
         """Whose predictions were told to be stale, with the close of the newest.
 
         Args:
@@ -165,8 +164,8 @@ class Outbox:
         self,
         entries: Sequence[Entry],
         *,
-        stale: Mapping[Series, datetime],
-        fresh: Collection[Series],
+        stale: Mapping[SeriesKey, datetime],
+        fresh: Collection[SeriesKey],
         at: datetime,
     ) -> None:
         """Enter what is to be told of predictions that grew stale, or are fresh again."""

@@ -8,11 +8,9 @@ from itertools import groupby
 
 import orjson
 
-from domain.market import Instrument, Timeframe, rfc3339
+from domain.market import SeriesKey, rfc3339
 from domain.notifications import Notice
 from domain.sources import UNASKED, SourceState, SourceStatus
-
-Series = tuple[Instrument, Timeframe]
 
 
 def tells(status: SourceStatus) -> bool:
@@ -50,7 +48,7 @@ class SourceWatch:
 
 
 def of_predictions(
-    event: str, told: Mapping[Series, datetime], at: datetime, why: Mapping[str, str]
+    event: str, told: Mapping[SeriesKey, datetime], at: datetime, why: Mapping[str, str]
 ) -> Iterator[Notice]:
     """One notice for each exchange and timeframe: whose predictions are stale, or fresh again.
 
@@ -83,5 +81,5 @@ def of_predictions(
         )
 
 
-def _panel(series: Series) -> tuple[str, str]:
+def _panel(series: SeriesKey) -> tuple[str, str]:
     return series[0].exchange, series[1].value
