@@ -143,7 +143,7 @@ def run(  # noqa: PLR0913 - the flags of interface.md
 def replay(  # noqa: PLR0913 - the flags of interface.md
     *,
     timeframe: Annotated[str, typer.Option()],
-    horizon: Annotated[int, typer.Option(min=1, help="Candles ahead.")],
+    horizon: Annotated[int, typer.Option(min=1, max=100_000, help="Candles ahead.")],
     report: Annotated[Path, typer.Option(help="Where to write the report (JSON).")],
     data: Data = None,
     capture: Annotated[Optional[Path], typer.Option(help="Folder of captured frames.")] = None,  # noqa: UP045

@@ -17,6 +17,7 @@ from backend.mirror import MirrorOrder, mirror
 from backend.plugins import catalogue_of
 from backend.setting_tables import mirror_address
 from backend.settings import Settings, UnknownModelError
+from backend.store.comparison import Forecaster
 from backend.store.feature_retention import kept_since
 from backend.store.registry import Seat, role_of
 from backend.store.tables import LABEL_SET
@@ -53,15 +54,18 @@ class Wanted:
         """From `NAME` or `NAME@VERSION`, and the flags of a place.
 
         Raises:
-            UsageError: the version is no number.
+            UsageError: the version is none.
             UnknownTimeframeError: the timeframe is none.
         """
-        name, at, version = text.partition("@")
-        if at and not version.isdecimal():
-            raise UsageError(f"{text}: name a model as NAME@VERSION, like lightgbm.direction@3")
+        try:
+            named = Forecaster.parse(text)
+        except ValueError:
+            raise UsageError(
+                f"{text}: name a model as NAME@VERSION, like lightgbm.direction@3"
+            ) from None
         return cls(
-            name=name,
-            version=int(version) if at else None,
+            name=named.model,
+            version=named.version,
             exchange=exchange,
             timeframe=Timeframe.parse(timeframe) if timeframe else None,
             horizon=horizon,

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import (
     BeforeValidator,
     Field,
-    PositiveInt,
     SecretStr,
     ValidationError,
     model_validator,
@@ -95,7 +94,10 @@ class WatchSettings(Group):
         tuple[Timeframe, ...], NoDecode, BeforeValidator(_timeframes), Field(min_length=1)
     ] = Field((Timeframe.H1,), description="lengths of candles, 1m to 1d")
     horizons: Annotated[
-        tuple[PositiveInt, ...], NoDecode, BeforeValidator(_listed), Field(min_length=1)
+        tuple[Annotated[int, Field(gt=0, le=100_000)], ...],
+        NoDecode,
+        BeforeValidator(_listed),
+        Field(min_length=1),
     ] = Field((4,), description="how far ahead predictions are made, in candles")
 
 

@@ -22,6 +22,7 @@ dashboard_app = typer.Typer(help="The dashboard's cache.", no_args_is_help=True)
 sentiment_app = typer.Typer(help="The scorer of texts.", no_args_is_help=True)
 plugins_app = typer.Typer(help="Models and features that others wrote.", no_args_is_help=True)
 MOST: Final = 1_000_000  # of anything that a flag counts
+LARGEST: Final = 2**31 - 1  # seed that is kept
 GROUPS: Final = {
     "instruments": instruments_app,
     "keys": keys_app,
@@ -125,8 +126,8 @@ def models_train(
 def models_search(  # noqa: PLR0913 - a flag each
     *,
     model: Annotated[str, typer.Argument(help="NAME, as training.kinds spells it.")],
-    trials: Annotated[int, typer.Option(min=2, help="Of the search, its first included.")] = 30,
-    seed: Annotated[int, typer.Option(min=0, help="Of a new search.")] = 7,
+    trials: Annotated[int, typer.Option(min=2, max=MOST, help="Of it, its first included.")] = 30,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Of a new search.")] = 7,
     exchange: Text = None,
     timeframe: Text = None,
     horizon: Horizon = None,
@@ -152,9 +153,9 @@ def models_search(  # noqa: PLR0913 - a flag each
 @features_app.command("audit", epilog="Example: alphapulse features audit --sample 500")
 def features_audit(
     *,
-    sample: Annotated[int, typer.Option(min=1, help="Rows, of all timeframes.")] = 200,
+    sample: Annotated[int, typer.Option(min=1, max=MOST, help="Rows, of all timeframes.")] = 200,
     since: Annotated[Optional[str], typer.Option(help="No row of an earlier close.")] = None,  # noqa: UP045 - typer reads it
-    seed: Annotated[int, typer.Option(min=0, help="Of the sample.")] = 7,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Of the sample.")] = 7,
     state: State = None,
 ) -> None:
     """Derive a sample of stored feature rows again from the candles; exit 1 if any differs."""

@@ -15,7 +15,12 @@ from backend.api.shelves import Filters, Shelf
 from backend.api.values import EARLIEST, LATEST
 from domain.market import to_ms
 
-_INTEGERS: Final = ("time", "instrument_id", "horizon", "detected", "model_id", "number")
+_TIMES: Final = range(to_ms(EARLIEST), to_ms(LATEST) + 1)
+_INTEGERS: Final = {
+    **dict.fromkeys(("time", "detected"), _TIMES),
+    **dict.fromkeys(("instrument_id", "horizon"), range(2**31)),
+    **dict.fromkeys(("model_id", "number"), range(2**63)),
+}
 
 
 def fingerprint(shelf: Shelf, selection: Paged, filters: Filters) -> str:
@@ -37,13 +42,13 @@ def decode(cursor: str, made_for: str, shelf: Shelf) -> list[Any]:
         raise ProblemError("bad_cursor", "cursor is none that this server gave out") from None
     if found != made_for:
         raise ProblemError("bad_cursor", "cursor belongs to a request with other parameters")
-    if (
-        len(key) != 1 + len(shelf.key)
-        or not all(
-            isinstance(value, int if name in _INTEGERS else str)
-            for name, value in zip(("time", *shelf.key), key, strict=True)
-        )
-        or not to_ms(EARLIEST) <= key[0] <= to_ms(LATEST)
-    ):
+    names = ("time", *shelf.key)
+    if len(key) != len(names) or not all(map(_fits, names, key)):
         raise ProblemError("bad_cursor", "cursor is none that this server gave out")
     return list(key)
+
+
+def _fits(name: str, value: object) -> bool:
+    if name in _INTEGERS:
+        return type(value) is int and value in _INTEGERS[name]  # JSON's true is an int too
+    return isinstance(value, str)

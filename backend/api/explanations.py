@@ -34,7 +34,8 @@ from services.sentiment.feature_set import SENTIMENT
 SHAPE: Final = "TIMEFRAME.HORIZON.EXCHANGE.AS_OF.REVISION.SYMBOL"
 _ID: Final = re.compile(
     r"(?P<timeframe>[^.]+)\.(?P<horizon>\d{1,6})\.(?P<exchange>[^.]+)"
-    r"\.(?P<as_of>[\dT:-]+(\.\d{1,6})?Z)\.(?P<revision>\d{1,9})\.(?P<symbol>.+)"
+    r"\.(?P<as_of>[\dT:-]+(\.\d{1,6})?Z)\.(?P<revision>\d{1,9})\.(?P<symbol>.+)",
+    re.ASCII,
 )
 _FORECAST: Final = {
     Target.DIRECTION: ("p_down", "p_flat", "p_up"),

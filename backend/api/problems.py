@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 MEDIA_TYPE: Final = "application/problem+json"
 MOST_MISTAKES: Final = 10  # of one request that are named
 STORE_FAILURES: Final = (StoreError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+_NUL: Final = (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +185,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(UsageError, _on_usage)
     app.add_exception_handler(RequestValidationError, _on_validation)
     app.add_exception_handler(HTTPException, _on_http)
-    app.add_exception_handler(asyncpg.CharacterNotInRepertoireError, _on_unstorable)
-    app.add_exception_handler(asyncpg.UntranslatableCharacterError, _on_unstorable)  # in JSON
+    app.add_exception_handler(asyncpg.DataError, _on_unstorable)
     for failure in STORE_FAILURES:
         app.add_exception_handler(failure, _on_store)
     app.add_exception_handler(Exception, _on_bug)
@@ -270,9 +270,16 @@ def unreadable(error: Exception) -> ProblemError:
     return ProblemError("unavailable", "the database cannot be read right now")
 
 
-def _on_unstorable(request: Request, _error: Exception) -> Response:
-    detail = "a name holds a character that no name has (NUL)"
-    return answer(ProblemError("bad_request", detail), request.scope)
+def unstorable(error: Exception) -> ProblemError:
+    """The problem of who sends what the database has no room for; the log says what."""
+    if isinstance(error, _NUL):
+        return ProblemError("bad_request", "a name holds a character that no name has (NUL)")
+    log.warning("the database does not take a value: %s", error)
+    return ProblemError("bad_request", "a value lies beyond what is kept of its kind")
+
+
+def _on_unstorable(request: Request, error: Exception) -> Response:
+    return answer(unstorable(error), request.scope)
 
 
 def _on_store(request: Request, error: Exception) -> Response:

@@ -7,13 +7,15 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+import asyncpg
+
 from backend.api import messages, requests, subscribing
 from backend.api.answers import reading
 from backend.api.connection import ABUSE, CloseReason, Connection, Head
 from backend.api.handshake import another
 from backend.api.limits import RequestBudget
 from backend.api.past_events import Asked, read_events
-from backend.api.problems import ProblemError
+from backend.api.problems import ProblemError, unstorable
 from backend.api.state import ApiState
 from backend.api.streams import KnownStreams
 from backend.store.database import CONNECTION_ERRORS
@@ -73,6 +75,8 @@ class Session:
             self._refused = 0
         except ProblemError as problem:
             self._refuse(problem, request)
+        except asyncpg.DataError as error:
+            self._refuse(unstorable(error), request)
         except CONNECTION_ERRORS as error:
             log.warning("a subscription could not be read: %s", error)
             self._refuse(ProblemError("unavailable", "the database cannot be read"), request)

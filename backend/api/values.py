@@ -14,7 +14,7 @@ from domain.market import EPOCH, Timeframe
 EARLIEST: Final = EPOCH
 LATEST: Final = datetime(2100, 1, 1, tzinfo=UTC)  # far enough, and room to reckon beyond it
 _EPOCH_UNITS: Final = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6))  # below: per second, in s, ms, µs
-_NUMBER: Final = re.compile(r"-?\d+(\.\d+)?")
+_NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
 def parse_time(text: object) -> datetime:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +19,7 @@ from domain.losses import LOSS_OF
 from domain.market import Horizon, Timeframe, from_ms
 from services.scores.blocks import block_ms, block_test
 
+_NAMED: Final = re.compile(r"(?P<model>[^@]*)(@(?P<version>[1-9][0-9]{0,8}))?")
 DECISIONS: Final = 50  # the newest
 BOUND: Final = 0.975  # one-sided, so that both bounds together are a 95 % interval
 TERCILES: Final = {1: "low", 2: "middle", 3: "high"}
@@ -79,13 +81,16 @@ class Forecaster:
         """From `NAME` or `NAME@VERSION`.
 
         Raises:
-            ValueError: the version is no number.
+            ValueError: the version is none.
 
         >>> Forecaster.parse("lightgbm.direction@3").version
         3
         """
-        model, at, version = text.partition("@")
-        return cls(model=model, version=int(version) if at else None)
+        found = _NAMED.fullmatch(text)
+        if found is None:
+            raise ValueError(text)
+        version = found["version"]
+        return cls(model=found["model"], version=None if version is None else int(version))
 
     def __str__(self) -> str:
         return self.model if self.version is None else f"{self.model}@{self.version}"

@@ -31,6 +31,10 @@ DEAD = "postgresql://nobody:secret@127.0.0.1:1/none"
         (("run", "--exchange", "kraken", "--symbols", "krakn:BTC/USD"), "'krakn'; nearest: kraken"),
         ((*REPLAY, "--from", "2025-02-01", "--to", "2025-01-31"), "later than --to 2025-01-31"),
         (("demo", "--from", "2025-02-01", "--to", "2025-01-31"), "--from 2025-02-01 is later"),
+        (("models", "show", "lightgbm.direction@99999999999"), "name a model as NAME@VERSION"),
+        (("models", "show", "lightgbm.direction@٣"), "name a model as NAME@VERSION"),
+        (("models", "train", "--horizon", "99999999999"), "100000"),
+        (("demo", "--horizons", "99999999999"), "100000"),
     ],
 )
 def test_a_usage_error_is_one_line_and_exit_2(
