@@ -206,6 +206,10 @@ async def _bounded(response: aiohttp.ClientResponse, largest: int) -> tuple[byte
 
 
 def _validators(response: aiohttp.ClientResponse) -> dict[str, str]:
-    """The headers by which the same answer need not be sent again (RFC 9110, 13.1)."""
+    """The headers by which the same answer need not be sent again (RFC 9110, 13.1).
+
+    One that we may not send back as it came is left: each later request would fail with it.
+    """
     told = (("If-None-Match", "ETag"), ("If-Modified-Since", "Last-Modified"))
-    return {ours: response.headers[theirs] for ours, theirs in told if theirs in response.headers}
+    values = ((ours, response.headers.get(theirs, "")) for ours, theirs in told)
+    return {ours: one for ours, one in values if one and one.isascii() and one.isprintable()}

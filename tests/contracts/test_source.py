@@ -211,6 +211,23 @@ async def test_what_did_not_change_is_not_sent_again(setting: Setting, subject: 
 
 
 @every_web_source
+@pytest.mark.parametrize("etag", [b'"\x01"', b'"\xfc"', b""], ids=repr)
+async def test_a_validator_that_cannot_be_sent_back_is_not(
+    setting: Setting, subject: Subject, etag: bytes
+) -> None:
+    def untidy(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        head = b"HTTP/1.1 200 OK\r\nETag: %b\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
+        request.transport.write(head % (etag, len(subject.good)) + subject.good)
+        request.transport.close()
+        return web.Response()
+
+    for _ in range(2):
+        assert len(facts(await setting.poll(untidy))) == len(subject.told)
+        assert "If-None-Match" not in setting.site.requests[-1].headers
+
+
+@every_web_source
 async def test_what_could_not_be_read_is_asked_for_again(
     setting: Setting, subject: Subject
 ) -> None:
