@@ -221,7 +221,9 @@ class Jobs:
 
 def _line(error: Exception) -> str:
     """What nobody foresaw, in one line; its text may be of a library, and is masked."""
-    return masked(textwrap.shorten(f"{type(error).__name__}: {error}", REASON, placeholder="…"))
+    return masked(
+        textwrap.shorten(f"{type(error).__name__}: {in_one_line(error)}", REASON, placeholder="…")
+    )
 
 
 def _given_up(why: str) -> str:

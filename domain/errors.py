@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import difflib
 import heapq
+import re
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final
@@ -27,6 +28,7 @@ from typing import Final
 LISTED: Final = 12  # names in a message where none is near
 COMPARED: Final = 16  # names that are compared letter by letter
 LONGEST: Final = 64  # letters of a name that are compared and repeated
+_UNPRINTABLE: Final = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class AlphaPulseError(Exception):
@@ -82,8 +84,12 @@ def shortened(name: str) -> str:
 
 
 def in_one_line(error: BaseException) -> str:
-    """What an error says, or its kind where it says nothing."""
-    return " ".join(str(error).split()) or type(error).__name__
+    r"""What an error says, or its kind where it says nothing; any table and terminal can hold it.
+
+    >>> in_one_line(ValueError("a\x00 server\nsaid \x1b[2J\ud800")), in_one_line(KeyError())
+    ('a server said [2J', 'KeyError')
+    """
+    return " ".join(_UNPRINTABLE.sub(" ", str(error)).split()) or type(error).__name__
 
 
 def _all(names: list[str]) -> str:

@@ -18,7 +18,12 @@ from collectors.ccxt_errors import PAUSE
 from collectors.ccxt_exchange import CcxtExchange
 from collectors.pacing import LONGEST_PAUSE
 from collectors.refusals import UnlistedError
-from domain.errors import ExchangeRefusedError, RateLimitedError, UnknownSymbolError
+from domain.errors import (
+    ExchangeError,
+    ExchangeRefusedError,
+    RateLimitedError,
+    UnknownSymbolError,
+)
 from domain.market import Instrument, Timeframe, from_ms
 from tests.served_payloads import Answer, served
 
@@ -109,6 +114,15 @@ async def test_a_refusal_is_one_clear_line(name: str) -> None:
             await exchange.listings(["BTC/USDT"])
 
     assert "\n" not in str(caught.value)
+
+
+async def test_what_an_exchange_says_can_be_shown_and_stored() -> None:
+    said = Answer('{"code": -1, "msg": "a\0b\x1b[2J\n\x9bc"}', 400)
+    async with answered("binance", everything=said) as exchange:
+        with pytest.raises(ExchangeError, match="a b") as caught:
+            await exchange.listings(["BTC/USDT"])
+
+    assert str(caught.value).isprintable()
 
 
 async def test_a_403_of_bybit_without_a_country_is_its_rate_limit() -> None:
