@@ -30,6 +30,7 @@ from backend.flags import (
 from backend.rooms import Room, rooms_of
 from domain.errors import AlphaPulseError, UsageError
 from domain.keys import masked
+from domain.market import FURTHEST
 
 app = typer.Typer(
     add_completion=False,
@@ -143,7 +144,7 @@ def run(  # noqa: PLR0913 - the flags of interface.md
 def replay(  # noqa: PLR0913 - the flags of interface.md
     *,
     timeframe: Annotated[str, typer.Option()],
-    horizon: Annotated[int, typer.Option(min=1, max=100_000, help="Candles ahead.")],
+    horizon: Annotated[int, typer.Option(min=1, max=FURTHEST, help="Candles ahead.")],
     report: Annotated[Path, typer.Option(help="Where to write the report (JSON).")],
     data: Data = None,
     capture: Annotated[Optional[Path], typer.Option(help="Folder of captured frames.")] = None,  # noqa: UP045

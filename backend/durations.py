@@ -6,7 +6,9 @@ import re
 from datetime import UTC, datetime, timedelta
 
 from domain.errors import UsageError
+from domain.market import FURTHEST
 
+_LONGEST_S = 100 * 365 * 86_400.0
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 
 
@@ -22,7 +24,10 @@ def duration(text: str) -> timedelta:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?", text.strip())
     if match is None:
         raise UsageError(f"{text!r} is not a duration; write 90s, 5m, 1h or 2d")
-    return timedelta(seconds=float(match[1]) * _UNITS[match[2] or "s"])
+    seconds = float(match[1]) * _UNITS[match[2] or "s"]
+    if seconds > _LONGEST_S:
+        raise UsageError(f"{text} is longer than 100 years")
+    return timedelta(seconds=seconds)
 
 
 def moment(text: str) -> datetime:
@@ -36,9 +41,9 @@ def moment(text: str) -> datetime:
     """
     try:
         parsed = datetime.fromisoformat(text)
-    except ValueError:
+        return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise UsageError(f"{text!r} is not a time; write 2025-01-31 or 2025-01-31T12:00Z") from None
-    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
 
 
 def span(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:
@@ -74,11 +79,13 @@ def steps(text: str | None) -> list[int] | None:
     [4, 24]
 
     Raises:
-        UsageError: one is no whole number above 0.
+        UsageError: one is no whole number from 1 to `FURTHEST`.
     """
     parts = names(text)
     if parts is None:
         return None
-    if not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise UsageError(f"--horizons {text}: whole numbers of candles, like 4,24")
+    if not all(re.fullmatch("[0-9]{1,6}", one) and 1 <= int(one) <= FURTHEST for one in parts):
+        raise UsageError(
+            f"--horizons {text}: whole numbers of candles, like 4,24, at most {FURTHEST}"
+        )
     return [int(part) for part in parts]

@@ -8,6 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from backend import logs, settings
+from domain.market import FURTHEST
 
 State = Annotated[Optional[Path], typer.Option(help="State folder.")]  # noqa: UP045 - typer reads it
 Data = Annotated[Optional[Path], typer.Option(help="Folder of recorded candles.")]  # noqa: UP045
@@ -19,7 +20,7 @@ Horizons = Annotated[Optional[str], typer.Option(help="In candles: 4,24")]  # no
 Comments = Annotated[Path, typer.Argument(help="Parquet with the columns text and label.")]
 Named = Annotated[str, typer.Argument(help="EXCHANGE:SYMBOL, or a symbol of each exchange.")]
 Version = Annotated[str, typer.Argument(help="NAME@VERSION, or NAME for the newest.")]
-Horizon = Annotated[Optional[int], typer.Option(min=1, max=100_000, help="In candles.")]  # noqa: UP045
+Horizon = Annotated[Optional[int], typer.Option(min=1, max=FURTHEST, help="In candles.")]  # noqa: UP045
 Port = Annotated[Optional[int], typer.Option(help="Port; 0 lets the system choose.")]  # noqa: UP045
 
 

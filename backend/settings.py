@@ -42,7 +42,7 @@ from backend.setting_tables import (
 from backend.training_settings import TrainingSettings
 from collectors.sources.feeds import FEEDS
 from domain.errors import UnknownNameError, UsageError
-from domain.market import Timeframe
+from domain.market import FURTHEST, Timeframe
 
 if TYPE_CHECKING:
     from backend.plugins import SwitchedOn
@@ -94,7 +94,7 @@ class WatchSettings(Group):
         tuple[Timeframe, ...], NoDecode, BeforeValidator(_timeframes), Field(min_length=1)
     ] = Field((Timeframe.H1,), description="lengths of candles, 1m to 1d")
     horizons: Annotated[
-        tuple[Annotated[int, Field(gt=0, le=100_000)], ...],
+        tuple[Annotated[int, Field(gt=0, le=FURTHEST)], ...],
         NoDecode,
         BeforeValidator(_listed),
         Field(min_length=1),

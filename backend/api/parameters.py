@@ -13,7 +13,7 @@ from backend.store.jobs import STATES as JOB_STATES
 from backend.store.outbox import STATES as NOTIFICATION_STATES
 from backend.store.panels import PANELS
 from domain.events import Role, Target
-from domain.market import Timeframe
+from domain.market import FURTHEST, Timeframe
 from domain.sources import Metric
 from services.notifications.events import EVENTS
 
@@ -304,7 +304,7 @@ class ComparisonSelection(Between):
     b: str = Field(min_length=1, max_length=80, description="the other one")
     exchange: str | None = Field(None, max_length=64, description="exchange id")
     timeframe: _Timeframe | None = Field(None, description="1m 3m 5m 15m 30m 1h 4h 1d")
-    horizon: int | None = Field(None, ge=1, le=100_000, description="candles ahead")
+    horizon: int | None = Field(None, ge=1, le=FURTHEST, description="candles ahead")
 
 
 class SymbolSearch(BaseModel):

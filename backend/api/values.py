@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from domain.errors import shortened
-from domain.market import EPOCH, Timeframe
+from domain.market import EPOCH, FURTHEST, Timeframe
 
 EARLIEST: Final = EPOCH
 LATEST: Final = datetime(2100, 1, 1, tzinfo=UTC)  # far enough, and room to reckon beyond it
@@ -84,5 +84,5 @@ def one_of(noun: str, known: tuple[str, ...]) -> AfterValidator:
 
 Utc = Annotated[datetime, BeforeValidator(parse_time)]
 Words = Annotated[list[str], BeforeValidator(_split)]
-Horizons = Annotated[list[Annotated[int, Field(ge=1, le=100_000)]], BeforeValidator(_split)]
+Horizons = Annotated[list[Annotated[int, Field(ge=1, le=FURTHEST)]], BeforeValidator(_split)]
 Timeframes = Annotated[list[str], BeforeValidator(_split), AfterValidator(_known_timeframe)]

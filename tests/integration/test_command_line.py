@@ -34,7 +34,10 @@ DEAD = "postgresql://nobody:secret@127.0.0.1:1/none"
         (("models", "show", "lightgbm.direction@99999999999"), "name a model as NAME@VERSION"),
         (("models", "show", "lightgbm.direction@٣"), "name a model as NAME@VERSION"),
         (("models", "train", "--horizon", "99999999999"), "100000"),
-        (("demo", "--horizons", "99999999999"), "100000"),
+        (("demo", "--horizons", "99999999999"), "at most 100000"),
+        (("demo", "--horizons", "²"), "at most 100000"),
+        (("demo", "--for", "99999999999999d"), "longer than 100 years"),
+        ((*REPLAY, "--to", "9999-12-31T23:59-14:00"), "is not a time"),
     ],
 )
 def test_a_usage_error_is_one_line_and_exit_2(
