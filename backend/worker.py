@@ -71,6 +71,8 @@ class Worker:
 
         Raises:
             StoreUnavailableError: the leases are lost, and the panels with them.
+            CONNECTION_ERRORS: the database cannot be asked which panels there are, or who
+                lives; the leases are left with them.
         """
         await self.leases.join()
         async with asyncio.TaskGroup() as tasks:

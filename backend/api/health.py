@@ -39,9 +39,10 @@ async def readyz(request: Request) -> Response:
     """Every watched instrument has a prediction, and none is older than it may be.
 
     503 `unavailable` while the database takes no writes, or slowly: why and since when.
-    503 `starting` before the first prediction, 503 `stale` when one is older than its
-    timeframe (by the speed) and 30 s of wall time, or of a close that the clock has yet to
-    reach. Of the instruments that the caller sees.
+    503 `starting` before the first prediction of every watched instrument, also of those that
+    the caller does not see. 503 `stale` when one is older than its timeframe (by the speed) and
+    30 s of wall time, or of a close that the clock has yet to reach; it and
+    `prediction_age_seconds` are of the instruments that the caller sees.
     """
     state, caller = state_of(request), caller_of(request)
     if grave := [one for one in state.status.trouble() if one.grave]:
