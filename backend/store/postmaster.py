@@ -111,10 +111,10 @@ def end_leftovers(data: Path, *, within_s: float = STOP_TIMEOUT_S) -> None:
 
 
 def _first(pid_file: Path) -> int:
-    """The process that started the others; 0 where the file is not there."""
+    """The process that started the others; 0 where the file names none."""
     try:
         return int(pid_file.read_text().splitlines()[0])
-    except (FileNotFoundError, IndexError):
+    except (FileNotFoundError, IndexError, ValueError):
         return 0
 
 

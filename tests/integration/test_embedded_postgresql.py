@@ -255,6 +255,23 @@ def test_a_server_that_does_not_heed_the_first_signal_is_ended_by_the_second(
     assert not (tmp_path / "postmaster.pid").exists()
 
 
+@pytest.mark.parametrize("content", [None, "", "\n", "x\n"])
+def test_who_works_there_and_is_not_named_is_no_error_of_ours(
+    tmp_path: Path, content: str | None
+) -> None:
+    command = [sys.executable, "-c", DEAF]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE) as server:  # noqa: S603
+        assert server.stdout is not None
+        server.stdout.readline()
+        if content is not None:
+            (tmp_path / "postmaster.pid").write_text(content)
+        try:
+            with pytest.raises(StoreUnavailableError, match=f"process {server.pid}"):
+                end_leftovers(tmp_path, within_s=0.05)
+        finally:
+            server.kill()
+
+
 async def test_a_process_id_that_another_program_took_over_does_not_stop_the_start(
     state: Path, tmp_path: Path
 ) -> None:
