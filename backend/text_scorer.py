@@ -63,6 +63,8 @@ def read_comments(path: Path) -> Comments:
         table = pq.read_table(path, columns=["text", "label"]).to_pydict()
     except (OSError, ValueError) as error:
         raise DataFolderError(f"{path} holds no labelled comments: {error}") from error
+    if not all(isinstance(one, str) for one in (*table["text"], *table["label"])):
+        raise DataFolderError(f"{path}: text and label are texts in each row")
     if unknown := set(table["label"]) - {POSITIVE, NEGATIVE}:
         raise DataFolderError(f"{path}: labels are {POSITIVE} or {NEGATIVE}, not {unknown}")
     clusters = Clusters()

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
+from collectors.ccxt_rows import LATEST_MS
 from collectors.checks import REASONS, codes
 from domain.errors import DataFolderError
 from domain.events import Bools, Floats, Ints
@@ -87,11 +88,11 @@ def read_recording(path: Path, instrument: Instrument, timeframe: Timeframe) -> 
         message = f"{path.name}: timestamps look like {unit}; milliseconds are needed"
         raise DataFolderError(message)
     found = codes(open_ms, values, timeframe)
-    reasons = {
-        int(row): REASONS[found[row]] if known[row] else "timestamp is not a whole number"
-        for row in np.flatnonzero((found != 0) | ~known)
-    }
-    order, repeated = _in_order(open_ms, (found == 0) & known, values)
+    told = known & (open_ms >= 0) & (open_ms <= LATEST_MS)
+    reasons = {int(row): REASONS[found[row]] for row in np.flatnonzero(found)}
+    reasons |= dict.fromkeys(np.flatnonzero(~told).tolist(), "timestamp is out of range")
+    reasons |= dict.fromkeys(np.flatnonzero(~known).tolist(), "timestamp is not a whole number")
+    order, repeated = _in_order(open_ms, (found == 0) & told, values)
     if not len(order):
         message = f"{path.name}: no usable row among {len(open_ms)}{_example(reasons)}"
         raise DataFolderError(message)
@@ -125,7 +126,7 @@ def _times(column: pa.ChunkedArray) -> Ints:
     if pa.types.is_timestamp(column.type):
         column = pc.cast(column, pa.timestamp("ms"), safe=False)
     if pa.types.is_timestamp(column.type) or pa.types.is_integer(column.type):
-        whole_ms: Ints = pc.fill_null(pc.cast(column, pa.int64()), _NO_TIME).to_numpy()
+        whole_ms: Ints = pc.fill_null(pc.cast(column, pa.int64(), safe=False), _NO_TIME).to_numpy()
         return whole_ms
     numbers = _numbers(column)
     whole = np.isfinite(numbers) & (np.abs(numbers) < 2.0**53)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import nan
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,30 @@ def test_a_folder_without_recorded_sources_is_refused(tmp_path: Path) -> None:
         read_sources(tmp_path)
     pq.write_table(pa.table({"timestamp": [1]}), tmp_path / "fear_greed_daily.parquet")
     with pytest.raises(DataFolderError, match="no column value"):
+        read_sources(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "said"),
+    [
+        ("fear_greed_x", {"timestamp": [DAY, DAY], "value": [1.0, nan]}, "row 2: value: .*finite"),
+        ("fear_greed_x", {"timestamp": [DAY], "value": ["high"]}, "row 1: value: .*finite number"),
+        ("fear_greed_x", {"timestamp": [10**18], "value": [1]}, "row 1: timestamp: "),
+        ("fear_greed_x", {"timestamp": ["soon"], "value": [1]}, "timestamp: .*whole number"),
+        ("news_x", {"timestamp": [DAY], "title": [5]}, "row 1: title: .*valid string"),
+        (
+            "funding_rates_x",
+            {"timestamp": [DAY], "symbol": [5], "funding_rate": [0.1]},
+            "row 1: symbol: .*valid string",
+        ),
+    ],
+)
+def test_a_row_that_is_no_fact_is_named(
+    tmp_path: Path, name: str, columns: dict[str, Sequence[object]], said: str
+) -> None:
+    pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
+
+    with pytest.raises(DataFolderError, match=rf"{name}\.parquet: .*{said}"):
         read_sources(tmp_path)
 
 

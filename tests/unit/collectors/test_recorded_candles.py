@@ -97,6 +97,19 @@ def test_text_in_a_number_column_rejects_only_its_row(tmp_path: Path) -> None:
     assert rejected == ["2: timestamp is not a whole number"]
 
 
+def test_a_time_that_no_calendar_has_rejects_only_its_row(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", [row(1), row(2**40), row(3), row(-3)])
+    unsigned = pq.read_table(path).drop_columns("timestamp")
+    times = pa.array([HOUR, 2**64 - 1, 3 * HOUR, 2**63], pa.uint64())
+    pq.write_table(unsigned.append_column("timestamp", times), tmp_path / "b.parquet")
+
+    for name in ("a", "b"):
+        hours, rejected, _ = read(tmp_path / f"{name}.parquet")
+        assert hours == [1, 3]
+        assert [one.partition(":")[0] for one in rejected] == ["2", "4"]
+        assert all("timestamp is " in one for one in rejected)
+
+
 @pytest.mark.parametrize("ending", ["parquet", "csv"])
 @pytest.mark.parametrize(
     ("unit", "per_s"), [("seconds", 1), ("microseconds", 10**6), ("nanoseconds", 10**9)]
