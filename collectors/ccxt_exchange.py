@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator, Coroutine, Sequence
 from dataclasses import replace
@@ -11,7 +10,7 @@ from typing import Any
 
 from collectors import ccxt_binance
 from collectors.budget import Budget
-from collectors.candle_buffer import CandleBuffer
+from collectors.buffers import CandleBuffer, TradeBuffer
 from collectors.capture import Capture
 from collectors.ccxt_errors import translated
 from collectors.ccxt_frames import draw_on, refuse_gibberish, spelled, with_guard
@@ -21,13 +20,8 @@ from collectors.ccxt_trades import TradeReader
 from collectors.gaps import Range, ceil_ms, floor_ms, pages
 from collectors.polling import is_streamed
 from collectors.refusals import unknown
-from collectors.trade_buffer import TradeBuffer
 from collectors.unreadable import Unread, stumble
-from domain.errors import (
-    ExchangeUnavailableError,
-    UnknownTimeframeError,
-    UsageError,
-)
+from domain.errors import UnknownTimeframeError, UsageError
 from domain.events import Candle
 from domain.market import Instrument, Listing, SeriesKey, Timeframe, from_ms, to_ms
 from domain.trades import Trade, TradesTold
@@ -36,6 +30,7 @@ log = logging.getLogger(__name__)
 
 TIMEOUT = timedelta(seconds=10)  # of a request, and of a connection's handshake
 PAGE = 500  # candles of a request where ccxt does not know the exchange's limit
+CLOSED = "the connection was closed"
 STREAMS = 200  # of one Binance connection; it allows 1024
 _DECIMAL_PLACES, _TICK_SIZE = 2, 4  # ccxt's modes of precision
 _SMALLEST, _MOST_PLACES = 1e-30, 30  # of a size; decimal places on either side of the point
@@ -147,7 +142,6 @@ class CcxtExchange:
             raise UsageError(f"{self._id} is watched already")
         self._watching = True
         buffer = CandleBuffer()
-        tasks: list[asyncio.Task[None]] = []
         try:
             await self._load([one.symbol for one in instruments], timeframes)
             series = [(one, timeframe) for timeframe in timeframes for one in instruments]
@@ -156,19 +150,17 @@ class CcxtExchange:
                     [(one.symbol, timeframe.value) for one, timeframe in series],
                     [self._client.market(one.symbol) for one in instruments],
                 )
-            tasks = [asyncio.create_task(work) for work in self._streams(series, buffer)]
-            for task in tasks:
-                task.add_done_callback(lambda task: _end(buffer, task))
-            while True:
-                for candle in buffer.take():
-                    self._known_ms = max(self._known_ms, candle.event_ms)
-                    yield candle
-                with translated(self._client):
-                    await buffer.wait()
+            async with buffer.filled_by(self._streams(series, buffer), ended=CLOSED):
+                while True:
+                    for candle in buffer.take():
+                        self._known_ms = max(self._known_ms, candle.event_ms)
+                        yield candle
+                    with translated(self._client):
+                        await buffer.wait()
         finally:
             self._client.kline_put = None
             try:
-                await self._leave(tasks)
+                await self._client.close_ws_clients()
             finally:  # whoever listened may be cancelled while it ends
                 self._client.ohlcvs.clear()  # a row that ccxt cannot sort would stay in it
                 self._watching = False
@@ -196,30 +188,21 @@ class CcxtExchange:
             raise UsageError(f"the trades of {self._id} are watched already")
         self._hearing = True
         buffer = TradeBuffer()
-        tasks: list[asyncio.Task[None]] = []
         try:
             await self._load([one.symbol for one in instruments])
-            tasks = [asyncio.create_task(work) for work in self._trade_streams(instruments, buffer)]
-            for task in tasks:
-                task.add_done_callback(lambda task: _end(buffer, task))
-            while True:
-                for trade in buffer.take():
-                    yield trade
-                with translated(self._client):
-                    await buffer.wait()
+            async with buffer.filled_by(self._trade_streams(instruments, buffer), ended=CLOSED):
+                while True:
+                    for trade in buffer.take():
+                        yield trade
+                    with translated(self._client):
+                        await buffer.wait()
         finally:
             self._client.trade_put = None
             try:
-                await self._leave(tasks)
+                await self._client.close_ws_clients()
             finally:
                 self._client.trades.clear()
                 self._hearing = False
-
-    async def _leave(self, tasks: Sequence[asyncio.Task[None]]) -> None:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self._client.close_ws_clients()
 
     async def fetch_time(self) -> datetime:
         with translated(self._client):
@@ -370,8 +353,3 @@ def _size(told: float | None) -> float | None:
     if told is None or not (told == 0 or _SMALLEST <= told <= 1 / _SMALLEST):
         return None
     return float(told)
-
-
-def _end(buffer: CandleBuffer | TradeBuffer, task: asyncio.Task[None]) -> None:
-    error = None if task.cancelled() else task.exception()
-    buffer.end(error or ExchangeUnavailableError("the connection was closed"))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from typing import cast
 
-from collectors.candle_buffer import CandleBuffer
+from collectors.buffers import CandleBuffer
 from collectors.gaps import Range, ceil_ms, floor_ms
 from collectors.trades import Numbering, TradedCandle, candles_of, missing_numbers, whole_opens
 from domain.errors import ExchangeUnavailableError
@@ -81,18 +80,11 @@ class TradeBuilt:
         buffer = CandleBuffer()
         work = [self._build(instruments, built, buffer)] if built else []
         work += [self._pass_on(instruments, streamed, buffer)] if streamed else []
-        tasks = [asyncio.create_task(one) for one in work]
-        try:
-            for task in tasks:
-                task.add_done_callback(lambda task: _end(buffer, task))
+        async with buffer.filled_by(work, ended="the stream has ended"):
             while True:
                 for candle in buffer.take():
                     yield candle
                 await buffer.wait()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _pass_on(
         self,
@@ -176,8 +168,3 @@ def _whole(told: TradesTold, timeframe: Timeframe) -> list[Candle]:
         for candle in candles_of(told.trades, timeframe)
         if opens.from_ms <= candle.open_ms < opens.to_ms and candle.open_ms not in broken
     ]
-
-
-def _end(buffer: CandleBuffer, task: asyncio.Task[None]) -> None:
-    error = None if task.cancelled() else task.exception()
-    buffer.end(error or ExchangeUnavailableError("the stream has ended"))
