@@ -102,6 +102,7 @@ class Broker:
     folder: Path
     asks: bool = False  # who we are: USER, PASSWORD
     port: int = field(init=False)
+    _cluster: str = field(init=False)
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -110,8 +111,11 @@ class Broker:
         about = {"port": self.port, "controller": controller, "folder": self.folder}
         settings = SETTINGS.format(**about, protocol=protocol)
         self._settings.write_text(settings + (ASKING if self.asks else ""))
-        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        form = _java("kafka.tools.StorageTool", "format", f"--cluster-id={cluster}")
+        self._cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        self._format()
+
+    def _format(self) -> None:
+        form = _java("kafka.tools.StorageTool", "format", f"--cluster-id={self._cluster}")
         form += ["--config", str(self._settings)]
         if self.asks:
             form += ["--add-scram", f"SCRAM-SHA-512=[name={USER},password={PASSWORD}]"]
@@ -159,6 +163,12 @@ class Broker:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait()
             self._process = None
+
+    def lose(self) -> None:
+        """It is killed, and its volume is gone; it begins empty under the id that it had."""
+        self.kill()
+        shutil.rmtree(self.folder / "log")
+        self._format()
 
 
 @contextmanager

@@ -247,6 +247,21 @@ async def test_nothing_is_lost_or_out_of_order_when_the_broker_is_killed(
     assert away <= trouble.since <= stuck - STUCK
 
 
+async def test_ticks_go_on_over_a_broker_that_lost_its_volume(own: Broker) -> None:
+    async with (
+        bus_on(own.address) as bus,
+        bus.subscribe(CANDLES, group=KEY, key=KEY) as events,
+        asyncio.timeout(4 * WITHIN_S),
+    ):
+        await publish(bus, TICKS[:10])
+        assert [moment(await anext(events)) for _ in range(10)] == moments(TICKS[:10])
+        own.lose()
+        await asyncio.to_thread(own.start)
+        await publish(bus, TICKS[10:13])
+
+        assert [moment(await anext(events)) for _ in range(3)] == moments(TICKS[10:13])
+
+
 async def test_a_publisher_waits_for_a_broker_that_is_not_there_yet(own: Broker) -> None:
     own.kill()
     async with bus_on(own.address) as bus:
