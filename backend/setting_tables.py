@@ -89,10 +89,14 @@ def _is_json(text: str) -> bool:
     return True
 
 
+Days = Annotated[int, Field(le=36_500)]
+Hours = Annotated[int, Field(le=876_000)]
+
+
 class Group(BaseModel):
     """A table of the settings file; an unknown name in it is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def held_by(field: FieldInfo) -> type[Any] | None:
@@ -303,8 +307,8 @@ class NotifySettings(Group):
         Annotated[str, Field(pattern="^[a-z0-9]+([_-][a-z0-9]+)*$")], ChannelSettings
     ] = Field(default_factory=dict, description="Where notifications go; names are yours")
     rules: tuple[RuleSettings, ...] = Field((), description="Which events go to which channels.")
-    give_up_hours: int = Field(24, gt=0, description="of trying, before one is a dead letter")
-    keep_days: int = Field(30, gt=0, description="that sent ones are listed; dead ones stay")
+    give_up_hours: Hours = Field(24, gt=0, description="of trying, before one is a dead letter")
+    keep_days: Days = Field(30, gt=0, description="that sent ones are listed; dead ones stay")
 
     @model_validator(mode="after")
     def _channels_exist(self) -> Self:
@@ -318,21 +322,21 @@ class NotifySettings(Group):
 class RetentionSettings(Group):
     """What is dropped once it is old, nothing where not set: docs/retention.md."""
 
-    events_days: int | None = Field(
+    events_days: Days | None = Field(
         None,
         gt=0,
         description="events of candles, predictions, signals: resumes and proofs end there",
     )
-    features_days: int | None = Field(
+    features_days: Days | None = Field(
         None, ge=30, description="feature rows of candles: trainings look no further back"
     )
-    members_days: int | None = Field(
+    members_days: Days | None = Field(
         None, ge=90, description="rows of members and challengers that are judged; their days stay"
     )
-    quarantine_days: int | None = Field(
+    quarantine_days: Days | None = Field(
         None, gt=0, description="rows that were set aside as they could not be"
     )
-    columnstore_days: int = Field(
+    columnstore_days: Days = Field(
         14, gt=0, description="of candles that are corrected often; TimescaleDB packs older rows"
     )
 
@@ -361,7 +365,7 @@ class KafkaSettings(Group):
     replication: PositiveInt | None = Field(
         None, description="copies of topics that are made; where not set 3, or one for each broker"
     )
-    retention_days: int = Field(7, gt=0, le=36_500, description="of topics that are made")
+    retention_days: Days = Field(7, gt=0, description="of topics that are made")
     prefix: str = Field(
         PREFIX,
         max_length=64,
@@ -379,7 +383,7 @@ class KafkaSettings(Group):
     def _can_be(self) -> Self:
         for broker in self.brokers:
             host, _, port = broker.rpartition(":")
-            if not host or "/" in host or not port.isdigit():
+            if not host or "/" in host or not (port.isascii() and port.isdigit()):
                 raise ValueError("a broker is host:port, as kafka.example:9092")
         if (self.username is None) != (self.password is None):
             raise ValueError("username and password belong together")

@@ -31,6 +31,7 @@ from backend.setting_tables import (
     ApiSettings,
     ExchangeSettings,
     Group,
+    Hours,
     KafkaSettings,
     LedgerSettings,
     NotifySettings,
@@ -140,7 +141,7 @@ class SourceSettings(Group):
     gdelt: bool = Field(default=False, description="headlines of the world's news sites")
     cryptopanic_token: SecretStr | None = Field(None, description="asked where it is set")
     reddit: RedditSettings | None = Field(None, description="asked where it is set")
-    social_text_hours: int = Field(
+    social_text_hours: Hours = Field(
         48, gt=0, description="texts of posts are kept so long; their scores stay"
     )
 
@@ -190,8 +191,12 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address the API binds to")
     port: int = Field(8000, ge=0, le=65535, description="port of the API; 0 lets the system choose")
     log_level: str = Field("INFO", description="least that the log tells: DEBUG, INFO, WARNING")
-    history_bars: int = Field(2_000, ge=200, description="candles loaded before going live")
-    deadline_ms: int = Field(250, gt=0, description="wait for a tick's last instruments")
+    history_bars: int = Field(
+        2_000, ge=200, le=10_000_000, description="candles loaded before going live"
+    )
+    deadline_ms: int = Field(
+        250, gt=0, le=86_400_000, description="wait for a tick's last instruments"
+    )
     snapshot_bars: int = Field(100, gt=0, description="candles between snapshots of state")
     api: ApiSettings = ApiSettings()
     watch: WatchSettings = WatchSettings()
@@ -301,7 +306,7 @@ def load(flags: Mapping[str, Any] | None = None) -> Settings:
         raise UsageError(f"setting {where}: {first['msg']}") from error
     except SettingsError as error:  # it names the group, and not the variable
         raise UsageError(not_json(PREFIX, os.environ)) from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError(f"{SETTINGS_FILE}: {error}") from error
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator
 
-from backend.setting_tables import Group, MirrorAddress, VariantSettings
+from backend.setting_tables import Days, Group, MirrorAddress, VariantSettings
 
 if TYPE_CHECKING:
     from services.models.variants import Variant
@@ -19,6 +19,7 @@ class TrainingSettings(Group):
     every_bars: int | None = Field(
         None,
         gt=0,
+        le=10_000_000,
         description="candles between fits; where not set a day, at 01:00 UTC, in a replay 30 days",
     )
     delay_bars: int = Field(1, ge=1, description="a fit takes effect this many candles later")
@@ -61,7 +62,7 @@ class TrainingSettings(Group):
     labels: tuple[str, ...] = Field(
         (), description="class labels that are told and predicted: regime, rotation, plug-ins'"
     )
-    examine_days: int | None = Field(
+    examine_days: Days | None = Field(
         None,
         gt=0,
         description="days between two looks for drift; where not set 1, in a replay 7",
