@@ -82,9 +82,13 @@ async def _event(
     return next((one for one in events if _names(one) == said), None)
 
 
-def _names(event: StreamEvent) -> tuple[str, int, int]:
-    told = orjson.loads(event.payload)
-    return told["as_of"], told["horizon"], told["revision"]
+def _names(event: StreamEvent) -> tuple[str, int, int] | None:
+    """The row that an event told of; None where it was edited, and tells of none."""
+    try:
+        told = orjson.loads(event.payload)
+        return told["as_of"], told["horizon"], told["revision"]
+    except (ValueError, LookupError, TypeError):
+        return None
 
 
 def _published(event: StreamEvent) -> dict[str, Any]:

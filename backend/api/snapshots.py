@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
+from operator import index
 from typing import Final
 
 import asyncpg
@@ -12,13 +14,16 @@ from backend.api import rows
 from backend.api.connection import Head
 from backend.api.gap_pages import missing_now
 from backend.store.payloads import GAPS_STREAM
-from backend.store.stream_log import log_of
+from backend.store.stream_log import log_of, split_payloads
+
+log = logging.getLogger(__name__)
 
 RECENT: Final = 16  # blocks looked through for the newest row of each horizon
 
 HEADS: Final = """
     SELECT stream, epoch, "offset", substr(hashes, (place::int - 1) * 32 + 1, 32) AS hash
     FROM stream_heads, unnest(streams, offsets) WITH ORDINALITY AS s(stream, "offset", place)
+    WHERE stream IS NOT NULL AND "offset" IS NOT NULL
     ORDER BY stream
     """
 
@@ -56,16 +61,28 @@ def _of_streams(blocks: Iterable[asyncpg.Record], wanted: set[str]) -> dict[str,
     """The newest row of each horizon; `blocks` come newest first."""
     newest: dict[str, dict[int, tuple[str, bytes]]] = {}
     for names, places, ends, payloads in reversed(list(blocks)):
-        start = 0
-        for place, end in zip(places, ends, strict=True):
-            stream, payload, start = names[place - 1], payloads[start:end], end
+        for place, payload in zip(places, split_payloads(payloads, ends), strict=False):
+            stream = names[place - 1] if place in range(1, len(names) + 1) else None
             if stream in wanted:  # of one row, the last event counts
-                row = orjson.loads(payload)
-                about = row.get("as_of") or row.get("open_time") or ""
+                try:
+                    about, horizon = _about(payload)
+                except (ValueError, TypeError, AttributeError):
+                    log.warning("a row is left out: it is not as it was published: %s", stream)
+                    continue
                 of_stream = newest.setdefault(stream, {})
-                if about >= of_stream.get(row.get("horizon", 0), ("", b""))[0]:
-                    of_stream[row.get("horizon", 0)] = (about, payload)
+                if about >= of_stream.get(horizon, ("", b""))[0]:
+                    of_stream[horizon] = (about, payload)
     return {stream: [payload for _, payload in rows.values()] for stream, rows in newest.items()}
+
+
+def _about(payload: bytes) -> tuple[str, int]:
+    """The time and the horizon that a row is of; "" and 0 where it has none.
+
+    Raises:
+        ValueError, TypeError, AttributeError: it was edited, and is no row.
+    """
+    row = orjson.loads(payload)
+    return str(row.get("as_of") or row.get("open_time") or ""), index(row.get("horizon", 0))
 
 
 _NEWEST: Final = """

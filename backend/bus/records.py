@@ -6,6 +6,7 @@ a reader can recompute the chain of a stream from its records alone.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from datetime import datetime
 from functools import lru_cache
@@ -17,6 +18,8 @@ import orjson
 from backend.store.stream_log import StreamEvent
 from domain.market import rfc3339
 from domain.topics import PREDICTIONS, SIGNALS, SIGNALS_LATEST, Topic
+
+log = logging.getLogger(__name__)
 
 CHANNELS: Final[dict[str, Topic]] = {"predictions": PREDICTIONS, "signals": SIGNALS}
 ALWAYS: Final = (
@@ -38,7 +41,10 @@ class Record(NamedTuple):
 
 
 def records(event: StreamEvent, prefix: str) -> Iterator[Record]:
-    """Of an event of `CHANNELS`: that of its topic, and of a signal the newest of its horizon."""
+    """Of an event of `CHANNELS`: that of its topic, and of a signal the newest of its horizon.
+
+    One that was edited so that it has none is on its topic alone, where its hash tells of it.
+    """
     topic, key, panel = _series(event.stream)
     trace = trace_of(panel, event.as_of)
     headers = [
@@ -57,9 +63,13 @@ def records(event: StreamEvent, prefix: str) -> Iterator[Record]:
     ]
     yield Record(topic.wire_name(prefix), key, event.payload, headers)
     if topic is SIGNALS:
-        horizon = orjson.loads(event.payload)["horizon"]
-        newest = SIGNALS_LATEST.wire_name(prefix)
-        yield Record(newest, b"%b|%d" % (key, horizon), event.payload, headers)
+        try:
+            of_horizon = b"%b|%d" % (key, orjson.loads(event.payload)["horizon"])
+        except (ValueError, LookupError, TypeError):
+            about = {"stream": event.stream, "offset": event.offset}
+            log.warning("a signal is of no horizon: it is not as it was published", extra=about)
+            return
+        yield Record(SIGNALS_LATEST.wire_name(prefix), of_horizon, event.payload, headers)
 
 
 @lru_cache(maxsize=8_192)

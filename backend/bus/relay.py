@@ -25,6 +25,7 @@ from backend.store.database import connect_pool, patiently
 from backend.store.relayed import Untaken, behind
 from backend.store.stream_log import StreamEvent
 from collectors.pacing import Pace
+from domain.errors import StoreError
 from domain.topics import PREFIX
 from domain.troubles import Trouble
 
@@ -100,6 +101,9 @@ class Relay:
                     await self._follow(producer, topics)
             except (KafkaError, OSError) as error:
                 await self._outage.wait(error)
+            except StoreError as error:
+                log.warning("the relay pauses", extra={"reason": str(error)})
+                await self.pace.wall.sleep(PAUSE)
             except Exception:  # ticks go on
                 log.exception("the relay pauses")
                 await self.pace.wall.sleep(PAUSE)

@@ -143,8 +143,11 @@ async def _untold(connection: asyncpg.Connection, write: Write) -> list[Drafts]:
 
 
 def _fact(payload: bytes) -> bytes:
-    row = orjson.loads(payload)
-    fact = {name: value for name, value in row.items() if name not in _MOMENTS}
+    try:
+        row = orjson.loads(payload)
+        fact = {name: value for name, value in row.items() if name not in _MOMENTS}
+    except (ValueError, AttributeError):  # an event that was edited tells none
+        return payload
     return orjson.dumps(fact, option=orjson.OPT_SORT_KEYS)
 
 

@@ -31,9 +31,15 @@ FROM stream_blocks b CROSS JOIN unnest(b.places, b.offsets) WITH ORDINALITY AS e
 JOIN unnest($2::int[], $3::bigint[]) AS wanted(place, "offset") USING (place, "offset")
 WHERE b.log = $1 AND b.block > $4 AND b.block <= $5
 """
+# Times and ends that were edited are read as the nearest that can be: a hash tells of them.
 _EVENTS: Final = """
-SELECT e.place, e."offset", event, as_of, published_at,
-       substr(payloads, 1 + coalesce(ends[n - 1], 0), ends[n] - coalesce(ends[n - 1], 0)) payload,
+SELECT e.place, e."offset", event,
+       greatest(least(as_of, '9999-12-31Z'), '0001-01-02Z') AS as_of,
+       greatest(least(published_at, '9999-12-31Z'), '0001-01-02Z') AS published_at,
+       substr(payloads, 1 + least(greatest(ends[n - 1], 0), length(payloads)), greatest(0,
+           least(greatest(ends[n], 0), length(payloads))
+           - least(greatest(ends[n - 1], 0), length(payloads))
+       )) payload,
        substr(b.hashes, (n::int - 1) * 32 + 1, 32) AS hash
 FROM stream_blocks b CROSS JOIN unnest(b.places, b.offsets) WITH ORDINALITY AS e(place, "offset", n)
 JOIN unnest($2::int[], $3::bigint[], $4::bigint[]) AS wanted(place, after, upto) USING (place)

@@ -20,7 +20,9 @@ _HEADS: Final = """
 SELECT log, block FROM stream_heads WHERE split_part(log, '.', 1) = ANY($1::text[]) ORDER BY log
 """
 _BLOCKS: Final = """
-SELECT epoch, streams, event, published_at, places, b.offsets, ends, payloads, b.hashes
+SELECT epoch, streams, event,
+    greatest(least(published_at, '9999-12-31Z'), '0001-01-02Z') AS published_at,
+    places, b.offsets, ends, payloads, b.hashes
 FROM stream_blocks b JOIN stream_heads USING (log)
 WHERE log = $1 AND b.block > $2 AND b.block <= $3 AND event = ANY($4::text[]) ORDER BY b.block
 """
@@ -88,6 +90,8 @@ def _events(row: asyncpg.Record) -> Iterator[Followed]:
     payloads = split_payloads(row["payloads"], row["ends"])
     columns = (row["places"], row["offsets"], payloads, split_hashes(row["hashes"]))
     for place, offset, payload, digest in zip(*columns, strict=False):
+        if place not in range(1, len(row["streams"]) + 1):
+            continue  # it was edited: `verify` says so
         stream = row["streams"][place - 1]
         yield Followed(
             stream, row["epoch"], offset, row["event"], row["published_at"], payload, digest

@@ -31,6 +31,7 @@ EVENTS: Final = {
 }
 LOGS: Final = {"signals": "signal", "models": "model", "gaps": "gap"}  # channel of streams → noun
 _FLAT: Final = b'"side":"flat"'
+_NUMBER: Final = (int, float, type(None))
 
 
 def of_streams(events: Collection[str]) -> dict[str, list[str]]:
@@ -47,11 +48,21 @@ def of_streams(events: Collection[str]) -> dict[str, list[str]]:
 
 
 def noticed(event: str, at: Any, place: Place, payload: bytes) -> Notice | None:  # noqa: ANN401
-    """What an event of the log tells; None of a flat signal, which advises nothing."""
+    """What an event of the log tells; None of a flat signal, which advises nothing.
+
+    Raises:
+        ValueError, KeyError, TypeError: it was edited, and is no such row.
+    """
     channel = place.stream.partition(".")[0]
     if channel == "signals" and _FLAT in payload:
         return None
     row = orjson.loads(payload)
+    if not isinstance(row, dict):
+        raise TypeError("no row")
+    words = [row.get(name, "") for name in ("exchange", "symbol", "timeframe")]
+    strength = row.get("strength")
+    if not (all(isinstance(one, str) for one in words) and isinstance(strength, _NUMBER)):
+        raise TypeError("a member of the row is of another kind")
     return Notice(
         event=f"{LOGS[channel]}.{event}",
         at=at,
@@ -60,7 +71,7 @@ def noticed(event: str, at: Any, place: Place, payload: bytes) -> Notice | None:
         data=payload,
         instruments=(Instrument(row["exchange"], row["symbol"]),) if "symbol" in row else (),
         timeframe=row["timeframe"],
-        strength=row.get("strength"),
+        strength=strength,
         place=place,
     )
 

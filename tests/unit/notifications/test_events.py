@@ -75,6 +75,8 @@ def test_the_streams_that_are_read_are_those_that_tell_what_is_wanted() -> None:
 
 
 def test_what_is_not_as_it_was_published_is_an_error_and_not_a_guess() -> None:
-    for payload in (b"{", b"{}", b"[1]", signal_row()[:-9]):
+    row = orjson.loads(signal_row())
+    edited = [orjson.dumps({**row, name: [1]}) for name in ("symbol", "timeframe", "strength")]
+    for payload in (b"{", b"{}", b"[1]", b"4", signal_row()[:-9], *edited):
         with pytest.raises((ValueError, KeyError, TypeError)):
             noticed("opened", START, place(STREAM), payload)
