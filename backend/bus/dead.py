@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from backend.bus.broker import (
 )
 from backend.bus.records import Record, spelled
 from backend.setting_tables import KafkaSettings
+
+log = logging.getLogger(__name__)
 
 GROUP: Final = "dead-letters"  # whose offset says what was replayed
 _MARK: Final = "x-"  # before the names of our headers
@@ -68,7 +71,8 @@ async def dead_letters(about: KafkaSettings) -> AsyncIterator[DeadLetter]:
         replayed = await consumer.committed(place) or 0
         await consumer.seek_to_beginning(place)
         async for one in _until_now(consumer, place):
-            yield _known(one, replayed)
+            if (letter := known(one, replayed)) is not None:
+                yield letter
 
 
 async def replay(about: KafkaSettings) -> int:
@@ -82,9 +86,11 @@ async def replay(about: KafkaSettings) -> int:
     count = 0
     async with _reading(about) as (consumer, place), producing(about) as producer:
         async for one in _until_now(consumer, place):
-            await producer.send([_known(one, 0).record], free=_nobody)
+            letter = known(one, 0)
+            if letter is not None:
+                await producer.send([letter.record], free=_nobody)
+                count += 1
             await consumer.commit({place: one.offset + 1})
-            count += 1
     return count
 
 
@@ -119,18 +125,27 @@ async def _until_now(
             yield one
 
 
-def _known(record: ConsumerRecord, replayed: int) -> DeadLetter:
-    """What a dead letter says; its own headers are the last of their names."""
-    told = {name: value.decode(errors="replace") for name, value in record.headers}
-    topic, partition = told["x-origin-topic"], int(told["x-origin-partition"])
+def known(record: ConsumerRecord, replayed: int) -> DeadLetter | None:
+    """What a dead letter says, which is replayed below an offset; None of what is none of ours.
+
+    Its own headers are the last of their names.
+    """
+    told = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
+    try:
+        topic, group, reason = (told[f"x-{name}"] for name in ("origin-topic", "group", "error"))
+        partition, offset = (int(told[f"x-origin-{name}"]) for name in ("partition", "offset"))
+        failed_at = told["x-failed-at"]
+    except (KeyError, ValueError):
+        log.warning("a record is no dead letter: %s, offset %d", record.topic, record.offset)
+        return None
     headers = [one for one in record.headers if not one[0].startswith(_MARK)]
     return DeadLetter(
         topic=topic,
         partition=partition,
-        offset=int(told["x-origin-offset"]),
-        group=told["x-group"],
-        reason=told["x-error"],
-        failed_at=told["x-failed-at"],
+        offset=offset,
+        group=group,
+        reason=reason,
+        failed_at=failed_at,
         replayed=record.offset < replayed,
         record=Record(topic, record.key, record.value, headers, partition),
     )
