@@ -255,8 +255,8 @@ PITFALLS: Final = (
     Pitfall(
         "doctor and verify end well whatever they find",
         "backend/upkeep.py",
-        'sys.stdout.writelines(f"{fault}\\n" for fault in faults)\n    return 1',
-        'sys.stdout.writelines(f"{fault}\\n" for fault in faults)\n    return 0',
+        'sys.stdout.writelines(f"{fault}\\n" for fault in faults)\n            return 1',
+        'sys.stdout.writelines(f"{fault}\\n" for fault in faults)\n            return 0',
         "tests/integration/test_store_stream_log.py -k verify",
     ),
     Pitfall(
