@@ -72,9 +72,13 @@ def demo(  # noqa: PLR0913 - the flags of interface.md
     horizons: Text = None,
     from_: Annotated[Optional[str], typer.Option("--from")] = None,  # noqa: UP045
     to: Text = None,
-    speed: Annotated[float, typer.Option(min=0.01, help="Market seconds per second.")] = 3600.0,
+    speed: Annotated[
+        float, typer.Option(min=0.01, max=1e9, help="Market seconds per second.")
+    ] = 3600.0,
     seed: Annotated[int, typer.Option(min=0)] = 7,
-    signal: Annotated[float, typer.Option(min=0, help="Planted signal; 0 turns it off.")] = 1.0,
+    signal: Annotated[
+        float, typer.Option(min=0, max=1e3, help="Planted signal; 0 turns it off.")
+    ] = 1.0,
     port: Port = None,
     state: State = None,
     for_: Annotated[Optional[str], typer.Option("--for", help="Stop after, e.g. 120s.")] = None,  # noqa: UP045
@@ -186,9 +190,9 @@ def exchange(
     *,
     data: Data = None,
     seed: Annotated[int, typer.Option(min=0)] = 7,
-    signal: Annotated[float, typer.Option(min=0)] = 1.0,
-    port: Annotated[int, typer.Option(help="0 lets the system choose.")] = 9000,
-    speed: Annotated[float, typer.Option(min=0.01)] = 3600.0,
+    signal: Annotated[float, typer.Option(min=0, max=1e3)] = 1.0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 lets the system choose.")] = 9000,
+    speed: Annotated[float, typer.Option(min=0.01, max=1e9)] = 3600.0,
 ) -> None:
     """The simulated exchange alone, in Binance's dialect on loopback."""
     from backend.simulated import serve_exchange  # noqa: PLC0415 - imports what it needs
