@@ -369,14 +369,17 @@ def _differences(row: ServedRow, derived: Derived, columns: tuple[str, ...]) -> 
     names = (*columns, "coverage")
     served = np.append(row.values, row.coverage)
     made = np.append(derived.values, derived.coverage)
-    same = (served.view(np.int64) == made.view(np.int64)) | (np.isnan(served) & np.isnan(made))
-    found = [
-        (names[place], repr(float(served[place])), repr(float(made[place])))
-        for place in np.flatnonzero(~same).tolist()
-    ]
-    (spelt,) = feature_hashes(row.values[np.newaxis])
-    if spelt != row.row_hash:
-        found.append(("row_hash", row.row_hash.hex(), spelt.hex()))
+    if row.values.shape != derived.values.shape:  # it was cut, or made longer
+        found = [("values", f"{row.values.size} of them", f"{derived.values.size} of them")]
+    else:
+        same = (served.view(np.int64) == made.view(np.int64)) | (np.isnan(served) & np.isnan(made))
+        found = [
+            (names[place], repr(float(served[place])), repr(float(made[place])))
+            for place in np.flatnonzero(~same).tolist()
+        ]
+        (spelt,) = feature_hashes(row.values[np.newaxis])
+        if spelt != row.row_hash:
+            found.append(("row_hash", row.row_hash.hex(), spelt.hex()))
     return [
         Difference(
             instrument=row.instrument,

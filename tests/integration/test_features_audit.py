@@ -97,6 +97,23 @@ async def test_what_does_not_follow_from_the_candles_is_named(
     assert {"close", "log_return_1", "ewma_variance"} <= {one.name for one in found.differences}
 
 
+@pytest.mark.parametrize(
+    "deed", ["values[1:3]", "'{}'", "values || values", "ARRAY[values, values]"]
+)
+async def test_a_row_of_another_width_is_named(life: Life, deed: str) -> None:
+    await life.store.writers.execute(
+        f"UPDATE ml_features_ohlcv SET values = {deed} WHERE as_of = $1 AND instrument_id = ("  # noqa: S608 - constants above
+        "SELECT instrument_id FROM instruments WHERE symbol = 'BBB/USDT')",
+        LAST,
+    )
+
+    found = (await audit(life, since=LAST)).differences
+
+    assert [one.name for one in found] == ["values"]
+    assert {one.instrument.symbol for one in found} == {"BBB/USDT"}
+    assert found[0].derived == f"{len(OHLCV.columns)} of them"
+
+
 async def test_what_was_right_when_it_was_made_is_no_difference(life: Life) -> None:
     first = walks(life)[1][1]
     right = replace(first, event_ms=3, confirmed=True, close=first.high)
