@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -37,7 +36,7 @@ from tests.kafka.buses import about, pace
 M1 = Timeframe.M1
 INSTRUMENTS, HISTORY, TICKS = 500, 60, 2_000
 BURST = 100  # ticks at full speed; then all is to be answered, and memory is looked at
-ALLOWED_MB = 4.0  # from the middle to the end: a thousand ticks of 25 KB each
+ALLOWED_MB = 1.0  # from one half to the other: a thousand ticks of 1 KB each
 ANSWERED = """
 SELECT count(*) FROM ml_predictions WHERE role = 'champion' AND as_of > $1
 """
@@ -95,9 +94,10 @@ async def test_a_million_candles_leave_memory_and_lag_as_they_were(
         await until(partial(unanswered, store, first), working)
         working.cancel()
         await asyncio.gather(working, return_exceptions=True)
-    middle, last = np.median(held[8:12]), np.median(held[-4:])
+    half = len(held) // 2
 
-    assert last - middle < ALLOWED_MB, held
+    # Of the most in each half: within the process 9 MB are let go of and taken again now and then.
+    assert max(held[half:]) - max(held[:half]) < ALLOWED_MB, held
     async with store.readers.acquire() as connection:
         assert await verify(connection) is None
 
