@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from aiohttp import web
 
 from backend.store.database import connect
@@ -94,6 +95,7 @@ def once(got: Sequence[Got]) -> list[Got]:
     return [one for one in got if one.id not in seen and not seen.add(one.id)]  # type: ignore[func-returns-value]
 
 
+@pytest.mark.long
 async def test_what_is_published_is_told_although_the_system_is_killed_again_and_again(
     database_url: str,
 ) -> None:

@@ -264,7 +264,7 @@ PITFALLS: Final = (
         "backend/notify/sender.py",
         'await self.channel.send(notification(row["body"].encode(), self._late(row["at"])))',
         'await self._taken(row); await self.channel.send(notification(row["body"].encode()))',
-        "tests/integration/test_notifications_after_a_kill.py",
+        "tests/integration/test_notifications_after_a_kill.py -m long",
     ),
     Pitfall(
         "a message that comes again under another id",

@@ -60,6 +60,7 @@ def compare(tmp_path_factory: pytest.TempPathFactory, replay: Replays) -> Iterat
         yield against
 
 
+@pytest.mark.long
 def test_what_the_demo_says_live_is_what_a_replay_says(compare: Compare) -> None:
     found = compare("repeated", recorded(SERIES))
 

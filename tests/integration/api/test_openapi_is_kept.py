@@ -33,7 +33,7 @@ from tests.served_market import ServedMarket
 
 Asked = Case[Any]
 
-EVERYDAY, LONG = 6, 60  # requests of each route and kind
+EVERYDAY, LONG = 3, 60  # requests of each route and kind
 CHECKS: Final[list[Any]] = [
     not_a_server_error,
     status_code_conformance,
