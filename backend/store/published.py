@@ -186,8 +186,13 @@ def _key(payload: bytes) -> tuple[str | int, ...] | None:
 async def _differing(
     connection: asyncpg.Connection, channel: _Channel, payloads: list[bytes], most: int
 ) -> list[Difference]:
-    readable = [one for one in payloads if _key(one)]
-    unread = [_unread(channel, one) for one in payloads if not _key(one)]
+    readable: list[bytes] = []
+    unread: list[Difference] = []
+    for one in payloads:
+        if _key(one) is None:
+            unread.append(_unread(channel, one))
+        else:
+            readable.append(one)
     return unread + (await _compared(connection, channel, readable, most) if readable else [])
 
 
