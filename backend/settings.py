@@ -306,7 +306,7 @@ def load(flags: Mapping[str, Any] | None = None) -> Settings:
         raise UsageError(f"setting {where}: {first['msg']}") from error
     except SettingsError as error:  # it names the group, and not the variable
         raise UsageError(not_json(PREFIX, os.environ)) from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # no TOML, or a number of thousands of digits
         raise UsageError(f"{SETTINGS_FILE}: {error}") from error
 
 

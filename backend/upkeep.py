@@ -11,6 +11,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
+import asyncpg
+
 from backend.attached import status_of
 from backend.checkup import Finding, orders, processes
 from backend.clock import SystemClock
@@ -134,24 +136,27 @@ def _kernel() -> Finding:
 
 
 async def _store(settings: Settings) -> list[Finding]:
+    checks: tuple[Callable[[Store], Awaitable[Finding]], ...] = (
+        _server,
+        _schema,
+        _chains,
+        _gaps,
+        _quarantine,
+        _notifications,
+        _growth,
+    )
+    found: list[Finding] = []
     try:
         async with store_of(settings) as store:
-            checks: tuple[Callable[[Store], Awaitable[Finding]], ...] = (
-                _server,
-                _schema,
-                _chains,
-                _gaps,
-                _quarantine,
-                _notifications,
-                _growth,
-            )
-            found = [await check(store) for check in checks]
+            for check in checks:
+                found.append(await check(store))  # noqa: PERF401 - what was found stays
             if settings.kafka.brokers:
                 found.append(await _relay(store))
             found.append(await _retention(store, settings))
-            return [*found, *await processes(store.readers), *await orders(store.readers)]
-    except (AlphaPulseError, *CONNECTION_ERRORS) as error:
-        return [Finding(name="database", good=False, detail=in_one_line(error))]
+            found += [*await processes(store.readers), *await orders(store.readers)]
+    except (AlphaPulseError, asyncpg.PostgresError, *CONNECTION_ERRORS) as error:
+        found.append(Finding(name="database", good=False, detail=in_one_line(error)))
+    return found
 
 
 async def _system(settings: Settings) -> Finding:

@@ -189,6 +189,21 @@ async def test_verify_and_doctor_name_the_offset_as_people_read_it(
     assert f"WARN streams: {said}" in capsys.readouterr().out
 
 
+async def test_doctor_says_what_else_it_found_where_a_table_is_missing(
+    connection: asyncpg.Connection,
+    database_url: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    await connection.execute("DROP TABLE ingest_gaps")
+
+    assert await check_health(Settings(database_url=SecretStr(database_url), state=tmp_path)) == 1
+    said = capsys.readouterr().out
+    assert "ok   streams: every chain intact\n" in said
+    assert 'WARN database: relation "ingest_gaps" does not exist\n' in said
+    assert "running system: none on this state folder\n" in said
+
+
 async def test_streams_beside_the_changed_one_are_whole(connection: asyncpg.Connection) -> None:
     await connection.execute("UPDATE stream_heads SET offsets[2] = 3")
 

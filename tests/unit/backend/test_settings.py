@@ -104,6 +104,7 @@ def test_every_setting_says_what_it_is_for(group: type[BaseModel]) -> None:
         ("[retention]\nfeatures_days = 99999999999\n", "setting retention.features_days"),
         ("[notify]\nkeep_days = 99999999999\n", "setting notify.keep_days"),
         (f"port = {'[' * 3000}", "alphapulse.toml: maximum recursion depth"),
+        (f"port = {'9' * 5000}", "alphapulse.toml: Exceeds the limit"),
         ("bogus = 1\n", "unknown setting 'bogus'; "),
         ("prot = 1\n", "unknown setting 'prot'; nearest: port"),
         ("[signal]\ncost_bps = 5.0\n", "unknown setting 'signal'; nearest: signals"),
