@@ -11,8 +11,9 @@ from urllib.parse import quote
 import httpx
 import orjson
 import pytest
+from fastapi import FastAPI
 
-from backend.api import cursors
+from backend.api import problems
 from tests.errands import PANEL, Errand, Office, errands
 from tests.seats import Book
 from tests.served_market import ServedMarket
@@ -104,13 +105,18 @@ async def test_a_forged_place_of_a_cursor_is_refused(rest: httpx.AsyncClient, na
 
 
 async def test_what_the_database_has_no_room_for_is_not_said_to_be_an_outage(
-    rest: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    market: ServedMarket,
 ) -> None:
-    cursor = (await rest.get("/v1/signals?limit=1")).json()["next"]
-    mark = orjson.loads(base64.urlsafe_b64decode(cursor + "=="))
-    monkeypatch.setattr(cursors, "_fits", lambda _name, _value: True)
+    app = FastAPI()
+    problems.install(app)
 
-    answer = await rest.get(f"/v1/signals?limit=1&cursor={_forged(mark, 2, 2**40)}")
+    @app.get("/")
+    async def ask() -> None:
+        await market.pool.fetchval("SELECT $1::int", 2**40)
+
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://any") as asking:
+        answer = await asking.get("/")
 
     assert (answer.status_code, answer.json()["code"]) == (422, "bad_request")
     assert answer.json()["temporary"] is False
