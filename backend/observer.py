@@ -26,6 +26,7 @@ from backend.wiring import Store
 from domain.errors import AlphaPulseError, LeaseLostError, StoreUnavailableError
 from domain.events import CandleBatch
 from domain.ports import Clock
+from domain.topics import panel_key
 from services.classes.rooms import ClassSeat
 
 log = logging.getLogger(__name__)
@@ -118,8 +119,9 @@ class Observer:
         raise await self._refused.get()
 
     async def _learn(self, due: Due) -> None:
+        key = self.panel.key
         try:
-            with going_on(f"the learning of {self.panel.key.timeframe}"):
+            with going_on(f"the learning of {panel_key(key.exchange, key.timeframe)}"):
                 await self._do(due)
                 await self._tell()
         except LeaseLostError as error:

@@ -50,7 +50,7 @@ class SourceStateRow(Row):
 
 
 class TroubleRow(Row):
-    """Something that the system needs and does not have at the moment."""
+    """Something that the system needs and does not have, or work beside the ticks that fails."""
 
     about: Literal["database", "broker", "clock", "background"]
     since: datetime = Field(description="by the machine's clock")

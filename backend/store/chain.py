@@ -11,6 +11,7 @@ import asyncpg
 from backend.store.stream_log import (
     Heads,
     StreamEvent,
+    dated,
     event_hash,
     log_of,
     read_heads,
@@ -28,13 +29,11 @@ SELECT count(*) AS streams, coalesce(sum(last), 0)::bigint AS events,
     (SELECT coalesce(sum(dropped), 0)::bigint FROM stream_bases, unnest(offsets) AS dropped)
 FROM stream_heads, unnest(offsets) AS last
 """
-# Times that no event has, and that a datetime cannot be, are read as the nearest that it can.
-_BLOCKS: Final = """
-SELECT block, event, greatest(least(as_of, '9999-12-31Z'), '0001-01-02Z') AS as_of,
-    greatest(least(published_at, '9999-12-31Z'), '0001-01-02Z') AS published_at,
+_BLOCKS: Final = f"""
+SELECT block, event, {dated("as_of")}, {dated("published_at")},
     places, offsets, ends, payloads, hashes
 FROM stream_blocks WHERE log = $1 AND block > $2 ORDER BY block LIMIT $3
-"""
+"""  # noqa: S608 - names are ours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

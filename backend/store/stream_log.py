@@ -250,6 +250,14 @@ def see_whole(
         )
 
 
+def dated(column: str) -> str:
+    """A time of an event as SQL selects it.
+
+    One that was edited to what no datetime can be is the nearest that can; the hash tells of it.
+    """
+    return f"greatest(least({column}, '9999-12-31Z'), '0001-01-02Z') AS {column}"
+
+
 def split_payloads(payloads: bytes, ends: Iterable[object]) -> list[bytes]:
     """The payloads that are stored in one run of bytes; one without an end comes out empty."""
     found, start = [], 0

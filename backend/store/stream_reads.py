@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import asyncpg
 
-from backend.store.stream_log import FIRST_HASH, StreamEvent, log_of, see_whole, split_hashes
+from backend.store.stream_log import FIRST_HASH, StreamEvent, dated, log_of, see_whole, split_hashes
 from domain.market import EPOCH
 
 PAGE_EVENTS: Final = 1_000  # of a page, about
@@ -31,11 +31,9 @@ FROM stream_blocks b CROSS JOIN unnest(b.places, b.offsets) WITH ORDINALITY AS e
 JOIN unnest($2::int[], $3::bigint[]) AS wanted(place, "offset") USING (place, "offset")
 WHERE b.log = $1 AND b.block > $4 AND b.block <= $5
 """
-# Times and ends that were edited are read as the nearest that can be: a hash tells of them.
-_EVENTS: Final = """
-SELECT e.place, e."offset", event,
-       greatest(least(as_of, '9999-12-31Z'), '0001-01-02Z') AS as_of,
-       greatest(least(published_at, '9999-12-31Z'), '0001-01-02Z') AS published_at,
+# Ends that were edited are read as the nearest that can be, as times are.
+_EVENTS: Final = f"""
+SELECT e.place, e."offset", event, {dated("as_of")}, {dated("published_at")},
        substr(payloads, 1 + least(greatest(ends[n - 1], 0), length(payloads)), greatest(0,
            least(greatest(ends[n], 0), length(payloads))
            - least(greatest(ends[n - 1], 0), length(payloads))
@@ -45,7 +43,7 @@ FROM stream_blocks b CROSS JOIN unnest(b.places, b.offsets) WITH ORDINALITY AS e
 JOIN unnest($2::int[], $3::bigint[], $4::bigint[]) AS wanted(place, after, upto) USING (place)
 WHERE b.log = $1 AND b.block > $5 AND b.block <= $6 AND e."offset" > after AND e."offset" <= upto
 ORDER BY b.block, n
-"""
+"""  # noqa: S608 - names are ours
 _BEFORE: Final = """
 SELECT block FROM stream_blocks WHERE log = $1 AND published_at < $2 ORDER BY block DESC LIMIT 1
 """

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import asyncpg
 
 from backend.store.sources import status_of
-from backend.store.stream_log import split_hashes, split_payloads
+from backend.store.stream_log import dated, split_hashes, split_payloads
 from domain.market import EPOCH
 from domain.sources import UNASKED, SourceStatus
 
@@ -19,13 +19,11 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 _HEADS: Final = """
 SELECT log, block FROM stream_heads WHERE split_part(log, '.', 1) = ANY($1::text[]) ORDER BY log
 """
-_BLOCKS: Final = """
-SELECT epoch, streams, event,
-    greatest(least(published_at, '9999-12-31Z'), '0001-01-02Z') AS published_at,
-    places, b.offsets, ends, payloads, b.hashes
+_BLOCKS: Final = f"""
+SELECT epoch, streams, event, {dated("published_at")}, places, b.offsets, ends, payloads, b.hashes
 FROM stream_blocks b JOIN stream_heads USING (log)
 WHERE log = $1 AND b.block > $2 AND b.block <= $3 AND event = ANY($4::text[]) ORDER BY b.block
-"""
+"""  # noqa: S608 - names are ours
 # The index: source_states_known_at_idx. What was noted at one moment comes whole.
 _CHANGES: Final = """
 SELECT source, state, since, reason, known_at FROM source_states WHERE known_at > $1
