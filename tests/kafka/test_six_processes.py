@@ -30,7 +30,6 @@ from domain.market import Instrument, Listing, Timeframe, to_ms
 from domain.ports import EventBus
 from domain.topics import CANDLES
 from tests import unproven
-from tests import unproven
 from tests.factories import candle
 from tests.hosts import HORIZON, CountedBus, worker_of
 from tests.kafka.broker import Broker
@@ -153,7 +152,6 @@ async def test_a_recorded_day_gives_the_same_tables(
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("ALPHAPULSE_STATE", str(state(tmp_path)))
-    monkeypatch.setenv("ALPHAPULSE_STATE", str(state(tmp_path)))
     day = Recorded(shared_data / "ohlcv")
     found = []
     for number, play in enumerate((through_one, through_six)):
@@ -162,7 +160,6 @@ async def test_a_recorded_day_gives_the_same_tables(
         try:
             async with open_store(url, tmp_path / "artifacts") as store:
                 await play(day, store, tmp_path, own)
-                assert await store.readers.fetchval(CLOSED) > 0
                 assert await store.readers.fetchval(CLOSED) > 0
                 found.append({name: await rows(store, asked) for name, asked in TABLES.items()})
         finally:
@@ -206,7 +203,6 @@ async def through_six(day: Recorded, store: Store, folder: Path, broker: Broker)
             place = folder / f"process{number}"
             place.mkdir()
             state(place)
-            state(place)
             flags = ("run", "--rooms", rooms, "--horizons", str(HORIZON))
             processes.append(stack.enter_context(running_system(place, *flags, **settings)))
         await until(lambda: _counted(store, HELD, len(TIMEFRAMES)))
@@ -216,14 +212,6 @@ async def through_six(day: Recorded, store: Store, folder: Path, broker: Broker)
             await until(lambda: day.answered(store))
         latest = await asyncio.to_thread(HTTP.get, f"{processes[-1].url}/v1/predictions/latest")
         assert len(latest.json()["data"]) == len(MEMBERS) * len(TIMEFRAMES)
-
-
-def state(folder: Path) -> Path:
-    """A state folder with the policy."""
-    plugins = folder / "state" / "plugins"
-    plugins.mkdir(parents=True)
-    copy(POLICY, plugins)
-    return folder / "state"
 
 
 def state(folder: Path) -> Path:
