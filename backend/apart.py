@@ -16,7 +16,7 @@ from backend.agreed import fingerprint
 from backend.api.state import ApiState
 from backend.api.status import Status
 from backend.asking import Asking
-from backend.background import going_on
+from backend.background import Rounds
 from backend.brokers import refuse_without_kafka
 from backend.chores import chores
 from backend.clock import SystemClock
@@ -313,21 +313,23 @@ class Apart:
 
     async def _look_after_sources(self) -> None:
         unasked = Unasked(store=self.store, leases=self.leases, clock=self.plan.clock)
-        while True:
-            with going_on("the look after sources that nobody asks", but=LOST):
-                await unasked.look()
-            await asyncio.sleep(FORGET_EVERY_S)
+        with Rounds("the look after sources that nobody asks") as look:
+            while True:
+                with look.going_on(but=LOST):
+                    await unasked.look()
+                await asyncio.sleep(FORGET_EVERY_S)
 
     async def _forget(self) -> None:
         """Panels that there are no more say nothing of themselves."""
-        while True:
-            with going_on("the forgetting of panels that are gone", but=LOST):
-                names = [
-                    panel_voice(panel_key(one.exchange, one.timeframe))
-                    for one in await opened(self.store.readers)
-                ]
-                await forget_gone(self.store.writers, names)
-            await asyncio.sleep(FORGET_EVERY_S)
+        with Rounds("the forgetting of panels that are gone") as work:
+            while True:
+                with work.going_on(but=LOST):
+                    names = [
+                        panel_voice(panel_key(one.exchange, one.timeframe))
+                        for one in await opened(self.store.readers)
+                    ]
+                    await forget_gone(self.store.writers, names)
+                await asyncio.sleep(FORGET_EVERY_S)
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> str:

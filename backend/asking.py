@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 from backend.api.status import Status
-from backend.background import going_on
+from backend.background import Rounds
 from backend.clock import SystemClock
 from backend.sources import Collection
 from backend.store.database import patiently
@@ -69,7 +69,8 @@ class Asking:
         self._watched.instruments = tuple(one.instrument for one in listings)
 
     async def _keep_looking(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_EVERY_S)
-            with going_on("the look at what is watched"):
-                await patiently(self._look, SystemClock())
+        with Rounds("the look at what is watched") as look:
+            while True:
+                await asyncio.sleep(LOOK_EVERY_S)
+                with look.going_on():
+                    await patiently(self._look, SystemClock())

@@ -12,7 +12,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Final
 
-from backend.background import going_on
+from backend.background import Rounds
 from backend.store.database import CONNECTION_ERRORS, patiently
 from backend.store.gaps import Difference, GapLedger
 from backend.store.stream_log import StreamEvent
@@ -39,6 +39,7 @@ class Auditor:
     """The ledger of one exchange's series.
 
     Args:
+        exchange: its id.
         ledger: where it is kept.
         instruments, timeframes: whose series.
         pace: its clocks.
@@ -46,6 +47,7 @@ class Auditor:
         missing: by timeframe and instrument, what is not stored and may still come.
     """
 
+    exchange: str
     ledger: GapLedger
     instruments: Sequence[Instrument]
     timeframes: Sequence[Timeframe]
@@ -103,28 +105,30 @@ class Auditor:
     async def _keep(self) -> None:
         """Enter notices as they come; what is said to be filled is awaited in the store."""
         patience = PATIENCE
-        while True:
-            await self._due.wait()
-            await self.pace.wall.sleep(GATHER)
-            self._due.clear()
-            notices, self._notices = self._notices, []
-            waiting: list[Gap] = []
-            with going_on("the record of gaps"):  # what is lost of it the next audit finds
-                waiting = await self._record(notices)
-            patience = patience - 1 if waiting == notices else PATIENCE
-            if waiting and patience:
-                self._notices[:0] = waiting
-                self._due.set()
+        with Rounds(f"the record of gaps of {self.exchange}") as record:
+            while True:
+                await self._due.wait()
+                await self.pace.wall.sleep(GATHER)
+                self._due.clear()
+                notices, self._notices = self._notices, []
+                waiting: list[Gap] = []
+                with record.going_on():  # what is lost of it the next audit finds
+                    waiting = await self._record(notices)
+                patience = patience - 1 if waiting == notices else PATIENCE
+                if waiting and patience:
+                    self._notices[:0] = waiting
+                    self._due.set()
 
     async def _audit(self, repair: Repair) -> None:
         """Compare all with the store; what is missing twice is missing, and not on its way."""
         seen: dict[SeriesKey, list[Range]] = {}
-        while True:
-            began = time.monotonic()
-            with going_on("the audit of candles"):
-                seen = await self._look(seen, repair)
-            took = timedelta(seconds=time.monotonic() - began)
-            await self.pace.wall.sleep(max(AUDIT_EVERY, REST * took))
+        with Rounds(f"the audit of candles of {self.exchange}") as audit:
+            while True:
+                began = time.monotonic()
+                with audit.going_on():
+                    seen = await self._look(seen, repair)
+                took = timedelta(seconds=time.monotonic() - began)
+                await self.pace.wall.sleep(max(AUDIT_EVERY, REST * took))
 
     async def _look(
         self, before: Mapping[SeriesKey, Sequence[Range]], repair: Repair

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -11,7 +12,7 @@ from typing import Final
 
 import asyncpg
 
-from backend.background import going_on
+from backend.background import Rounds
 from backend.cadence import FOLDED_DAYS, Cadence
 from backend.settings import Settings
 from backend.store import ledger, panels, score_days
@@ -44,17 +45,24 @@ class Folding:
         """Until cancelled: each panel of the dashboard as often as it is cheap."""
         now = asyncio.get_running_loop().time
         cadence = Cadence(panels.PANELS, folded=panels.SCORES)
-        while True:
-            await self.wall.sleep(timedelta(seconds=cadence.pause_s))
-            with going_on("the folding of scores"):
-                cadence.folded(await self._fold())
-            with going_on("the reckoning of paper accounts"):
-                await self._reckon()
-            for name in cadence.due(now()):
-                began = now()
-                with going_on(f"the panel {name} of the page"):
-                    await self._refresh(name)
-                cadence.computed(name, began=began, ended=now())
+        with ExitStack() as stack:
+            scores = stack.enter_context(Rounds("the folding of scores"))
+            accounts = stack.enter_context(Rounds("the reckoning of paper accounts"))
+            shown = {
+                name: stack.enter_context(Rounds(f"the panel {name} of the page"))
+                for name in panels.PANELS
+            }
+            while True:
+                await self.wall.sleep(timedelta(seconds=cadence.pause_s))
+                with scores.going_on():
+                    cadence.folded(await self._fold())
+                with accounts.going_on():
+                    await self._reckon()
+                for name in cadence.due(now()):
+                    began = now()
+                    with shown[name].going_on():
+                        await self._refresh(name)
+                    cadence.computed(name, began=began, ended=now())
 
     async def _fold(self) -> int:
         """How many days were folded."""

@@ -12,7 +12,7 @@ from functools import partial
 from backend import metrics
 from backend.api.status import Status
 from backend.auditor import Auditor
-from backend.background import going_on
+from backend.background import Rounds
 from backend.feed import Feed, LiveEdge, PatientCandles
 from backend.hosting import Host, Hosted
 from backend.leaving import staying_away, why_away
@@ -80,6 +80,7 @@ class Following:
         feed = self.feed
         self.listings = {one.instrument: one for one in feed.listings}
         self.auditor = Auditor(
+            exchange=feed.exchange.id,
             ledger=self.store.ledger,
             instruments=(),
             timeframes=feed.timeframes,
@@ -239,14 +240,13 @@ class Following:
 
     async def _set_aside(self) -> None:
         """What the exchange sends and nobody can read, as long as the system runs."""
-        feed = self.feed
-        while feed.unread is not None:
-            unread = await feed.unread.take()
-            log.warning(
-                "%s sent what cannot be read", feed.exchange.id, extra={"reason": unread[0].reason}
-            )
-            write = partial(
-                refuse_unreadable, self.store.writers, unread, received_at=self.plan.clock.now()
-            )
-            with going_on("the record of what cannot be read"):
-                await patiently(write, feed.pace.wall)
+        feed, name = self.feed, self.feed.exchange.id
+        with Rounds(f"the record of what cannot be read of {name}") as work:
+            while feed.unread is not None:
+                unread = await feed.unread.take()
+                log.warning("%s sent what cannot be read", name, extra={"reason": unread[0].reason})
+                write = partial(
+                    refuse_unreadable, self.store.writers, unread, received_at=self.plan.clock.now()
+                )
+                with work.going_on():
+                    await patiently(write, feed.pace.wall)

@@ -12,7 +12,7 @@ from typing import Final
 
 import asyncpg
 
-from backend.background import going_on
+from backend.background import Rounds
 from backend.panel import PanelKey
 from backend.store import seals
 from backend.store.database import patiently
@@ -70,11 +70,12 @@ class Hearing:
 
     async def run(self) -> None:
         """Read on between the closes, and prepare the next of them, until cancelled."""
-        while True:
-            await self.wall.sleep(LOOK_EVERY)
-            with going_on("the reading of what sources tell"):
-                if await patiently(self._read_on, self.wall):
-                    await asyncio.to_thread(self.told.prepare)
+        with Rounds("the reading of what sources tell") as reading:
+            while True:
+                await self.wall.sleep(LOOK_EVERY)
+                with reading.going_on():
+                    if await patiently(self._read_on, self.wall):
+                        await asyncio.to_thread(self.told.prepare)
 
     async def before(self, key: PanelKey, close: datetime) -> None:
         """To be awaited before a panel answers a close: all that counts as known at it is here."""

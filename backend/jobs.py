@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 import asyncpg
 
 from backend.api.problems import problem_of
-from backend.background import going_on
+from backend.background import Rounds
 from backend.store.database import patiently
 from backend.store.jobs import Job, JobStore
 from domain.errors import AlphaPulseError, LeaseLostError, in_one_line
@@ -87,10 +87,11 @@ class Bell:
 
     async def run(self) -> None:
         """Until cancelled."""
-        while True:
-            with going_on("the look for orders"):
-                await self._look()
-            await self._wall.sleep(LOOK_EVERY)
+        with Rounds("the look for orders") as look:
+            while True:
+                with look.going_on():
+                    await self._look()
+                await self._wall.sleep(LOOK_EVERY)
 
     async def _look(self) -> None:
         owners = sorted({owner for owner, _ in self._came})
@@ -142,10 +143,11 @@ class Jobs:
                 tasks.create_task(self._one_after_another(queue))
 
     async def _one_after_another(self, queue: Mapping[str, Work]) -> None:
-        with self._bell.heard_by(self._owner, queue) as came:
+        work = Rounds(f"the jobs of {self._owner} ({', '.join(queue)})")
+        with self._bell.heard_by(self._owner, queue) as came, work:
             while True:
                 came.clear()
-                with going_on(f"the jobs of {self._owner}"):
+                with work.going_on():
                     if await self._next(queue):
                         continue
                 await came.wait()

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from backend.background import going_on
+from backend.background import Rounds
 from backend.executor import ProcessExecutor
 from backend.store.database import CONNECTION_ERRORS, connect_pool
 from backend.store.registry import Registry
@@ -225,10 +225,11 @@ class Mirror:
 
     async def run(self) -> None:
         """Until cancelled."""
-        while True:
-            await asyncio.sleep(self._pause_s)
-            with going_on("the mirror of the registry"):
-                await self.look()
+        with Rounds("the mirror of the registry") as mirror:
+            while True:
+                await asyncio.sleep(self._pause_s)
+                with mirror.going_on():
+                    await self.look()
 
     async def look(self) -> None:
         """Copy what is new; a failure is told once, and tried again ever more rarely."""

@@ -12,7 +12,7 @@ from typing import NoReturn
 import asyncpg
 
 from backend.api.status import Status
-from backend.background import going_on
+from backend.background import Rounds
 from backend.feed import Hold
 from backend.learning.learning import Learning
 from backend.learning.plan import Due
@@ -65,6 +65,11 @@ class Observer:
     _snapshot_due: bool = False
     _training: set[asyncio.Task[None]] = field(default_factory=set)
     _refused: asyncio.Queue[LeaseLostError] = field(default_factory=asyncio.Queue)
+    _work: Rounds = field(init=False)
+
+    def __post_init__(self) -> None:
+        key = self.panel.key
+        self._work = Rounds(f"the learning of {panel_key(key.exchange, key.timeframe)}")
 
     def seated(self, changes: Sequence[SeatChange | ClassSeat]) -> None:
         """A snapshot follows each change of seats, so that recovery never crosses one."""
@@ -101,6 +106,7 @@ class Observer:
         for task in tuple(self._training):
             task.cancel()
         await asyncio.gather(*self._training, return_exceptions=True)
+        self._work.close()
         if self.as_of is None or not keep or self.revisions.due:
             return
         try:
@@ -119,9 +125,8 @@ class Observer:
         raise await self._refused.get()
 
     async def _learn(self, due: Due) -> None:
-        key = self.panel.key
         try:
-            with going_on(f"the learning of {panel_key(key.exchange, key.timeframe)}"):
+            with self._work.going_on():
                 await self._do(due)
                 await self._tell()
         except LeaseLostError as error:

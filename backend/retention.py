@@ -10,7 +10,7 @@ from typing import Final
 
 import asyncpg
 
-from backend.background import going_on
+from backend.background import Rounds
 from backend.setting_tables import RetentionSettings
 from backend.store import hypertables, retention
 from backend.store.database import CONNECTION_ERRORS
@@ -47,10 +47,11 @@ class Retention:
 
     async def run(self) -> None:
         """Until cancelled."""
-        while True:
-            with going_on("the dropping of old rows"):
-                await self._sweep_if_it_can()
-            await self.wall.sleep(LOOK_EVERY)
+        with Rounds("the dropping of old rows") as work:
+            while True:
+                with work.going_on():
+                    await self._sweep_if_it_can()
+                await self.wall.sleep(LOOK_EVERY)
 
     async def _sweep_if_it_can(self) -> None:
         try:

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from backend.asked import Asked
-from backend.background import going_on
+from backend.background import Rounds
 from backend.clock import SystemClock
 from backend.hearing import Hearing
 from backend.metrics import FACTS_KEPT
@@ -83,6 +83,7 @@ class Collection:
         self._instruments = store.instruments
         self._reader: Reader
         self._poller = Poller(asked.sources, clock=clock, deliver=self.keep, least=asked.least)
+        self._records: dict[str, Rounds] = {}  # by source
         self._off = [_off(name, why, clock.now()) for name, why in asked.off.items()]
 
     def statuses(self) -> list[SourceStatus]:
@@ -111,6 +112,8 @@ class Collection:
 
     async def close(self) -> None:
         """Say that nobody is asked any more, where the database is there to be told."""
+        for work in self._records.values():
+            work.close()
         now = self._clock.now()
         stopped = [_off(one.source, STOPPED, now) for one in self._poller.statuses()]
         try:
@@ -118,9 +121,11 @@ class Collection:
         except (LeaseLostError, *CONNECTION_ERRORS) as error:
             log.warning("states of sources are not stored", extra={"reason": str(error)})
 
-    async def keep(self, answer: Answer) -> None:
+    async def keep(self, source: str, answer: Answer) -> None:
         """Store what an answer tells; whatever came through before is not stored twice."""
-        with going_on("the record of what sources tell"):
+        if source not in self._records:
+            self._records[source] = Rounds(f"the record of what {source} tells")
+        with self._records[source].going_on():
             await self._keep(answer)
 
     async def _keep(self, answer: Answer) -> None:
@@ -189,12 +194,13 @@ class Collection:
     async def _note_states(self) -> None:
         """Store each change of a state when it is seen."""
         told: dict[str, tuple[SourceState, str]] = {}
-        while True:
-            with going_on("the record of states of sources"):
-                changed = [one for one in self.statuses() if told.get(one.source) != _said(one)]
-                await patiently(partial(self._change, changed, self._dated), self._wall)
-                told |= {one.source: _said(one) for one in changed}
-            await asyncio.sleep(LOOK_EVERY_S)
+        with Rounds("the record of states of sources") as record:
+            while True:
+                with record.going_on():
+                    changed = [one for one in self.statuses() if told.get(one.source) != _said(one)]
+                    await patiently(partial(self._change, changed, self._dated), self._wall)
+                    told |= {one.source: _said(one) for one in changed}
+                await asyncio.sleep(LOOK_EVERY_S)
 
     async def _change(self, changed: Sequence[SourceStatus], dated: _Dating) -> None:
         """Store states, seen from now on."""
@@ -203,12 +209,13 @@ class Collection:
                 await store.change(changed, known_at=moment)
 
     async def _forget(self) -> None:
-        while True:
-            before = self._clock.now() - self._asked.keep_posts
-            forget = partial(self._store.forget_texts, TextKind.SOCIAL, before=before)
-            with going_on("the forgetting of posts"):
-                await patiently(forget, self._wall)
-            await asyncio.sleep(FORGET_EVERY_S)
+        with Rounds("the forgetting of posts") as work:
+            while True:
+                before = self._clock.now() - self._asked.keep_posts
+                forget = partial(self._store.forget_texts, TextKind.SOCIAL, before=before)
+                with work.going_on():
+                    await patiently(forget, self._wall)
+                await asyncio.sleep(FORGET_EVERY_S)
 
 
 def _source(fact: TextItem | Measurement) -> str:

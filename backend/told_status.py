@@ -11,7 +11,7 @@ from typing import Any, Final
 from backend.agreed import Print, differences
 from backend.api.state import Weight
 from backend.api.status import Market, Status
-from backend.background import going_on
+from backend.background import Rounds
 from backend.background import troubles as troubles_in_the_background
 from backend.bus.troubles import troubles as troubles_of_the_bus
 from backend.clock import ClockWatch, SystemClock
@@ -88,11 +88,12 @@ async def keep_telling(
         troubles_of_the_bus,
         troubles_in_the_background,
     ]
-    while True:
-        with going_on("the telling of the status"):
-            watch.look()
-            await pulse.beat(partial(kept.tell, told(), clock.now()))
-        await asyncio.sleep(TELL_EVERY_S)
+    with Rounds(f"the telling of the status of {kept.name}") as telling:
+        while True:
+            with telling.going_on():
+                watch.look()
+                await pulse.beat(partial(kept.tell, told(), clock.now()))
+            await asyncio.sleep(TELL_EVERY_S)
 
 
 def take(heard: Sequence[Told], status: Status, ours: Print | None = None) -> None:

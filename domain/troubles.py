@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from domain.market import rfc3339
@@ -26,3 +27,13 @@ class Trouble:
 
     def __str__(self) -> str:
         return f"{self.about}: {self.reason} (since {rfc3339(self.since)})"
+
+
+def each_once(told: Iterable[Trouble]) -> list[Trouble]:
+    """What several say in the same words is one thing, since the first of them."""
+    found: dict[tuple[str, str, bool], Trouble] = {}
+    for one in told:
+        key = (one.about, one.reason, one.grave)
+        before = found.setdefault(key, one)
+        found[key] = replace(before, since=min(before.since, one.since))
+    return list(found.values())

@@ -120,8 +120,8 @@ def gauges(state: ApiState) -> CollectorRegistry:
     registry.register(
         metrics.GaugeReading(
             "alphapulse_trouble_seconds",
-            "Wall seconds since the database, the broker or the clock began to be in trouble; "
-            "no series where nothing is",
+            "Wall seconds since the database, the broker, the clock or work beside the ticks began "
+            "to be in trouble, the longest; no series where nothing is",
             ("about",),
             lambda: _troubles(state),
         )
@@ -173,9 +173,11 @@ def _ready(state: ApiState) -> float:
 
 
 def _troubles(state: ApiState) -> Iterator[tuple[tuple[str], float]]:
-    now = datetime.now(UTC)
+    now, first = datetime.now(UTC), dict[str, datetime]()
     for one in state.status.trouble():
-        yield (one.about,), (now - one.since).total_seconds()
+        first[one.about] = min(one.since, first.get(one.about, one.since))
+    for about, since in first.items():
+        yield (about,), (now - since).total_seconds()
 
 
 def _oldest(state: ApiState) -> Iterator[tuple[tuple[str], float]]:

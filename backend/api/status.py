@@ -14,7 +14,7 @@ from backend.api.callers import Caller
 from backend.store.payloads import GAPS_STREAM, MODELS_STREAM
 from domain.market import Instrument, SeriesKey, Timeframe, rfc3339
 from domain.sources import SourceStatus
-from domain.troubles import Trouble
+from domain.troubles import Trouble, each_once
 
 GRACE: Final = timedelta(seconds=30)  # wall time beyond a timeframe before a prediction is stale
 SKEW: Final = timedelta(seconds=5)  # wall time that two clocks may differ by
@@ -78,8 +78,8 @@ class Status:
             self.newest.pop((instrument, timeframe), None)
 
     def trouble(self) -> list[Trouble]:
-        """What the system needs and does not have now."""
-        return [one for tell in self.troubles for one in tell()]
+        """What the system needs and does not have now, each once."""
+        return each_once(one for tell in self.troubles for one in tell())
 
     def remarks(self) -> list[str]:
         """What there is to say in words now, each line once; it may name any instrument."""

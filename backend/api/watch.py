@@ -10,7 +10,7 @@ from backend.api.connection import CloseReason
 from backend.api.handshake import UNAUTHORIZED
 from backend.api.problems import STORE_FAILURES, ProblemError
 from backend.api.state import ApiState
-from backend.background import going_on
+from backend.background import Rounds
 from backend.store import candle_sets
 
 log = logging.getLogger(__name__)
@@ -21,10 +21,11 @@ KEY_EXPIRED: Final = CloseReason(4510, "token_expired", 1_000)  # come back with
 
 async def keep_watch(state: ApiState) -> None:
     """Look again and again, for ever."""
-    while True:
-        await asyncio.sleep(EVERY_S)
-        with going_on("the watch over callers"):
-            await look(state)
+    with Rounds("the watch over callers") as watch:
+        while True:
+            await asyncio.sleep(EVERY_S)
+            with watch.going_on():
+                await look(state)
 
 
 async def look(state: ApiState) -> None:

@@ -15,7 +15,7 @@ import asyncpg
 from aiokafka.errors import KafkaError
 
 from backend import metrics
-from backend.background import going_on
+from backend.background import Rounds
 from backend.bus.broker import Producer, event_topics, prepare, producing
 from backend.bus.outage import Outage
 from backend.bus.records import CHANNELS, records
@@ -78,10 +78,11 @@ class Relay:
 
     async def _measure(self) -> None:
         """Count what waits, whatever the broker does."""
-        while True:
-            with going_on("the count of what waits for the broker"):
-                await self._count()
-            await self.pace.wall.sleep(MEASURE_EVERY)
+        with Rounds("the count of what waits for the broker") as count:
+            while True:
+                with count.going_on():
+                    await self._count()
+                await self.pace.wall.sleep(MEASURE_EVERY)
 
     async def _count(self) -> None:
         count = partial(behind, self.pool, [*CHANNELS])

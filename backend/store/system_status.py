@@ -73,16 +73,16 @@ class StatusStore:
 
     def __init__(self, pool: asyncpg.Pool, name: str = SYSTEM) -> None:
         self._pool = pool
-        self._name = name
+        self.name = name
         self._told: bytes | None = None
 
     async def tell(self, told: Mapping[str, Any], now: datetime) -> None:
         """Keep what it says of itself; only that it still speaks, where nothing changed."""
         spelled = orjson.dumps(told)
         if spelled == self._told:
-            await self._pool.execute(_AGAIN, self._name, now)
+            await self._pool.execute(_AGAIN, self.name, now)
             return
-        await self._pool.execute(_TELL, self._name, spelled.decode(), now)
+        await self._pool.execute(_TELL, self.name, spelled.decode(), now)
         self._told = spelled
 
 

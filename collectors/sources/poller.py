@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 REMEMBERED: Final = 1_000  # refused rows of a source; one that comes with every poll is told once
 RETRY: Final = timedelta(seconds=30)  # while a source is down
 
-Deliver = Callable[[Answer], Awaitable[None]]
+Deliver = Callable[[str, Answer], Awaitable[None]]  # the name of the source, and what it told
 
 
 class Poller:
@@ -64,7 +64,7 @@ class Poller:
             answer = await watch.poll()
             if answer != Answer():
                 async with self._delivering:
-                    await self._deliver(answer)
+                    await self._deliver(watch.source.name, answer)
             await self._clock.sleep(watch.pause)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from backend import background
 from backend.asked import Asked
 from backend.sources import Collection
 from backend.store.database import RETRY_EVERY
@@ -133,7 +134,9 @@ async def test_an_article_published_before_a_close_and_fetched_after_it_is_known
     setting.clock.advance(17 * MINUTE)
     fetched = replace(article(), published_ms=to_ms(close - 5 * MINUTE), known_ms=to_ms(close))
 
-    await setting.collection.keep(Answer(items=(fetched,), measurements=(funding(),)))
+    await setting.collection.keep(
+        ToldSource.name, Answer(items=(fetched,), measurements=(funding(),))
+    )
 
     sources, since = setting.store.sources, START - 9 * MINUTE
     assert len(await sources.scored(since, close, scorer="blend@1")) == 0
@@ -159,7 +162,7 @@ async def test_what_comes_while_the_database_is_away_is_stored_when_it_is_back(
     refused = Refused(source="coindesk", reason="no title", raw=b"{}", size=2)
     answer = Answer(items=(article(),), measurements=(funding(),), refused=(refused,))
 
-    keeping = asyncio.create_task(setting.collection.keep(answer))
+    keeping = asyncio.create_task(setting.collection.keep(ToldSource.name, answer))
     await until(setting.waits)
     assert await setting.rows("sentiment_items") == []
     await setting.store.writers.execute("DROP TRIGGER cut ON sentiment_scores")
@@ -198,7 +201,7 @@ async def test_what_was_stored_although_nobody_said_so_is_not_stored_twice(
     await setting.collection.begin()
 
     answer = Answer(items=(article(),), measurements=(funding(),))
-    keeping = asyncio.create_task(setting.collection.keep(answer))
+    keeping = asyncio.create_task(setting.collection.keep(ToldSource.name, answer))
     await until(setting.waits)
     clock.advance(MINUTE)
     wall.advance(RETRY_EVERY)
@@ -206,6 +209,22 @@ async def test_what_was_stored_although_nobody_said_so_is_not_stored_twice(
 
     for table in ("sentiment_items", "sentiment_scores", "market_metrics"):
         assert [row["known_at"] for row in await setting.rows(table)] == [START], table
+
+
+async def test_a_source_whose_facts_are_kept_ends_no_trouble_with_those_of_another(
+    setting: Setting,
+) -> None:
+    """Both sources are asked side by side; of one an answer cannot be kept."""
+    broken = Answer(items=(article(known_ms=None),))
+    await setting.collection.keep("decrypt", broken)
+    (first,) = background.troubles()
+    await setting.collection.keep(ToldSource.name, Answer(items=(article(),)))
+    others = background.troubles()
+    await setting.collection.close()
+
+    assert first.reason.startswith("the record of what decrypt tells failed (TypeError)")
+    assert others == [first]
+    assert background.troubles() == []
 
 
 async def test_a_source_that_is_down_has_a_state_and_tells_nothing(setting: Setting) -> None:
@@ -246,12 +265,12 @@ async def test_a_source_that_is_no_longer_asked_is_off_from_the_start(setting: S
 
 
 async def test_a_story_goes_on_after_a_restart(setting: Setting) -> None:
-    await setting.collection.keep(Answer(items=(article(),)))
+    await setting.collection.keep(ToldSource.name, Answer(items=(article(),)))
     again = Collection(Asked(), store=setting.store, clock=setting.clock, wall=setting.wall)
     await again.begin()
 
     setting.clock.advance(MINUTE)
-    await again.keep(Answer(items=(article(source="decrypt"),)))
+    await again.keep(ToldSource.name, Answer(items=(article(source="decrypt"),)))
 
     clusters = {row["source"]: row["cluster"] for row in await setting.rows("sentiment_items")}
     assert clusters == dict.fromkeys(("coindesk", "decrypt"), "coindesk:1")
@@ -261,7 +280,7 @@ async def test_the_texts_of_posts_are_forgotten_and_those_of_news_are_not(
     setting: Setting,
 ) -> None:
     post = article("2", source="reddit", kind=TextKind.SOCIAL)
-    await setting.collection.keep(Answer(items=(article(), post)))
+    await setting.collection.keep(ToldSource.name, Answer(items=(article(), post)))
     setting.clock.advance(timedelta(hours=49))
 
     async def forgotten() -> bool:
@@ -280,8 +299,10 @@ async def test_an_answer_that_the_tables_refuse_is_set_aside_and_the_next_is_kep
 ) -> None:
     ahead = article(published_ms=to_ms(START + timedelta(days=9)))
 
-    await setting.collection.keep(Answer(items=(ahead,)))
-    await setting.collection.keep(Answer(measurements=(replace(funding(30.0), instrument=MARKET),)))
+    await setting.collection.keep(ToldSource.name, Answer(items=(ahead,)))
+    await setting.collection.keep(
+        ToldSource.name, Answer(measurements=(replace(funding(30.0), instrument=MARKET),))
+    )
 
     assert await setting.rows("sentiment_items") == []
     assert len(await setting.rows("market_metrics")) == 1

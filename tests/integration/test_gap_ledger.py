@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backend import background
-from backend.auditor import Auditor
+from backend.auditor import AUDIT_EVERY, Auditor
 from backend.bus.memory import MemoryBus
 from backend.feed import Feed, LiveEdge
 from backend.store import chain, database
@@ -93,11 +93,17 @@ class Store:
     async def stored(self) -> list[tuple[object, ...]]:
         return [tuple(row) for row in await self.pool.fetch(_STORED)]
 
-    def auditor(self, clock: ManualClock) -> Auditor:
+    def auditor(
+        self,
+        clock: ManualClock,
+        exchange: str = "binance",
+        instruments: Sequence[Instrument] = NAMES,
+    ) -> Auditor:
         pace = Pace(clock=clock, wall=clock, random=np.random.default_rng(7))
         return Auditor(
+            exchange=exchange,
             ledger=self.ledger,
-            instruments=NAMES,
+            instruments=instruments,
             timeframes=[M1],
             pace=pace,
             publish=self.told.extend,
@@ -413,12 +419,23 @@ async def test_an_audit_that_fails_as_nobody_foresaw_is_made_again(store: Store)
     await store.keep_history()
 
     async def go_on() -> None:
+        idle = store.auditor(follower.clock, "kraken", ())  # whose audits all do well
+        auditing = asyncio.create_task(idle.run(lambda _: None))
         await store.pool.execute("ALTER TABLE candle_extents RENAME TO away")
-        await follower.until(lambda: said(["the audit of candles"]))
+        await follower.until(lambda: said(["the audit of candles of binance"]))
+        (first,) = background.troubles()
+        until = follower.clock.now() + 5 * AUDIT_EVERY
+        await follower.until(lambda: later_than(until))
+        assert background.troubles() == [first]
         await store.pool.execute("ALTER TABLE away RENAME TO candle_extents")
         await follower.until(lambda: said([]))
+        auditing.cancel()
+
+    async def later_than(moment: datetime) -> bool:
+        return follower.clock.now() > moment
 
     async def said(works: Sequence[str]) -> bool:
         return [one.reason.partition(" failed")[0] for one in background.troubles()] == works
 
     await follower.run(exchange, go_on)
+    assert background.troubles() == []

@@ -116,7 +116,7 @@ async def test_a_restart_joins_what_the_running_system_joined(store: Store) -> N
             title=f"Bitcoin traders cheer record number {number} of the year",
         )
         answer = Answer(items=(article,), measurements=(index(40.0 + number),))
-        await collection.keep(answer)
+        await collection.keep("coindesk", answer)
 
     again, _ = await recall(store.readers, store.instruments, since=EPOCH, scorer="blend@1")
 

@@ -230,7 +230,7 @@ async def test_a_look_for_jobs_that_fails_as_nobody_foresaw_is_made_again(
     bell = Bell(store, wall)
     queues: list[dict[str, Work]] = [{"retrain": Nothing()}]
     jobs = Jobs(store, ONE, queues, bell=bell, clock=ManualClock(), wall=wall)
-    works = ["the jobs of panel binance|1h", "the look for orders"]
+    works = ["the jobs of panel binance|1h (retrain)", "the look for orders"]
     await pool.execute("ALTER TABLE job_parts RENAME TO away")
     async with asyncio.TaskGroup() as tasks, asyncio.timeout(WITHIN_S):
         running = [tasks.create_task(one.run()) for one in (jobs, bell)]

@@ -87,6 +87,7 @@ def edge_of(
         bus=bus,
         stored=Nothing(),
         auditor=Auditor(
+            exchange="binance",
             ledger=ledger,
             instruments=(BTC, ETH),
             timeframes=(M1, M5),

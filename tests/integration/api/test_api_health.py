@@ -78,6 +78,7 @@ async def test_it_is_red_while_the_database_takes_no_writes_and_says_since_when(
     troubles = [
         Trouble(about="broker", since=since, reason="no answer"),
         Trouble(about="database", since=since, reason="the disk is full", grave=True),
+        Trouble(about="broker", since=since + timedelta(minutes=4), reason="nor another"),
     ]
     market.state.status.troubles.append(lambda: troubles)
     red = await rest.get("/readyz")
@@ -93,7 +94,7 @@ async def test_it_is_red_while_the_database_takes_no_writes_and_says_since_when(
     assert status["notes"] == [
         f"{about}: {why} (since {rfc3339(since)})"
         for about, why in (("broker", "no answer"), ("database", "the disk is full"))
-    ]
+    ] + [f"broker: nor another (since {rfc3339(since + timedelta(minutes=4))})"]
     assert [one["about"] for one in status["troubles"] if one["grave"]] == ["database"]
     StatusRow.model_validate(status)
     found = re.findall(r'alphapulse_trouble_seconds\{about="(\w+)"\} (\S+)', text)

@@ -67,7 +67,8 @@ class Run:
         self.delivered: list[Answer] = []
         self.poller = Poller(sources, clock=clock, deliver=self.deliver)
 
-    async def deliver(self, answer: Answer) -> None:
+    async def deliver(self, source: str, answer: Answer) -> None:
+        assert source
         self.delivered.append(answer)
 
     async def advance(
@@ -222,7 +223,8 @@ async def test_answers_are_delivered_one_at_a_time(manual_clock: ManualClock) ->
     inside: list[int] = []
     most = 0
 
-    async def slowly(answer: Answer) -> None:
+    async def slowly(source: str, answer: Answer) -> None:
+        del source
         nonlocal most
         inside.append(1)
         most = max(most, len(inside))
@@ -272,5 +274,5 @@ async def test_what_is_asked_more_rarely_is_stale_so_much_later(manual_clock: Ma
         await task
 
 
-async def _drop(_: Answer) -> None:
+async def _drop(_: str, __: Answer) -> None:
     """Nobody keeps it."""
