@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Final
 
 from domain.errors import StoreUnavailableError
 
+log = logging.getLogger(__name__)
+
 START_TIMEOUT_S: Final = 180.0  # the replay of max_wal_size after a crash, on a slow disk
 STOP_TIMEOUT_S: Final = 30.0
 # Fast; else at once, to recover at the next start. One that recovers from the loss of a process
 # of its own may not heed the first: PostgreSQL 18 then waits for processes that nobody tells.
 STOPS: Final = (signal.SIGINT, signal.SIGQUIT)
+TOLD_AFTER_S: Final = 3.0  # a fast shutdown is over by then, as a rule
 POLL_S: Final = 0.01
 
 
@@ -82,7 +87,9 @@ def ready(data: Path, pid: int) -> bool:
     return first == str(pid) and any(line.strip() == "ready" for line in others)
 
 
-def end_leftovers(data: Path, *, within_s: float = STOP_TIMEOUT_S) -> None:
+def end_leftovers(
+    data: Path, *, within_s: float = STOP_TIMEOUT_S, told_after_s: float = TOLD_AFTER_S
+) -> None:
     """End what a killed process left of its server, and forget its process id.
 
     To be called by the holder of the folder's lock: whatever still works in `data` has no
@@ -91,23 +98,49 @@ def end_leftovers(data: Path, *, within_s: float = STOP_TIMEOUT_S) -> None:
     Args:
         data: the folder of the server.
         within_s: how long each way of ending it may take.
+        told_after_s: from when on the log says what is waited for.
 
     Raises:
         StoreUnavailableError: it does not end.
     """
     pid_file, left = data / "postmaster.pid", working_in(data)
+    began, told = time.monotonic(), False
     for how in STOPS:
-        if (first := _first(pid_file)) in left:
+        first = _first(pid_file)
+        if first in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(first, how)
         deadline = time.monotonic() + within_s
         while (left := working_in(data)) and time.monotonic() < deadline:
+            if not told and time.monotonic() - began >= told_after_s:
+                told = True
+                most_s = len(STOPS) * within_s
+                log.warning(
+                    "waiting up to %.0f s for a PostgreSQL server of before to end: it works in"
+                    " %s (%s)", most_s, data, _who(left, first),
+                )  # fmt: skip
             time.sleep(POLL_S)
     if left:
         raise StoreUnavailableError(
-            f"a PostgreSQL server still works in {data} (process {left[0]}); end it first"
+            f"a PostgreSQL server still works in {data} ({_who(left, first)}); end it first"
         )
     pid_file.unlink(missing_ok=True)
+
+
+def _who(left: Sequence[int], first: int) -> str:
+    """One of the processes of a server, that which started the others if it is there."""
+    pid = first if first in left else left[0]
+    held = f", which is stopped: `kill -CONT {pid}` lets it end" if _is_stopped(pid) else ""
+    return f"process {pid}{held}"
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether it was sent a SIGSTOP, and heeds nothing that ends a server."""
+    try:
+        said = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:  # it has ended
+        return False
+    return said.rpartition(") ")[2].startswith("T")
 
 
 def _first(pid_file: Path) -> int:

@@ -255,6 +255,33 @@ def test_a_server_that_does_not_heed_the_first_signal_is_ended_by_the_second(
     assert not (tmp_path / "postmaster.pid").exists()
 
 
+async def test_a_stopped_server_that_was_left_is_said_to_be_waited_for_and_ends_the_start(
+    state: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with another_process(state, server="stays") as (process, _):
+        process.kill()
+        process.wait()
+        left = postmaster_of(state)
+        os.kill(left, signal.SIGSTOP)
+        who = f"process {left}, which is stopped: `kill -CONT {left}` lets it end"
+        try:
+            with pytest.raises(StoreUnavailableError) as refused:
+                end_leftovers(state / "postgres", within_s=0.5, told_after_s=0.1)
+        finally:
+            os.kill(left, signal.SIGCONT)
+        wait_for_the_end_of(left)
+
+    assert caplog.messages == [
+        "waiting up to 1 s for a PostgreSQL server of before to end: it works in"
+        f" {state / 'postgres'} ({who})"
+    ]
+    assert str(refused.value) == (
+        f"a PostgreSQL server still works in {state / 'postgres'} ({who}); end it first"
+    )
+    with EmbeddedPostgres(state) as again:
+        assert await ask(again, "SELECT answer FROM kept") == 42
+
+
 @pytest.mark.parametrize("content", [None, "", "\n", "x\n"])
 def test_who_works_there_and_is_not_named_is_no_error_of_ours(
     tmp_path: Path, content: str | None
