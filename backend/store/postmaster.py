@@ -104,10 +104,9 @@ def end_leftovers(
         StoreUnavailableError: it does not end.
     """
     pid_file, left = data / "postmaster.pid", working_in(data)
-    began, told = time.monotonic(), False
+    began, told, first = time.monotonic(), False, 0
     for how in STOPS:
-        first = _first(pid_file)
-        if first in left:
+        if (first := _first(pid_file)) in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(first, how)
         deadline = time.monotonic() + within_s
