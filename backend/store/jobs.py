@@ -53,7 +53,7 @@ WITH taken AS (
     WHERE (job_id, owner) = (
         SELECT p.job_id, p.owner FROM job_parts AS p JOIN jobs AS j ON j.id = p.job_id
         WHERE p.owner = $1 AND p.state IN ('queued', 'running') AND j.kind = ANY($2::text[])
-        ORDER BY p.state = 'queued', j.created_at, j.id LIMIT 1
+        ORDER BY p.state = 'queued', j.number LIMIT 1
     ) RETURNING job_id, owner, progress, detail, attempts
 )
 SELECT taken.*, kind, request, created_at FROM taken JOIN jobs ON id = job_id
@@ -226,7 +226,7 @@ class JobStore:
         return {(row["owner"], row["kind"]) for row in rows}
 
     async def next(self, owner: str, *kinds: str, at: datetime) -> Job | None:
-        """The next of an owner's and of some kinds: one that was cut short, else the oldest.
+        """The next of an owner's and of some kinds: one that was cut short, else the first entered.
 
         Raises:
             LeaseLostError: the owner is another now; so do those below.

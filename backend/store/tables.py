@@ -565,6 +565,7 @@ jobs = Table(
     _json("result", nullable=True),
     Column("detail", Text),
     _int("attempts"),  # lives that took it up and neither ended it nor stopped in good order
+    Column("number", BigInteger, Identity(always=True), nullable=False),  # in which they are done
     UniqueConstraint("caller", "idempotency_key"),
     _check("request_sha256", "octet_length(request_sha256) = 32"),
     _check("state", "state IN ('queued', 'running', 'done', 'failed')"),

@@ -28,7 +28,7 @@ FROM job_parts AS p JOIN jobs AS j ON j.id = p.job_id LEFT JOIN heard AS h ON h.
 WHERE p.state IN ('queued', 'running') AND ($1::text[] IS NULL OR p.job_id = ANY($1))
     AND (h.heard_at IS NULL
         OR h.heard_at < clock_timestamp() - $2::float8 * interval '1 second')
-ORDER BY p.owner, j.created_at, p.job_id
+ORDER BY p.owner, j.number
 """
 
 
@@ -60,7 +60,7 @@ class Waiting(NamedTuple):
 async def read_waiting(
     place: PoolOrConnection, jobs: Collection[str] | None = None
 ) -> list[Waiting]:
-    """Parts whose owner says nothing, sorted by it, the oldest first.
+    """Parts whose owner says nothing, sorted by it, the first entered first.
 
     Args:
         place: to read by.

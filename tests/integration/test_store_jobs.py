@@ -14,6 +14,7 @@ from backend import background
 from backend.api.status import Market, Status
 from backend.jobs import LOOK_EVERY, Bell, Jobs, Note, Outcome, Work
 from backend.orders import Orders
+from backend.store import migrate
 from backend.store.database import connect_pool
 from backend.store.jobs import Job, JobStore, Order
 from backend.store.leases import open_leases
@@ -200,6 +201,43 @@ async def test_what_an_older_release_was_asked_finds_owners_or_an_end(pool: asyn
     row = await pool.fetchrow(ROW, gone)
     assert row["state"] == "failed"
     assert "nothing is predicted there" in row["detail"]
+
+
+async def test_orders_are_done_as_they_were_entered_whatever_the_clocks_of_those_who_entered_them(
+    pool: asyncpg.Pool,
+) -> None:
+    store = JobStore(pool)
+    kinds, hours = ("add", "remove", "add"), (3, 1, 2)
+    names = [
+        (await store.enter(order(kind), [ONE], at=START + timedelta(hours=hour))).row["id"]
+        for kind, hour in zip(kinds, hours, strict=True)
+    ]
+    done = []
+    for _ in names:
+        job = await store.next(ONE, "add", "remove", at=START)
+        assert job is not None
+        await store.end(job, state="done", result=None, detail=None, at=START)
+        done.append(job.id)
+
+    assert done == names
+
+
+async def test_orders_of_before_the_migration_are_done_by_their_times_and_before_those_after_it(
+    pool: asyncpg.Pool, database_url: str
+) -> None:
+    store, hours = JobStore(pool), (2, 3, 1)
+    before = {
+        hour: (await store.enter(order(), [ONE], at=START + timedelta(hours=hour))).row["id"]
+        for hour in hours
+    }
+    await asyncio.to_thread(migrate.downgrade, database_url, "0028")
+    await asyncio.to_thread(migrate.upgrade, database_url)
+    await pool.expire_connections()  # what they have planned is of before
+    after = await entered(store, ONE)
+
+    rows = await pool.fetch("SELECT id, number FROM jobs ORDER BY number")
+    assert [row["id"] for row in rows] == [*(before[hour] for hour in sorted(hours)), after]
+    assert [row["number"] for row in rows] == [1, 2, 3, 4]
 
 
 async def test_nobody_waits_for_what_was_given_up(pool: asyncpg.Pool) -> None:
