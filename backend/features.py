@@ -25,6 +25,7 @@ from backend.store.instruments import Instruments
 from backend.store.rows import feature_hashes
 from backend.store.served_rows import Members, ServedRow
 from backend.store.standing import Standing
+from backend.store.told_rows import ToldClose
 from backend.upkeep import store_of
 from domain.codec import unpack
 from domain.errors import UsageError
@@ -236,9 +237,9 @@ async def audit_rows(
                 waiting += wait
                 differences += found
         told, retelling = 0, list[Difference]()
-        async for stored, again in retold(connection, seed=seed, since=since):
-            told += len(stored.instruments)
-            retelling += _retold(stored, again)
+        async for close, again in retold(connection, seed=seed, since=since):
+            told += len(close.rows.instruments)
+            retelling += _retold(close, again)
     return Audit(
         rows=len(judged),
         told=told,
@@ -340,13 +341,18 @@ async def _unlike(again: Rederivation, rows: Sequence[ServedRow]) -> dict[Served
     return unlike
 
 
-def _retold(stored: SentimentBatch, again: SentimentBatch) -> list[Difference]:
+def _retold(close: ToldClose, again: SentimentBatch) -> list[Difference]:
     """Compared as `_differences` does; of a close that is told otherwise its first row stands."""
-    places = np.argwhere(unlike(stored, again.values))
+    stored = close.rows
     found = [
+        (row, "values", f"{count} of them", f"{len(SENTIMENT.columns)} of them")
+        for row, count in close.cut.items()
+    ]
+    found += [
         (row, SENTIMENT.columns[column], repr(float(was)), repr(float(now)))
-        for row, column in places.tolist()
+        for row, column in np.argwhere(unlike(stored, again.values)).tolist()
         for was, now in [(stored.values[row, column], again.values[row, column])]
+        if row not in close.cut
     ]
     if stored.status != again.status:
         found.insert(0, (0, "source_status", str(dict(stored.status)), str(dict(again.status))))

@@ -15,6 +15,7 @@ from typing import Final
 
 import asyncpg
 
+from backend import damaged
 from backend.agreed import Print
 from backend.api.connection import DRAINING, CloseReason
 from backend.api.server import listen
@@ -245,7 +246,12 @@ class Replica:
             await self._tail.begin(connection)
             self.api.hub.learn(await known_heads(connection))
         await self._hear()
-        self.api.status.troubles = [waited_for, self.blind, lambda: self._told_troubles]
+        self.api.status.troubles = [
+            waited_for,
+            self.blind,
+            damaged.troubles,
+            lambda: self._told_troubles,
+        ]
         self.api.hub.seen = lambda: self.seen
 
     async def run(self, until: Awaitable[str], *work: Coroutine[None, None, None]) -> str:

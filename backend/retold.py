@@ -24,7 +24,7 @@ CLOSES: Final = 100  # of a sample: the facts of each are read for themselves
 
 async def retold(
     connection: asyncpg.Connection, *, seed: int, since: datetime
-) -> AsyncIterator[tuple[SentimentBatch, SentimentBatch]]:
+) -> AsyncIterator[tuple[ToldClose, SentimentBatch]]:
     """Of a sample of closes what is stored, and what follows from the facts.
 
     Args:
@@ -41,7 +41,7 @@ async def retold(
             until=close.rows.as_of,
             scorer=NAME,
         )
-        yield close.rows, _again(told, close)
+        yield close, _again(told, close)
 
 
 def unlike(stored: SentimentBatch, values: Floats) -> Bools:

@@ -15,6 +15,7 @@ from backend.background import Rounds
 from backend.background import troubles as troubles_in_the_background
 from backend.bus.troubles import troubles as troubles_of_the_bus
 from backend.clock import ClockWatch, SystemClock
+from backend.damaged import troubles as troubles_of_the_record
 from backend.store.pulse import Pulse
 from backend.store.system_status import SOURCES, SYSTEM, StatusStore, Told
 from domain.market import Instrument, Timeframe, from_ms, to_ms
@@ -75,8 +76,8 @@ async def keep_telling(
 
     Args:
         kept: where.
-        status: is told of troubles with the database, the road between rooms and the clock, and of
-            what fails beside the ticks.
+        status: is told of troubles with the database, the road between rooms and the clock, of
+            what fails beside the ticks, and of what is damaged in the record.
         told: what there is to say, at each time.
         clock: of the market.
     """
@@ -87,6 +88,7 @@ async def keep_telling(
         watch.troubles,
         troubles_of_the_bus,
         troubles_in_the_background,
+        troubles_of_the_record,
     ]
     with Rounds(f"the telling of the status of {kept.name}") as telling:
         while True:

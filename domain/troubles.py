@@ -14,7 +14,8 @@ class Trouble:
     """Something fails; it ends by itself once that is mended.
 
     Attributes:
-        about: `database`, `broker`, `clock`, or `background`: work beside the ticks.
+        about: `database`, `broker`, `clock`, `background`: work beside the ticks, or `record`: a
+            row of the database that is not as it was written.
         since: by the machine's clock.
         reason: one line, without a secret.
         grave: whether nobody is to rely on the system meanwhile.

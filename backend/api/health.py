@@ -64,6 +64,7 @@ async def readyz(request: Request) -> Response:
     body = {
         "status": "ready",
         "prediction_age_seconds": None if oldest is None else round(oldest, 3),
+        "troubles": [str(one) for one in state.status.trouble()] if caller.sees_all else [],
     }
     return Response(rows.dumps(body), media_type="application/json")
 
@@ -120,8 +121,8 @@ def gauges(state: ApiState) -> CollectorRegistry:
     registry.register(
         metrics.GaugeReading(
             "alphapulse_trouble_seconds",
-            "Wall seconds since the database, the broker, the clock or work beside the ticks began "
-            "to be in trouble, the longest; no series where nothing is",
+            "Wall seconds since the database, the broker, the clock, work beside the ticks or the "
+            "record began to be in trouble, the longest; no series where nothing is",
             ("about",),
             lambda: _troubles(state),
         )

@@ -23,6 +23,9 @@ class Ready(Row):
     prediction_age_seconds: float | None = Field(
         description="wall seconds since the close of the oldest newest prediction; null: none seen"
     )
+    troubles: list[str] = Field(
+        description="a line each, none of them grave; for callers who see all instruments"
+    )
 
 
 class ProgressRow(Row):
@@ -50,9 +53,9 @@ class SourceStateRow(Row):
 
 
 class TroubleRow(Row):
-    """Something that the system needs and does not have, or work beside the ticks that fails."""
+    """Something that the system lacks, work that fails, or a row that is not as it was written."""
 
-    about: Literal["database", "broker", "clock", "background"]
+    about: Literal["database", "broker", "clock", "background", "record"]
     since: datetime = Field(description="by the machine's clock")
     reason: str
     grave: bool = Field(description="whether nobody is to rely on the system meanwhile")

@@ -60,7 +60,8 @@ async def breaks(connection: asyncpg.Connection, stream: str | None = None) -> l
 
     Returns:
         Of each log the first event, in the order of publication, that is edited, missing,
-        back-dated or beyond the head: those after it cannot be judged.
+        back-dated or beyond the head: those after it cannot be judged. Of one whose events are
+        whole, that its head names another block as the last.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         logs = await connection.fetch(_LOGS, None if stream is None else log_of(stream))
@@ -100,7 +101,9 @@ async def _verify_log(connection: asyncpg.Connection, log: str, stream: str | No
                     return Break(stream=event.stream, offset=offset, reason=reason)
                 place = told.places[event.stream]
                 told.offsets[place], told.hashes[place] = event.offset, event.hash
-    return _beyond(heads, told, names if stream is None else [stream])
+    return _beyond(heads, told, names if stream is None else [stream]) or _ends_elsewhere(
+        log, heads, told
+    )
 
 
 def _events(row: asyncpg.Record, names: list[str], told: Heads) -> Iterator[StreamEvent]:
@@ -138,3 +141,10 @@ def _beyond(heads: Heads, told: Heads, streams: list[str]) -> Break | None:
             at = min(said, found) + 1
             return Break(stream=stream, offset=at, reason=f"the head says {said} events")
     return None
+
+
+def _ends_elsewhere(log: str, heads: Heads, told: Heads) -> Break | None:
+    if heads.block == told.block:
+        return None
+    reason = f"the head was edited: it says block {heads.block}, and block {told.block} is the last"
+    return Break(stream=log, offset=0, reason=reason)

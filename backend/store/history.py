@@ -68,7 +68,7 @@ CROSS JOIN LATERAL (
 _REACHED: Final = """
 SELECT greatest(max(last.close_time), max(last.known_at), (
     SELECT max(published_at) FROM stream_heads JOIN stream_blocks USING (log, block)
-    WHERE split_part(log, '.', 3) = $1
+    WHERE split_part(log, '.', 3) = $1 AND published_at < '9999-01-01Z'
 )) FROM instruments CROSS JOIN unnest($2::text[]) AS wanted (timeframe) CROSS JOIN LATERAL (
     SELECT close_time, known_at FROM candles
     WHERE instrument_id = instruments.instrument_id AND timeframe = wanted.timeframe

@@ -17,6 +17,7 @@ from typing import Any, Final
 import asyncpg
 import orjson
 
+from backend import damaged
 from backend.store import snapshots
 from backend.store.ledger_events import Event, Stretch, events
 from backend.store.snapshots import Snapshot
@@ -41,12 +42,30 @@ _BEGIN_ANEW: Final = (
     "DELETE FROM state_snapshots WHERE exchange = $1 AND timeframe = $2 AND room = 'ledger'",
 )
 _PANELS: Final = "SELECT log FROM stream_heads WHERE log LIKE 'signals.%' ORDER BY log"
-# Both by the index stream_blocks_log_as_of_idx.
-_DECIDED: Final = """
-SELECT least((SELECT min(as_of) FROM stream_blocks WHERE log = $1),
-    (SELECT first_as_of FROM stream_bases WHERE log = $1))
+# A close that a block may be of: published once it was reached, by clocks a day apart at most.
+_SOUND: Final = """
+CASE WHEN as_of BETWEEN '1970-01-01Z' AND '9999-01-01Z'
+     THEN as_of - interval '1 day' <= published_at ELSE false END
 """
-_ANSWERED: Final = "SELECT max(as_of) FROM stream_blocks WHERE log = $1"
+# All by the index stream_blocks_log_as_of_idx.
+_DECIDED: Final = f"""
+SELECT least((SELECT min(as_of) FROM stream_blocks WHERE log = $1 AND {_SOUND}),
+    (SELECT first_as_of FROM stream_bases
+     WHERE log = $1 AND first_as_of BETWEEN '1970-01-01Z' AND '9999-01-01Z'))
+"""  # noqa: S608 - words of ours
+_ANSWERED: Final = f"""
+SELECT max(as_of) FROM stream_blocks WHERE log = $1 AND {_SOUND}
+"""  # noqa: S608 - words of ours
+_TOO_EARLY: Final = f"""
+SELECT block, as_of::text FROM stream_blocks
+WHERE log = $1 AND as_of < coalesce($2::timestamptz, 'infinity') AND NOT {_SOUND}
+ORDER BY block LIMIT 1
+"""  # noqa: S608 - words of ours
+_TOO_LATE: Final = f"""
+SELECT block, as_of::text FROM stream_blocks
+WHERE log = $1 AND as_of > coalesce($2::timestamptz, '-infinity') AND NOT {_SOUND}
+ORDER BY block LIMIT 1
+"""  # noqa: S608 - words of ours
 _LISTINGS: Final = """
 SELECT instrument_id, symbol, tick_size, lot_size, min_notional FROM instruments
 WHERE exchange = $1 ORDER BY symbol
@@ -81,6 +100,7 @@ async def fold(connection: asyncpg.Connection, terms_of: TermsOf, *, closes: int
 async def _advance(connection: asyncpg.Connection, ledger: Ledger, closes: int) -> int:
     exchange, timeframe = ledger.exchange, ledger.timeframe
     answered = await connection.fetchval(_ANSWERED, _log("predictions", ledger))
+    await _name(connection, _TOO_LATE, _log("predictions", ledger), answered)
     if answered is None:
         return 0
     since = await _resume(connection, ledger, answered)
@@ -140,6 +160,7 @@ async def _stretch(
     """The closes to be folded next; None: there are none."""
     bar = ledger.timeframe.duration
     decided = await connection.fetchval(_DECIDED, _log("signals", ledger))
+    await _name(connection, _TOO_EARLY, _log("signals", ledger), decided)
     if decided is None:
         return None
     since = since or decided - bar
@@ -157,6 +178,19 @@ async def _stretch(
         funding=timedelta(hours=ledger.terms.funding_hours),
         running=ledger.running,
     )
+
+
+async def _name(
+    connection: asyncpg.Connection, statement: str, log: str, sound: datetime | None
+) -> None:
+    """Have the first block that is beyond the last sound close of a log among the troubles."""
+    row = await connection.fetchrow(statement, log, sound)
+    what = f"the log {log}"
+    if row is None:
+        damaged.mended(what)
+    else:
+        fault = f"block {row['block']} says it is of {row['as_of']}; paper accounts leave it out"
+        damaged.meet(what, fault)
 
 
 def _log(channel: str, ledger: Ledger) -> str:

@@ -16,7 +16,7 @@ import asyncpg
 
 from backend.store.database import PoolOrConnection, affected
 from backend.store.locks import take_turn
-from backend.store.stream_log import FIRST_HASH, split_hashes
+from backend.store.stream_log import FIRST_HASH, dated, split_hashes
 
 TURN: Final = "retention"
 BLOCKS: Final = 200  # of a transaction, at most
@@ -39,9 +39,10 @@ _UPTO: Final = """
 SELECT max(block) FROM stream_blocks
 WHERE log = $1 AND block > $2 AND block <= $3 AND published_at < $4
 """
-_OLDEST: Final = """
-SELECT published_at FROM stream_blocks WHERE log = $1 AND block > $2 ORDER BY block LIMIT 1
-"""
+_OLDEST: Final = f"""
+SELECT {dated("published_at")} FROM stream_blocks
+WHERE log = $1 AND block > $2 ORDER BY block LIMIT 1
+"""  # noqa: S608 - names are ours
 _BASE: Final = "SELECT offsets, hashes FROM stream_bases WHERE log = $1"
 _LAST: Final = """
 SELECT DISTINCT ON (place) place, "offset", substr(hashes, (n::int - 1) * 32 + 1, 32) AS hash

@@ -20,11 +20,12 @@ PAGE_EVENTS: Final = 1_000  # of a page, about
 _NEAR: Final = 64  # blocks that are looked through first, then ever more
 _WIDEN: Final = 8
 
-_LOG: Final = """
+_LOG: Final = f"""
 SELECT epoch, head.block, streams, head.offsets, head.hashes, base.block AS dropped,
-    base.offsets AS base_offsets, base.hashes AS base_hashes, published_at, last_as_of
+    base.offsets AS base_offsets, base.hashes AS base_hashes,
+    {dated("published_at")}, {dated("last_as_of")}
 FROM stream_heads AS head LEFT JOIN stream_bases AS base USING (log) WHERE log = $1
-"""
+"""  # noqa: S608 - names are ours
 _PLACES: Final = """
 SELECT e.place, b.block, substr(b.hashes, (e.n::int - 1) * 32 + 1, 32) AS hash
 FROM stream_blocks b CROSS JOIN unnest(b.places, b.offsets) WITH ORDINALITY AS e(place, "offset", n)

@@ -24,15 +24,18 @@ SELECT epoch, streams, event, {dated("published_at")}, places, b.offsets, ends, 
 FROM stream_blocks b JOIN stream_heads USING (log)
 WHERE log = $1 AND b.block > $2 AND b.block <= $3 AND event = ANY($4::text[]) ORDER BY b.block
 """  # noqa: S608 - names are ours
-# The index: source_states_known_at_idx. What was noted at one moment comes whole.
-_CHANGES: Final = """
-SELECT source, state, since, reason, known_at FROM source_states WHERE known_at > $1
+# The index: source_states_known_at_idx. What was noted at one moment comes whole; behind a moment
+# that no clock has told nothing would ever be new.
+_CHANGES: Final = f"""
+SELECT source, state, {dated("since")}, reason, known_at FROM source_states
+WHERE known_at > $1 AND known_at < '9999-01-01Z'
 ORDER BY known_at, source FETCH FIRST 500 ROWS WITH TIES
-"""
-_STATES: Final = """
-SELECT DISTINCT ON (source) source, state, since, reason FROM source_states
+"""  # noqa: S608 - names are ours
+_NEWEST: Final = "SELECT max(known_at) FROM source_states WHERE known_at < '9999-01-01Z'"
+_STATES: Final = f"""
+SELECT DISTINCT ON (source) source, state, {dated("since")}, reason FROM source_states
 WHERE known_at <= $1 AND state <> 'off' AND reason <> $2 ORDER BY source, known_at DESC
-"""
+"""  # noqa: S608 - names are ours
 
 
 class Followed(NamedTuple):
@@ -51,7 +54,7 @@ async def heads(pool: asyncpg.Pool, channels: Sequence[str]) -> dict[str, int]:
     """The last position of each log of these channels of streams: all up to it is committed."""
     found = {row["log"]: row["block"] for row in await pool.fetch(_HEADS, channels)}
     if SOURCES in channels:
-        newest = await pool.fetchval("SELECT max(known_at) FROM source_states")
+        newest = await pool.fetchval(_NEWEST)
         found[SOURCES] = _position(newest or EPOCH)
     return found
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
+from math import prod
 from typing import Final
 
 import asyncpg
@@ -13,9 +14,11 @@ import numpy as np
 import orjson
 
 from backend.store.instruments import NOT_YET
-from domain.events import Ints, SentimentBatch
+from domain.events import Floats, Ints, SentimentBatch
 from domain.market import Instrument, Timeframe
 from services.sentiment.feature_set import SENTIMENT
+
+WIDTH: Final = len(SENTIMENT.columns)
 
 # The newest revision of each row.
 _SAMPLE: Final = """
@@ -45,12 +48,14 @@ class ToldClose:
     were made with it: those of a tick together, one that came after its tick by itself.
 
     Args:
-        rows: as they are stored.
+        rows: as they are stored; of one in `cut` the values that are not there are NaN.
+        cut: position of a row that was edited to another width → how many values it has.
         made: the ways in which they may have been made: each the positions (n,) of those that
             were made together. First as the candles give them now, then as they were written.
     """
 
     rows: SentimentBatch
+    cut: Mapping[int, int]
     made: tuple[tuple[Ints, ...], ...]
 
 
@@ -74,14 +79,30 @@ def _closes(found: list[asyncpg.Record]) -> Iterator[ToldClose]:
             as_of=as_of,
             instruments=tuple(Instrument(exchange, row["symbol"]) for row in rows),
             feature_set=SENTIMENT,
-            values=np.array([row["row"] for row in rows], dtype=np.float64),
+            values=np.array([_whole(row["row"]) for row in rows]),
             revision=np.array([row["revision"] for row in rows], dtype=np.int64),
             known_at=max(row["known_at"] for row in rows),
-            status=orjson.loads(status),
+            status=_status(status),
         )
+        sizes = [np.array(row["row"]).shape for row in rows]
+        cut = {place: prod(one) for place, one in enumerate(sizes) if one != (WIDTH,)}
         by_candles = _together(rows, _company)
         by_writing = _together(rows, lambda row: row["known_at"])
-        yield ToldClose(rows=stored, made=(by_candles, by_writing))
+        yield ToldClose(rows=stored, cut=cut, made=(by_candles, by_writing))
+
+
+def _whole(row: list[object]) -> Floats:
+    """The values of a stored row, (WIDTH,), however many there are."""
+    values = np.full(WIDTH, np.nan)
+    found = np.array(row, dtype=np.float64).ravel()[:WIDTH]
+    values[: len(found)] = found
+    return values
+
+
+def _status(text: str) -> dict[str, str]:
+    """Source → how it was doing; what was edited and is no such object is that of no source."""
+    status = orjson.loads(text)
+    return status if isinstance(status, dict) else {"": text}
 
 
 def _company(row: asyncpg.Record) -> Hashable:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from backend import damaged
 from backend.clock import VirtualClock
 from backend.panel import Panel, PanelKey
 from backend.store import ledger, retention
@@ -131,6 +132,44 @@ async def test_an_account_begins_where_it_did_whatever_events_are_no_longer_kept
 
     assert len(before) > 2
     assert await anew(life) == before
+
+
+@pytest.mark.parametrize(
+    ("log", "as_of"),
+    [
+        ("predictions", "infinity"),
+        ("predictions", "20000-01-01"),
+        ("predictions", "2031-01-01"),
+        ("signals", "-infinity"),
+        ("signals", "0044-03-15 BC"),
+    ],
+)
+async def test_an_edited_close_is_named_and_stops_no_account(
+    store: Store, log: str, as_of: str
+) -> None:
+    life, other = Life(store, "edited"), Life(store, "other")
+    for one in (life, other):
+        await one.begin()
+        await one.live(HISTORY, KILLED)
+    await fold(store)
+    before = [await marks(one) for one in (life, other)]
+    name = f"{log}.1h.edited"
+    block = "SELECT block - 1 FROM stream_heads WHERE log = $1"
+    number, old = await store.writers.fetchrow(
+        f"SELECT block, as_of FROM stream_blocks WHERE log = $1 AND block = ({block})",  # noqa: S608 - ours
+        name,
+    )
+    at = "UPDATE stream_blocks SET as_of = {} WHERE log = $1 AND block = $2"
+    await store.writers.execute(at.format(f"'{as_of}'::timestamptz"), name, number)
+
+    made = [await anew(one) for one in (life, other)]
+    (trouble,) = damaged.troubles()
+    await store.writers.execute(f"{at.format('$3')}", name, number, old)
+    await fold(store)
+
+    assert made == before
+    assert trouble.reason.startswith(f"the log {name}: block {number} says it is of ")
+    assert damaged.troubles() == []
 
 
 async def test_an_end_that_was_told_too_late_for_its_close_is_an_end(store: Store) -> None:

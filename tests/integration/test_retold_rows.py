@@ -106,6 +106,45 @@ async def test_what_does_not_follow_from_the_facts_is_named(
     assert (altered.told, removed.told) == (8, 8)
 
 
+@pytest.mark.parametrize(
+    "deed", ["values[1:3]", "'{}'", "values || values", "ARRAY[values, values]"]
+)
+async def test_a_row_of_another_width_is_named_and_the_others_are_judged(
+    store: Store, deed: str
+) -> None:
+    await lived(store)
+    await store.writers.execute(
+        f"UPDATE ml_features_sentiment SET values = {deed} WHERE as_of = $1 AND instrument_id = ("  # noqa: S608 - constants above
+        "SELECT instrument_id FROM instruments WHERE symbol = $2)",
+        WALK[1].as_of,
+        ETH.symbol,
+    )
+    await store.writers.execute(ALTERED, WALK[0].as_of)
+
+    found = await audit(store)
+
+    named = {(one.instrument, one.as_of, one.name) for one in found.told_differences}
+    assert named == {
+        (ETH, WALK[1].as_of, "values"),
+        (BTC, WALK[0].as_of, "fear_greed"),
+        (ETH, WALK[0].as_of, "fear_greed"),
+    }
+    assert found.told == 8
+
+
+async def test_a_status_of_sources_that_is_none_is_named(store: Store) -> None:
+    await lived(store)
+    await store.writers.execute(
+        "UPDATE ml_features_sentiment SET source_status = '[1]' WHERE as_of = $1", WALK[1].as_of
+    )
+
+    found = (await audit(store)).told_differences
+
+    assert [(one.name, one.as_of, one.served) for one in found] == [
+        ("source_status", WALK[1].as_of, "{'': '[1]'}")
+    ]
+
+
 async def test_a_row_is_made_again_beside_those_that_it_was_made_with(store: Store) -> None:
     life = Joining(store)
     await life.begin()

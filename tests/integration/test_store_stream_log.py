@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from backend.settings import Settings
 from backend.store import database
-from backend.store.chain import verify
+from backend.store.chain import Break, verify
 from backend.store.instruments import Instruments
 from backend.store.payloads import json_rows
 from backend.store.recorder import Recorder
@@ -130,6 +130,17 @@ async def test_a_head_that_does_not_hold_together_is_one_line(
     alone, *beside = capsys.readouterr().out.splitlines()
     assert re.match(r"stream candles\.1h\.binance: offset 0: the head of .* was edited", alone)
     assert beside == [alone, alone]
+
+
+@pytest.mark.parametrize("block", [3, 5])
+async def test_a_head_that_names_another_block_as_the_last_is_named(
+    connection: asyncpg.Connection, block: int
+) -> None:
+    await connection.execute("UPDATE stream_heads SET block = $1", block)
+
+    reason = f"the head was edited: it says block {block}, and block 4 is the last"
+    assert await verify(connection) == Break(stream=BTC[:18], offset=0, reason=reason)
+    assert await verify(connection, BTC) == await verify(connection)
 
 
 async def test_a_log_is_never_told_earlier_than_before(database_url: str) -> None:

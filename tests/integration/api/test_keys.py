@@ -324,7 +324,7 @@ async def test_readiness_is_of_the_instruments_of_the_caller(doors: KeyedMarket)
     async with doors.client(await doors.key(instruments=("simulated:SOL/*",))) as others:
         theirs = await others.get("/readyz")
 
-    assert own.json() == {"status": "ready", "prediction_age_seconds": 0.0}
+    assert own.json() == {"status": "ready", "prediction_age_seconds": 0.0, "troubles": []}
     assert theirs.json()["code"] == "stale"
     assert [one["symbol"] for one in theirs.json()["stale"]] == ["SOL/USDT"]
     assert "ETH" not in theirs.text
