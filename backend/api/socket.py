@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 SUB_PROTOCOL: Final = "alphapulse.v1.json"
 CONNECTION_LIMIT: Final = CloseReason(4409, "too_many_connections", 5_000)
 BAD_PROTOCOL: Final = CloseReason(4400, "unknown_sub_protocol")
+LEFT: Final = CloseReason(1001, "left")  # by the peer, to whom nothing can be said
 CLOSE_TIMEOUT_S: Final = 10.0  # for a peer that has stopped reading to take the last frames
 
 
@@ -85,7 +86,9 @@ class Socket:
             for task in (reader, writer):
                 task.cancel()
             ends = await asyncio.gather(reader, writer, return_exceptions=True)
-        return _verdict(connection, ends)
+            verdict = _verdict(connection, ends)
+            connection.close(verdict or LEFT)  # nobody waits any more for what it has not taken
+        return verdict
 
 
 async def _read(receive: Receive, session: Session) -> None:

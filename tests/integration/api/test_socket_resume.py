@@ -270,6 +270,25 @@ async def test_a_stopping_server_sends_what_is_queued_before_it_says_goodbye(
         assert (await ending(late))[0] == 4501
 
 
+async def test_who_leaves_without_what_is_queued_holds_no_stop_up(
+    market_url: str, manual_clock: ManualClock
+) -> None:
+    limits = Limits(queue_bytes=10**8, grace_ms=10**9, write_timeout_ms=10**9)
+    async with (
+        serving(market_url, manual_clock, limits=limits) as market,
+        market.connect() as socket,
+    ):
+        await socket.recv()
+        (connection,) = market.state.hub.connections
+        connection.push(b'{"type":"%b"' % bytes(2**25))  # more than both ends hold
+        stopping = asyncio.create_task(market.state.hub.drain())
+        await asyncio.sleep(0)
+
+        socket.transport.abort()
+
+        await asyncio.wait_for(stopping, 60)
+
+
 async def test_a_client_that_lags_gets_the_newest_of_a_stream_and_the_count_of_the_rest(
     market_url: str, manual_clock: ManualClock
 ) -> None:

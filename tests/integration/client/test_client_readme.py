@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from contextlib import aclosing
 from typing import Any
 
 import pandas as pd
@@ -75,8 +76,11 @@ async def test_a_feed(market: ServedMarket) -> None:
     assert re.findall(r"client\.\w+\(.*\)", block) == [
         'client.signals("1h", "BTC/USDT", positions=positions)'
     ]
-    async with Client(market.url) as client:
-        signal = await anext(client.signals("1h", "BTC/USDT", since="start"))
+    async with (
+        Client(market.url) as client,
+        aclosing(client.signals("1h", "BTC/USDT", since="start")) as feed,
+    ):
+        signal = await anext(feed)
     shown = re.search(r"print\((.*)\)", block)
     assert shown is not None
     assert eval(f"({shown[1]})", {"signal": signal})[1:3] == ("flat", "opened")  # noqa: S307
