@@ -68,9 +68,7 @@ class KeyedMarket:
 
     def client(self, key: ApiKey | None = None, **headers: str) -> httpx.AsyncClient:
         shown = {"Authorization": f"Bearer {key.spelt()}"} if key else {}
-        return httpx.AsyncClient(
-            base_url=self.market.url, headers={**shown, **headers}, timeout=60.0
-        )
+        return self.market.client(**shown, **headers)
 
 
 async def turned_away(socket: ClientConnection) -> tuple[int | None, str | None]:

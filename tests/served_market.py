@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
+import httpx
 import numpy as np
 import orjson
 import websockets
@@ -48,6 +50,7 @@ from tests.factories import BTC, ETH, SOL, candle_batches
 MEMBERS = (BTC, ETH, SOL)
 HORIZON = 4
 TICKS = 30
+_TRUST: Final = ssl.create_default_context()  # each client would take 30 ms for one of its own
 SET = FeatureSet(
     name="few", version=1, columns=("rsi", "close"), model_columns=("rsi",), warmup_bars=3
 )
@@ -179,7 +182,7 @@ def outcomes(candles: CandleBatch, scored_at: datetime) -> list[object]:
     return made
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)  # asyncio puts the result of a fixture's task into words
 class ServedMarket:
     """The server, its address, and ways to make things happen behind it."""
 
@@ -255,6 +258,9 @@ class ServedMarket:
             published_at=batch.as_of + timedelta(milliseconds=200),
         )
         return events
+
+    def client(self, **headers: str) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=60.0, verify=_TRUST)
 
     def connect(self, **options: Any) -> websockets.connect:
         address = self.url.replace("http", "ws") + "/ws"

@@ -51,7 +51,7 @@ async def market(market_url: str, manual_clock: ManualClock) -> AsyncIterator[Se
 
 @pytest.fixture
 async def rest(market: ServedMarket) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=market.url, timeout=60.0) as client:
+    async with market.client() as client:
         yield client
 
 

@@ -64,11 +64,11 @@ async def test_its_status_is_what_the_system_says(
     market: ServedMarket, beside: ServedMarket
 ) -> None:
     await told_by(market, beside)
-    async with httpx.AsyncClient(base_url=beside.url, timeout=60) as here:
+    async with beside.client() as here:
         ours = (await here.get("/v1/status")).json()["data"][0]
         ready = await here.get("/readyz")
         pool = await here.get("/v1/models/pool")
-    async with httpx.AsyncClient(base_url=market.url, timeout=60) as there:
+    async with market.client() as there:
         theirs = (await there.get("/v1/status")).json()["data"][0]
     for moving in ("now", "freshness"):
         ours.pop(moving), theirs.pop(moving)
@@ -86,7 +86,7 @@ async def test_orders_are_entered_for_the_system_that_predicts(
     errand.may_end.set()
     office = Office(market, errands(errand))
     office.open()
-    async with httpx.AsyncClient(base_url=beside.url, timeout=60) as client:
+    async with beside.client() as client:
         asked = await client.post("/v1/retrains", json={"horizon": HORIZON})
         nothing = await client.post("/v1/retrains", json={"horizon": HORIZON + 1})
         office.bell.ring()  # as its look does
