@@ -15,7 +15,7 @@ from backend.feature_sets import candle_sets, feature_set_named
 from backend.learning.fits import ExamplesOrder, FitOrder, fit_from_store
 from backend.mirror import MirrorOrder, mirror
 from backend.plugins import catalogue_of
-from backend.setting_tables import mirror_address
+from backend.setting_values import mirror_address
 from backend.settings import Settings, UnknownModelError
 from backend.store.comparison import Forecaster
 from backend.store.feature_retention import kept_since

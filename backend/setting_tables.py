@@ -6,13 +6,10 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, get_args, get_origin
-from urllib.parse import urlsplit
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -23,6 +20,18 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
+from backend.setting_values import (
+    Days,
+    Hours,
+    Many,
+    Origin,
+    Place,
+    SocketAddress,
+    WebAddress,
+    address,
+    host,
+    port,
+)
 from domain.errors import UnknownNameError
 from domain.keys import instrument_patterns
 from domain.market import Timeframe
@@ -35,43 +44,6 @@ if TYPE_CHECKING:
 
 
 Parameters = Mapping[str, int | float | str]
-
-
-MIRRORS: Final = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
-
-
-def mirror_address(value: str) -> str:
-    """`value`, which MLflow can copy to.
-
-    Raises:
-        ValueError: it cannot be an address of it; the message does not repeat it.
-    """
-    scheme, there, place = value.partition("://")
-    if not (there and place) or scheme not in MIRRORS:
-        raise ValueError(f"no address of an MLflow server; it begins with {MIRRORS[0]}://")
-    return value
-
-
-def _checked(value: SecretStr) -> SecretStr:
-    mirror_address(value.get_secret_value())
-    return value
-
-
-def origin(value: str) -> str:
-    """`value`, which a browser sends as `Origin`.
-
-    Raises:
-        ValueError: none does.
-    """
-    parts = urlsplit(value)
-    whole = f"{parts.scheme}://{parts.netloc}"
-    if parts.scheme not in {"http", "https"} or not parts.netloc or value != whole or "*" in value:
-        raise ValueError(f"{value!r} is no origin; write https://app.example, without a path")
-    return value
-
-
-Origin = Annotated[str, AfterValidator(origin)]
-MirrorAddress = Annotated[SecretStr, AfterValidator(_checked)]
 
 
 def not_json(prefix: str, environment: Mapping[str, str]) -> str:
@@ -87,10 +59,6 @@ def _is_json(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-Days = Annotated[int, Field(le=36_500)]
-Hours = Annotated[int, Field(le=876_000)]
 
 
 class Group(BaseModel):
@@ -127,8 +95,8 @@ def group_at(groups: Mapping[str, type[Group]], place: Sequence[str | int]) -> t
 class ExchangeSettings(Group):
     """Other addresses for an exchange: a testnet, a proxy, a test server."""
 
-    rest_url: str | None = Field(None, description="in place of scheme and host of its REST")
-    ws_url: str | None = Field(None, description="the same of its WebSocket")
+    rest_url: WebAddress | None = Field(None, description="in place of scheme and host of its REST")
+    ws_url: SocketAddress | None = Field(None, description="the same of its WebSocket")
 
 
 class ApiSettings(Group):
@@ -137,14 +105,12 @@ class ApiSettings(Group):
     require_keys: bool = Field(
         default=False, description="of callers on this machine too, as behind a proxy on it"
     )
-    quota: int = Field(
-        600, gt=0, description="requests a minute of an address that shows no valid key"
-    )
+    quota: Many = Field(600, description="requests a minute of an address that shows no valid key")
     origins: tuple[Origin, ...] = Field(
         (), description='of pages of other sites that may call: "https://app.example"'
     )
-    tls_cert: Path | None = Field(None, description="file of certificates, to serve encrypted")
-    tls_key: Path | None = Field(None, description="file of its private key")
+    tls_cert: Place | None = Field(None, description="file of certificates, to serve encrypted")
+    tls_key: Place | None = Field(None, description="file of its private key")
 
 
 class RedditSettings(Group):
@@ -162,7 +128,7 @@ class VariantSettings(Group):
     """A kind of model with other parameters, under a name of its own."""
 
     kind: str = Field(description="that it varies, as lightgbm")
-    trials: PositiveInt = Field(description="tried before it was chosen, itself among them")
+    trials: Many = Field(description="tried before it was chosen, itself among them")
     features: tuple[str, ...] | None = Field(
         None, description="feature sets that it reads, where not set those of training.features"
     )
@@ -257,8 +223,9 @@ class ChannelSettings(Group):
             raise ValueError("a channel has a url, or apprise")
         if (self.url is None) != (self.secret is None):
             raise ValueError(f"a url has a secret, apprise has none: {_NO_SECRET}")
-        if self.url and not self.url.get_secret_value().startswith(("http://", "https://")):
-            raise ValueError("the url of a webhook begins with https:// or http://")
+        if self.url:
+            what = "the url of a webhook"
+            address(self.url.get_secret_value(), schemes=("https", "http"), what=what)
         if self.apprise and not self.apprise.get_secret_value().partition("://")[2]:
             raise ValueError("apprise is an address like tgram://…, discord://… or mailto://…")
         if self.secret:
@@ -354,7 +321,7 @@ class KafkaSettings(Group):
         (), description="some of the cluster, host:9092; none: it is not asked"
     )
     tls: bool = Field(default=False, description="encrypted, and the brokers' names are checked")
-    ca: Path | None = Field(
+    ca: Place | None = Field(
         None, description="file of certificates to check them by; the system's where not set"
     )
     username: str | None = Field(None, description="where brokers ask who we are (SASL)")
@@ -363,7 +330,9 @@ class KafkaSettings(Group):
         "SCRAM-SHA-512", description="PLAIN shows the password to the broker, and needs tls"
     )
     replication: PositiveInt | None = Field(
-        None, description="copies of topics that are made; where not set 3, or one for each broker"
+        None,
+        le=2**15 - 1,
+        description="copies of topics that are made; where not set 3, or one for each broker",
     )
     retention_days: Days = Field(7, gt=0, description="of topics that are made")
     prefix: str = Field(
@@ -382,8 +351,12 @@ class KafkaSettings(Group):
     @model_validator(mode="after")
     def _can_be(self) -> Self:
         for broker in self.brokers:
-            host, _, port = broker.rpartition(":")
-            if not host or "/" in host or not (port.isascii() and port.isdigit()):
+            name, _, number = broker.rpartition(":")
+            try:
+                host(name.removeprefix("[").removesuffix("]"))
+            except ValueError:
+                number = ""
+            if not port(number):
                 raise ValueError("a broker is host:port, as kafka.example:9092")
         if (self.username is None) != (self.password is None):
             raise ValueError("username and password belong together")

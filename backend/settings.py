@@ -6,10 +6,12 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     SecretStr,
@@ -31,7 +33,6 @@ from backend.setting_tables import (
     ApiSettings,
     ExchangeSettings,
     Group,
-    Hours,
     KafkaSettings,
     LedgerSettings,
     NotifySettings,
@@ -39,6 +40,15 @@ from backend.setting_tables import (
     RetentionSettings,
     group_at,
     not_json,
+)
+from backend.setting_values import (
+    Host,
+    Hours,
+    Many,
+    Place,
+    WebAddress,
+    once,
+    refuse_unwritable,
 )
 from backend.training_settings import TrainingSettings
 from collectors.sources.feeds import FEEDS
@@ -50,6 +60,7 @@ if TYPE_CHECKING:
 
 SETTINGS_FILE = Path("alphapulse.toml")
 PREFIX = "ALPHAPULSE_"
+REACH = timedelta(days=365 * 100)  # of history
 NOT_SETTINGS = f"{PREFIX}TEST_"  # what the tests run against
 
 
@@ -76,12 +87,16 @@ def _listed(value: object) -> object:
     return names(value) if isinstance(value, str) else value
 
 
+def _shouted(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
 def _timeframes(value: object) -> object:
     listed = _listed(value)
     return [Timeframe.parse(str(one)) for one in listed] if isinstance(listed, list) else listed
 
 
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(once)]
 
 
 class WatchSettings(Group):
@@ -92,12 +107,17 @@ class WatchSettings(Group):
         (), description="BTC/USDT on each exchange that lists it, kraken:BTC/USD on one"
     )
     timeframes: Annotated[
-        tuple[Timeframe, ...], NoDecode, BeforeValidator(_timeframes), Field(min_length=1)
+        tuple[Timeframe, ...],
+        NoDecode,
+        BeforeValidator(_timeframes),
+        AfterValidator(once),
+        Field(min_length=1),
     ] = Field((Timeframe.H1,), description="lengths of candles, 1m to 1d")
     horizons: Annotated[
         tuple[Annotated[int, Field(gt=0, le=FURTHEST)], ...],
         NoDecode,
         BeforeValidator(_listed),
+        AfterValidator(once),
         Field(min_length=1),
     ] = Field((4,), description="how far ahead predictions are made, in candles")
 
@@ -117,8 +137,8 @@ class CaptureSettings(Group):
     """Raw frames of live exchanges, kept to be replayed."""
 
     on: bool = Field(default=False, description="write every frame that an exchange sends")
-    folder: Path | None = Field(None, description="captures/ of the state folder where not set")
-    maximum_mb: int = Field(10_000, gt=0, description="of all captures; the oldest are removed")
+    folder: Place | None = Field(None, description="captures/ of the state folder where not set")
+    maximum_mb: Many = Field(10_000, description="of all captures; the oldest are removed")
 
 
 class SourceSettings(Group):
@@ -133,7 +153,9 @@ class SourceSettings(Group):
         default=False, description="who is in a hurry in large trades, from all trades as they come"
     )
     news: tuple[str, ...] = Field(tuple(FEEDS), description="feeds that are read")
-    feeds: dict[str, str] = Field(default_factory=dict, description="addresses of further feeds")
+    feeds: dict[str, WebAddress] = Field(
+        default_factory=dict, description="addresses of further feeds"
+    )
     plugins: tuple[str, ...] = Field((), description="further sources, of plug-ins")
     keys: dict[str, SecretStr] = Field(
         default_factory=dict, description="of those of them that need one"
@@ -150,9 +172,6 @@ class SourceSettings(Group):
         for name in self.news:
             if name not in FEEDS and name not in self.feeds:
                 raise UnknownFeedError(name, [*FEEDS, *self.feeds])
-        for address in self.feeds.values():
-            if not address.startswith(("http://", "https://")):
-                raise ValueError("the address of a feed begins with https://")
         return self
 
 
@@ -162,7 +181,9 @@ class SignalSettings(Group):
     policy: str = Field(
         "thresholds", min_length=1, description="thresholds, profit, or one of a plug-in"
     )
-    cost_bps: float = Field(10.0, ge=0, description="basis points a side, fees and slippage")
+    cost_bps: float = Field(
+        10.0, ge=0, le=10_000, description="basis points a side, fees and slippage"
+    )
     minimum_strength: float = Field(0.10, ge=0, le=1, description="of |p_up - p_down|")
     minimum_agreement: float = Field(0.5, ge=0, le=1, description="share of agreeing members")
     kelly_fraction: float = Field(0.5, gt=0, le=1, description="of the growth-optimal size")
@@ -182,22 +203,24 @@ class Settings(BaseSettings):
     )
     file: ClassVar[Path] = SETTINGS_FILE
 
-    state: Path = Field(Path(".alphapulse"), description="state folder")
+    state: Place = Field(Path(".alphapulse"), description="state folder")
     database_url: SecretStr | None = Field(None, description="a PostgreSQL of yours")
     bus_url: str | None = Field(
         None, description="between rooms, reached as kafka.* says: kafka://host:9092"
     )
     clock: Literal["system", "exchange"] = Field("system", description="whose time it is")
-    host: str = Field("127.0.0.1", description="address the API binds to")
+    host: Host = Field("127.0.0.1", description="address the API binds to")
     port: int = Field(8000, ge=0, le=65535, description="port of the API; 0 lets the system choose")
-    log_level: str = Field("INFO", description="least that the log tells: DEBUG, INFO, WARNING")
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_shouted)
+    ] = Field("INFO", description="least that the log tells")
     history_bars: int = Field(
         2_000, ge=200, le=10_000_000, description="candles loaded before going live"
     )
     deadline_ms: int = Field(
         250, gt=0, le=86_400_000, description="wait for a tick's last instruments"
     )
-    snapshot_bars: int = Field(100, gt=0, description="candles between snapshots of state")
+    snapshot_bars: Many = Field(100, description="candles between snapshots of state")
     api: ApiSettings = ApiSettings()
     watch: WatchSettings = WatchSettings()
     exchange: dict[str, ExchangeSettings] = Field(default_factory=dict)
@@ -224,6 +247,23 @@ class Settings(BaseSettings):
         others += (about.candidate,) if about.candidate else ()
         on = SwitchedOn.by(models, others, self.state)
         return replace(on, variants=variants)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _can_be_written(cls, given: object) -> object:
+        refuse_unwritable(given)
+        return given
+
+    @model_validator(mode="after")
+    def _history_has_a_calendar(self) -> Self:
+        longest = max(self.watch.timeframes, key=lambda one: one.ms)
+        most = REACH // longest.duration
+        if self.history_bars > most:
+            raise UsageError(
+                f"setting history_bars: {self.history_bars} candles of {longest.value} reach back"
+                f" beyond {REACH.days // 365} years; {most} do not"
+            )
+        return self
 
     @model_validator(mode="after")
     def _models_exist(self) -> Self:
@@ -303,7 +343,8 @@ def load(flags: Mapping[str, Any] | None = None) -> Settings:
             within = where.rpartition(".")[0]
             known = group_at(GROUPS, first["loc"]).model_fields
             raise UnknownSettingError(where, [f"{within}.{name}" for name in known]) from error
-        raise UsageError(f"setting {where}: {first['msg']}") from error
+        said = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"setting {where}: {said}") from error
     except SettingsError as error:  # it names the group, and not the variable
         raise UsageError(not_json(PREFIX, os.environ)) from error
     except (ValueError, RecursionError) as error:  # no TOML, or a number of thousands of digits
@@ -314,10 +355,14 @@ def table() -> dict[str, Any]:
     """The settings file as it stands; empty where there is none.
 
     Raises:
-        UsageError: it cannot be read.
+        UsageError: it cannot be read, or is no file: a pipe would be waited for.
         tomllib.TOMLDecodeError: it is no TOML.
     """
-    return tomllib.loads(read_text(SETTINGS_FILE)) if SETTINGS_FILE.exists() else {}
+    if not os.path.lexists(SETTINGS_FILE):
+        return {}
+    if SETTINGS_FILE.exists() and not (SETTINGS_FILE.is_file() or SETTINGS_FILE.is_dir()):
+        raise UsageError(f"{SETTINGS_FILE} cannot be read: it is no file")
+    return tomllib.loads(read_text(SETTINGS_FILE))
 
 
 def _refuse_unknown(table: Mapping[str, Any], environment: Mapping[str, str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, get_origin
@@ -76,8 +77,8 @@ def _named_tables(place: str, within: type, given: Mapping[str, Any]) -> Iterato
         yield from ([_line(*one) for one in given.items()] or [f"# {_EXAMPLES[place]}"])
         return
     for name, values in given.items():
-        yield f"[{place}.{name}]"
-        yield from _table(within, values, f"{place}.{name}.")
+        yield f"[{place}.{_key(name)}]"
+        yield from _table(within, values, f"{place}.{_key(name)}.")
     if not given:
         yield from _commented(within, f"{place}.{_EXAMPLES[place]}")
 
@@ -111,7 +112,16 @@ def _setting(name: str, field: FieldInfo, chosen: Mapping[str, Any]) -> Iterator
 
 def _line(name: str, value: object) -> str:
     """One setting; TOML spells these values as JSON does."""
-    return f"{name} = {json.dumps(to_jsonable_python(value), ensure_ascii=False)}"
+    return f"{_key(name)} = {json.dumps(to_jsonable_python(value), ensure_ascii=False)}"
+
+
+def _key(name: str) -> str:
+    """A name as TOML has it.
+
+    >>> _key("binance"), _key("a b")
+    ('binance', '"a b"')
+    """
+    return name if re.fullmatch("[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
 
 
 def in_force(settings: Settings) -> Iterator[tuple[str, str, str]]:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator
 
-from backend.setting_tables import Days, Group, MirrorAddress, VariantSettings
+from backend.setting_tables import Group, VariantSettings
+from backend.setting_values import Days, Many, MirrorAddress
+from domain.market import FURTHEST
 
 if TYPE_CHECKING:
     from services.models.variants import Variant
@@ -19,17 +21,20 @@ class TrainingSettings(Group):
     every_bars: int | None = Field(
         None,
         gt=0,
-        le=10_000_000,
+        le=1_000_000,
         description="candles between fits; where not set a day, at 01:00 UTC, in a replay 30 days",
     )
-    delay_bars: int = Field(1, ge=1, description="a fit takes effect this many candles later")
-    minimum_rows: int = Field(1_000, gt=0, description="matured rows before the first fit")
-    maximum_rows: int = Field(
+    delay_bars: int = Field(
+        1, ge=1, le=FURTHEST, description="a fit takes effect this many candles later"
+    )
+    minimum_rows: Many = Field(1_000, description="matured rows before the first fit")
+    maximum_rows: Many = Field(
         50_000,
-        gt=0,
         description="rows of a fit, about: of more, closes are left out evenly over the past",
     )
-    trees: int | None = Field(None, gt=0, description="of each booster; its recipe's where not set")
+    trees: int | None = Field(
+        None, gt=0, le=1_000_000, description="of each booster; its recipe's where not set"
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "cpu",
         description="XGBoost, CatBoost and networks are fitted on it; auto: a GPU that works",

@@ -12,7 +12,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Final
 
-from domain.errors import UnknownNameError, UsageError
+from domain.errors import UnknownNameError, UsageError, shortened
 from domain.market import Instrument
 
 _ID: Final = "ap_([0-9a-f]{12})"
@@ -108,7 +108,7 @@ def instrument_patterns(names: Sequence[str]) -> tuple[str, ...]:
         exchange, colon, symbol = name.partition(":")
         if not (exchange and colon and symbol) or "/" in exchange or name != name.strip():
             raise UsageError(
-                f"{name!r} names no instruments; write EXCHANGE:SYMBOL,"
+                f"{shortened(name)!r} names no instruments; write EXCHANGE:SYMBOL,"
                 " as binance:BTC/USDT, binance:* or *:BTC/USDT"
             )
     return tuple(sorted(set(names)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from pathlib import Path
 
@@ -57,6 +58,15 @@ def test_an_exchange_is_given_other_addresses_by_the_environment(
     assert settings.load().exchange["binance"].rest_url == "http://127.0.0.1:9000"
 
 
+def test_what_is_listed_twice_is_watched_once_and_a_level_is_spelt_either_way() -> None:
+    watched = {"exchanges": "a,b,a", "timeframes": "1m,1h,1m", "horizons": "4,24,4"}
+    found = settings.load({"watch": watched, "log_level": "warning"})
+
+    assert found.watch.exchanges == ("a", "b")
+    assert (found.watch.timeframes, found.watch.horizons) == ((Timeframe.M1, Timeframe.H1), (4, 24))
+    assert found.log_level == "WARNING"
+
+
 def test_what_is_watched_is_said_in_lists_in_the_file_and_with_commas_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,6 +113,22 @@ def test_every_setting_says_what_it_is_for(group: type[BaseModel]) -> None:
         ("history_bars = 99999999999999999999\n", "setting history_bars"),
         ("[retention]\nfeatures_days = 99999999999\n", "setting retention.features_days"),
         ("[notify]\nkeep_days = 99999999999\n", "setting notify.keep_days"),
+        ('log_level = "LOUD"\n', "setting log_level: Input should be 'DEBUG', "),
+        ('state = "a\\u0000b"\n', "setting state holds a character that no setting has (U+0000)"),
+        ('[watch]\nsymbols = ["a\\u0000"]\n', "setting watch.symbols holds a character"),
+        ('[sources.keys]\n"a\\u0000" = "b"\n', "setting sources.keys holds a character"),
+        (f'state = "{"x" * 300}"\n', "setting state: a name of 300 bytes is too long; 255 are"),
+        (f'state = "{"x/" * 3000}"\n', "bytes is too long; 3500 are the most"),
+        ('host = "a..b"\n', "setting host: no name of a host, and no address"),
+        (
+            '[exchange.binance]\nrest_url = "hunter2"\n',
+            "an address begins with https:// or http://",
+        ),
+        ('[exchange.binance]\nws_url = "https://h"\n', "an address begins with wss:// or ws://"),
+        ('[sources.feeds]\nmine = "https://["\n', "an address begins with https:// or http://"),
+        ('[kafka]\nbrokers = ["b:99999"]\n', "a broker is host:port"),
+        ("history_bars = 1000000\n", "1000000 candles of 1h reach back beyond 100 years; 876000"),
+        ("[training]\ndelay_bars = 1000000\n", "setting training.delay_bars"),
         (f"port = {'[' * 3000}", "alphapulse.toml: maximum recursion depth"),
         (f"port = {'9' * 5000}", "alphapulse.toml: Exceeds the limit"),
         ("bogus = 1\n", "unknown setting 'bogus'; "),
@@ -129,6 +155,16 @@ def test_a_file_that_is_no_text_is_named_and_shows_nothing_of_itself(tmp_path: P
     file = tmp_path / "alphapulse.toml"
     file.write_bytes(b'bus_url = "hunter\xff2"\n')
     with pytest.raises(UsageError, match=r"^alphapulse\.toml is not UTF-8: byte 18$"):
+        settings.load()
+
+    file.unlink()
+    os.mkfifo(file)  # who reads it waits for somebody who writes
+    with pytest.raises(UsageError, match=r"^alphapulse\.toml cannot be read: it is no file$"):
+        settings.load()
+
+    file.unlink()
+    file.symlink_to("nowhere")
+    with pytest.raises(UsageError, match=r"^alphapulse\.toml cannot be read: No such file or dir"):
         settings.load()
 
     file.unlink()
