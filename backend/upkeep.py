@@ -21,6 +21,7 @@ from backend.relaying import RELAYED
 from backend.settings import Settings
 from backend.store import chain, growth, kept_heads, migrate, panels, published, retention, schema
 from backend.store.database import CONNECTION_ERRORS
+from backend.store.lacking import LOST, lacking
 from backend.store.outbox import Outbox
 from backend.store.relayed import behind
 from backend.store.schema import Standing
@@ -185,7 +186,10 @@ async def _schema(store: Store) -> Finding:
     stands = migrate.standing(found)
     served = f", {stands.value}" if stands is Standing.SERVED else ""
     good = stands in {Standing.NEWEST, Standing.SERVED}
-    return Finding(name="schema", good=good, detail=f"{found.revision}{served}")
+    absent = await lacking(store.readers)
+    lacks = f"; it lacks {', '.join(absent)}: {LOST}" if absent else ""
+    detail = f"{found.revision}{served}{lacks}"
+    return Finding(name="schema", good=good and not absent, detail=detail)
 
 
 async def _chains(store: Store) -> Finding:

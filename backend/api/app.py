@@ -42,7 +42,7 @@ from backend.api.openapi import TAGS, DescribedApp
 from backend.api.repeated import refuse_repeated
 from backend.api.socket import Socket
 from backend.api.state import ApiState
-from backend.api.watch import keep_watch
+from backend.api.watch import keep_watch, keep_watch_of_tables
 
 # Of pages of other sites: what they may ask with, and see of an answer beside its body.
 METHODS: Final = ("GET", "HEAD", "POST", "DELETE")
@@ -127,7 +127,8 @@ def create_app(state: ApiState) -> FastAPI:
 async def _beating(app: FastAPI) -> AsyncIterator[None]:
     state: ApiState = app.state.alphapulse
     async with asyncio.TaskGroup() as tasks:
-        endless = [tasks.create_task(state.hub.beat()), tasks.create_task(keep_watch(state))]
+        works = (state.hub.beat(), keep_watch(state), keep_watch_of_tables(state))
+        endless = [tasks.create_task(work) for work in works]
         yield
         for task in endless:
             task.cancel()

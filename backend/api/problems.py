@@ -18,6 +18,7 @@ from starlette.types import Scope
 from backend.api.needs import methods_at
 from backend.api.parameters import PARAMETERS
 from backend.api.request_ids import REQUEST_ID, request_id_of
+from backend.store.lacking import ABSENT, MEND
 from domain.errors import (
     AlphaPulseError,
     ExchangeError,
@@ -28,6 +29,7 @@ from domain.errors import (
     UnknownSymbolError,
     UnknownTimeframeError,
     UsageError,
+    in_one_line,
     nearest,
     shortened,
 )
@@ -83,6 +85,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "upgrade_required": Kind(426, "Upgrade required"),
     "rate_limited": Kind(429, "Too many requests", temporary=True),
     "internal": Kind(500, "Internal error", temporary=True),
+    "incomplete": Kind(500, "The database lacks something"),
     "starting": Kind(503, "Starting", temporary=True),
     "stale": Kind(503, "Predictions are stale", temporary=True),
     "unavailable": Kind(503, "Store unavailable", temporary=True),
@@ -265,7 +268,12 @@ def nothing_at(path: str) -> ProblemError:
 
 
 def unreadable(error: Exception) -> ProblemError:
-    """The problem of who asks while the database is away; the log says why."""
+    """The problem of who asks while the database is away, or lacks a table; the log says why."""
+    if isinstance(error, ABSENT):
+        said = in_one_line(error)
+        log.error("the database lacks what is asked of it: %s", said)
+        detail = f"{said}: {MEND}; `alphapulse doctor` names all that is missing"
+        return ProblemError("incomplete", detail)
     log.warning("a read failed: %s", error)
     return ProblemError("unavailable", "the database cannot be read right now")
 

@@ -14,6 +14,7 @@ SCHEMA: Final = "#/components/schemas/RestProblem"
 ANYONE: Final = ("misdirected", "internal")
 WITH_SCOPE: Final = (
     "unauthorized", "token_expired", "forbidden", "rate_limited", "starting", "unavailable",
+    "incomplete",
 )  # fmt: skip
 WITH_BODY: Final = ("bad_json", "body_too_large", "body_late", "bad_request")
 BY_PARAMETER: Final[Mapping[str, str]] = {  # of lists

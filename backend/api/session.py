@@ -15,10 +15,11 @@ from backend.api.connection import ABUSE, CloseReason, Connection, Head
 from backend.api.handshake import another
 from backend.api.limits import RequestBudget
 from backend.api.past_events import Asked, read_events
-from backend.api.problems import ProblemError, unstorable
+from backend.api.problems import ProblemError, unreadable, unstorable
 from backend.api.state import ApiState
 from backend.api.streams import KnownStreams
 from backend.store.database import CONNECTION_ERRORS
+from backend.store.lacking import ABSENT
 from domain.market import rfc3339
 
 log = logging.getLogger(__name__)
@@ -77,9 +78,8 @@ class Session:
             self._refuse(problem, request)
         except asyncpg.DataError as error:
             self._refuse(unstorable(error), request)
-        except CONNECTION_ERRORS as error:
-            log.warning("a subscription could not be read: %s", error)
-            self._refuse(ProblemError("unavailable", "the database cannot be read"), request)
+        except (*CONNECTION_ERRORS, *ABSENT) as error:
+            self._refuse(unreadable(error), request)
 
     def _refuse(self, problem: ProblemError, request: dict[str, Any]) -> None:
         number, method = request.get("id"), request.get("method")

@@ -11,6 +11,7 @@ from typing import Any, Final
 from backend import VERSION
 from backend.api import streams
 from backend.api.callers import Caller
+from backend.clock import SystemClock
 from backend.store.payloads import GAPS_STREAM, MODELS_STREAM
 from domain.market import Instrument, SeriesKey, Timeframe, rfc3339
 from domain.sources import SourceStatus
@@ -58,6 +59,7 @@ class Status:
     sources: Callable[[], Sequence[SourceStatus]] = list  # how each is doing now
     away: Callable[[], Mapping[str, str]] = dict  # exchange → why nothing comes from it, now
     troubles: list[Callable[[], Sequence[Trouble]]] = field(default_factory=list)  # who tells them
+    lacking: Trouble | None = None  # tables that are not there
 
     def report(self, name: str, done: int, total: int) -> None:
         """Set how far the piece `name` has come."""
@@ -79,7 +81,16 @@ class Status:
 
     def trouble(self) -> list[Trouble]:
         """What the system needs and does not have now, each once."""
-        return each_once(one for tell in self.troubles for one in tell())
+        told = [one for tell in self.troubles for one in tell()]
+        return each_once(told if self.lacking is None else [*told, self.lacking])
+
+    def lacks(self, reason: str) -> None:
+        """Note what the database does not have, in one line; empty: nothing."""
+        if not reason:
+            self.lacking = None
+        elif self.lacking is None or self.lacking.reason != reason:
+            since = SystemClock().now() if self.lacking is None else self.lacking.since
+            self.lacking = Trouble(about="database", since=since, reason=reason)
 
     def remarks(self) -> list[str]:
         """What there is to say in words now, each line once; it may name any instrument."""

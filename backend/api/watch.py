@@ -8,14 +8,19 @@ from typing import Final
 
 from backend.api.connection import CloseReason
 from backend.api.handshake import UNAUTHORIZED
-from backend.api.problems import STORE_FAILURES, ProblemError
+from backend.api.problems import ProblemError
 from backend.api.state import ApiState
 from backend.background import Rounds
 from backend.store import candle_sets
+from backend.store.database import CONNECTION_ERRORS
+from backend.store.lacking import LOST, lacking
+from domain.errors import StoreError
 
 log = logging.getLogger(__name__)
 
 EVERY_S: Final = 1.0  # wall
+LACKING_EVERY_S: Final = 10.0  # wall
+AWAY: Final = (StoreError, *CONNECTION_ERRORS)
 KEY_EXPIRED: Final = CloseReason(4510, "token_expired", 1_000)  # come back with another
 
 
@@ -28,6 +33,27 @@ async def keep_watch(state: ApiState) -> None:
                 await look(state)
 
 
+async def keep_watch_of_tables(state: ApiState) -> None:
+    """See again and again whether the database lacks any, for ever."""
+    with Rounds("the watch over tables") as watch:
+        while True:
+            await asyncio.sleep(LACKING_EVERY_S)
+            with watch.going_on():
+                await look_at_tables(state)
+
+
+async def look_at_tables(state: ApiState) -> None:
+    """Have the status say which tables and columns are not there; while it is away none is said."""
+    if state.reader is None:
+        return
+    try:
+        found = await lacking(state.reader)
+    except AWAY as error:
+        log.warning("tables are looked at later", extra={"reason": str(error)})
+    else:
+        state.status.lacks(f"it lacks {', '.join(found)}: {LOST}" if found else "")
+
+
 async def look(state: ApiState) -> None:
     """End the sockets of keys that are no longer valid; while the database is away nobody's is."""
     try:
@@ -35,7 +61,7 @@ async def look(state: ApiState) -> None:
         await state.access.keyring.note_used()
         await state.access.trail.flush()
         await _note_retired(state)
-    except STORE_FAILURES as error:
+    except AWAY as error:
         log.warning("callers and sets are looked at later", extra={"reason": str(error)})
 
 

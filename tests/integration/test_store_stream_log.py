@@ -15,7 +15,7 @@ import pytest
 from pydantic import SecretStr
 
 from backend.settings import Settings
-from backend.store import database
+from backend.store import database, migrate
 from backend.store.chain import Break, verify
 from backend.store.instruments import Instruments
 from backend.store.payloads import json_rows
@@ -212,6 +212,7 @@ async def test_doctor_says_what_else_it_found_where_a_table_is_missing(
     said = capsys.readouterr().out
     assert "ok   streams: every chain intact\n" in said
     assert 'WARN database: relation "ingest_gaps" does not exist\n' in said
+    assert f"WARN schema: {migrate.heads()[0]}; it lacks the table ingest_gaps: what was" in said
     assert "running system: none on this state folder\n" in said
 
 

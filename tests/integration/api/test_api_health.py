@@ -14,7 +14,7 @@ import yaml
 
 from backend.api.schemas_system import StatusRow
 from backend.api.server import PortTakenError, listen
-from backend.api.watch import look
+from backend.api.watch import look, look_at_tables
 from backend.store import candle_sets
 from domain.market import rfc3339
 from domain.troubles import Trouble
@@ -101,6 +101,31 @@ async def test_it_is_red_while_the_database_takes_no_writes_and_says_since_when(
     assert [about for about, _ in found] == ["broker", "database"]
     assert all(300 <= float(seconds) < 400 for _, seconds in found)
     assert "alphapulse_ready 0.0" in text
+
+
+async def test_what_the_database_lacks_is_said_until_it_is_back(
+    market: ServedMarket, rest: httpx.AsyncClient
+) -> None:
+    async def said() -> list[str]:
+        await look_at_tables(market.state)
+        answer = await rest.get("/readyz")
+        assert answer.status_code == 200
+        lines: list[str] = answer.json()["troubles"]
+        return lines
+
+    await market.pool.execute("ALTER TABLE notifications RENAME TO away")
+    await market.pool.execute("ALTER TABLE ingest_gaps RENAME attempts TO tries")
+    first, second = await said(), await said()
+    await market.pool.execute("ALTER TABLE away RENAME TO notifications")
+    await market.pool.execute("ALTER TABLE ingest_gaps RENAME tries TO attempts")
+
+    assert first == second
+    (line,) = first
+    assert line.startswith(
+        "database: it lacks the column attempts of ingest_gaps, the table notifications: what was"
+    )
+    assert "`alphapulse restore`" in line
+    assert await said() == []
 
 
 async def test_a_timeframe_is_as_short_as_the_clock_is_fast(

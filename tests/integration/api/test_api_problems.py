@@ -293,6 +293,24 @@ async def test_before_the_store_is_there_lists_say_what_still_loads(
     assert (await rest.get("/v1/status")).json()["data"][0]["market"] == "simulated"
 
 
+async def test_a_table_or_a_column_that_is_not_there_is_no_temporary_problem(
+    market: ServedMarket, rest: httpx.AsyncClient
+) -> None:
+    await market.pool.execute("DROP TABLE notifications")
+    await market.pool.execute("ALTER TABLE ingest_gaps DROP COLUMN cause CASCADE")
+    asked = {
+        "/v1/notifications": 'relation "notifications" does not exist',
+        "/v1/gaps": "cause does not exist",
+    }
+    for path, said in asked.items():
+        found = await problem(rest, path, 500, "incomplete")
+        assert said in found["detail"]
+        assert "`alphapulse migrate` where its schema is older" in found["detail"]
+        assert "`alphapulse restore` into an empty database" in found["detail"]
+        assert found["temporary"] is False
+        assert "retry-after" not in (await rest.get(path)).headers
+
+
 async def test_a_database_that_is_gone_is_a_temporary_problem(
     market: ServedMarket, rest: httpx.AsyncClient
 ) -> None:

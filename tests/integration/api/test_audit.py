@@ -128,7 +128,7 @@ async def test_a_change_that_cannot_be_entered_is_not_made(doors: KeyedMarket) -
     async with doors.client(await doors.key(scopes=[KeyScope.OPERATE])) as client:
         answer = await client.post("/v1/instruments", json=ORDER)
 
-    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert (answer.status_code, answer.json()["code"]) == (500, "incomplete")
 
 
 async def test_refused_requests_are_counted_by_who_where_and_how(doors: KeyedMarket) -> None:

@@ -94,6 +94,17 @@ async def test_a_stream_that_is_watched_but_has_no_event_yet_can_be_had(
     assert (snapshot["epoch"], snapshot["data"]) == (None, [])
 
 
+async def test_a_table_that_is_not_there_is_an_error_that_no_other_try_mends(
+    market: ServedMarket, client: Client
+) -> None:
+    await market.pool.execute("DROP TABLE stream_heads CASCADE")
+    reply = await client.ask("subscribe", streams=[BTC_SIGNALS])
+
+    assert (reply["ok"], reply["error"]["code"]) == (False, "incomplete")
+    assert reply["error"]["temporary"] is False
+    assert (await client.ask("ping"))["type"] == "pong"
+
+
 async def test_what_is_known_is_granted_and_the_rest_is_refused_with_suggestions(
     client: Client,
 ) -> None:
