@@ -56,14 +56,14 @@ from backend.told_status import keep_telling, spelled
 from backend.unasked import Unasked
 from backend.wiring import Store, open_bus, open_store, readable_sets
 from backend.worker import LOOK_EVERY_S, Worker
-from domain.errors import LeaseLostError, StoreUnavailableError, UsageError, in_one_line
+from domain.errors import LeaseLostError, UsageError, in_one_line
 from domain.ports import EventBus
 from domain.topics import panel_key
 
 log = logging.getLogger(__name__)
 
 HOUSE: Final = "house"  # lease of what is done once for a database
-LOST: Final = (StoreUnavailableError, LeaseLostError, *CONNECTION_ERRORS)  # leases, with the store
+LOST: Final = (LeaseLostError, *CONNECTION_ERRORS)  # leases, with the store
 AGAIN_S: Final = 1.0  # wall, until leases that were lost are asked for again
 FORGET_EVERY_S: Final = 5.0  # wall
 
@@ -134,7 +134,7 @@ async def _work(
                 )
                 await apart.run()
         except* LOST as errors:
-            log.warning("waiting for the database", extra={"reason": _first(errors)})
+            log.warning("waiting for the database", extra={"reason": in_one_line(errors)})
         await asyncio.sleep(AGAIN_S)
 
 
@@ -330,14 +330,6 @@ class Apart:
                     ]
                     await forget_gone(self.store.writers, names)
                 await asyncio.sleep(FORGET_EVERY_S)
-
-
-def _first(errors: BaseExceptionGroup[BaseException]) -> str:
-    """What the first of them says, however deep it lies."""
-    first: BaseException = errors
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    return in_one_line(first)
 
 
 def _to_nobody(events: object) -> None:

@@ -24,7 +24,7 @@ from backend.clock import SystemClock
 from backend.reading import read_text
 from backend.settings import Settings
 from backend.store import chain, kept_heads, migrate, published, schema
-from backend.store.database import connect
+from backend.store.database import CONNECTION_ERRORS, connect
 from backend.store.dump import dump, load
 from backend.store.schema import Schema, Standing
 from backend.store.state import StateFolder
@@ -223,7 +223,9 @@ async def _snapshot(url: str) -> AsyncIterator[tuple[asyncpg.Connection, str]]:
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             yield connection, await connection.fetchval("SELECT pg_export_snapshot()")
-    except (asyncpg.InterfaceError, asyncpg.PostgresConnectionError) as error:
+    except CONNECTION_ERRORS as error:
+        if isinstance(error, OSError | StoreUnavailableError):  # of its files, or it was said
+            raise
         raise StoreUnavailableError("the database ended while it was read") from error
     finally:
         await connection.close()

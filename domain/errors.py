@@ -86,9 +86,13 @@ def shortened(name: str) -> str:
 def in_one_line(error: BaseException) -> str:
     r"""What an error says, or its kind where it says nothing; any table and terminal can hold it.
 
+    Of a group, what its members say.
+
     >>> in_one_line(ValueError("a\x00 server\nsaid \x1b[2J\ud800")), in_one_line(KeyError())
     ('a server said [2J', 'KeyError')
     """
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(dict.fromkeys(map(in_one_line, error.exceptions)))
     return " ".join(_UNPRINTABLE.sub(" ", str(error)).split()) or type(error).__name__
 
 

@@ -18,6 +18,7 @@ from starlette.types import Scope
 from backend.api.needs import methods_at
 from backend.api.parameters import PARAMETERS
 from backend.api.request_ids import REQUEST_ID, request_id_of
+from backend.store.database import CONNECTION_ERRORS
 from backend.store.lacking import ABSENT, MEND
 from domain.errors import (
     AlphaPulseError,
@@ -39,7 +40,7 @@ log = logging.getLogger(__name__)
 
 MEDIA_TYPE: Final = "application/problem+json"
 MOST_MISTAKES: Final = 10  # of one request that are named
-STORE_FAILURES: Final = (StoreError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+STORE_FAILURES: Final = (StoreError, asyncpg.PostgresError, *CONNECTION_ERRORS)
 _NUL: Final = (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError)
 
 

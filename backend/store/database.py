@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Any, Final, TypeAlias, TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -31,6 +31,7 @@ COMMAND_TIMEOUT_S: Final = 60.0  # above the longest statement of ours, a backfi
 # The server is gone, going, not there yet, or cannot do it now: worth another try with the same
 # data.
 CONNECTION_ERRORS: Final = (
+    StoreUnavailableError,  # what we make of those below
     OSError,
     asyncio.TimeoutError,
     asyncpg.InterfaceError,
@@ -47,6 +48,22 @@ CONNECTION_ERRORS: Final = (
 
 
 _waits: Final[dict[object, Trouble]] = {}
+
+
+def away(error: BaseException) -> bool:
+    """Whether an error says that the database is away: of a group, whether all of it does.
+
+    That a file is missing or cannot be opened is another matter.
+
+    >>> away(ExceptionGroup("of tasks", [StoreUnavailableError(), TimeoutError()]))
+    True
+    >>> away(ExceptionGroup("of tasks", [StoreUnavailableError(), ValueError()]))
+    False
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(away, error.exceptions))
+    of_a_file = isinstance(error, OSError) and error.filename is not None
+    return isinstance(error, CONNECTION_ERRORS) and not of_a_file
 
 
 async def connect_pool(
@@ -97,6 +114,22 @@ async def _refuse_read_only(connection: Any) -> None:  # noqa: ANN401 - asyncpg'
         raise asyncpg.ReadOnlySQLTransactionError("the database is set to be read only")
 
 
+@asynccontextmanager
+async def pool_of_one(url: str) -> AsyncIterator[asyncpg.Pool]:
+    """A pool of one connection, for work in a process of its own.
+
+    Raises:
+        StoreUnavailableError: no connection, or it is lost meanwhile; one line.
+    """
+    pool = await connect_pool(url, size=1)
+    try:
+        yield pool
+    except CONNECTION_ERRORS as error:
+        raise StoreUnavailableError(f"the database is gone: {in_one_line(error)}") from error
+    finally:
+        await pool.close()
+
+
 async def connect(url: str, **options: Any) -> asyncpg.Connection:  # noqa: ANN401 - asyncpg's
     """One connection, for work that needs no pool.
 
@@ -129,7 +162,9 @@ async def patiently(write: Callable[[], Awaitable[T]], wall: Clock) -> T:
         while True:
             try:
                 return await write()
-            except (StoreUnavailableError, *CONNECTION_ERRORS) as error:
+            except Exception as error:
+                if not away(error):
+                    raise
                 reason = in_one_line(error)
                 since = _waits[key].since if key in _waits else wall.now()
                 _waits[key] = Trouble(about="database", since=since, reason=reason, grave=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
+
 import asyncpg
 import pytest
 
@@ -57,6 +60,19 @@ async def test_a_database_is_dropped_whoever_is_connected_to_it(database_url: st
         await connection.fetchval("SELECT 1")
     with pytest.raises(StoreUnavailableError):
         await database.connect(url)
+
+
+async def test_what_loses_its_only_connection_says_so_in_one_line(database_url: str) -> None:
+    with pytest.raises(StoreUnavailableError, match=r"^the database is gone: TimeoutError$"):
+        async with database.pool_of_one(database_url):
+            raise TimeoutError
+
+
+def test_a_file_that_cannot_be_had_is_no_outage(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file") as missing:
+        (tmp_path / "none").read_bytes()
+    assert not database.away(missing.value)
+    assert database.away(ConnectionRefusedError(errno.ECONNREFUSED, "refused"))
 
 
 async def test_a_pool_finds_the_server_again_after_losing_its_connections(

@@ -258,7 +258,7 @@ async def test_who_hangs_while_it_stores_holds_no_close_up(
     monkeypatch.setattr(seals, "_ALONE", given_up)
     hearing, clock = await hears(store), ManualClock(START)
 
-    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+    with pytest.raises(database.CONNECTION_ERRORS):
         async with store.sources.dated(clock):
             await hearing.before(PANELS[0], START + MINUTE)  # while it says nothing
 

@@ -294,6 +294,6 @@ async def test_who_hangs_while_it_decides_holds_no_seat(
                 await record.register(version())
             numbers.append(await Registry(pool).register(version()))  # while it says nothing
 
-    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+    with pytest.raises(database.CONNECTION_ERRORS):
         await hang()
     assert numbers == [1]
