@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from backend.api.problems import KINDS, from_usage
@@ -12,18 +15,20 @@ from backend.clock import ExchangeClock, SystemClock
 from backend.orders import Orders
 from backend.settings import Settings
 from backend.store.audit import Act, AuditLog
+from backend.store.database import patiently
 from backend.store.job_parts import Part, refusal
-from backend.store.jobs import JobStore, Order
+from backend.store.jobs import Asked, JobStore, Order, TooManyJobsError
 from backend.store.state import StateFolder
 from backend.store.system_status import hear
 from backend.told_status import LOST_AFTER_S
 from backend.upkeep import store_of
 from backend.wiring import Store
-from domain.errors import AlphaPulseError, StateFolderError, UsageError
+from domain.errors import AlphaPulseError, StateFolderError, StoreUnavailableError, UsageError
 
 COMMAND: Final = "command"  # the caller
 ENTERED: Final = 202
 MISTAKES: Final = range(400, 500)
+AWAY_AT_MOST_S: Final = 60.0  # the database, while an order is entered
 
 
 class OrderRefusedError(AlphaPulseError):
@@ -37,33 +42,48 @@ class Desk:
     store: Store
     orders: Orders
 
-    async def order(self, kind: str, request: Mapping[str, Any]) -> str:
-        """Enter an order, and in the audit log that it was given; the id of its job.
+    async def order(self, kind: str, request: Mapping[str, Any]) -> Asked:
+        """Enter an order, and in the audit log that it was given.
 
         Raises:
             UsageError: it is about nothing that there is.
+            StoreUnavailableError: the database was away too long; it may be entered.
         """
         log, clock = AuditLog(self.store.writers), SystemClock()
         about = " ".join(map(str, request.values()))
         act = Act(caller=COMMAND, address="", action=kind, path=about)
-        number, outcome = await log.begin(act, at=clock.now()), ENTERED
-        try:
-            order = Order(kind=kind, request=request, caller=COMMAND, key=None)
-            return str((await self.orders.ask(order)).row["id"])
-        except UsageError as error:
-            outcome = from_usage(error).status
-            raise
-        finally:
-            await log.end(number, outcome, at=clock.now())
+        number = await log.begin(act, at=clock.now())
 
-    async def parts(self, job: str, *, within_s: float) -> list[Part]:
+        async def end(outcome: int) -> None:
+            await patiently(partial(log.end, number, outcome, at=clock.now()), clock)
+
+        # One whose answer is lost is asked for again, under the same name.
+        order = Order(kind=kind, request=request, caller=COMMAND, key=str(uuid.uuid4()))
+        try:
+            async with asyncio.timeout(AWAY_AT_MOST_S):
+                asked = await patiently(partial(self.orders.ask, order), clock)
+                await end(ENTERED)
+                return asked
+        except TimeoutError:
+            raise StoreUnavailableError(
+                f"the database was away for {AWAY_AT_MOST_S:.0f} s; `alphapulse jobs list` tells"
+                " whether the order was entered"
+            ) from None
+        except UsageError as error:
+            await end(from_usage(error).status)
+            raise
+        except TooManyJobsError:
+            await end(KINDS["too_many_jobs"].status)
+            raise
+
+    async def parts(self, asked: Asked, *, within_s: float) -> Sequence[Part]:
         """How far its owners are, as soon as all have ended, or after a while.
 
         Raises:
             UsageError: it is a mistake.
             OrderRefusedError: nobody could do it.
         """
-        parts = await self.orders.parts(job, within_s=within_s)
+        parts = await self.orders.parts(asked, within_s=within_s)
         if (refused := refusal(parts)) is not None:
             mistake = KINDS[refused["code"]].status in MISTAKES
             raise (UsageError if mistake else OrderRefusedError)(refused["detail"])

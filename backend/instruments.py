@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from backend.settings import Settings
@@ -81,9 +82,17 @@ async def add_instrument(text: str, settings: Settings) -> None:
         async with asyncio.timeout(PATIENCE.total_seconds()):
             while joining:
                 await asyncio.sleep(LOOK_EVERY_S)
-                for name in [one for one in joining if await _ended(desk, joining[one])]:
+                for name in [one for one in joining if await _joined(desk, joining[one])]:
                     _say(f"{name} is watched and predicted after {time.monotonic() - began:.1f} s")
                     del joining[name]
+
+
+async def _joined(desk: Desk, row: Row) -> bool:
+    """As `_ended`, however long the database is away."""
+    from backend.clock import SystemClock  # noqa: PLC0415 - as above
+    from backend.store.database import patiently  # noqa: PLC0415
+
+    return await patiently(partial(_ended, desk, row), SystemClock())
 
 
 async def _ended(desk: Desk, row: Row) -> bool:
@@ -105,13 +114,13 @@ async def _ended(desk: Desk, row: Row) -> bool:
 
 async def _done(desk: Desk, kind: str, request: Row) -> list[Row]:
     """What became of an order at each exchange; of those that are away a line."""
-    job = await desk.order(kind, request)
-    parts = await desk.parts(job, within_s=ANSWERED_WITHIN_S)
+    asked = await desk.order(kind, request)
+    parts = await desk.parts(asked, within_s=ANSWERED_WITHIN_S)
     for part in parts:
         if not part.ended:
             _say(
                 f"{part.owner} has not taken it yet, and does when it comes: `alphapulse jobs show"
-                f" {job}` tells"
+                f" {asked.row['id']}` tells"
             )
     return [row for part in parts for row in part.result or ()]
 

@@ -32,10 +32,10 @@ async def train_models(place: Mapping[str, Any], settings: Settings) -> None:
     """
     order = {name: value for name, value in place.items() if value is not None}
     async with ordering(settings) as desk:
-        job = await desk.order("retrain", order)
+        asked = await desk.order("retrain", order)
     sys.stdout.write(
         f"training asked for: it begins at the next close with enough labels; `alphapulse jobs show"
-        f" {job}` tells how it goes on\n"
+        f" {asked.row['id']}` tells how it goes on\n"
     )
 
 

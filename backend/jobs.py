@@ -7,7 +7,7 @@ import contextlib
 import logging
 import textwrap
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final, Protocol
@@ -16,7 +16,7 @@ import asyncpg
 
 from backend.api.problems import problem_of
 from backend.background import Rounds
-from backend.store.database import patiently
+from backend.store.database import CONNECTION_ERRORS, patiently
 from backend.store.jobs import Job, JobStore
 from domain.errors import AlphaPulseError, LeaseLostError, in_one_line
 from domain.keys import masked
@@ -28,7 +28,6 @@ MOST_ATTEMPTS: Final = 3  # of a job that ends in an error of ours, or takes the
 REASON: Final = 300  # letters of an error that are kept
 LOOK_EVERY: Final = timedelta(milliseconds=500)  # of wall time
 STOP_S: Final = 2.0  # that a stop waits for the database
-AWAY: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 Note = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 
@@ -132,6 +131,7 @@ class Jobs:
     async def run(self) -> None:
         """Until cancelled; what is cut short is taken up by the next who runs.
 
+        A job whose work the database leaves in the middle waits for it, and is no attempt more.
         What nobody foresaw ends neither the system nor the other jobs: the job is tried again, and
         after `MOST_ATTEMPTS` given up.
 
@@ -168,7 +168,7 @@ class Jobs:
         try:
             await self._do(job, work)
         except asyncio.CancelledError:
-            with contextlib.suppress(TimeoutError, LeaseLostError, *AWAY):
+            with contextlib.suppress(LeaseLostError, asyncpg.PostgresError, *CONNECTION_ERRORS):
                 async with asyncio.timeout(STOP_S):
                     await self._store.stopped(job, at=self._clock.now())
             raise
@@ -185,13 +185,17 @@ class Jobs:
                 await self._end(job, "failed", _given_up(why))
 
     async def _do(self, job: Job, work: Work) -> None:
+        begun = job
+
         async def note(progress: Mapping[str, Any]) -> None:
+            nonlocal begun
             await patiently(
                 lambda: self._store.note(job, progress, at=self._clock.now()), self._wall
             )
+            begun = replace(job, progress=progress)
 
-        try:
-            outcome = await work.do(job, note)
+        try:  # what the database's going away cuts short is begun again where it was
+            outcome = await patiently(lambda: work.do(begun, note), self._wall)
         except LeaseLostError:
             raise
         except (AlphaPulseError, asyncpg.PostgresError) as error:

@@ -15,7 +15,7 @@ from backend.backfills import Backfills
 from backend.following import Following
 from backend.jobs import Bell, JobFailedError, Jobs, Note, Outcome
 from backend.leaving import why_away
-from backend.store.database import CONNECTION_ERRORS, patiently
+from backend.store.database import patiently
 from backend.store.instruments import Instruments
 from backend.store.jobs import Job, JobStore, Order
 from backend.store.leases import Fence, no_fence
@@ -127,8 +127,8 @@ class Joining:
             try:
                 async with self._order:
                     if instrument in (await patiently(read, self._wall)).waiting:  # not removed
-                        await self._enter(instrument)
-            except (AlphaPulseError, *CONNECTION_ERRORS) as error:
+                        await patiently(partial(self._enter, instrument), self._wall)
+            except AlphaPulseError as error:
                 self._note(instrument, error)
 
     async def add(self, symbol: str) -> tuple[Instrument, str]:
@@ -193,7 +193,8 @@ class Joining:
             following.edge.watch(following.instruments)
             following.auditor.instruments = following.instruments
             following.status.forget(instrument)
-            await self._book.unwatch(instrument, until=self._now(), removed=True)
+            unwatch = partial(self._book.unwatch, instrument, until=self._now(), removed=True)
+            await patiently(unwatch, self._wall)
             await self._ask_panels("leave", instrument, {}, within_s=WITHDRAWN_WITHIN_S)
         log.info("%s left", instrument)
         return instrument
@@ -202,8 +203,8 @@ class Joining:
         instrument, status = listing.instrument, self.following.status
         try:
             async with self._turn:
-                took = await self._take_in(listing)
-        except (AlphaPulseError, *CONNECTION_ERRORS) as error:
+                took = await patiently(partial(self._take_in, listing), self._wall)
+        except AlphaPulseError as error:
             await self._could_not(instrument, error)
         except Exception as error:  # the others go on
             log.exception("nobody foresaw what %s met", instrument)

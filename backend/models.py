@@ -179,12 +179,12 @@ async def roll_back_model(wanted: Wanted, settings: Settings) -> None:
     }
     order = {name: value for name, value in place.items() if value is not None}
     async with ordering(settings) as desk:
-        job = await desk.order("rollback", order)
-        (part,) = await desk.parts(job, within_s=ANSWERED_WITHIN_S)
+        asked = await desk.order("rollback", order)
+        (part,) = await desk.parts(asked, within_s=ANSWERED_WITHIN_S)
     if part.result is None:
         raise OrderRefusedError(
             f"{part.owner} has not done it yet, and does it when it comes: `alphapulse jobs show"
-            f" {job}` tells"
+            f" {asked.row['id']}` tells"
         )
     (row,) = part.result
     after = "nobody has its place now"

@@ -8,12 +8,14 @@ that serves, and a command beside them, can see what an order is about.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from backend.settings import UnknownModelError
+from backend.store.database import CONNECTION_ERRORS
 from backend.store.job_parts import Part
 from backend.store.jobs import Asked, JobStore, Order
 from backend.store.registry import Registry, role_of
@@ -86,11 +88,15 @@ class Orders:
         self._ring()
         return asked
 
-    async def parts(self, job: str, *, within_s: float) -> list[Part]:
-        """How far its owners are: as soon as all have ended, at the latest after a while."""
-        until = time.monotonic() + within_s
+    async def parts(self, asked: Asked, *, within_s: float) -> Sequence[Part]:
+        """How far a job's owners are: as soon as all have ended, at the latest after a while.
+
+        What was known last, while the database is away: nothing has become of the job for that.
+        """
+        parts, until = asked.parts, time.monotonic() + within_s
         while True:
-            parts = await self._store.parts(job)
+            with contextlib.suppress(*CONNECTION_ERRORS):
+                parts = await self._store.parts(asked.row["id"])
             if all(part.ended for part in parts) or time.monotonic() >= until:
                 return parts
             await asyncio.sleep(LOOK_EVERY_S)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+from backend.clock import SystemClock
 from domain.errors import UndeliveredError
 from domain.notifications import Notification
 
@@ -47,6 +48,13 @@ class ManualClock:
         finally:
             if sleeper in self._sleepers:
                 self._sleepers.remove(sleeper)
+
+
+class Impatient(SystemClock):
+    """The machine's clock; whoever waits by it comes again soon."""
+
+    async def sleep(self, duration: timedelta) -> None:
+        await super().sleep(duration / 50)
 
 
 class RecordingChannel:

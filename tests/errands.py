@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import asyncpg
+
 from backend.api.status import Status
 from backend.jobs import Bell, JobFailedError, Jobs, Note, Outcome, Work
 from backend.orders import Orders
@@ -13,7 +15,8 @@ from backend.store.jobs import Job, JobStore
 from backend.store.registry import Registry
 from backend.store.system_status import SYSTEM, Told
 from backend.told_status import spelled
-from tests.doubles import START, ManualClock
+from domain.errors import StoreUnavailableError
+from tests.doubles import START, Impatient, ManualClock
 from tests.factories import ETH, SOL
 from tests.served_market import ServedMarket
 
@@ -29,11 +32,16 @@ class Errand:
     may_end: asyncio.Event = field(default_factory=asyncio.Event)
     taken: list[Job] = field(default_factory=list)
     bugs: int = 0  # that a job of `BUGGY` meets yet
+    lost: int = 0  # connections that are lost on the way
 
     async def do(self, job: Job, note: Note) -> Outcome:
         self.taken.append(job)
         await note({"done": 0, "total": 3})
         await self.may_end.wait()
+        if self.lost:
+            self.lost -= 1
+            gone = asyncpg.InternalClientError("the connection was closed")
+            raise ExceptionGroup("of tasks", [gone, StoreUnavailableError("it is away")])
         if job.request.get("symbol") == BUGGY and self.bugs:
             self.bugs -= 1
             raise KeyError("a bug")
@@ -83,7 +91,7 @@ class Office:
                 [work],
                 bell=self.bell,
                 clock=self.market.clock,
-                wall=ManualClock(),
+                wall=Impatient(),
             )
             self._tasks.append(asyncio.create_task(jobs.run()))
 

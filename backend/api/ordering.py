@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -37,7 +37,7 @@ class Ordered:
 
     row: asyncpg.Record
     replayed: bool
-    parts: list[Part]
+    parts: Sequence[Part]
 
     @property
     def waiting(self) -> bool:
@@ -73,7 +73,7 @@ async def ask(
         raise ProblemError("too_many_jobs", str(error), retry_after_ms=60_000) from error
     if not waits:
         return Ordered(asked.row, asked.replayed, [])
-    parts = await state.orders.parts(asked.row["id"], within_s=state.patience_s)
+    parts = await state.orders.parts(asked, within_s=state.patience_s)
     if (refused := refusal(parts)) is not None:
         raise ProblemError(**refused)
     return Ordered(asked.row, asked.replayed, parts)

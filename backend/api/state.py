@@ -65,8 +65,8 @@ class Orders(Protocol):
         """
         ...
 
-    async def parts(self, job: str, *, within_s: float) -> list[Part]:
-        """How far its owners are: as soon as all have ended, at the latest after a while."""
+    async def parts(self, asked: Asked, *, within_s: float) -> Sequence[Part]:
+        """How far a job's owners are: as soon as all have ended, at the latest after a while."""
         ...
 
 

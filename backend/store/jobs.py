@@ -132,10 +132,17 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """The job of an order, a row of `COLUMNS`; `replayed`: the order had come before."""
+    """The job of an order, a row of `COLUMNS`.
+
+    Args:
+        row: of the job.
+        replayed: the order had come before.
+        parts: how far its owners were then.
+    """
 
     row: asyncpg.Record
     replayed: bool
+    parts: Sequence[Part]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +194,7 @@ class JobStore:
             raise ReusedKeyError(
                 f"this Idempotency-Key names the job {row['id']}, of another request"
             )
-        return Asked(row=row, replayed=True)
+        return Asked(row=row, replayed=True, parts=await self.parts(row["id"]))
 
     async def enter(
         self,
@@ -215,7 +222,8 @@ class JobStore:
             MOST_OPEN, list(owners),
         )  # fmt: skip
         if row is not None:
-            return Asked(row=row, replayed=False)
+            parts = [Part(owner=one, state="queued", attempts=0) for one in owners]
+            return Asked(row=row, replayed=False, parts=parts)
         if (known := await self.find(order)) is not None:
             return known
         raise TooManyJobsError(f"{MOST_OPEN} jobs of this caller have not ended; wait for one")

@@ -8,7 +8,6 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -28,7 +27,7 @@ from backend.store.recorder import Recorder
 from backend.store.stream_log import StreamEvent
 from domain.errors import StoreUnavailableError
 from domain.troubles import Trouble
-from tests.doubles import ManualClock
+from tests.doubles import Impatient, ManualClock
 from tests.integration.store_samples import INSTRUMENTS, at, candles, features, predictions, signals
 from tests.processes import WITHIN_S
 from tests.tcp_proxy import TcpProxy
@@ -59,13 +58,6 @@ EXECUTE FUNCTION refuse()
 COUNTS = """SELECT (SELECT count(*) FROM candles), (SELECT count(*) FROM ml_features_ohlcv),
     (SELECT count(*) FROM ml_predictions), (SELECT count(*) FROM trading_signals),
     (SELECT count(*) / 3 FROM stream_events)"""
-
-
-class Impatient(SystemClock):
-    """Whoever waits by it comes again soon."""
-
-    async def sleep(self, duration: timedelta) -> None:
-        await super().sleep(duration / 50)
 
 
 @dataclass(slots=True)

@@ -179,6 +179,20 @@ async def test_a_job_that_nobody_foresaw_to_fail_is_given_up_and_the_next_is_don
     assert (done["attempts"], mended["attempts"], mended["detail"]) == (1, 2, "half of it")
 
 
+async def test_a_job_whose_connections_are_lost_goes_on_from_what_it_has_noted(
+    rest: httpx.AsyncClient, office: Office, errand: Errand, caplog: pytest.LogCaptureFixture
+) -> None:
+    errand.may_end.set()
+    errand.lost = MOST_ATTEMPTS + 1
+    office.open()
+    asked = await rest.post("/v1/backfills", json=BTC)
+    done = await ended(rest, asked.headers["location"], "done")
+
+    assert (done["attempts"], done["detail"]) == (1, "half of it")
+    assert [dict(one.progress) for one in errand.taken] == [{}] + [{"done": 0, "total": 3}] * 4
+    assert not [one for one in caplog.records if one.exc_info]
+
+
 async def test_a_job_that_takes_the_system_along_is_given_up_and_a_stop_is_no_attempt(
     market: ServedMarket, rest: httpx.AsyncClient, office: Office, errand: Errand
 ) -> None:

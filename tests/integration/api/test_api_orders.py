@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
+from backend.orders import Orders
+from backend.store.job_parts import Part
+from backend.store.jobs import JobStore
 from backend.store.registry import Registry
+from backend.store.system_status import SYSTEM, Told
+from backend.told_status import spelled
 from domain.market import Instrument
 from tests.doubles import START
 from tests.errands import PANEL, Office
@@ -90,6 +96,47 @@ async def test_a_mistake_is_said_and_moves_nothing(rest: httpx.AsyncClient, book
     assert {one.status_code for one in wrong} == {422}
     assert "simulated 1hx24" in wrong[1].json()["detail"]
     assert book.orders == []
+
+
+@dataclass
+class Losing(JobStore):
+    """Whoever asks how far a job is loses the connection so many times."""
+
+    pool: asyncpg.Pool
+    losses: int
+
+    def __post_init__(self) -> None:
+        super().__init__(self.pool)
+
+    async def parts(self, name: str) -> list[Part]:
+        if self.losses:
+            self.losses -= 1
+            raise asyncpg.InternalClientError("the connection was closed")
+        return await super().parts(name)
+
+
+@pytest.mark.parametrize(("losses", "patience_s", "status"), [(2, 60.0, 200), (1_000, 0.1, 202)])
+async def test_an_order_that_was_entered_is_answered_though_the_connection_is_lost_meanwhile(
+    market: ServedMarket,
+    rest: httpx.AsyncClient,
+    book: Book,
+    losses: int,
+    patience_s: float,
+    status: int,
+) -> None:
+    losing, registry = Losing(market.pool, losses), Registry(market.pool)
+    heard = [Told(SYSTEM, spelled(market.state.status), START, 0.0)]
+    office = Office(market, {PANEL: {"rollback": Book()}})
+    office.open()
+    market.state.orders = Orders(
+        losing, registry, heard=lambda: heard, clock=market.clock, ring=office.bell.ring
+    )
+    market.state.patience_s = patience_s
+    answer = await rest.post(PATH, json={"model": NAME, "horizon": 4})
+    await office.close()
+
+    assert answer.status_code == status
+    assert answer.headers["location"].startswith("/v1/jobs/")
 
 
 async def test_only_this_machine_and_no_other_page_may_order(
