@@ -137,6 +137,7 @@ class Host:
             store=self.store,
             executor=self.executor,
             clock=self.plan.clock,
+            wall=self.wall,
             plan=LearningPlan.of(
                 self.settings.training,
                 panel.key.timeframe,

@@ -31,8 +31,6 @@ from services.classes.rooms import ClassSeat
 
 log = logging.getLogger(__name__)
 
-DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError)
-
 
 @dataclass(slots=True, kw_only=True)
 class Observer:
@@ -143,7 +141,7 @@ class Observer:
             await training
         except LeaseLostError:
             raise
-        except (AlphaPulseError, OSError, ValueError, *DATABASE_ERRORS) as error:
+        except (AlphaPulseError, OSError, ValueError, asyncpg.PostgresError) as error:
             log.warning("a training failed; what serves goes on", extra={"reason": str(error)})
         finally:
             training.cancel()

@@ -20,7 +20,7 @@ import orjson
 
 from backend import VERSION
 from backend.added import added, as_told, fitted_losses, forecasters
-from backend.clock import VirtualClock
+from backend.clock import SystemClock, VirtualClock
 from backend.devices import refuse_absent
 from backend.executor import ProcessExecutor
 from backend.exported import REPLAYED
@@ -183,6 +183,7 @@ class Replay:
             store=self._store,
             executor=executor,
             clock=self._clock,
+            wall=SystemClock(),
             plan=LearningPlan.of(
                 self._settings.training,
                 self._timeframe,

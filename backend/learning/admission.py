@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,7 +18,7 @@ from backend.learning.evidence import (
 )
 from backend.learning.plan import LearningPlan, Training
 from backend.learning.seats import Seats
-from backend.store.registry import ModelVersion
+from backend.store.registry import ModelVersion, Registry
 from backend.store.tables import LABEL_SET
 from domain.events import Role, Target
 from domain.losses import deciding_loss
@@ -57,21 +56,31 @@ class Admission:
             target: of all of them.
             results: fits by name.
         """
-        registry = self.seats.store.registry
-        seated = self.seats.members(due.horizon, target)
-        others = {name: one for name, one in results.items() if name not in seated}
-        async with registry.together() as record:
+        kept = await self.seats.keep({name: one.artifact for name, one in results.items()})
+
+        async def conclude(record: Registry) -> Conclusion:
             out = Conclusion(record=record, due=due, target=target, seats=self.seats)
-            versions = {name: await self._register(out, results[name]) for name in sorted(results)}
-            if self.plan.by_evidence:
-                for name in sorted(results.keys() & seated):
-                    await self._refresh(out, results[name], versions[name])
-                if others:
-                    judge = self._on_trial if seated else self._cold_start
-                    await judge(out, others, versions)
-            else:
-                await self._admit(out, results, versions)
+            await self._conclude(out, results, kept)
+            return out
+
+        out = await self.seats.store.registry.surely(conclude, self.seats.wall)
         out.happen()
+
+    async def _conclude(
+        self, out: Conclusion, results: Mapping[str, FitResult], kept: Mapping[str, str]
+    ) -> None:
+        versions = {
+            name: await self._register(out, results[name], kept[name]) for name in sorted(results)
+        }
+        if not self.plan.by_evidence:
+            await self._admit(out, results, versions)
+            return
+        seated = self.seats.members(out.due.horizon, out.target)
+        for name in sorted(results.keys() & seated):
+            await self._refresh(out, results[name], versions[name])
+        if others := {name: one for name, one in results.items() if name not in seated}:
+            judge = self._on_trial if seated else self._cold_start
+            await judge(out, others, versions)
 
     async def challenge(self, due: Training, target: Target) -> None:
         """Those on trial challenge those who have seats, where nobody does yet."""
@@ -82,9 +91,8 @@ class Admission:
             effective_from=due.request.effective_from,
         )
 
-    async def _register(self, out: Conclusion, result: FitResult) -> int:
+    async def _register(self, out: Conclusion, result: FitResult, sha256: str) -> int:
         due = out.due
-        sha256 = await asyncio.to_thread(self.seats.store.artifacts.save, result.artifact)
         model = ModelVersion(
             seat=self.seats.place(due.horizon, out.target, result.name),
             kind=result.name.partition(".")[0],

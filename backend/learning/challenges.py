@@ -79,9 +79,7 @@ class Challenges:
         decisions = await self.seats.store.registry.record(pool)
         begun = self._new(horizon, target, names, next_challenge(decisions), effective_from)
         row = self._row(horizon, begun, Verdict.KEEP, at, _beginning(begun))
-        await self.seats.store.registry.conclude(
-            [row], promoted=None, effective_from=effective_from
-        )
+        await self._store([row], None, effective_from)
         self._open[horizon, target] = begun
         log.info("challenge begins", extra={"model": pool.name, "challengers": names})
 
@@ -123,9 +121,7 @@ class Challenges:
             if following is not None:
                 begins = _beginning(following)
                 rows.append(self._row(look.horizon, following, Verdict.KEEP, look.as_of, begins))
-        await self.seats.store.registry.conclude(
-            rows, promoted=next(iter(stored), None), effective_from=effective_from
-        )
+        await self._store(rows, next(iter(stored), None), effective_from)
         self._follow(look, decision, effective_from)
         self._wait_ms.pop(place, None)
         del self._open[place]
@@ -177,8 +173,16 @@ class Challenges:
         """Those that were tried have their seats by now: there is nothing to look at."""
         words = {**_fixed(challenge), "look": challenge.looks, "words": "nobody is on trial"}
         row = self._row(look.horizon, challenge, Verdict.REJECT, look.as_of, words)
-        await self.seats.store.registry.conclude([row], promoted=None, effective_from=look.as_of)
+        await self._store([row], None, look.as_of)
         del self._open[look.horizon, look.target]
+
+    async def _store(
+        self, rows: Sequence[DecisionRow], promoted: DecisionRow | None, effective_from: datetime
+    ) -> None:
+        await self.seats.store.registry.surely(
+            lambda record: record.conclude(rows, promoted=promoted, effective_from=effective_from),
+            self.seats.wall,
+        )
 
     def _still_on_trial(self, place: Place) -> Challenge:
         challenge, on_trial = self._open[place], self.seats.on_trial(*place)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from backend.learning.fits import ExamplesOrder, read_examples
 from backend.store.classes import classes_of
-from backend.store.database import connect_pool
+from backend.store.database import pool_of_one
 from domain.events import Examples, Ints
 from domain.market import Horizon
 from services.models.class_fits import ClassFit, ClassTask, fit_classes
@@ -30,6 +30,7 @@ def fit_classes_from_store(order: ClassFitOrder) -> ClassFit:
 
     Raises:
         ValueError: too few rows.
+        StoreUnavailableError: the database is away.
     """
     rows = order.examples
     examples = read_examples(rows)
@@ -51,8 +52,7 @@ def fit_classes_from_store(order: ClassFitOrder) -> ClassFit:
 
 async def _classes(order: ClassFitOrder, examples: Examples) -> tuple[Ints, Ints, Ints]:
     rows = order.examples
-    pool = await connect_pool(rows.database_url, size=1)
-    try:
+    async with pool_of_one(rows.database_url) as pool:
         return await classes_of(
             pool,
             examples,
@@ -61,5 +61,3 @@ async def _classes(order: ClassFitOrder, examples: Examples) -> tuple[Ints, Ints
             names=order.recipe.classes,
             until=rows.until,
         )
-    finally:
-        await pool.close()

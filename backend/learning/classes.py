@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -18,10 +18,11 @@ from backend.learning.evidence import dates_of
 from backend.learning.fits import ExamplesOrder
 from backend.learning.plan import LearningPlan, Training
 from backend.learning.seats import Seats
+from backend.learning.working import NotDoneError, given
 from backend.store.classes import ScoredClasses, scored
-from backend.store.registry import ModelVersion
+from backend.store.database import patiently
+from backend.store.registry import ModelVersion, Registry
 from domain.classes import LabelKind, label_id
-from domain.errors import StoreUnavailableError
 from domain.events import Role
 from domain.market import Horizon, from_ms
 from domain.ports import Executor
@@ -38,7 +39,6 @@ from services.scores.promotion import (
     measure,
 )
 
-ATTEMPTS: Final = 3  # of a fit whose worker dies
 RECORD: Final = timedelta(days=90)  # of what was said live, that a review looks at
 LOSSES: Final = "losses"  # trigger of a decision
 
@@ -86,22 +86,38 @@ class ClassTrainings:
         self, due: Training, kind: LabelKind, results: Mapping[str, ClassFit]
     ) -> None:
         """The versions, what is decided of them, and their roles are one transaction."""
-        live = await self._live(due, kind)
-        registry, seats = self.seats.store.registry, self.seats
-        async with registry.together() as record:
+        live = await patiently(partial(self._live, due, kind), self.seats.wall)
+        kept = await self.seats.keep({name: one.artifact for name, one in results.items()})
+        seats = self.seats
+
+        async def conclude(record: Registry) -> ClassConclusion:
             out = ClassConclusion(record=record, due=due, kind=kind, seats=seats)
-            versions = {name: await self._register(out, results[name]) for name in sorted(results)}
-            seated = next(iter(seats.members(due.horizon, kind.name)), None)
-            if seated is None:
-                await self._cold_start(out, results, versions)
-            else:
-                lost = await self._roll_back(out, seated, live)
-                if not lost and seated in results:
-                    await self._refresh(out, results[seated], versions[seated], live)
-                for name in sorted(results):
-                    if lost or name != seated:
-                        await self._on_trial(out, results[name], versions[name])
+            await self._conclude(out, results, kept, live)
+            return out
+
+        out = await seats.store.registry.surely(conclude, seats.wall)
         out.happen()
+
+    async def _conclude(
+        self,
+        out: ClassConclusion,
+        results: Mapping[str, ClassFit],
+        kept: Mapping[str, str],
+        live: Live,
+    ) -> None:
+        versions = {
+            name: await self._register(out, results[name], kept[name]) for name in sorted(results)
+        }
+        seated = next(iter(self.seats.members(out.due.horizon, out.about)), None)
+        if seated is None:
+            await self._cold_start(out, results, versions)
+            return
+        lost = await self._roll_back(out, seated, live)
+        if not lost and seated in results:
+            await self._refresh(out, results[seated], versions[seated], live)
+        for name in sorted(results):
+            if lost or name != seated:
+                await self._on_trial(out, results[name], versions[name])
 
     async def _cold_start(
         self, out: ClassConclusion, results: Mapping[str, ClassFit], versions: Mapping[str, int]
@@ -158,9 +174,8 @@ class ClassTrainings:
     def _seat(self, out: ClassConclusion, fit: ClassFit, version: int, role: Role) -> None:
         out.schedule(open_classes(fit.artifact, str(version)), role)
 
-    async def _register(self, out: ClassConclusion, fit: ClassFit) -> int:
+    async def _register(self, out: ClassConclusion, fit: ClassFit, sha256: str) -> int:
         due = out.due
-        sha256 = await asyncio.to_thread(self.seats.store.artifacts.save, fit.artifact)
         version = await out.record.register(
             ModelVersion(
                 seat=self.seats.place(due.horizon, out.about, fit.name),
@@ -234,19 +249,12 @@ class ClassTrainings:
             split=due.request.split,
             seed=self.plan.seed,
         )
-        words = ""
-        for _ in range(ATTEMPTS):
-            try:
-                fit = self.executor.submit(fit_classes_from_store, order)
-                return await asyncio.wrap_future(fit)
-            except BrokenProcessPool as error:  # its worker died: another takes the work
-                words = str(error)
-            except (ValueError, StoreUnavailableError) as error:
-                words = str(error)
-                break
-        seat = self.seats.place(due.horizon, kind.name, recipe.name)
-        self.seats.tell("rejected", seat, "", due.request.as_of, f"not fitted: {words}")
-        return None
+        try:
+            return await given(self.executor, self.seats.wall, fit_classes_from_store, order)
+        except NotDoneError as error:
+            seat = self.seats.place(due.horizon, kind.name, recipe.name)
+            self.seats.tell("rejected", seat, "", due.request.as_of, f"not fitted: {error}")
+            return None
 
     def _horizon(self, due: Training) -> Horizon:
         return Horizon(self.seats.panel.key.timeframe, due.horizon)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from backend.learning.examination import ERROR, ExaminationOrder, Finding, examine
 from backend.learning.plan import SCHEDULED_AT, Examination, LearningPlan
 from backend.learning.seats import Seats
 from backend.learning.trainings import Trainings
+from backend.learning.working import NotDoneError, given
+from backend.store.database import patiently
 from backend.store.drift import DriftEvent, DriftRecord
 from backend.store.registry import Seat
-from domain.errors import StoreUnavailableError
 from domain.events import Target
 from domain.market import Horizon
 from domain.ports import Executor
@@ -69,8 +69,8 @@ class Drifts:
             trained=trained,
         )
         try:
-            findings = await asyncio.wrap_future(self.executor.submit(examine, order))
-        except (BrokenProcessPool, StoreUnavailableError) as error:
+            findings = await given(self.executor, self.seats.wall, examine, order)
+        except NotDoneError as error:
             place = self._place(one.horizon, Target.DIRECTION)
             self.seats.tell("drift", place, "", one.as_of, f"not examined: {error}")
             return
@@ -97,7 +97,8 @@ class Drifts:
             for finding, action in zip(findings, actions, strict=True)
         ]
         if events:
-            await DriftRecord(self.seats.store.writers).enter(events)
+            enter = partial(DriftRecord(self.seats.store.writers).enter, events)
+            await patiently(enter, self.seats.wall)
         for finding, action in zip(findings, actions, strict=True):
             target = Target(finding.target) if finding.target else Target.DIRECTION
             place = self._place(one.horizon, target)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from backend.store.database import connect_pool
+from backend.store.database import pool_of_one
 from backend.store.drift import DriftRecord, PoolLosses, Said
 from domain.events import FeatureSet, Floats, Ints, Target
 from domain.losses import LOSS_OF
@@ -79,8 +79,7 @@ def examine(order: ExaminationOrder) -> list[Finding]:
 
 
 async def _examine(order: ExaminationOrder) -> list[Finding]:
-    pool = await connect_pool(order.database_url, size=1)
-    try:
+    async with pool_of_one(order.database_url) as pool:
         record = DriftRecord(pool)
         span: dict[str, datetime] = {"since": order.at - RECORD, "until": order.at}
         losses = await record.losses(order.exchange, order.horizon, **span)
@@ -88,8 +87,6 @@ async def _examine(order: ExaminationOrder) -> list[Finding]:
         first, last = order.trained
         reference = await _sample(record, order, first, last)
         recent = await _sample(record, order, order.at - RECENT, order.at)
-    finally:
-        await pool.close()
     return [
         *_errors(order, losses),
         *_coverage(order, losses[Target.QUANTILES]),

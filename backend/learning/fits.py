@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from backend.plugins import SwitchedOn, catalogue_of
-from backend.store.database import connect_pool
+from backend.store.database import pool_of_one
 from backend.store.history import History
 from backend.store.instruments import Instruments
 from domain.events import Examples, FeatureSet
@@ -54,6 +54,7 @@ def fit_from_store(order: FitOrder) -> FitResult:
 
     Raises:
         ValueError: too few rows.
+        StoreUnavailableError: the database is away.
     """
     return fit(read_task(order), catalogue_of(order.plugins))
 
@@ -63,6 +64,7 @@ def try_from_store(order: FitOrder) -> tuple[float, ...]:
 
     Raises:
         ValueError: too few rows.
+        StoreUnavailableError: the database is away.
     """
     return losses_of_folds(read_task(order), catalogue_of(order.plugins))
 
@@ -101,8 +103,7 @@ async def _read_past(order: ExamplesOrder, examples: Examples, candles: int) -> 
     instruments = sorted(set(examples.instruments))
     back = np.arange(1, candles + 1) * order.timeframe.ms
     closes_ms = np.unique(examples.as_of_ms[:, None] - back)
-    pool = await connect_pool(order.database_url, size=1)
-    try:
+    async with pool_of_one(order.database_url) as pool:
         rows = await History(pool, Instruments(pool)).rows_at(
             instruments,
             order.timeframe,
@@ -111,8 +112,6 @@ async def _read_past(order: ExamplesOrder, examples: Examples, candles: int) -> 
             beside=SENTIMENT.id,
             until=order.until,
         )
-    finally:
-        await pool.close()
     numbers = {one: number for number, one in enumerate(instruments)}
     return Past.behind(
         np.array([numbers[one] for one in examples.instruments], dtype=np.int64),
@@ -127,8 +126,7 @@ async def _read_past(order: ExamplesOrder, examples: Examples, candles: int) -> 
 
 
 async def _read(order: ExamplesOrder) -> Examples:
-    pool = await connect_pool(order.database_url, size=1)
-    try:
+    async with pool_of_one(order.database_url) as pool:
         # After a bulk load the planner would otherwise take both tables for empty.
         await pool.execute("ANALYZE ml_labels, ml_features_ohlcv, ml_features_sentiment")
         return await History(pool, Instruments(pool)).examples(
@@ -140,5 +138,3 @@ async def _read(order: ExamplesOrder) -> Examples:
             until=order.until,
             rows=order.maximum_rows,
         )
-    finally:
-        await pool.close()

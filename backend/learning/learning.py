@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
+from typing import TypeVar
 
 from backend.learning.admission import Admission
 from backend.learning.challenges import Challenges
@@ -14,15 +17,19 @@ from backend.learning.rollbacks import Rollbacks
 from backend.learning.seats import Emit, Seats
 from backend.learning.trainings import Report, Trainings
 from backend.panel import Panel
+from backend.store.database import patiently
 from backend.wiring import Store
 from domain.ports import Clock, Executor
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True, kw_only=True)
 class Learning:
-    """One panel's trainings and challenges.
+    """One panel's trainings and challenges; while the database is away they wait.
 
     Args:
+        wall: of these waits.
         emit: takes the model events; the caller commits them.
     """
 
@@ -30,6 +37,7 @@ class Learning:
     store: Store
     executor: Executor
     clock: Clock
+    wall: Clock
     plan: LearningPlan
     emit: Emit
     _seats: Seats = field(init=False)
@@ -42,7 +50,9 @@ class Learning:
 
     def __post_init__(self) -> None:
         self.panel.expect_past(max((one.past for one in self.plan.recipes), default=0))
-        self._seats = Seats(panel=self.panel, store=self.store, clock=self.clock, emit=self.emit)
+        self._seats = Seats(
+            panel=self.panel, store=self.store, clock=self.clock, wall=self.wall, emit=self.emit
+        )
         self._challenges = Challenges(seats=self._seats)
         self._rollbacks = Rollbacks(seats=self._seats)
         self._trainings = Trainings(
@@ -113,14 +123,11 @@ class Learning:
         """Do what is due. The outcomes that were scored by then must have been committed."""
         try:
             for withdrawal in due.withdrawals:
-                async with self._turn:
-                    await self._rollbacks.withdraw(withdrawal)
+                await self._decide(partial(self._rollbacks.withdraw, withdrawal))
             for review in due.reviews:
-                async with self._turn:
-                    await self._rollbacks.review(review)
+                await self._decide(partial(self._rollbacks.review, review))
             for look in due.looks:
-                async with self._turn:
-                    await self._challenges.look(look)
+                await self._decide(partial(self._challenges.look, look))
             for examination in due.examinations:
                 await self._drifts.examine(examination)
             if due.trainings:
@@ -136,5 +143,10 @@ class Learning:
 
     async def roll_back(self, horizon: int, name: str) -> int | None:
         """By hand, as `Rollbacks.by_hand`."""
+        now = self.clock.now()
+        return await self._decide(partial(self._rollbacks.by_hand, horizon, name, now))
+
+    async def _decide(self, step: Callable[[], Awaitable[T]]) -> T:
+        """A step that reads the record, and stores what it decides last of all."""
         async with self._turn:
-            return await self._rollbacks.by_hand(horizon, name, self.clock.now())
+            return await patiently(step, self.wall)

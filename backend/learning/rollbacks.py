@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -12,7 +12,7 @@ from backend.learning.plan import Review, Withdrawal
 from backend.learning.seats import Seats, Sitting
 from backend.panel import SeatChange
 from backend.store.registry import Decision as DecisionRow
-from backend.store.registry import Seat
+from backend.store.registry import Registry, Seat
 from domain.errors import UsageError
 from domain.events import Role, Target
 from domain.losses import BASELINES
@@ -90,7 +90,9 @@ class Rollbacks:
         before: Model | None = None
         if name in seats.learners:
             row = _row(seat, gone, trigger, at, {"words": words})
-            await seats.store.registry.conclude([row], promoted=None, effective_from=at)
+            await self._store(
+                lambda record: record.conclude([row], promoted=None, effective_from=at)
+            )
         else:
             before = await seats.withdraw(seat, gone, trigger=trigger, words=words)
         if before is None:
@@ -114,13 +116,18 @@ class Rollbacks:
         evidence = {**decision.evidence, "words": decision.words}
         row = _row(seat, gone, LOSSES, at, evidence)
         if name in seats.learners:
-            await seats.store.registry.conclude([row], promoted=None, effective_from=at)
+            await self._store(
+                lambda record: record.conclude([row], promoted=None, effective_from=at)
+            )
         else:
-            await seats.store.registry.demote(row)
+            await self._store(lambda record: record.demote(row))
         seats.schedule(
             SeatChange(model=model, role=Role.CHALLENGER, horizon=horizon, effective_from=at)
         )
         seats.tell("rolled_back", seat, str(gone.version), at, f"{decision.words}; on trial again")
+
+    async def _store(self, work: Callable[[Registry], Awaitable[None]]) -> None:
+        await self.seats.store.registry.surely(work, self.seats.wall)
 
     def _block_ms(self, horizon: int) -> int:
         return block_ms(Horizon(self.seats.panel.key.timeframe, horizon))

@@ -7,12 +7,14 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from backend.feature_sets import of_release
 from backend.learning.attempts import tried_before
 from backend.learning.evidence import Trial
 from backend.panel import Panel, SeatChange
+from backend.store.database import patiently
 from backend.store.registry import Decision, Seat
 from backend.store.tables import LABEL_SET
 from backend.wiring import Store
@@ -47,6 +49,7 @@ class Seats:
     """One panel's.
 
     Args:
+        wall: of waits for the database.
         emit: takes the model events; the caller commits them.
         refused: what was found to be unusable at the start, in words for users.
     """
@@ -54,6 +57,7 @@ class Seats:
     panel: Panel
     store: Store
     clock: Clock
+    wall: Clock
     emit: Emit
     refused: list[str] = field(default_factory=list)
     _sittings: dict[tuple[int, str], Sitting] = field(default_factory=dict)
@@ -183,6 +187,11 @@ class Seats:
         key = self.panel.key
         return Trial(exchange=key.exchange, horizon=Horizon(key.timeframe, horizon), target=target)
 
+    async def keep(self, artifacts: Mapping[str, bytes]) -> dict[str, str]:
+        """Store artifacts by name; their SHA-256."""
+        save = self.store.artifacts.save
+        return {name: await asyncio.to_thread(save, one) for name, one in artifacts.items()}
+
     def tell(self, kind: str, seat: Seat, version: str, at: datetime, detail: str) -> None:
         """Something happened to a model."""
         self.emit(
@@ -226,8 +235,10 @@ class Seats:
     async def _before(self, seat: Seat, gone: Sitting, *, trigger: str, words: str) -> Any:  # noqa: ANN401 - a model, or one of class labels
         while True:
             version = await self._step_back(seat, gone, trigger, words)
-            row = version and await self.store.registry.show(seat, version)
-            if not row:
+            if version is None:
+                return None
+            row = await patiently(partial(self.store.registry.show, seat, version), self.wall)
+            if row is None:
                 return None
             try:
                 return await self._load(row)
@@ -248,10 +259,10 @@ class Seats:
             evidence={"words": words},
         )
         if member:
-            return await registry.withdraw(decision)
-        decisions = await registry.decisions(seat)
+            return await registry.surely(lambda record: record.withdraw(decision), self.wall)
+        decisions = await patiently(partial(registry.decisions, seat), self.wall)
         before = None if trigger == FEATURES else tried_before(decisions, gone.version)
-        await registry.dismiss(decision, instead=before)
+        await registry.surely(lambda record: record.dismiss(decision, instead=before), self.wall)
         return before
 
     async def _reseat(self, row: Mapping[str, Any], role: Role) -> None:

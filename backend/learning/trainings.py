@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from backend.learning.admission import Admission
 from backend.learning.classes import ClassTrainings
 from backend.learning.fits import ExamplesOrder, FitOrder, fit_from_store
 from backend.learning.plan import LearningPlan, Training
 from backend.learning.seats import Seats
+from backend.learning.working import NotDoneError, given
+from backend.store.database import patiently
 from backend.store.runs import Run
-from domain.errors import StoreUnavailableError, UsageError
 from domain.losses import BASELINES
 from domain.market import rfc3339
 from domain.ports import Executor
@@ -27,7 +28,6 @@ from services.models.walk_forward import SplitKind
 
 log = logging.getLogger(__name__)
 
-ATTEMPTS = 3  # of a fit whose worker dies
 Report = Callable[[int, int], None]
 
 
@@ -37,7 +37,7 @@ class Trainings:
 
     A training is entered before its first fit and crossed out after its last decision. One that
     was cut short is asked for again as it was: of what was decided nothing is fitted again, and
-    the same fit of the rest gives the same models.
+    the same fit of the rest gives the same models. While the database is away it waits.
     """
 
     seats: Seats
@@ -119,11 +119,12 @@ class Trainings:
             turn: held while it is decided.
         """
         done, total = 0, len(due) * len(self.plan.recipes)
+        store, clock, wall = self.seats.store, self.seats.clock, self.seats.wall
         report(done, total)
         for one in due:
             run = self._run(one)
-            await self.seats.store.runs.begin(run, at=self.seats.clock.now())
-            settled = await self.seats.store.registry.settled(run)
+            await patiently(partial(store.runs.begin, run, at=clock.now()), wall)
+            settled = await patiently(partial(store.registry.settled, run), wall)
             results: dict[str, FitResult] = {}
 
             async def fit(recipe: Recipe, due: Training = one) -> None:
@@ -146,9 +147,9 @@ class Trainings:
                 async with turn:
                     if of_target:
                         await self.admission.decide(one, target, of_target)
-                    await self.admission.challenge(one, target)
+                    await patiently(partial(self.admission.challenge, one, target), wall)
             await self._classes.run(one, settled, turn)
-            await self.seats.store.runs.finish(run, at=self.seats.clock.now())
+            await patiently(partial(store.runs.finish, run, at=clock.now()), wall)
 
     def _run(self, due: Training) -> Run:
         key = self.seats.panel.key
@@ -180,18 +181,12 @@ class Trainings:
             seed=self.plan.seed,
             plugins=self.plan.plugins,
         )
-        words = ""
-        for _ in range(ATTEMPTS):
-            try:
-                return await asyncio.wrap_future(self.executor.submit(fit_from_store, order))
-            except BrokenProcessPool as error:  # its worker died: another takes the work
-                words = str(error)
-            except (ValueError, UsageError, StoreUnavailableError) as error:
-                words = str(error)
-                break
-        seat = self.seats.place(due.horizon, recipe.target, recipe.name)
-        self.seats.tell("rejected", seat, "", due.request.as_of, f"not fitted: {words}")
-        return None
+        try:
+            return await given(self.executor, self.seats.wall, fit_from_store, order)
+        except NotDoneError as error:
+            seat = self.seats.place(due.horizon, recipe.target, recipe.name)
+            self.seats.tell("rejected", seat, "", due.request.as_of, f"not fitted: {error}")
+            return None
 
 
 def _asked_again(run: Run) -> Training:

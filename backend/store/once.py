@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Awaitable, Callable, Hashable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import asyncpg
 
+from backend.store.database import patiently
+from domain.ports import Clock
+
 T = TypeVar("T")
 
+_TURN: Final = """
+SELECT set_config('idle_in_transaction_session_timeout', '300s', true), pg_advisory_xact_lock($1)
+"""
 _NUMBER: Final = "SELECT pg_current_xact_id()::text"
 # A server that was promoted may never have heard of it, and refuses to be asked of such a one.
 _COMMITTED: Final = """
@@ -50,3 +59,25 @@ class Once(Generic[T]):
     def done(self, name: Hashable) -> None:
         """It is committed, and will not be tried again."""
         self._tries.pop(name, None)
+
+
+async def surely(
+    begin: Callable[[], AbstractAsyncContextManager[asyncpg.Connection]],
+    work: Callable[[asyncpg.Connection], Awaitable[T]],
+    wall: Clock,
+) -> T:
+    """What `work` gives within a transaction that is committed once, however the database does.
+
+    Args:
+        begin: gives a connection within a transaction, at each try.
+        work: done again from its beginning where what it did was not committed.
+        wall: of waits for the database.
+    """
+    once, turn = Once[T](), secrets.randbits(63)
+
+    async def attempt() -> T:
+        async with begin() as connection:
+            await connection.execute(_TURN, turn)  # until the try before this one has ended
+            return await once.do(connection, "", partial(work, connection))
+
+    return await patiently(attempt, wall)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import asyncpg
 import orjson
 
 from backend.store.database import PoolOrConnection
 from backend.store.leases import Fence, fenced, no_fence
+from backend.store.once import surely
 from backend.store.runs import Run
 from backend.store.tables import ml_models_metadata, named, promotion_decisions
 from domain.errors import StoreError
 from domain.market import Timeframe
+from domain.ports import Clock
+
+T = TypeVar("T")
 
 _REGISTER: Final = """
 INSERT INTO ml_models_metadata (
@@ -26,8 +30,7 @@ INSERT INTO ml_models_metadata (
     artifact_bytes, train_seconds, parent_version, created_at
 ) SELECT $1, $2, $3, $4, $5, 1 + coalesce(max(version), 0), $6, $7, $8::jsonb, $9::bigint, $10,
     $11, $12, $13, $14::timestamptz, $15::timestamptz, $16::timestamptz, $17::int, $18::float8,
-    $19::int, $20::jsonb, $21::jsonb, $22, $23, $24::bigint, $25::float8, $26::int,
-    $27::timestamptz
+    $19::int, $20::jsonb, $21::jsonb, $22, $23, $24::bigint, $25::float8, $26::int, $27::timestamptz
 FROM ml_models_metadata
 WHERE (exchange, timeframe, horizon, name) = ($1, $2, $3, $5)
 RETURNING version
@@ -157,6 +160,10 @@ class Registry:
         """A registry of which all is stored that is done with it in the block, or nothing."""
         async with self._transaction() as connection:
             yield Registry(connection)
+
+    async def surely(self, work: Callable[[Registry], Awaitable[T]], wall: Clock) -> T:
+        """What `work` gives of such a registry; stored once, however the database does."""
+        return await surely(self._transaction, lambda one: work(Registry(one)), wall)
 
     async def register(self, model: ModelVersion) -> int:
         """Enter a fitted model; its number, counted from 1 for each seat."""

@@ -61,6 +61,7 @@ class Fitted:
             store=self.store,
             executor=executor,
             clock=self.clock,
+            wall=self.clock,
             plan=LearningPlan.of(TrainingSettings(), Timeframe.H1, seed=7),
             emit=lambda _: None,
         )

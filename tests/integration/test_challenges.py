@@ -75,7 +75,13 @@ class Trial:
             clock=self.clock,
             policy=PolicySettings(),
         )
-        self.seats = Seats(panel=self.panel, store=self.store, clock=self.clock, emit=self._hear)
+        self.seats = Seats(
+            panel=self.panel,
+            store=self.store,
+            clock=self.clock,
+            wall=self.clock,
+            emit=self._hear,
+        )
         self.challenges = Challenges(seats=self.seats)
         await self.seats.restore()
         await self.challenges.restore()

@@ -62,6 +62,7 @@ class Examined:
             store=store,
             executor=self.threads,
             clock=clock,
+            wall=clock,
             plan=LearningPlan.of(TrainingSettings(**training), H1, seed=7, live=True),
             emit=self._hear,
         )

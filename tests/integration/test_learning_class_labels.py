@@ -106,7 +106,13 @@ class Running:
         key = PanelKey(exchange="binance", timeframe=H1)
         policy = PolicySettings()
         self.panel = Panel(key, [4], clock=self.clock, policy=policy, kinds=(ROTATION,))
-        self.seats = Seats(panel=self.panel, store=self.store, clock=self.clock, emit=self._hear)
+        self.seats = Seats(
+            panel=self.panel,
+            store=self.store,
+            clock=self.clock,
+            wall=self.clock,
+            emit=self._hear,
+        )
         await self.seats.restore()
 
     async def train(self, number: int, **gains: float) -> Training:

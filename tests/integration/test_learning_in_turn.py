@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import pytest
@@ -19,13 +21,19 @@ from backend.learning.learning import Learning
 from backend.learning.plan import LearningPlan
 from backend.observer import Observer
 from backend.panel import Panel, PanelKey
+from backend.retrains import Retrains
 from backend.revisions import Revisions
+from backend.store.database import RETRY_EVERY, connect
+from backend.store.jobs import Job
+from backend.store.pulse import Pulse
 from backend.training_settings import TrainingSettings
 from backend.wiring import open_store
 from domain.market import Timeframe
 from services.signals.policy import PolicySettings
-from tests.doubles import ManualClock
+from tests.doubles import Impatient, ManualClock
 from tests.integration.store_samples import INSTRUMENTS, candles
+from tests.integration.test_store_in_trouble import REFUSE
+from tests.processes import WITHIN_S
 
 T = TypeVar("T")
 H1 = Timeframe.H1
@@ -98,6 +106,7 @@ async def watched(
             store=store,
             executor=workers,
             clock=manual_clock,
+            wall=manual_clock,
             plan=LearningPlan.of(settings, H1, seed=7),
             emit=told.append,
         )
@@ -157,6 +166,61 @@ async def test_a_clock_that_is_held_for_a_training_goes_on_when_that_is_cut_shor
 
     assert during == [True]
     assert watched.held == [True, False]
+
+
+async def test_a_training_and_its_job_wait_for_a_database_that_is_away_and_it_is_told(
+    watched: Watched,
+    database_url: str,
+    manual_clock: ManualClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    observer, began = watched.observer, manual_clock.now()
+    watched.panel.rooms[4].matured = 10_000
+    runner: Any = SimpleNamespace(panel=watched.panel)
+    retrains = Retrains(runner, observer, observer.store.runs, wall=Impatient())
+    async with away(database_url, "training_runs"):
+        await watched.tick(1)
+        request = {"horizon": 4}
+        job = Job(id="one", kind="retrain", request=request, created_at=began, progress={})
+        asked = asyncio.create_task(retrains.do(job, nothing_noted))
+        await until(lambda: manual_clock.sleepers > 0)
+        troubles = Pulse(manual_clock).troubles()
+    manual_clock.advance(RETRY_EVERY)
+    await watched.workers.asked.wait()
+    later = Pulse(manual_clock).troubles()
+    watched.workers.fits[0].set_exception(ValueError("too few rows"))
+    await watched.done.wait()
+    await watched.tick(2)  # what was asked meanwhile
+    await until(lambda: len(watched.workers.fits) > 1)
+    watched.workers.fits[1].set_exception(ValueError("too few rows"))
+    outcome = await asked
+
+    assert [(one.about, one.since, one.reason) for one in troubles] == [
+        ("database", began, "not now")
+    ]
+    assert later == background.troubles() == []
+    assert [one["models"] for one in outcome.result or ()] == [[]]
+    assert not [one for one in caplog.records if one.exc_info or "failed" in one.message]
+
+
+async def until(said: Callable[[], bool]) -> None:
+    """What the database is asked meanwhile takes its time."""
+    async with asyncio.timeout(WITHIN_S):
+        while not said():  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
+
+
+async def nothing_noted(_: object) -> None: ...
+
+
+@asynccontextmanager
+async def away(url: str, table: str) -> AsyncIterator[None]:
+    """As when a database is stopped: rows of a table are refused."""
+    admin = await connect(url)
+    await admin.execute(REFUSE.format(code="57P01").replace("trading_signals", table))
+    yield
+    await admin.execute(f"DROP TRIGGER refuse ON {table}")
+    await admin.close()
 
 
 async def test_a_training_that_fails_as_nobody_foresaw_is_told(watched: Watched) -> None:

@@ -69,6 +69,7 @@ class Running:
             store=self.store,
             executor=self.threads,
             clock=self.clock,
+            wall=self.clock,
             plan=LearningPlan.of(TrainingSettings(), H1, seed=7),
             emit=self._hear,
         )

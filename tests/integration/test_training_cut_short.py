@@ -23,6 +23,7 @@ from alphapulse_testing.panel import HORIZON, HOUR_MS, MODEL_COLUMNS, panel_exam
 from backend.learning.fits import fit_from_store
 from backend.learning.learning import Learning
 from backend.learning.plan import LearningPlan
+from backend.learning.seats import Emit
 from backend.panel import Panel, PanelKey
 from backend.store.database import create_database, drop_database
 from backend.store.leases import open_leases
@@ -32,6 +33,7 @@ from backend.training_settings import TrainingSettings
 from backend.wiring import Store, open_store
 from domain.errors import LeaseLostError
 from domain.market import Timeframe
+from domain.ports import Clock, Executor
 from services.models.catalogue import BUILT_IN
 from services.models.fitting import FitResult, FitTask, fit
 from services.models.walk_forward import SplitKind
@@ -107,7 +109,12 @@ class Workers:
     def close(self) -> None: ...
 
 
-def learning_of(store: Store, workers: Workers) -> Learning:
+def learning_of(
+    store: Store,
+    workers: Executor,
+    wall: Clock | None = None,
+    emit: Emit = lambda _: None,
+) -> Learning:
     clock = ManualClock()
     panel = Panel(
         PanelKey(exchange="binance", timeframe=H1), [HORIZON], clock=clock, policy=PolicySettings()
@@ -117,8 +124,9 @@ def learning_of(store: Store, workers: Workers) -> Learning:
         store=store,
         executor=workers,
         clock=clock,
+        wall=wall or clock,
         plan=LearningPlan.of(TrainingSettings(kinds=KINDS), H1, seed=7),
-        emit=lambda _: None,
+        emit=emit,
     )
 
 
@@ -136,10 +144,14 @@ async def train_twice(store: Store, workers: Workers) -> Learning:
     """The first training and the next; what was done by an earlier life is not done again."""
     learning = learning_of(store, workers)
     await learning.restore()
+    await learn_twice(learning)
+    return learning
+
+
+async def learn_twice(learning: Learning) -> None:
     learning.panel.rooms[HORIZON].matured = 10_000
     for moment in (FIRST, SECOND):
         await learning.run(learning.due(moment))
-    return learning
 
 
 async def count(store: Store, kill_after: int) -> None:

@@ -267,6 +267,7 @@ async def test_whose_set_is_not_made_any_more_has_no_place(
             store=store,
             executor=ProcessExecutor(workers=1),
             clock=clock,
+            wall=clock,
             plan=plan,
             emit=lambda _: None,
         )
