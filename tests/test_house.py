@@ -14,8 +14,11 @@ from typing import Any
 import pytest
 import typer.main
 
+from backend.api.needs import needs_at
 from backend.cli import app
 from backend.panel import Panel, PanelKey, cold_stages, hot_stages
+from backend.setting_tables import held_by
+from backend.settings import Settings
 from backend.store import tables
 from domain import topics
 from domain.market import Timeframe
@@ -25,7 +28,10 @@ from tests import house
 from tests.doubles import ManualClock
 from tests.house import ROOT
 
-DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
+DOCUMENTS = (
+    *("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"),
+    *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))),
+)
 LONGEST = 400  # lines of a source file
 NONE = "–"  # in the table of rooms: not joined to a panel, no table
 LONGER = {"backend/store/tables.py"}  # every table's columns, in one place
@@ -55,6 +61,12 @@ def contract(name: str) -> dict[str, Any]:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     contracts = settings["tool"]["importlinter"]["contracts"]
     return next(one for one in contracts if one["name"].startswith(name))
+
+
+def headings(document: Path) -> set[str]:
+    """The anchors of a document, as GitHub makes them of its headings."""
+    lines = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", line.lower()).replace(" ", "-") for line in lines}
 
 
 def found(pattern: str) -> list[str]:
@@ -176,7 +188,49 @@ def test_every_file_that_a_document_names_exists(document: str) -> None:
 
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
     named = re.findall(r"`((?:backend|collectors|domain|services|tests|docs)/[\w/.-]+)`", text)
-    assert [name for name in (*links, *named) if not (ROOT / name).exists()] == []
+    assert [name for name in links if not ((ROOT / document).parent / name).exists()] == []
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@every_document
+def test_every_heading_that_a_document_links_to_exists(document: str) -> None:
+    here = ROOT / document
+
+    links = re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", here.read_text())
+    assert [
+        f"{file}#{heading}"
+        for file, heading in links
+        if heading not in headings(here.parent / file if file else here)
+    ] == []
+
+
+@every_document
+def test_every_setting_that_a_document_names_exists(document: str) -> None:
+    groups = {
+        name: group.model_fields
+        for name, field in Settings.model_fields.items()
+        if (group := held_by(field)) is not None and name != "exchange"  # by names of the user's
+    }
+    others = {one.name for one in vars(topics).values() if isinstance(one, topics.Topic)}
+
+    named = re.findall(rf"`(({'|'.join(groups)})\.(\w+))\b", (ROOT / document).read_text())
+    assert [
+        setting
+        for setting, group, name in named
+        if name not in groups[group] and name != "py" and setting not in others
+    ] == []
+
+
+@every_document
+def test_every_route_that_a_document_names_exists(document: str) -> None:
+    text = (ROOT / document).read_text()
+
+    named = re.findall(r"(?:\b(GET|POST|DELETE) )?(/(?:v1|udf)/[\w/{}@.:-]*[\w}])", text)
+    assert [
+        f"{method} {path}".strip()
+        for method, path in named
+        if not (needs := needs_at(path)) or (method or next(iter(needs))) not in needs
+    ] == []
 
 
 def test_decisions_are_numbered_and_say_why() -> None:
