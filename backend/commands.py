@@ -91,6 +91,21 @@ class Desk:
 
 
 @asynccontextmanager
+async def audited(store: Store, action: str, about: str) -> AsyncIterator[None]:
+    """Enter in the audit log what a command does within, and whether it was a mistake."""
+    log, clock = AuditLog(store.writers), SystemClock()
+    act = Act(caller=COMMAND, address="", action=action, path=about)
+    number, outcome = await log.begin(act, at=clock.now()), ENTERED
+    try:
+        yield
+    except UsageError as error:
+        outcome = from_usage(error).status
+        raise
+    finally:
+        await log.end(number, outcome, at=clock.now())
+
+
+@asynccontextmanager
 async def ordering(settings: Settings) -> AsyncIterator[Desk]:
     """Orders to the system that runs on a state folder, or over the database that is named.
 

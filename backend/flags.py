@@ -18,6 +18,8 @@ Symbols = Annotated[Optional[str], typer.Option(help="BTC/USDT,kraken:BTC/USD")]
 Timeframes = Annotated[Optional[str], typer.Option(help="1m,1h")]  # noqa: UP045
 Horizons = Annotated[Optional[str], typer.Option(help="In candles: 4,24")]  # noqa: UP045
 Comments = Annotated[Path, typer.Argument(help="Parquet with the columns text and label.")]
+Job = Annotated[str, typer.Argument(metavar="ID", help="As `jobs list` spells it.")]
+KeyId = Annotated[str, typer.Argument(metavar="ID", help="As `keys list` spells it.")]
 Named = Annotated[str, typer.Argument(help="EXCHANGE:SYMBOL, or a symbol of each exchange.")]
 Version = Annotated[str, typer.Argument(help="NAME@VERSION, or NAME for the newest.")]
 Horizon = Annotated[Optional[int], typer.Option(min=1, max=FURTHEST, help="In candles.")]  # noqa: UP045

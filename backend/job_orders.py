@@ -8,9 +8,11 @@ from typing import Any
 
 import orjson
 
-from backend.commands import ordering
+from backend.clock import SystemClock
+from backend.commands import COMMAND, audited, ordering
+from backend.orders import cancel
 from backend.settings import Settings
-from backend.store.jobs import read_job, read_jobs
+from backend.store.jobs import JobStore, read_job, read_jobs
 from backend.store.waiting import told_of, why_waiting
 from backend.upkeep import store_of
 from domain.errors import UsageError, shortened
@@ -54,6 +56,27 @@ async def list_jobs(settings: Settings, *, limit: int) -> None:
         )
 
 
+async def cancel_job(name: str, settings: Settings) -> None:
+    """End what of an order nobody has begun, whether a system runs or not.
+
+    Raises:
+        UsageError: there is none, or nothing of it waits.
+    """
+    clock = SystemClock()
+    async with store_of(settings) as store, audited(store, "cancel", shortened(name)):
+        job = await read_job(store.readers, name)
+        if job is None:
+            raise _unknown(name)
+        await cancel(JobStore(store.writers), job, COMMAND, at=clock.now())
+        after = await read_job(store.readers, name)
+    state = "" if after is None else f": it is {after['state']}"
+    sys.stdout.write(f"what waited of the {job['kind']} {name} is cancelled{state}\n")
+
+
+def _unknown(name: str) -> UsageError:
+    return UsageError(f"there is no job {shortened(name)}; `alphapulse jobs list` has the newest")
+
+
 async def show_job(name: str, settings: Settings) -> None:
     """Everything that is known of a job, as JSON.
 
@@ -64,9 +87,7 @@ async def show_job(name: str, settings: Settings) -> None:
         row = await read_job(store.readers, name)
         waits = await why_waiting(store.readers, [name])
     if row is None:
-        raise UsageError(
-            f"there is no job {shortened(name)}; `alphapulse jobs list` has the newest"
-        )
+        raise _unknown(name)
     shown = {
         key: orjson.loads(one) if key in _JSON and one is not None else one
         for key, one in row.items()

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from backend.settings import UnknownModelError
 from backend.store.database import CONNECTION_ERRORS
 from backend.store.job_parts import Part
-from backend.store.jobs import Asked, JobStore, Order
+from backend.store.jobs import ORDERED, Asked, JobStore, NothingWaitsError, Order
 from backend.store.registry import Registry, role_of
 from backend.store.system_status import Told, collectors_voice, panel_voice
 from backend.store.tables import LABEL_SET
@@ -46,6 +46,16 @@ class Place(NamedTuple):
     def owner(self) -> str:
         """The lease of whoever runs its panel."""
         return panel_voice(panel_key(self.exchange, Timeframe(self.timeframe)))
+
+
+async def cancel(store: JobStore, job: Mapping[str, Any], caller: str, *, at: datetime) -> None:
+    """As `Orders.cancel`, also where no system runs."""
+    if job["kind"] not in ORDERED:
+        raise NothingWaitsError(f"the job {job['id']} is no order: who collects asks it of panels")
+    if not await store.cancel(job["id"], f"cancelled by {caller}", at=at):
+        raise NothingWaitsError(
+            f"nothing of the job {job['id']} waits to be begun: it is {job['state']}"
+        )
 
 
 class Orders:
@@ -87,6 +97,18 @@ class Orders:
         asked = await self._store.enter(order, owners, at=self._clock.now(), request=request)
         self._ring()
         return asked
+
+    async def cancel(self, job: Mapping[str, Any], caller: str) -> None:
+        """End what of an order nobody has begun.
+
+        Args:
+            job: as it is kept.
+            caller: who wants it.
+
+        Raises:
+            NothingWaitsError: all of it is begun, or it is none of a caller's.
+        """
+        await cancel(self._store, job, caller, at=self._clock.now())
 
     async def parts(self, asked: Asked, *, within_s: float) -> Sequence[Part]:
         """How far a job's owners are: as soon as all have ended, at the latest after a while.

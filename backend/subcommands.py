@@ -9,7 +9,7 @@ from typing import Annotated, Final, Optional
 import typer
 
 from backend.durations import duration, moment, names
-from backend.flags import Comments, Horizon, Named, State, Text, Version, settings_of
+from backend.flags import Comments, Horizon, Job, KeyId, Named, State, Text, Version, settings_of
 
 models_app = typer.Typer(help="The models that serve and those on trial.", no_args_is_help=True)
 features_app = typer.Typer(help="The rows that models read.", no_args_is_help=True)
@@ -22,6 +22,7 @@ dashboard_app = typer.Typer(help="The dashboard's cache.", no_args_is_help=True)
 sentiment_app = typer.Typer(help="The scorer of texts.", no_args_is_help=True)
 plugins_app = typer.Typer(help="Models and features that others wrote.", no_args_is_help=True)
 MOST: Final = 1_000_000  # of anything that a flag counts
+Limit = Annotated[int, typer.Option(min=1, max=MOST, help="Lines, the newest.")]
 LARGEST: Final = 2**31 - 1  # seed that is kept
 GROUPS: Final = {
     "instruments": instruments_app,
@@ -244,11 +245,7 @@ def keys_list(*, state: State = None) -> None:
 
 
 @keys_app.command("revoke", epilog="Example: alphapulse keys revoke 0123456789ab")
-def keys_revoke(
-    *,
-    key: Annotated[str, typer.Argument(metavar="ID", help="As `keys list` spells it.")],
-    state: State = None,
-) -> None:
+def keys_revoke(*, key: KeyId, state: State = None) -> None:
     """End a key for good; a running system refuses it within a second or two."""
     from backend.keys import revoke_key  # noqa: PLC0415 - imports what it needs
 
@@ -259,7 +256,7 @@ def keys_revoke(
 def keys_audit(
     *,
     since: Annotated[Optional[str], typer.Option(help="Nothing earlier.")] = None,  # noqa: UP045
-    limit: Annotated[int, typer.Option(min=1, max=MOST, help="Lines, the newest.")] = 100,
+    limit: Limit = 100,
     state: State = None,
 ) -> None:
     """Every change that was asked for and every request that was refused, with its caller."""
@@ -274,7 +271,7 @@ def notify_list(
     *,
     which: Annotated[Optional[str], typer.Argument(help="pending, sent or dead; or all.")] = None,  # noqa: UP045
     channel: Text = None,
-    limit: Annotated[int, typer.Option(min=1, max=MOST, help="Lines, the newest.")] = 100,
+    limit: Limit = 100,
     state: State = None,
 ) -> None:
     """Notifications, the newest first, and what became of each."""
@@ -310,11 +307,7 @@ def notify_test(
 
 
 @jobs_app.command("list", epilog="Example: alphapulse jobs list")
-def jobs_list(
-    *,
-    limit: Annotated[int, typer.Option(min=1, max=MOST, help="Lines, the newest.")] = 100,
-    state: State = None,
-) -> None:
+def jobs_list(*, limit: Limit = 100, state: State = None) -> None:
     """What was asked for, by whom, and how far it is."""
     from backend.job_orders import list_jobs  # noqa: PLC0415 - imports what it needs
 
@@ -324,15 +317,21 @@ def jobs_list(
 @jobs_app.command(
     "show", epilog="Example: alphapulse jobs show 6f2c3c1e-9c41-4f0b-8d0f-0c5b7c3a9e55"
 )
-def jobs_show(
-    *,
-    job: Annotated[str, typer.Argument(metavar="ID", help="As `jobs list` spells it.")],
-    state: State = None,
-) -> None:
+def jobs_show(*, job: Job, state: State = None) -> None:
     """One job with its progress and result."""
     from backend.job_orders import show_job  # noqa: PLC0415 - imports what it needs
 
     asyncio.run(show_job(job, settings_of(state=state)))
+
+
+@jobs_app.command(
+    "cancel", epilog="Example: alphapulse jobs cancel 6f2c3c1e-9c41-4f0b-8d0f-0c5b7c3a9e55"
+)
+def jobs_cancel(*, job: Job, state: State = None) -> None:
+    """End what of an order nobody has begun, as one that waits for a process that is away."""
+    from backend.job_orders import cancel_job  # noqa: PLC0415 - imports what it needs
+
+    asyncio.run(cancel_job(job, settings_of(state=state)))
 
 
 @dashboard_app.command("rebuild", epilog="Example: alphapulse dashboard rebuild")

@@ -46,7 +46,7 @@ NEEDS: Final[Mapping[str, Mapping[str, Need]]] = {
     "/v1/gaps": {"GET": READ},
     "/v1/instruments": {"GET": READ, "POST": OPERATE, "DELETE": OPERATE},
     "/v1/jobs": {"GET": READ},
-    "/v1/jobs/{id}": {"GET": READ},
+    "/v1/jobs/{id}": {"GET": READ, "DELETE": OPERATE},
     "/v1/labels/{kind}": {"GET": READ},
     "/v1/ledger": {"GET": READ},
     "/v1/measurements": {"GET": READ},

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel
 
-from backend.api.answers import answer_list, envelope, moment, reading, state_of
+from backend.api.answers import answer_list, envelope, moment, reading, starting, state_of
 from backend.api.callers import caller_of
 from backend.api.described import answering, listed
 from backend.api.job_pages import JOBS, read_own, read_page
@@ -17,6 +17,7 @@ from backend.api.problems import ProblemError
 from backend.api.refusals import refused
 from backend.api.schemas_jobs import BackfillOrder, JobRow, RetrainOrder
 from backend.api.spellings import ListAnswer
+from backend.store.jobs import NothingWaitsError
 from domain.errors import shortened
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
@@ -67,8 +68,40 @@ async def job(
     async with reading(state) as connection:
         found = await read_own(connection, caller_of(request), name)
     if found is None:
-        raise ProblemError("not_found", f"there is no job {shortened(name)}")
+        raise _unknown(name)
     return envelope([found], as_of=state.clock.now())
+
+
+@router.delete("/jobs/{id}", responses=answering(JobRow) | refused("not_found", "not_as_it_was"))
+async def cancel(
+    request: Request,
+    name: Annotated[str, Path(alias="id", max_length=64, description="of the answer to the order")],
+) -> Response:
+    """Cancel what of an order nobody has begun, as one that waits for a process that is away.
+
+    It has failed then, and says who cancelled it; of several panels those that have begun go on.
+    409 `not_as_it_was` where nothing of it waits.
+    """
+    state, caller = state_of(request), caller_of(request)
+    if state.orders is None:
+        raise starting(state)
+    async with reading(state) as connection:
+        before = await read_own(connection, caller, name)
+    if before is None:
+        raise _unknown(name)
+    try:
+        await state.orders.cancel(before, caller.name)
+    except NothingWaitsError as error:
+        raise ProblemError("not_as_it_was", str(error)) from error
+    async with reading(state) as connection:
+        after = await read_own(connection, caller, name)
+    if after is None:
+        raise _unknown(name)
+    return envelope([after], as_of=state.clock.now())
+
+
+def _unknown(name: str) -> ProblemError:
+    return ProblemError("not_found", f"there is no job {shortened(name)}")
 
 
 async def _asked(request: Request, kind: str, order: BaseModel, key: str | None) -> Response:

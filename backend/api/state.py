@@ -65,6 +65,14 @@ class Orders(Protocol):
         """
         ...
 
+    async def cancel(self, job: Mapping[str, Any], caller: str) -> None:
+        """End what of an order nobody has begun.
+
+        Raises:
+            NothingWaitsError: all of it is begun, or it is none of a caller's.
+        """
+        ...
+
     async def parts(self, asked: Asked, *, within_s: float) -> Sequence[Part]:
         """How far a job's owners are: as soon as all have ended, at the latest after a while."""
         ...

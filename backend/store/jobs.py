@@ -25,6 +25,7 @@ from domain.market import EPOCH
 
 MOST_OPEN: Final = 100  # jobs of one caller that have not ended
 STATES: Final = ("queued", "running", "done", "failed")
+ORDERED: Final = frozenset({"retrain", "backfill", "rollback", "add", "remove"})  # by callers
 KINDS: Final = ("retrain", "backfill", "rollback", "add", "remove", "join", "leave")
 COLUMNS: Final = (
     "id, kind, request, caller, idempotency_key, state, created_at, started_at, ended_at,"
@@ -54,7 +55,8 @@ WITH taken AS (
         SELECT p.job_id, p.owner FROM job_parts AS p JOIN jobs AS j ON j.id = p.job_id
         WHERE p.owner = $1 AND p.state IN ('queued', 'running') AND j.kind = ANY($2::text[])
         ORDER BY p.state = 'queued', j.number LIMIT 1
-    ) RETURNING job_id, owner, progress, detail, attempts
+    ) AND state IN ('queued', 'running') -- it may be cancelled meanwhile
+    RETURNING job_id, owner, progress, detail, attempts
 )
 SELECT taken.*, kind, request, created_at FROM taken JOIN jobs ON id = job_id
 """
@@ -65,7 +67,8 @@ WHERE p.owner = ANY($1::text[]) AND p.state = 'queued'
 _HOLD: Final = "SELECT FROM jobs WHERE id = $1 FOR UPDATE"
 _WHOLE: Final = """
 UPDATE jobs SET state = $2, progress = $3, result = $4, detail = $5, attempts = $6,
-    started_at = CASE WHEN $2 <> 'queued' THEN coalesce(started_at, $7) END,
+    started_at = CASE WHEN $2 = 'queued' THEN NULL
+        WHEN $6 > 0 THEN coalesce(started_at, $7) ELSE started_at END,
     ended_at = CASE WHEN $2 IN ('done', 'failed') THEN $7 END
 WHERE id = $1 AND ended_at IS NULL
 """
@@ -90,6 +93,10 @@ SELECT $1, owner, 'queued', 0 FROM unnest($2::text[]) AS owner ON CONFLICT DO NO
 _DISMISS: Final = """
 UPDATE jobs SET state = 'failed', detail = $2, ended_at = $3 WHERE id = $1 AND ended_at IS NULL
 """
+_CANCEL: Final = """
+UPDATE job_parts SET state = 'failed', detail = $2
+WHERE job_id = $1 AND state = 'queued' RETURNING owner
+"""
 _LEFT: Final = """
 SELECT job_id, p.owner FROM job_parts AS p JOIN jobs AS j ON j.id = p.job_id
 WHERE j.caller = $1 AND p.state IN ('queued', 'running')
@@ -102,6 +109,10 @@ UPDATE job_parts SET state = 'failed', detail = $3 WHERE (job_id, owner) = ($1, 
 
 class ReusedKeyError(UsageError):
     """An Idempotency-Key names another request already."""
+
+
+class NothingWaitsError(UsageError):
+    """Of an order that was to be cancelled all is begun, or ended."""
 
 
 class TooManyJobsError(AlphaPulseError):
@@ -306,6 +317,14 @@ class JobStore:
     async def dismiss(self, job: Job, why: str, *, at: datetime) -> None:
         """Nobody can be the owner of an orphan."""
         await self._pool.execute(_DISMISS, job.id, why, at)
+
+    async def cancel(self, name: str, why: str, *, at: datetime) -> int:
+        """End what of an order nobody has begun; how many parts that were."""
+        async with self._writing() as connection:
+            cancelled = await connection.fetch(_CANCEL, name, why)
+            if cancelled:
+                await _tell(connection, name, at)
+        return len(cancelled)
 
     async def give_up(self, caller: str, why: str, *, at: datetime) -> None:
         """Nobody waits any more for what a caller asked for."""

@@ -13,15 +13,18 @@ from typing import Any
 
 import asyncpg
 import pytest
+from pydantic import SecretStr
 
 from backend.api.status import Market, Status
 from backend.clock import SystemClock
+from backend.job_orders import cancel_job
 from backend.jobs import Bell
 from backend.joining import exchange_jobs
+from backend.settings import Settings
 from backend.store.jobs import JobStore, Order, read_job
 from backend.store.system_status import collectors_voice
 from backend.wiring import Store, open_store
-from domain.errors import ExchangeUnavailableError
+from domain.errors import ExchangeUnavailableError, UsageError
 from domain.market import Instrument, Listing, Timeframe
 from tests.doubles import START, ManualClock
 
@@ -104,6 +107,36 @@ async def collector(database_url: str, tmp_path: Path) -> AsyncIterator[Collecto
     async with open_store(database_url, tmp_path) as opened:
         await opened.instruments.watch([Listing(instrument=OLD)], since=START)
         yield Collector(opened)
+
+
+async def test_an_order_is_cancelled_by_a_command_while_nobody_is_there_and_not_done_later(
+    collector: Collector, database_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = Settings(database_url=SecretStr(database_url), state=tmp_path)
+    added, beside = [await collector.order(kind, at) for at, kind in enumerate(("add", "backfill"))]
+    joins = await collector.order("join", 2)
+    await cancel_job(added, named)
+    said = capsys.readouterr().out
+    refusals = {
+        added: "waits to be begun: it is failed",
+        joins: "is no order",
+        "none": "no job none",
+    }
+    for name, why in refusals.items():
+        with pytest.raises(UsageError, match=why):
+            await cancel_job(name, named)
+    async with collector.running():
+        await collector.until(beside, ended)
+    audited = await collector.store.readers.fetch(
+        "SELECT action, path, outcome FROM audit_log ORDER BY id"
+    )
+
+    assert said == f"what waited of the add {added} is cancelled: it is failed\n"
+    assert (await collector.job(added))["detail"] == "cancelled by command"
+    assert await collector.waiting() == ()
+    assert [tuple(row) for row in audited] == [
+        ("cancel", added, 202), *(("cancel", name, 422) for name in refusals),
+    ]  # fmt: skip
 
 
 async def test_what_was_added_and_removed_while_nobody_was_there_is_removed(

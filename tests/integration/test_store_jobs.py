@@ -28,6 +28,7 @@ from tests.processes import WITHIN_S
 
 ONE, OTHER = "panel binance|1h", "panel binance|4h"
 SECOND = timedelta(seconds=1)
+BLOCKED = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 ROW = "SELECT state, attempts, result, detail, started_at, ended_at FROM jobs WHERE id = $1"
 
 
@@ -238,6 +239,41 @@ async def test_orders_of_before_the_migration_are_done_by_their_times_and_before
     rows = await pool.fetch("SELECT id, number FROM jobs ORDER BY number")
     assert [row["id"] for row in rows] == [*(before[hour] for hour in sorted(hours)), after]
     assert [row["number"] for row in rows] == [1, 2, 3, 4]
+
+
+async def test_what_nobody_has_begun_is_cancelled_and_the_rest_goes_on(
+    pool: asyncpg.Pool,
+) -> None:
+    store = JobStore(pool)
+    whole, half = await entered(store, ONE), await entered(store, ONE, OTHER)
+    begun = await took(store, OTHER)
+    counts = [await store.cancel(name, "cancelled by me", at=START) for name in (whole, half, half)]
+    first, second = [await pool.fetchrow(ROW, name) for name in (whole, half)]
+    await store.end(begun, state="done", result=None, detail=None, at=START)
+
+    assert counts == [1, 1, 0]
+    assert await store.next(ONE, "retrain", at=START) is None
+    assert (first["state"], first["detail"], first["attempts"]) == ("failed", "cancelled by me", 0)
+    assert (first["started_at"], first["ended_at"]) == (None, START)
+    assert (begun.id, second["state"], second["ended_at"]) == (half, "running", None)
+    assert (await pool.fetchrow(ROW, half))["state"] == "done"
+
+
+async def test_what_is_cancelled_while_it_is_taken_is_not_begun(pool: asyncpg.Pool) -> None:
+    store = JobStore(pool)
+    name = await entered(store, ONE)
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(
+            "UPDATE job_parts SET state = 'failed', detail = 'cancelled' WHERE job_id = $1", name
+        )
+        taking = asyncio.create_task(store.next(ONE, "retrain", at=START))
+        async with asyncio.timeout(WITHIN_S):
+            while not await pool.fetchval(BLOCKED):  # noqa: ASYNC110 - the server tells nobody
+                await asyncio.sleep(0.001)
+
+    assert await taking is None
+    parts = await store.parts(name)
+    assert [(part.state, part.attempts) for part in parts] == [("failed", 0)]
 
 
 async def test_nobody_waits_for_what_was_given_up(pool: asyncpg.Pool) -> None:

@@ -314,6 +314,31 @@ async def operating(doors: KeyedMarket) -> httpx.AsyncClient:
     return doors.client(await doors.key(scopes=[KeyScope.READ, KeyScope.OPERATE]))
 
 
+async def test_an_order_that_nobody_has_begun_is_cancelled_and_one_that_runs_is_not(
+    market: ServedMarket, rest: httpx.AsyncClient, office: Office, errand: Errand
+) -> None:
+    running, waiting = await asked_for(market, rest, [("/v1/backfills", BTC)] * 2)
+    office.open()
+    await ended(rest, running, "running")
+    cancelled = await rest.delete(waiting)
+    again = await rest.delete(waiting)
+    refused = await rest.delete(running)
+    unknown = await rest.delete("/v1/jobs/nobody")
+    errand.may_end.set()
+    await ended(rest, running, "done")
+
+    (row,) = cancelled.json()["data"]
+    Answer[JobRow].model_validate(cancelled.json())
+    assert (cancelled.status_code, row["state"]) == (200, "failed")
+    assert (row["detail"], row["started_at"]) == ("cancelled by loopback", None)
+    assert row == (await rest.get(waiting)).json()["data"][0]
+    for answer, state in ((again, "failed"), (refused, "running")):
+        assert (answer.status_code, answer.json()["code"]) == (409, "not_as_it_was")
+        assert answer.json()["detail"].endswith(f"waits to be begun: it is {state}")
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "not_found")
+    assert len(errand.taken) == 1
+
+
 async def test_a_job_that_waits_for_nobody_says_who_is_missing(
     market: ServedMarket, rest: httpx.AsyncClient, office: Office
 ) -> None:

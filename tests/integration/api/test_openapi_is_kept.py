@@ -166,6 +166,11 @@ async def test_each_route_answers_its_example(whole: ServedMarket, rest: httpx.A
         ids[0]["example"],
         whole.clock.now(),
     )
+    await whole.pool.execute(
+        "INSERT INTO job_parts (job_id, owner, state, attempts)"
+        " VALUES ($1, 'panel nobody|1h', 'queued', 0)",
+        ids[0]["example"],
+    )
 
     statuses = await asyncio.to_thread(show, document, whole.url)
 
