@@ -322,7 +322,7 @@ class Replica:
         moment = self.clock.now()
         async with self.readers.acquire() as connection:
             async for events in self._tail.news(connection):
-                self.api.hub.publish(events)
+                self.api.hub.publish_read(events)
         self._looked(moment)
 
     async def refuse_foreign(self) -> None:

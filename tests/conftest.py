@@ -15,6 +15,7 @@ import pytest_asyncio
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
+from backend import damaged
 from tests.doubles import ManualClock
 
 ROOT = Path(__file__).parent.parent
@@ -54,6 +55,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByUnit:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: unit_of(item.nodeid) not in TOGETHER)
+
+
+@pytest.fixture(autouse=True)
+def nothing_damaged() -> Iterator[None]:
+    """What a test damaged is of its own database."""
+    yield
+    damaged._met.clear()
 
 
 @pytest.fixture

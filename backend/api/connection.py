@@ -14,6 +14,7 @@ import orjson
 from backend.api.callers import Caller
 from backend.api.frames import SEND_MANY
 from backend.api.limits import Limits
+from backend.api.problems import ProblemError
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
@@ -47,6 +48,9 @@ class CloseReason(NamedTuple):
 
     def json(self) -> str:
         return orjson.dumps({"code": self.text, "retry_ms": self.retry_ms}).decode()
+
+
+LOST: Final = CloseReason(POSITION_LOST, "position_lost", 1_000)
 
 
 @dataclass(slots=True)
@@ -141,6 +145,20 @@ class Connection:
 
     def push_object(self, message: dict[str, Any]) -> None:
         self.push(orjson.dumps(message)[:-1])
+
+    def push_problem(
+        self, problem: ProblemError, number: int | str | None = None, method: str | None = None
+    ) -> None:
+        """Queue an error: the answer to a request, or what ends a stream."""
+        self.push_object(
+            {
+                "type": "error",
+                "id": number,
+                "method": method,
+                "ok": False,
+                "error": problem.body(),
+            }
+        )
 
     def update(self, subscription: Subscription, stream: str, head: Head, body: bytes) -> None:
         """Queue an event of a subscribed stream, or hold it until the snapshot is out."""

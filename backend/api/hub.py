@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from binascii import hexlify
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Final
@@ -13,14 +14,17 @@ import orjson
 from backend.api.connection import (
     DRAINING,
     FIRST_RETRY_MS,
+    LOST,
     CloseReason,
     Connection,
     Head,
     Subscription,
 )
 from backend.api.limits import Limits
+from backend.api.past_events import edited
 from backend.api.streams import KnownStreams
 from backend.store.stream_log import StreamEvent
+from backend.store.told_events import is_row
 from domain.market import rfc3339
 from domain.ports import Clock
 
@@ -55,6 +59,26 @@ class Hub:
                 body = update_body(event)
                 for connection, subscription in subscribers.items():
                     connection.update(subscription, event.stream, head, body)
+
+    def publish_read(self, events: Iterable[StreamEvent]) -> None:
+        """As `publish`, of events that were read from the log: one may have been edited.
+
+        Where one is no row any more its stream ends for whoever subscribed to it.
+        """
+        for event in events:
+            if is_row(event):
+                self.publish([event])
+            else:
+                self.heads[event.stream] = Head(event.epoch, event.offset)
+                self._end(event)
+
+    def _end(self, event: StreamEvent) -> None:
+        for connection, subscription in tuple(self._subscribers.get(event.stream, {}).items()):
+            if subscription.floor is None:  # it is catching up, and meets the event again
+                connection.close(LOST)
+            else:
+                connection.push_problem(edited(event))
+            self.leave(event.stream, connection)
 
     def learn(self, heads: Mapping[str, Head]) -> None:
         """Streams that a reader found in the log: they are not new any more."""
@@ -152,8 +176,8 @@ def update_body(event: StreamEvent, *, replay: bool = False) -> bytes:
         orjson.dumps(event.event),
         _moment(event.as_of),
         _moment(event.published_at),
-        event.hash.hex().encode(),
-        event.previous_hash.hex().encode(),
+        hexlify(event.hash),
+        hexlify(event.previous_hash),
         event.payload,
     )
 

@@ -353,7 +353,12 @@ class Pong(_Frame):
 
 
 class Error(_Frame):
-    """A request that could not be met; the connection stays."""
+    """A request that could not be met; the connection stays.
+
+    Without an `id` and with `stream`, `epoch` and `offset` in the problem (`not_as_it_was`): that
+    event was edited in the database and is no row any more. The stream has ended for this
+    connection, the others go on; a subscription with that place as its `since` goes on behind it.
+    """
 
     type: Literal["error"]
     id: RequestId = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import takewhile
 from typing import Any, Literal, NamedTuple
 
 import asyncpg
@@ -14,6 +15,7 @@ from backend.api.messages import Position
 from backend.api.problems import ProblemError
 from backend.store.stream_log import StreamEvent, log_of
 from backend.store.stream_reads import Log, offsets_at, read_log, read_range
+from backend.store.told_events import is_row
 from domain.errors import nearest, shortened
 from domain.market import rfc3339
 
@@ -56,8 +58,10 @@ async def read_events(
 ) -> EventPage:
     """A page of one stream's events; none of a `known` one that has not begun.
 
+    It ends before an event that was edited and is no row any more; no page begins with one.
+
     Raises:
-        ProblemError: `unknown_stream`, `epoch_changed`, `unknown_offset`.
+        ProblemError: `unknown_stream`, `epoch_changed`, `unknown_offset`, `not_as_it_was`.
     """
     try:
         log = await log_with(connection, caller, asked.stream)
@@ -79,13 +83,38 @@ async def read_events(
     else:
         high = min(high, asked.since.offset - 1 if asked.since else high)
         near, far = max(low, high - asked.limit), high
-    events = await read_range(connection, log, asked.stream, near, far) if far > near else []
-    _refuse_another(asked, events)
+    found = await read_range(connection, log, asked.stream, near, far) if far > near else []
+    _refuse_another(asked, found)
     if asked.order == "desc":
-        events.reverse()
+        found.reverse()
+    events = _whole(found)
     more = far < high if asked.order == "asc" else near > low
+    more = more or len(events) < len(found)
     following = Position(epoch=log.epoch, offset=events[-1].offset) if events and more else None
     return EventPage([event_row(event) for event in events], following)
+
+
+def _whole(events: Sequence[StreamEvent]) -> list[StreamEvent]:
+    """The events before the first that is no row any more.
+
+    Raises:
+        ProblemError: that is the first of them all.
+    """
+    whole = [*takewhile(is_row, events)]
+    if events and not whole:
+        raise edited(events[0])
+    return whole
+
+
+def edited(event: StreamEvent) -> ProblemError:
+    """The problem of an event that was edited, and cannot be told."""
+    detail = (
+        f"event {event.offset} of {event.stream} was edited and is no row any more;"
+        f" who begins behind it (offset {event.offset}) is told what follows"
+    )
+    return ProblemError(
+        "not_as_it_was", detail, stream=event.stream, epoch=event.epoch, offset=event.offset
+    )
 
 
 def _refuse_another(asked: Asked, events: Sequence[StreamEvent]) -> None:

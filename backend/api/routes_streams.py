@@ -66,14 +66,15 @@ async def head(request: Request, stream: Named) -> Response:
 @router.get(
     "/{stream:path}/events",
     responses=answering(schemas.EventRow)
-    | refused("unknown_stream", "epoch_changed", "unknown_offset"),
+    | refused("unknown_stream", "epoch_changed", "unknown_offset", "not_as_it_was"),
 )
 async def events(
     request: Request, stream: Named, selection: Annotated[EventSelection, Query()]
 ) -> Response:
     """Events of a stream as they were published, each with its hash and that of the one before.
 
-    `data` has the bytes that the hash is over.
+    `data` has the bytes that the hash is over. A page ends before an event that was edited and is
+    no row any more; one that would begin with it is refused (409 `not_as_it_was`, its `offset`).
     """
     state, since = state_of(request), None
     offset = selection.since if selection.cursor is None else selection.cursor

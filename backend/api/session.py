@@ -83,14 +83,10 @@ class Session:
 
     def _refuse(self, problem: ProblemError, request: dict[str, Any]) -> None:
         number, method = request.get("id"), request.get("method")
-        self._connection.push_object(
-            {
-                "type": "error",
-                "id": number if isinstance(number, int | str) else None,
-                "method": method if isinstance(method, str) else None,
-                "ok": False,
-                "error": problem.body(),
-            }
+        self._connection.push_problem(
+            problem,
+            number if isinstance(number, int | str) else None,
+            method if isinstance(method, str) else None,
         )
         self._refused += 1
         if self._refused > PATIENCE:

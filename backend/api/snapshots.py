@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
 from operator import index
 from typing import Final
@@ -10,13 +9,13 @@ from typing import Final
 import asyncpg
 import orjson
 
+from backend import damaged
 from backend.api import rows
 from backend.api.connection import Head
 from backend.api.gap_pages import missing_now
 from backend.store.payloads import GAPS_STREAM
 from backend.store.stream_log import log_of, split_payloads
-
-log = logging.getLogger(__name__)
+from backend.store.told_events import EDITED, name_of
 
 RECENT: Final = 16  # blocks looked through for the newest row of each horizon
 
@@ -60,14 +59,15 @@ async def newest_rows(
 def _of_streams(blocks: Iterable[asyncpg.Record], wanted: set[str]) -> dict[str, list[bytes]]:
     """The newest row of each horizon; `blocks` come newest first."""
     newest: dict[str, dict[int, tuple[str, bytes]]] = {}
-    for names, places, ends, payloads in reversed(list(blocks)):
-        for place, payload in zip(places, split_payloads(payloads, ends), strict=False):
+    for names, places, offsets, ends, payloads in reversed(list(blocks)):
+        events = zip(places, split_payloads(payloads, ends), strict=False)
+        for number, (place, payload) in enumerate(events):
             stream = names[place - 1] if place in range(1, len(names) + 1) else None
             if stream in wanted:  # of one row, the last event counts
                 try:
                     about, horizon = _about(payload)
                 except (ValueError, TypeError, AttributeError):
-                    log.warning("a row is left out: it is not as it was published: %s", stream)
+                    damaged.meet(name_of(stream, *offsets[number : number + 1]), EDITED)
                     continue
                 of_stream = newest.setdefault(stream, {})
                 if about >= of_stream.get(horizon, ("", b""))[0]:
@@ -86,11 +86,13 @@ def _about(payload: bytes) -> tuple[str, int]:
 
 
 _NEWEST: Final = """
-    SELECT streams, places, ends, payloads FROM stream_blocks JOIN stream_heads USING (log)
-    WHERE log = $1 ORDER BY stream_blocks.block DESC LIMIT $2
+    SELECT streams, places, b.offsets, ends, payloads
+    FROM stream_blocks b JOIN stream_heads USING (log)
+    WHERE log = $1 ORDER BY b.block DESC LIMIT $2
     """
 _NEWEST_OF: Final = """
-    SELECT streams, places, ends, payloads FROM stream_blocks b JOIN stream_heads h USING (log)
+    SELECT streams, places, b.offsets, ends, payloads
+    FROM stream_blocks b JOIN stream_heads h USING (log)
     WHERE log = $1 AND array_position(h.streams, $2::text) = ANY(b.places)
     ORDER BY b.block DESC LIMIT $3
     """

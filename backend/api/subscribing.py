@@ -9,9 +9,10 @@ from typing import Any, Final
 import orjson
 
 from backend.api.answers import reading, starting
-from backend.api.connection import POSITION_LOST, CloseReason, Connection, Head
+from backend.api.connection import LOST, Connection, Head
 from backend.api.hub import update_body
 from backend.api.messages import StreamProblem, SubscribeParams
+from backend.api.past_events import edited
 from backend.api.problems import ProblemError
 from backend.api.resume import NOWHERE, Begin, beginnings
 from backend.api.snapshots import known_heads, newest_rows
@@ -20,6 +21,7 @@ from backend.api.streams import KnownStreams
 from backend.store.database import CONNECTION_ERRORS
 from backend.store.stream_log import StreamEvent
 from backend.store.stream_reads import Place, Reader, by_log, read_log
+from backend.store.told_events import is_row
 from domain.errors import shortened
 from domain.market import rfc3339
 
@@ -29,7 +31,6 @@ UNKNOWN: Final = {
     for name, value in ProblemError("unknown_stream", "no stream of this name").body().items()
     if name in StreamProblem.model_fields
 }
-LOST: Final = CloseReason(POSITION_LOST, "position_lost", 1_000)
 
 Answer = Callable[[list[dict[str, Any]], Sequence[dict[str, Any]]], None]
 
@@ -83,18 +84,22 @@ async def subscribe(
 async def _begin(
     state: ApiState, connection: Connection, begun: Mapping[str, Begin], *, snapshot: bool
 ) -> None:
-    missed = {stream: one.place for stream, one in begun.items() if one.place is not None}
-    missed |= await _replay(state, connection, missed)
+    asked = {stream: one.place for stream, one in begun.items() if one.place is not None}
+    missed = await _replay(state, connection, asked)
     for stream in begun:
-        state.hub.join(stream, connection)
+        if stream not in asked or stream in missed:
+            state.hub.join(stream, connection)
     # Read after joining: what is committed meanwhile is held, and nothing falls between.
     async with reading(state) as database:
         heads = await known_heads(database)
-        rows = await newest_rows(database, [*(begun.keys() - missed)] if snapshot else [])
-    await _replay(state, connection, missed, heads)
+        rows = await newest_rows(database, [*(begun.keys() - asked)] if snapshot else [])
+    told = await _replay(state, connection, missed, heads)
     for stream in begun:
         head = heads.get(stream, NOWHERE)
-        if stream not in missed and snapshot:
+        if stream in asked and stream not in told:
+            state.hub.leave(stream, connection)
+            continue
+        if stream not in asked and snapshot:
             connection.push(_snapshot(state, stream, head, rows.get(stream, [])))
         connection.push_object(
             {
@@ -116,6 +121,9 @@ async def _replay(
 ) -> dict[str, Place]:
     """Send what follows on `missed`, up to `heads` or what the log says; where each stands now.
 
+    A stream ends with an event that was edited and is no row any more: its client is told so, and
+    it is left out of what is returned.
+
     Raises:
         PositionLostError: an event is not there.
     """
@@ -133,15 +141,28 @@ async def _replay(
         while not reader.ended:
             async with reading(state) as database:
                 page = await reader.page(database)
-            for event in page:
-                _follow(reached, event)
-                await connection.room()
-                connection.push(update_body(event, replay=True))
-        if any(reached[each].offset != upto[each] for each in behind):
-            raise PositionLostError
-        for each in behind:
+            await _tell(connection, page, reached)
+        for each in behind.keys() & reached:
+            if reached[each].offset != upto[each]:
+                raise PositionLostError
             reached[each] = reached[each]._replace(block=log.block)
     return reached
+
+
+async def _tell(
+    connection: Connection, page: Iterable[StreamEvent], reached: dict[str, Place]
+) -> None:
+    """Send events and move `reached`, which loses a stream that ends with one that was edited."""
+    for event in page:
+        if event.stream not in reached:
+            continue
+        _follow(reached, event)
+        await connection.room()
+        if is_row(event):
+            connection.push(update_body(event, replay=True))
+        else:
+            del reached[event.stream]
+            connection.push_problem(edited(event))
 
 
 def _follow(reached: dict[str, Place], event: StreamEvent) -> None:

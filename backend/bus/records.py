@@ -6,22 +6,20 @@ a reader can recompute the chain of a stream from its records alone.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache
 from hashlib import sha256
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-import orjson
-
+from backend import damaged
 from backend.store.stream_log import StreamEvent
+from backend.store.told_events import name_of, row_of
 from domain.market import rfc3339
 from domain.topics import PREDICTIONS, SIGNALS, SIGNALS_LATEST, Topic
 
-log = logging.getLogger(__name__)
-
 CHANNELS: Final[dict[str, Topic]] = {"predictions": PREDICTIONS, "signals": SIGNALS}
+_SERIES: Final = ("timeframe", "exchange", "symbol")  # as a stream is named by
 ALWAYS: Final = (
     ("ce_specversion", b"1.0"),
     ("ce_source", b"alphapulse"),
@@ -43,8 +41,12 @@ class Record(NamedTuple):
 def records(event: StreamEvent, prefix: str) -> Iterator[Record]:
     """Of an event of `CHANNELS`: that of its topic, and of a signal the newest of its horizon.
 
-    One that was edited so that it has none is on its topic alone, where its hash tells of it.
+    One that was edited so that it has none is on its topic alone, where its hash tells of it. One
+    that is no row any more, or not of the series of its stream, has no record: that is a trouble.
     """
+    row = row_of(event)
+    if row is None or not _fits(event, row):
+        return
     topic, key, panel = _series(event.stream)
     trace = trace_of(panel, event.as_of)
     headers = [
@@ -63,13 +65,25 @@ def records(event: StreamEvent, prefix: str) -> Iterator[Record]:
     ]
     yield Record(topic.wire_name(prefix), key, event.payload, headers)
     if topic is SIGNALS:
-        try:
-            of_horizon = b"%b|%d" % (key, orjson.loads(event.payload)["horizon"])
-        except (ValueError, LookupError, TypeError):
-            about = {"stream": event.stream, "offset": event.offset}
-            log.warning("a signal is of no horizon: it is not as it was published", extra=about)
+        horizon = row.get("horizon")
+        if not isinstance(horizon, int):
+            damaged.meet(name_of(event.stream, event.offset), "it was edited, and is of no horizon")
             return
+        of_horizon = b"%b|%d" % (key, horizon)
         yield Record(SIGNALS_LATEST.wire_name(prefix), of_horizon, event.payload, headers)
+
+
+def _fits(event: StreamEvent, row: Mapping[str, Any]) -> bool:
+    """Whether a row is of its stream; else the one was edited, or the other renamed in its head."""
+    channel, *series = event.stream.split(".", 3)
+    what = f"the stream {event.stream}"
+    if channel in CHANNELS and series == [row.get(name) for name in _SERIES]:
+        if damaged.anything():
+            damaged.mended(what)
+        return True
+    fault = f"from event {event.offset} on what it tells is of another stream: no broker gets it"
+    damaged.meet(what, fault)
+    return False
 
 
 @lru_cache(maxsize=8_192)

@@ -177,6 +177,7 @@ export class Live {
   refused({ method, error }) {
     if (method === "subscribe") this.replies -= 1;
     if (error.code === "unknown_stream") return this.progress(); // not for this key, or gone
+    if (error.stream) return this.ended(error);
     this.handlers.state("waiting", error.detail);
     if (!error.temporary) return undefined;
     const socket = this.socket;
@@ -184,6 +185,14 @@ export class Live {
       if (this.socket === socket && socket.readyState === WebSocket.OPEN) this.subscribe(this.wanted);
     }, error.retry_after_ms ?? RATE_MS);
     return undefined;
+  }
+
+  // An event of it was edited and cannot be told: what the page shows of it begins anew behind that.
+  ended({ stream, detail }) {
+    this.lost.push({ stream, reason: detail });
+    for (const names of [this.caught, this.catching, this.seen]) names.delete(stream);
+    if (this.wanted.some((each) => fits(each, stream))) this.request({ streams: [stream] });
+    this.progress();
   }
 
   // A link that says nothing is dead, though nobody closed it.

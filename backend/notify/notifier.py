@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,19 +11,19 @@ from typing import Final
 
 import asyncpg
 
+from backend import damaged
 from backend.api.status import Status
 from backend.notify.sender import LOOK_EVERY
 from backend.store import tail
 from backend.store.database import patiently
 from backend.store.outbox import Entry, Outbox
+from backend.store.told_events import name_of
 from collectors.pacing import Pace
 from domain.market import SeriesKey
 from domain.notifications import Notice, Place
 from services.notifications.events import noticed, of_streams
 from services.notifications.outages import SourceWatch, of_predictions
 from services.notifications.rules import Rule, channels_of
-
-log = logging.getLogger(__name__)
 
 PAGE: Final = 20  # blocks of a log that are read and entered at once
 STALE, FRESH = "predictions.stale", "predictions.fresh"
@@ -153,6 +152,5 @@ def _notice(event: tail.Followed) -> Notice | None:
     try:
         return noticed(event.event, event.published_at, place, event.payload)
     except (ValueError, KeyError, TypeError):
-        about = {"stream": event.stream, "offset": event.offset}
-        log.warning("an event cannot be told: it is not as it was published", extra=about)
+        damaged.meet(name_of(event.stream, event.offset), "it was edited; no channel is told of it")
         return None

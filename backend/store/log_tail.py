@@ -7,8 +7,10 @@ from typing import Final
 
 import asyncpg
 
+from backend import damaged
 from backend.store.stream_log import FIRST_HASH, StreamEvent, split_hashes
 from backend.store.stream_reads import Log, Place, Reader, read_log
+from domain.errors import StoreError
 
 _BLOCKS: Final = "SELECT log, epoch, block FROM stream_heads"
 
@@ -26,7 +28,7 @@ class LogTail:
     async def begin(self, connection: asyncpg.Connection) -> Mapping[str, Log]:
         """Stand at the heads of all logs that there are."""
         for row in await connection.fetch(_BLOCKS):
-            if (log := await read_log(connection, row["log"])) is not None:
+            if (log := await _read(connection, row["log"])) is not None:
                 self._logs[log.name] = log
         return self._logs
 
@@ -36,7 +38,7 @@ class LogTail:
             before = self._logs.get(row["log"])
             if before is not None and (before.epoch, before.block) == (row["epoch"], row["block"]):
                 continue
-            log = await read_log(connection, row["log"])
+            log = await _read(connection, row["log"])
             if log is None:
                 continue
             reader = Reader(log, _places(log, before), log.heads)
@@ -45,6 +47,18 @@ class LogTail:
                 events += await reader.page(connection)
             self._logs[log.name] = log  # only now: where a read fails all of it is read again
             yield events
+
+
+async def _read(connection: asyncpg.Connection, name: str) -> Log | None:
+    """The log of a name; None where its head was edited, which then is a trouble."""
+    what = f"the head of {name}"
+    try:
+        log = await read_log(connection, name)
+    except StoreError as error:
+        damaged.meet(what, f"{error}; nobody is told what follows")
+        return None
+    damaged.mended(what)
+    return log
 
 
 def _places(log: Log, before: Log | None) -> dict[str, Place]:

@@ -8,10 +8,12 @@ from typing import Final
 
 import asyncpg
 
+from backend import damaged
 from backend.store import tail
 from backend.store.database import patiently
 from backend.store.stream_log import StreamEvent
 from backend.store.stream_reads import START, Log, Place, Reader, places_behind, read_log
+from domain.errors import StoreError
 from domain.ports import Clock
 
 _CURSORS: Final = "SELECT log, block FROM relay_cursors WHERE cluster = $1"
@@ -57,8 +59,14 @@ class Untaken:
         heads = await patiently(partial(tail.heads, self._pool, self._channels), self._wall)
         for name, head in heads.items():
             if self._cursors.get(name, 0) < head:
-                async for page in self._pages_of(name, self._cursors.get(name, 0)):
-                    yield page
+                what = f"the head of {name}"
+                try:
+                    async for page in self._pages_of(name, self._cursors.get(name, 0)):
+                        yield page
+                except StoreError as error:  # the other logs go on
+                    damaged.meet(what, f"{error}; no broker gets what follows")
+                else:
+                    damaged.mended(what)
 
     async def _pages_of(self, name: str, cursor: int) -> AsyncIterator[list[StreamEvent]]:
         log = await patiently(partial(self._log, name, cursor), self._wall)
@@ -81,7 +89,7 @@ class Untaken:
             log = await read_log(connection, name)
             if log is None:
                 raise LookupError(name)  # its head was there a moment ago
-            if name not in self._places:
+            if name not in self._places or self._places[name].keys() - log.places:
                 self._places[name] = await places_behind(connection, log, cursor)
             return log
 

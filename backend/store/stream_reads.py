@@ -240,18 +240,11 @@ class Reader:
         return [self._event(row) for row in found]
 
     def _event(self, row: asyncpg.Record) -> StreamEvent:
-        stream = self._names[row["place"]]
-        previous, self._hashes[stream] = self._hashes[stream], row["hash"]
+        place, offset, event, as_of, published_at, payload, digest = row  # half of the names' cost
+        stream = self._names[place]
+        previous, self._hashes[stream] = self._hashes[stream], digest
         return StreamEvent(
-            stream,
-            self._log.epoch,
-            row["offset"],
-            row["event"],
-            row["as_of"],
-            row["published_at"],
-            row["payload"],
-            row["hash"],
-            previous,
+            stream, self._log.epoch, offset, event, as_of, published_at, payload, digest, previous
         )
 
 

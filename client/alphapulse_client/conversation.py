@@ -231,7 +231,7 @@ def _compare(update: Update, place: Position) -> None:
         raise ChainBrokenError(update.stream, update.offset, reason)
 
 
-def _refuse(problem: ProblemError) -> None:
-    if problem.temporary:
+def _refuse(problem: ProblemError | ChainBrokenError) -> None:
+    if isinstance(problem, ProblemError) and problem.temporary:
         raise DisconnectedError(str(problem), problem.retry_after_s)
     raise problem

@@ -59,7 +59,7 @@ async def events(
 
     Raises:
         ProblemError, UnreachableError, ProtocolError: they cannot be had.
-        ChainBrokenError: one is no JSON, so it was edited.
+        ChainBrokenError: one was edited, and the server cannot tell it.
     """
     asked = {"since": after.offset, "epoch": after.epoch, "start": start, "limit": PAGE}
     async with aclosing(rest.pages(path_of(stream, "events"), asked)) as pages:
@@ -67,29 +67,9 @@ async def events(
             try:
                 rows, _ = page(answer.text)
             except ValueError as error:
-                if start is not None:
-                    raise ProtocolError(f"events of {stream} cannot be read: {error}") from error
-                offset = await _unreadable(rest, stream, after)
-                raise ChainBrokenError(stream, offset, "its content is no JSON") from error
+                raise ProtocolError(f"events of {stream} cannot be read: {error}") from error
             for row in rows:
-                yield (update := update_of(row))
-                after = update.position
-
-
-async def _unreadable(rest: Rest, stream: str, after: Position) -> int:
-    """The offset of the first event behind a position that cannot be read; one of a page is."""
-    low, count = after.offset, PAGE
-    while count > 1:
-        half = count // 2
-        asked = {"since": low, "epoch": after.epoch, "limit": half}
-        answer = await rest.get(path_of(stream, "events"), asked)
-        try:
-            page(answer.text)
-        except ValueError:
-            count = half
-        else:
-            low, count = low + half, count - half
-    return low + 1
+                yield update_of(row)
 
 
 async def missed(rest: Rest, stream: str, after: Position) -> AsyncGenerator[Update]:

@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from alphapulse_client.errors import ProblemError
+from alphapulse_client.errors import ChainBrokenError, ProblemError
+
+_EDITED = "not_as_it_was"
 
 
 def problem_of(
     said: Mapping[str, Any], *, stream: str | None = None, retry_after_s: float | None = None
-) -> ProblemError:
-    """The error that says what a problem object says.
+) -> ProblemError | ChainBrokenError:
+    """The error that says what a problem object says; of an event that was edited, which it is.
 
     Args:
         said: the object.
         stream: what it is about, where it does not say so itself.
         retry_after_s: what the answer's header asks for, where the object does not.
     """
+    if said.get("code") == _EDITED and "offset" in said:
+        reason = "it was edited and is no row any more"
+        return ChainBrokenError(str(said.get("stream")), int(said["offset"]), reason)
     rejected = said.get("rejected") or [{}]
     first = rejected[0].get("error", {}) if len(rejected) == 1 else {}
     detail = str(said.get("detail", "")) if stream is None else f"{stream}: {said.get('detail')}"

@@ -12,7 +12,13 @@ import httpx
 
 from alphapulse_client.address import Address
 from alphapulse_client.backoff import Backoff
-from alphapulse_client.errors import ClientError, ProblemError, ProtocolError, UnreachableError
+from alphapulse_client.errors import (
+    ChainBrokenError,
+    ClientError,
+    ProblemError,
+    ProtocolError,
+    UnreachableError,
+)
 from alphapulse_client.problems import problem_of
 from alphapulse_client.quota import pause_s, retry_after_s
 from alphapulse_client.times import spelt
@@ -63,6 +69,7 @@ class Rest:
 
         Raises:
             ProblemError: the server refuses it, or could not answer it in any attempt.
+            ChainBrokenError: of events the next one was edited, and cannot be told.
             UnreachableError: it could not be asked.
         """
         failures = 0
@@ -131,7 +138,7 @@ def _cursor(answer: httpx.Response) -> str | None:
     return cursor
 
 
-def _problem(answer: httpx.Response) -> ProblemError:
+def _problem(answer: httpx.Response) -> ProblemError | ChainBrokenError:
     status = answer.status_code
     asked_s = retry_after_s(answer.headers)
     if answer.headers.get("content-type", "").startswith(_PROBLEM):

@@ -10,6 +10,7 @@ from datetime import timedelta
 import orjson
 import pytest
 
+from backend import damaged
 from backend.notify.notifier import PAGE
 from backend.store.gaps import GapLedger
 from backend.store.instruments import Instruments
@@ -181,8 +182,11 @@ async def test_an_event_that_was_altered_is_passed_over_and_named(
         await notifier.look()
 
     assert [row["at"] for row in await record.rows()] == [at(2)] * 3
-    named = [one for one in caplog.records if "cannot be told" in one.message]
-    assert [one.__dict__["offset"] for one in named] == [1, 1, 1]
+    named = [one.message for one in caplog.records if one.name == "backend.damaged"]
+    fault = "it was edited; no channel is told of it"
+    streams = [f"signals.1h.{one.exchange}.{one.symbol}" for one in INSTRUMENTS]
+    assert sorted(named) == [f"event 1 of {stream}: {fault}" for stream in streams]
+    assert len(damaged.troubles()) == 3
 
 
 async def test_one_outage_of_a_source_is_one_notification_whatever_starts_meanwhile(

@@ -8,12 +8,14 @@ from collections.abc import Awaitable, Callable
 import httpx
 import pytest
 
+from backend import damaged
 from backend.bus.records import CHANNELS, records
 from backend.clock import SystemClock
 from backend.store import tail
 from backend.store.log_tail import LogTail
 from backend.store.relayed import Untaken
-from tests.served_market import ServedMarket
+from backend.store.stream_log import event_hash
+from tests.served_market import MEMBERS, TICKS, ServedMarket
 from tests.subscriber import Client
 
 ETH = "signals.1h.simulated.ETH/USDT"
@@ -129,8 +131,100 @@ async def test_a_signal_without_a_horizon_is_relayed_where_its_hash_tells_of_it(
     whole = [one.topic for one in records(signal, "a")]
 
     with caplog.at_level(logging.WARNING):
-        edited = list(records(signal._replace(payload=b'{"horizon":"4"}'), "a"))
+        payload = signal.payload.replace(b'"horizon":4', b'"horizon":"4"')
+        edited = list(records(signal._replace(payload=payload), "a"))
 
-    assert [(one.topic, one.value) for one in edited] == [(whole[0], b'{"horizon":"4"}')]
+    assert [(one.topic, one.value) for one in edited] == [(whole[0], payload)]
     assert len(whole) == 2
-    assert "not as it was published" in caplog.text
+    assert f"event {signal.offset} of {ETH}: it was edited, and is of no horizon" in caplog.text
+
+
+async def relayed(market: ServedMarket, untaken: Untaken) -> list[str]:
+    """What a broker gets of what is new, as its ids."""
+    made = [one async for page in untaken.pages() for each in page for one in records(each, "a")]
+    ids = [dict(one.headers)["ce_id"].decode() for one in made if "latest" not in one.topic]
+    return [f"{one.partition('@')[0]}:{one.rpartition(':')[2]}" for one in ids]
+
+
+def every_event(of: str, stream: str) -> list[str]:
+    return [f"{of}.1h.simulated.{stream}:{offset}" for offset in range(1, TICKS + 1)]
+
+
+@pytest.mark.parametrize("edit", PAYLOADS[3:])
+async def test_a_broker_gets_nothing_that_is_no_row_and_all_else(
+    market: ServedMarket, edit: Callable[[bytes], bytes]
+) -> None:
+    await make(market, edit)
+    untaken = Untaken(market.pool, SystemClock(), topics="some", channels=[*CHANNELS])
+
+    found = await relayed(market, untaken)
+
+    names = [f"{one}.1h.simulated.ETH/USDT" for one in ("predictions", "signals")]
+    wanted = {one for of in CHANNELS for each in MEMBERS for one in every_event(of, each.symbol)}
+    assert set(found) == wanted - {f"{one}:{TICKS}" for one in names}
+    assert [one.reason for one in damaged.troubles()] == [
+        f"event {TICKS} of {one}: it was edited and is no row any more; it is told to nobody"
+        for one in names
+    ]
+
+
+RENAMED = (
+    "no stream", "signals.1h.simulated", "candles.1h.simulated.ETH/USDT",
+    "signals.1h.simulated.ETH/USD", "signals.4h.simulated.ETH/USDT",
+)  # fmt: skip
+RENAME = "UPDATE stream_heads SET streams = array_replace(streams, $1, $2)"
+
+
+@pytest.mark.parametrize("name", RENAMED)
+async def test_a_renamed_stream_is_named_and_the_others_are_relayed(
+    market: ServedMarket, name: str
+) -> None:
+    untaken = Untaken(market.pool, SystemClock(), topics="some", channels=[*CHANNELS])
+    await market.commit(TICKS)  # a running system knows its streams by itself
+    await relayed(market, untaken)
+    await market.pool.execute(RENAME, ETH, name)
+    await market.commit(TICKS + 1)
+    found = await relayed(market, untaken)
+    met = damaged.troubles()
+    await market.pool.execute(RENAME, name, ETH)
+    await market.commit(TICKS + 2)
+    whole = [one async for page in untaken.pages() for one in page]
+
+    number = f":{TICKS + 2}"
+    assert ETH + number not in found
+    assert name + number not in found
+    assert {f"signals.1h.simulated.{one}/USDT{number}" for one in ("BTC", "SOL")} <= {*found}
+    assert f"predictions.1h.simulated.ETH/USDT{number}" in found
+    assert [one.reason for one in met] == [
+        f"the stream {name}: from event {TICKS + 2} on what it tells is of another stream:"
+        " no broker gets it"
+    ]
+    assert all(one.hash == event_hash(one) for one in whole)
+
+
+async def test_a_head_that_does_not_hold_together_holds_its_own_log_alone(
+    market: ServedMarket,
+) -> None:
+    untaken = Untaken(market.pool, SystemClock(), topics="some", channels=[*CHANNELS])
+    tail, told = LogTail(), []
+    async with market.pool.acquire() as connection:
+        await tail.begin(connection)
+        await market.pool.execute(RENAME, "predictions.1h.simulated.ETH/USDT", "again")
+        await market.pool.execute(RENAME, "predictions.1h.simulated.BTC/USDT", "again")
+        found = await relayed(market, untaken)
+        told = [one async for events in tail.news(connection) for one in events]
+        met = damaged.troubles()
+        await market.pool.execute(
+            "UPDATE stream_heads SET streams = $1 WHERE log = 'predictions.1h.simulated'",
+            [f"predictions.1h.simulated.{one.symbol}" for one in MEMBERS],
+        )
+        rest = await relayed(market, untaken)
+
+    assert {*found} == {one for each in MEMBERS for one in every_event("signals", each.symbol)}
+    assert told == []
+    assert len(met) == 1
+    assert met[0].reason.startswith(
+        "the head of predictions.1h.simulated: the head of predictions.1h.simulated was edited"
+    )
+    assert {*rest} == {one for each in MEMBERS for one in every_event("predictions", each.symbol)}
+    assert damaged.troubles() == []

@@ -64,13 +64,20 @@ async def test_one_row_that_is_not_as_it_was_is_named_by_both(
     assert (broken.value.stream, broken.value.offset) == (BTC, 7)
 
 
-@pytest.mark.parametrize("deed", ["edited", "back-dated"])
-async def test_a_feed_names_it_too(market: ServedMarket, deed: str) -> None:
+@pytest.mark.parametrize(
+    ("deed", "reason"),
+    [
+        ("edited", "its content does not give its hash"),
+        ("back-dated", "its content does not give its hash"),
+        ("made unreadable", "it was edited and is no row any more"),
+    ],
+)
+async def test_a_feed_names_it_too(market: ServedMarket, deed: str, reason: str) -> None:
     await do(market, deed)
     told: list[Any] = []
 
     async with Client(market.url) as client, aclosing(client.updates(BTC, since="start")) as feed:
-        with pytest.raises(ChainBrokenError, match="offset 7: its content does not give its hash"):
+        with pytest.raises(ChainBrokenError, match=f"{BTC}: offset 7: {reason}"):
             await _into(told, feed)
     assert [each.offset for each in told] == [*range(1, 7)]
 
