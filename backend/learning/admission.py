@@ -63,7 +63,7 @@ class Admission:
             await self._conclude(out, results, kept)
             return out
 
-        out = await self.seats.store.registry.surely(conclude, self.seats.wall)
+        out = await self.seats.store.registry.together(conclude, self.seats.wall)
         out.happen()
 
     async def _conclude(

@@ -179,7 +179,7 @@ class Challenges:
     async def _store(
         self, rows: Sequence[DecisionRow], promoted: DecisionRow | None, effective_from: datetime
     ) -> None:
-        await self.seats.store.registry.surely(
+        await self.seats.store.registry.together(
             lambda record: record.conclude(rows, promoted=promoted, effective_from=effective_from),
             self.seats.wall,
         )

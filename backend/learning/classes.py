@@ -95,7 +95,7 @@ class ClassTrainings:
             await self._conclude(out, results, kept, live)
             return out
 
-        out = await seats.store.registry.surely(conclude, seats.wall)
+        out = await seats.store.registry.together(conclude, seats.wall)
         out.happen()
 
     async def _conclude(

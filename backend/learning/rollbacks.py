@@ -127,7 +127,7 @@ class Rollbacks:
         seats.tell("rolled_back", seat, str(gone.version), at, f"{decision.words}; on trial again")
 
     async def _store(self, work: Callable[[Registry], Awaitable[None]]) -> None:
-        await self.seats.store.registry.surely(work, self.seats.wall)
+        await self.seats.store.registry.together(work, self.seats.wall)
 
     def _block_ms(self, horizon: int) -> int:
         return block_ms(Horizon(self.seats.panel.key.timeframe, horizon))

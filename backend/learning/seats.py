@@ -259,10 +259,10 @@ class Seats:
             evidence={"words": words},
         )
         if member:
-            return await registry.surely(lambda record: record.withdraw(decision), self.wall)
+            return await registry.together(lambda record: record.withdraw(decision), self.wall)
         decisions = await patiently(partial(registry.decisions, seat), self.wall)
         before = None if trigger == FEATURES else tried_before(decisions, gone.version)
-        await registry.surely(lambda record: record.dismiss(decision, instead=before), self.wall)
+        await registry.together(lambda record: record.dismiss(decision, instead=before), self.wall)
         return before
 
     async def _reseat(self, row: Mapping[str, Any], role: Role) -> None:

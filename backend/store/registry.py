@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -155,14 +155,13 @@ class Registry:
         self._place = place
         self._fence = fence
 
-    @asynccontextmanager
-    async def together(self) -> AsyncIterator[Registry]:
-        """A registry of which all is stored that is done with it in the block, or nothing."""
-        async with self._transaction() as connection:
-            yield Registry(connection)
+    async def together(self, work: Callable[[Registry], Awaitable[T]], wall: Clock) -> T:
+        """What `work` gives; all that it does with its registry is stored, once, or nothing.
 
-    async def surely(self, work: Callable[[Registry], Awaitable[T]], wall: Clock) -> T:
-        """What `work` gives of such a registry; stored once, however the database does."""
+        Args:
+            work: done again where the connection was lost before its end.
+            wall: of waits for the database.
+        """
         return await surely(self._transaction, lambda one: work(Registry(one)), wall)
 
     async def register(self, model: ModelVersion) -> int:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,10 @@ from services.models.sample import Sample
 from services.models.trainer import TrainingRequest
 from services.models.walk_forward import SplitKind
 from services.signals.policy import PolicySettings
-from tests.doubles import START, ManualClock
+from tests.doubles import START, Impatient, ManualClock
 from tests.integration.store_samples import INSTRUMENTS
 from tests.integration.test_rollbacks import features_at
+from tests.integration.test_training_loses_connections import terminated
 
 H1 = Timeframe.H1
 HOUR = timedelta(hours=1)
@@ -110,7 +112,7 @@ class Running:
             panel=self.panel,
             store=self.store,
             clock=self.clock,
-            wall=self.clock,
+            wall=Impatient(),
             emit=self._hear,
         )
         await self.seats.restore()
@@ -218,6 +220,18 @@ async def test_the_best_that_beats_the_prior_serves_also_after_a_restart(running
     assert await running.decisions(TREES) == ["cold_start: cold_start"]
     (row,) = [row for row in await running.store.registry.versions() if row["name"] == TREES]
     assert (row["label_set"], row["target"], row["kind"]) == (LABEL, "rotation", "lightgbm")
+    assert [event.kind for event in running.told] == ["trained", "trained", "promoted", "rejected"]
+
+
+@pytest.mark.parametrize("table", ["ml_class_predictions", "ml_models_metadata"])
+async def test_a_connection_that_is_lost_on_the_way_costs_nothing_but_time(
+    running: Running, database_url: str, table: str
+) -> None:
+    training = partial(running.train, 1, lightgbm=0.05, logistic=0.02)
+    await terminated(database_url, table, training)
+
+    assert running.serving() == f"{TREES}@1 ({PRIOR}@1) ({LINES}@1)"
+    assert await running.decisions(TREES) == ["cold_start: cold_start"]
     assert [event.kind for event in running.told] == ["trained", "trained", "promoted", "rejected"]
 
 

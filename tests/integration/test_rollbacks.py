@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import numpy as np
 import pytest
 
@@ -15,7 +16,7 @@ from backend.learning.learning import Learning
 from backend.learning.plan import LearningPlan
 from backend.learning.rollbacks import EVERY_BLOCKS
 from backend.panel import Panel, PanelKey
-from backend.store.registry import Decision
+from backend.store.registry import Decision, Registry, Seat
 from backend.training_settings import TrainingSettings
 from backend.wiring import Store, open_store
 from domain.errors import UsageError
@@ -23,7 +24,7 @@ from domain.events import FeatureBatch, Floats, ModelEvent, Origin, OutcomeBatch
 from domain.market import Timeframe, from_ms
 from services.features.feature_set import OHLCV
 from services.signals.policy import PolicySettings
-from tests.doubles import ManualClock
+from tests.doubles import Impatient, ManualClock
 from tests.integration.store_samples import INSTRUMENTS, at
 from tests.integration.test_altered_artifacts import NAME, SEAT, Fitted
 from tests.integration.test_challenges import outcome
@@ -69,7 +70,7 @@ class Running:
             store=self.store,
             executor=self.threads,
             clock=self.clock,
-            wall=self.clock,
+            wall=Impatient(),
             plan=LearningPlan.of(TrainingSettings(), H1, seed=7),
             emit=self._hear,
         )
@@ -162,6 +163,33 @@ async def test_where_the_one_before_it_is_broken_too_nobody_is_left(running: Run
     assert await running.store.registry.aliases(SEAT) == {}
     await running.start()
     assert running.roles() == {}
+
+
+class Losing(Registry):
+    """The connection is lost the first time that a version is looked for."""
+
+    lost = False
+
+    async def show(self, seat: Seat, version: int) -> dict[str, Any] | None:
+        if not self.lost:
+            self.lost = True
+            raise asyncpg.InternalClientError("the connection was closed")
+        return await super().show(seat, version)
+
+
+async def test_one_version_leaves_though_the_connection_is_lost_after_its_decision(
+    running: Running,
+) -> None:
+    losing = Losing(running.store.writers)
+    running.store = replace(running.store, registry=losing)
+    await running.start()
+    before = await running.learning.roll_back(4, NAME)
+
+    assert losing.lost
+    assert before == 1
+    assert await losing.aliases(SEAT) == {"champion": 1}
+    assert [one["verdict"] for one in await losing.decisions(SEAT)].count("rollback") == 1
+    assert [one.kind for one in running.told] == ["rolled_back"]
 
 
 async def test_an_artifact_that_was_altered_does_not_come_back(

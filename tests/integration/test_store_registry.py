@@ -16,6 +16,7 @@ from backend.store.runs import Run, Runs
 from domain.errors import LeaseLostError, StoreError
 from domain.events import Target
 from domain.market import Timeframe
+from tests.doubles import ManualClock
 from tests.integration.store_samples import at
 
 SEAT = Seat(
@@ -266,17 +267,16 @@ async def test_what_is_decided_together_is_nothing_when_the_panel_moves_meanwhil
         held, move = await moved(leases, database_url)
         taken: list[Lease] = []
 
-        async def decide(registry: Registry) -> None:
-            async with registry.together() as record:
-                await record.register(version())
-                await record.promote(decision(None, 1, "cold_start"), effective_from=at(103))
-                if not taken:
-                    taken.append(await move())
+        async def decide(record: Registry) -> None:
+            await record.register(version())
+            await record.promote(decision(None, 1, "cold_start"), effective_from=at(103))
+            if not taken:
+                taken.append(await move())
 
         with pytest.raises(LeaseLostError):
-            await decide(Registry(pool, held.fence))
+            await Registry(pool, held.fence).together(decide, ManualClock())
         assert await Registry(pool).versions() == []
-        await decide(Registry(pool, taken[0].fence))
+        await Registry(pool, taken[0].fence).together(decide, ManualClock())
         assert await Registry(pool).aliases(SEAT) == {"champion": 1}
 
 
@@ -288,7 +288,8 @@ async def test_who_hangs_while_it_decides_holds_no_seat(
     numbers: list[int] = []
 
     async def hang() -> None:
-        async with Registry(pool).together() as record:
+        async with pool.acquire() as connection, connection.transaction():
+            record = Registry(connection)
             with monkeypatch.context() as soon:
                 soon.setattr(registry, "_TAKE_SEAT", given_up)
                 await record.register(version())
