@@ -154,8 +154,8 @@ class Jobs:
 
     async def _next(self, queue: Mapping[str, Work]) -> bool:
         """Do the first that waits; whether one did."""
-        take = partial(self._store.next, self._owner, *queue, at=self._clock.now())
-        job = await patiently(take, self._wall)
+        now = self._clock.now()
+        job = await self._store.next(self._owner, *queue, at=now, wall=self._wall)
         if job is None:
             return False
         if job.attempt > MOST_ATTEMPTS:

@@ -20,8 +20,10 @@ import orjson
 from backend.store.database import PoolOrConnection
 from backend.store.job_parts import Part, read_parts, together
 from backend.store.leases import Fence, no_fence
+from backend.store.once import surely
 from domain.errors import AlphaPulseError, UsageError
 from domain.market import EPOCH
+from domain.ports import Clock
 
 MOST_OPEN: Final = 100  # jobs of one caller that have not ended
 STATES: Final = ("queued", "running", "done", "failed")
@@ -244,17 +246,30 @@ class JobStore:
         rows = await self._pool.fetch(_WAITING, list(owners))
         return {(row["owner"], row["kind"]) for row in rows}
 
-    async def next(self, owner: str, *kinds: str, at: datetime) -> Job | None:
+    async def next(self, owner: str, *kinds: str, at: datetime, wall: Clock) -> Job | None:
         """The next of an owner's and of some kinds: one that was cut short, else the first entered.
+
+        However often the connection is lost meanwhile, it is one attempt.
+
+        Args:
+            owner: name of the lease.
+            kinds: of jobs.
+            at: now.
+            wall: of waits for the database.
 
         Raises:
             LeaseLostError: the owner is another now; so do those below.
         """
-        async with self._writing() as connection:
+
+        async def take(connection: asyncpg.Connection) -> asyncpg.Record | None:
             row = await connection.fetchrow(_NEXT, owner, list(kinds))
-            if row is None:
-                return None
-            await _tell(connection, row["job_id"], at)
+            if row is not None:
+                await _tell(connection, row["job_id"], at)
+            return row
+
+        row = await surely(self._writing, take, wall)
+        if row is None:
+            return None
         return Job(
             id=row["job_id"],
             kind=row["kind"],

@@ -19,7 +19,7 @@ from backend.store.system_status import StatusStore, collectors_voice, hear, pan
 from backend.store.waiting import ABSENT_AFTER_S, why_waiting
 from backend.told_status import LOST_AFTER_S, disagreements, spelled, take
 from domain.market import Instrument, Timeframe
-from tests.doubles import START
+from tests.doubles import START, Impatient
 
 COLLECTORS, HOURS, DAYS = (
     collectors_voice("binance"),
@@ -101,7 +101,7 @@ async def test_orders_for_nobody_say_who_is_missing_and_since_when(pool: asyncpg
     await pool.execute(AGO, gone, ABSENT_AFTER_S)
     (silent,) = await orders(pool)
     words = await why_waiting(pool, names)
-    job = await store.next(gone, "backfill", at=START)
+    job = await store.next(gone, "backfill", at=START, wall=Impatient())
     assert job is not None
     await store.end(job, state="failed", result=None, detail="no", at=START)
 

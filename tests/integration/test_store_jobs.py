@@ -23,8 +23,9 @@ from backend.store.system_status import Told
 from backend.told_status import spelled
 from domain.errors import LeaseLostError, UnknownExchangeError, UnknownSymbolError, UsageError
 from domain.market import Instrument, Timeframe
-from tests.doubles import START, ManualClock
+from tests.doubles import START, Impatient, ManualClock
 from tests.processes import WITHIN_S
+from tests.tcp_proxy import TcpProxy
 
 ONE, OTHER = "panel binance|1h", "panel binance|4h"
 SECOND = timedelta(seconds=1)
@@ -48,7 +49,7 @@ async def entered(store: JobStore, *owners: str) -> str:
 
 
 async def took(store: JobStore, owner: str) -> Job:
-    job = await store.next(owner, "retrain", at=START + SECOND)
+    job = await store.next(owner, "retrain", at=START + SECOND, wall=Impatient())
     assert job is not None
     return job
 
@@ -68,11 +69,24 @@ async def test_each_owner_takes_its_part_and_the_job_ends_with_the_last(
     after = await pool.fetchrow(ROW, name)
 
     assert waiting == {(ONE, "retrain"), (OTHER, "retrain")}
-    assert await store.next("panel kraken|1h", "retrain", at=START) is None
-    assert await store.next(ONE, "retrain", at=START) is None
+    assert await store.next("panel kraken|1h", "retrain", at=START, wall=Impatient()) is None
+    assert await store.next(ONE, "retrain", at=START, wall=Impatient()) is None
     assert (between["state"], between["started_at"]) == ("running", START + SECOND)
     assert (after["state"], after["result"], after["detail"]) == ("done", '["a"]', "no")
     assert after["ended_at"] == START + 3 * SECOND
+
+
+async def test_a_job_is_taken_once_though_the_answer_is_lost(
+    pool: asyncpg.Pool, proxy: TcpProxy
+) -> None:
+    name = await entered(JobStore(pool), ONE)
+    beyond = await connect_pool(proxy.url, size=1)
+    proxy.cut_after = b"COMMIT;"
+    job = await took(JobStore(beyond), ONE)
+    await beyond.close()
+
+    assert (proxy.cuts, job.id, job.attempt) == (1, name, 1)
+    assert (await pool.fetchrow(ROW, name))["attempts"] == 1
 
 
 async def test_two_parts_that_end_at_once_end_the_job(pool: asyncpg.Pool) -> None:
@@ -105,7 +119,7 @@ async def test_who_has_lost_the_lease_takes_and_ends_nothing(
         for late in (
             zombie.end(begun, state="done", result=["late"], detail=None, at=START),
             zombie.note(begun, {"done": 2, "total": 2}, at=START),
-            zombie.next(ONE, "retrain", at=START),
+            zombie.next(ONE, "retrain", at=START, wall=Impatient()),
         ):
             with pytest.raises(LeaseLostError):
                 await late
@@ -215,7 +229,7 @@ async def test_orders_are_done_as_they_were_entered_whatever_the_clocks_of_those
     ]
     done = []
     for _ in names:
-        job = await store.next(ONE, "add", "remove", at=START)
+        job = await store.next(ONE, "add", "remove", at=START, wall=Impatient())
         assert job is not None
         await store.end(job, state="done", result=None, detail=None, at=START)
         done.append(job.id)
@@ -252,7 +266,7 @@ async def test_what_nobody_has_begun_is_cancelled_and_the_rest_goes_on(
     await store.end(begun, state="done", result=None, detail=None, at=START)
 
     assert counts == [1, 1, 0]
-    assert await store.next(ONE, "retrain", at=START) is None
+    assert await store.next(ONE, "retrain", at=START, wall=Impatient()) is None
     assert (first["state"], first["detail"], first["attempts"]) == ("failed", "cancelled by me", 0)
     assert (first["started_at"], first["ended_at"]) == (None, START)
     assert (begun.id, second["state"], second["ended_at"]) == (half, "running", None)
@@ -266,7 +280,7 @@ async def test_what_is_cancelled_while_it_is_taken_is_not_begun(pool: asyncpg.Po
         await connection.execute(
             "UPDATE job_parts SET state = 'failed', detail = 'cancelled' WHERE job_id = $1", name
         )
-        taking = asyncio.create_task(store.next(ONE, "retrain", at=START))
+        taking = asyncio.create_task(store.next(ONE, "retrain", at=START, wall=Impatient()))
         async with asyncio.timeout(WITHIN_S):
             while not await pool.fetchval(BLOCKED):  # noqa: ASYNC110 - the server tells nobody
                 await asyncio.sleep(0.001)
@@ -285,7 +299,7 @@ async def test_nobody_waits_for_what_was_given_up(pool: asyncpg.Pool) -> None:
 
     row = await pool.fetchrow(ROW, name)
     assert (row["state"], row["detail"]) == ("failed", "it began anew")
-    assert await store.next(ONE, "retrain", at=START) is None
+    assert await store.next(ONE, "retrain", at=START, wall=Impatient()) is None
 
 
 class Nothing:

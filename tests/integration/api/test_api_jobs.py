@@ -16,6 +16,7 @@ from backend.api.schemas_jobs import JobRow
 from backend.jobs import MOST_ATTEMPTS
 from backend.store.jobs import MOST_OPEN, JobStore
 from domain.keys import KeyScope
+from tests.doubles import Impatient
 from tests.errands import BUGGY, COLLECTORS, GONE, RESULT, Errand, Office, errands
 from tests.keyed import KeyedMarket, keyed
 from tests.served_market import ServedMarket
@@ -206,7 +207,7 @@ async def test_a_job_that_takes_the_system_along_is_given_up_and_a_stop_is_no_at
     stopped = (await rest.get(place)).json()["data"][0]
     store = JobStore(market.pool)
     for _ in range(MOST_ATTEMPTS):  # as many lives, which end before they can say why
-        await store.next(COLLECTORS, "backfill", at=market.clock.now())
+        await store.next(COLLECTORS, "backfill", at=market.clock.now(), wall=Impatient())
     office.open()
     row = await ended(rest, place, "failed")
 
