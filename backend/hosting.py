@@ -158,7 +158,7 @@ class Host:
     ) -> datetime | None:
         """Take the panel to the newest stored candle, which is returned."""
         timeframe = revisions.panel.key.timeframe
-        name = f"warm-up {timeframe}"
+        name = f"warm-up {revisions.panel.key.exchange} {timeframe}"
         caught_up = await catch_up(
             revisions,
             since=self.plan.clock.now() - self.settings.history_bars * timeframe.duration,

@@ -131,7 +131,7 @@ class Observer:
             self._refused.put_nowait(error)
 
     async def _do(self, due: Due) -> None:
-        name = f"training {self.panel.key.timeframe}"
+        name = f"training {self.panel.key.exchange} {self.panel.key.timeframe}"
         training = asyncio.create_task(
             self.learning.run(due, report=lambda done, total: self.status.report(name, done, total))
         )

@@ -152,6 +152,7 @@ async def test_a_training_that_is_due_while_another_runs_follows_it(watched: Wat
 
     assert during == [4]
     assert watched.workers.horizons == [4, 24]
+    assert "training binance 1h" in watched.observer.status.progress  # another exchange has its own
 
 
 async def test_a_clock_that_is_held_for_a_training_goes_on_when_that_is_cut_short(
