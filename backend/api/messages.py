@@ -184,7 +184,10 @@ class Granted(StreamHead):
 
     recovered: bool | None = None
     replay: int | None = None
-    reason: Literal["epoch_changed", "offset_expired", "too_far", "unknown_offset"] | None = None
+    reason: (
+        Literal["epoch_changed", "not_as_it_was", "offset_expired", "too_far", "unknown_offset"]
+        | None
+    ) = None
 
 
 class Problem(BaseModel):

@@ -15,8 +15,8 @@ from backend.api.messages import Position
 from backend.api.problems import ProblemError
 from backend.store.stream_log import StreamEvent, log_of
 from backend.store.stream_reads import Log, offsets_at, read_log, read_range
-from backend.store.told_events import is_row
-from domain.errors import nearest, shortened
+from backend.store.told_events import is_row, meet_head
+from domain.errors import StoreError, nearest, shortened
 from domain.market import rfc3339
 
 
@@ -42,9 +42,14 @@ async def log_with(connection: asyncpg.Connection, caller: Caller, stream: str) 
     """The log that has `stream`, which `caller` may hear.
 
     Raises:
-        ProblemError: `unknown_stream`, with the nearest of its log that the caller may hear.
+        ProblemError: `unknown_stream`, with the nearest of its log that the caller may hear;
+            `not_as_it_was`: the head of its log was edited.
     """
-    log = await read_log(connection, log_of(stream))
+    try:
+        log = await read_log(connection, log_of(stream))
+    except StoreError as error:
+        meet_head(log_of(stream), error)
+        raise ProblemError("not_as_it_was", str(error)) from error
     heard = caller.streams(log.places) if log else []
     if log is None or stream not in heard:
         near = nearest(stream, heard)
@@ -65,8 +70,8 @@ async def read_events(
     """
     try:
         log = await log_with(connection, caller, asked.stream)
-    except ProblemError:
-        if asked.stream in caller.streams(known):
+    except ProblemError as problem:
+        if problem.code == "unknown_stream" and asked.stream in caller.streams(known):
             return EventPage([], None)
         raise
     head = log.offsets[log.places[asked.stream] - 1]

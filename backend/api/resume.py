@@ -11,6 +11,8 @@ import asyncpg
 from backend.api.connection import Head
 from backend.api.messages import FromTime, Position, Since, SinceEach
 from backend.store.stream_reads import START, Log, Place, by_log, find_places, offsets_at, read_log
+from backend.store.told_events import meet_head
+from domain.errors import StoreError
 
 EVERY: Final = "*"
 NOWHERE: Final = Head(None, 0)
@@ -87,11 +89,25 @@ async def beginnings(
         elif asked is not None:
             sought[stream] = asked
     for name, named in by_log(list(sought)).items():
-        log = await read_log(connection, name)
-        if log is not None:
-            about = {stream: sought[stream] for stream in named}
-            found.update(await _in_log(connection, log, about, heads, most))
+        about = {stream: sought[stream] for stream in named}
+        found.update(await _begun(connection, name, about, heads, most))
     return found
+
+
+async def _begun(
+    connection: asyncpg.Connection,
+    name: str,
+    asked: Mapping[str, FromTime | Position],
+    heads: Mapping[str, Head],
+    most: int,
+) -> dict[str, Begin]:
+    """How streams of one log begin; of one whose head was edited nothing can be told again."""
+    try:
+        log = await read_log(connection, name)
+    except StoreError as error:
+        meet_head(name, error)
+        return {stream: Begin(head=heads[stream], reason="not_as_it_was") for stream in asked}
+    return {} if log is None else await _in_log(connection, log, asked, heads, most)
 
 
 async def _in_log(

@@ -46,7 +46,8 @@ async def streams(request: Request, selection: Annotated[Formatted, Query()]) ->
 
 
 @router.get(
-    "/{stream:path}/head", responses=answering(schemas.StreamRow) | refused("unknown_stream")
+    "/{stream:path}/head",
+    responses=answering(schemas.StreamRow) | refused("unknown_stream", "not_as_it_was"),
 )
 async def head(request: Request, stream: Named) -> Response:
     """The last offset of a stream and its hash, which no event before it can change unseen."""

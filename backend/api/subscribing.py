@@ -22,7 +22,7 @@ from backend.store.database import CONNECTION_ERRORS
 from backend.store.stream_log import StreamEvent
 from backend.store.stream_reads import Place, Reader, by_log, read_log
 from backend.store.told_events import is_row
-from domain.errors import shortened
+from domain.errors import StoreError, shortened
 from domain.market import rfc3339
 
 HINTED: Final = 3  # unknown streams of a request that are answered with the nearest names
@@ -37,6 +37,9 @@ Answer = Callable[[list[dict[str, Any]], Sequence[dict[str, Any]]], None]
 
 class PositionLostError(Exception):
     """The log does not hold what its heads say."""
+
+
+BROKEN_PROMISES: Final = (PositionLostError, StoreError, *CONNECTION_ERRORS)
 
 
 async def subscribe(
@@ -74,7 +77,7 @@ async def subscribe(
     answer([one.public(stream) for stream, one in {**held, **begun}.items()], rejected)
     try:
         await _begin(state, connection, begun, snapshot=params.snapshot)
-    except (PositionLostError, *CONNECTION_ERRORS):  # it was promised more than can be kept
+    except BROKEN_PROMISES:  # the client was told of more than can be kept
         connection.close(LOST)
     for stream in granted:
         if stream in connection.subscriptions:

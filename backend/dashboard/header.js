@@ -29,7 +29,7 @@ export function link(name, detail) {
 
 const WHY = {
   epoch_changed: "its log began anew", offset_expired: "the log no longer holds what was missed",
-  too_far: "too much was missed", unknown_offset: "the log has less than was heard",
+  not_as_it_was: "its log was edited", too_far: "too much was missed", unknown_offset: "the log has less than was heard",
 };
 
 // What an outage cost: nothing, or what had to be loaded anew, and why.

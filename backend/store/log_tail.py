@@ -7,9 +7,9 @@ from typing import Final
 
 import asyncpg
 
-from backend import damaged
 from backend.store.stream_log import FIRST_HASH, StreamEvent, split_hashes
 from backend.store.stream_reads import Log, Place, Reader, read_log
+from backend.store.told_events import meet_head, mended_head
 from domain.errors import StoreError
 
 _BLOCKS: Final = "SELECT log, epoch, block FROM stream_heads"
@@ -51,13 +51,12 @@ class LogTail:
 
 async def _read(connection: asyncpg.Connection, name: str) -> Log | None:
     """The log of a name; None where its head was edited, which then is a trouble."""
-    what = f"the head of {name}"
     try:
         log = await read_log(connection, name)
     except StoreError as error:
-        damaged.meet(what, f"{error}; nobody is told what follows")
+        meet_head(name, error)
         return None
-    damaged.mended(what)
+    mended_head(name)
     return log
 
 

@@ -8,11 +8,11 @@ from typing import Final
 
 import asyncpg
 
-from backend import damaged
 from backend.store import tail
 from backend.store.database import patiently
 from backend.store.stream_log import StreamEvent
 from backend.store.stream_reads import START, Log, Place, Reader, places_behind, read_log
+from backend.store.told_events import meet_head, mended_head
 from domain.errors import StoreError
 from domain.ports import Clock
 
@@ -59,14 +59,13 @@ class Untaken:
         heads = await patiently(partial(tail.heads, self._pool, self._channels), self._wall)
         for name, head in heads.items():
             if self._cursors.get(name, 0) < head:
-                what = f"the head of {name}"
                 try:
                     async for page in self._pages_of(name, self._cursors.get(name, 0)):
                         yield page
                 except StoreError as error:  # the other logs go on
-                    damaged.meet(what, f"{error}; no broker gets what follows")
+                    meet_head(name, error)
                 else:
-                    damaged.mended(what)
+                    mended_head(name)
 
     async def _pages_of(self, name: str, cursor: int) -> AsyncIterator[list[StreamEvent]]:
         log = await patiently(partial(self._log, name, cursor), self._wall)

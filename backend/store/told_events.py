@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from backend import damaged
+from domain.errors import StoreError
 
 _N, _I = b"NI"
 EDITED: Final = "it was edited and is no row any more; it is told to nobody"
@@ -58,6 +59,16 @@ def is_row(event: Stored) -> bool:
     except ValueError:
         return row_of(event) is not None
     return True
+
+
+def meet_head(log: str, error: StoreError) -> None:
+    """The head of a log was edited, and does not hold together: none of its streams can be read."""
+    damaged.meet(f"the streams of {log}", str(error))
+
+
+def mended_head(log: str) -> None:
+    """The head of a log was read, and holds together."""
+    damaged.mended(f"the streams of {log}")
 
 
 def name_of(stream: str, offset: object = "?") -> str:

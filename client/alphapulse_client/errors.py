@@ -71,7 +71,7 @@ class HistoryLostError(ClientError):
 
     Attributes:
         stream: whose events.
-        reason: `epoch_changed`, `offset_expired` or `unknown_offset`.
+        reason: `epoch_changed`, `not_as_it_was`, `offset_expired` or `unknown_offset`.
     """
 
     def __init__(self, stream: str, reason: str) -> None:

@@ -20,6 +20,7 @@ from tests.subscriber import Client, ending
 
 LOG = "signals.1h.simulated"
 BTC, ETH = f"{LOG}.BTC/USDT", f"{LOG}.ETH/USDT"
+CANDLES = "candles.1h.simulated.BTC/USDT"
 BROKEN = 7
 NO_ROWS = ("'!'", "'[1]'", "'4'", "''", "'\\xff'", "substr(payloads, ends[1] + 1, 99)")
 # Of the second event of a block another payload.
@@ -178,6 +179,32 @@ async def test_who_is_catching_up_meanwhile_comes_back_and_is_told(
         code, _ = await ending(socket)
 
     assert code == 4511
+
+
+async def test_a_head_that_does_not_hold_together_ends_no_other_log(
+    market: ServedMarket, rest: httpx.AsyncClient
+) -> None:
+    epoch = await market.pool.fetchval("SELECT epoch FROM stream_heads WHERE log = $1", LOG)
+    await market.pool.execute("UPDATE stream_heads SET streams[3] = streams[1] WHERE log = $1", LOG)
+    since = {ETH: {"epoch": epoch, "offset": 1}, "*": {"offset": 0}}
+    async with market.connect() as socket:
+        client = Client(socket)
+        await client.next()
+        reply = await client.ask("subscribe", streams=[ETH, CANDLES], since=since)
+        frames = await until_live(client, CANDLES)
+        history = await client.ask("history", stream=ETH)
+    answers = [await rest.get(f"/v1/streams/{ETH}/{what}") for what in ("head", "events")]
+
+    began = {one["stream"]: one for one in reply["result"]["streams"]}
+    assert (began[ETH]["recovered"], began[ETH]["reason"]) == (False, "not_as_it_was")
+    assert began[CANDLES]["replay"] == TICKS
+    kinds = [one["type"] for one in frames if one["stream"] == CANDLES]
+    assert kinds == [*["update"] * TICKS, "live"]
+    assert history["error"]["code"] == "not_as_it_was"
+    for answer in answers:
+        assert (answer.status_code, answer.json()["code"]) == (409, "not_as_it_was")
+        assert f"the head of {LOG} was edited" in answer.json()["detail"]
+    assert len(damaged.troubles()) == 1
 
 
 async def test_what_is_mended_is_no_trouble_any_more(

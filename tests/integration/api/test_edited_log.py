@@ -224,7 +224,7 @@ async def test_a_head_that_does_not_hold_together_holds_its_own_log_alone(
     assert told == []
     assert len(met) == 1
     assert met[0].reason.startswith(
-        "the head of predictions.1h.simulated: the head of predictions.1h.simulated was edited"
+        "the streams of predictions.1h.simulated: the head of predictions.1h.simulated was edited"
     )
     assert {*rest} == {one for each in MEMBERS for one in every_event("predictions", each.symbol)}
     assert damaged.troubles() == []

@@ -14,6 +14,7 @@ from tests.keyed import keyed
 from tests.ports import free_port
 from tests.served_market import TICKS, ServedMarket, serving, signals
 
+ETH = "signals.1h.simulated.ETH/USDT"
 STREAMS = 9  # three instruments, three channels
 
 
@@ -41,6 +42,29 @@ async def test_what_was_missed_in_an_outage_is_told_again(
     await expect(page.locator("#resumed")).to_have_text("resumed: 1 event")
     await expect(newest).to_contain_text("stop 88.000, take 93.000")
     await expect(page.locator("#feed .event")).to_have_count(TICKS)
+    assert screen.complaints == []
+
+
+async def test_an_event_that_was_edited_meanwhile_is_named_and_the_page_goes_on(
+    market: ServedMarket, screen: Screen
+) -> None:
+    page = screen.page
+    await page.goto(f"{market.url}/#/signals")
+    await live(page)
+    await market.commit(TICKS)  # which the page does not hear of
+    await market.pool.execute(
+        "UPDATE stream_blocks SET payloads = overlay(payloads PLACING '!' FROM ends[1] + 1)"
+        " WHERE log = 'signals.1h.simulated' AND block = $1",
+        TICKS + 1,
+    )
+
+    await market.state.hub.drain()
+    market.state.hub.draining = False
+
+    named = page.locator("#resumed")
+    await expect(named).to_contain_text("not resumed, loaded anew: 1 streams")
+    await expect(named).to_contain_text(f"event {TICKS + 1} of {ETH} was edited")
+    await live(page)
     assert screen.complaints == []
 
 
