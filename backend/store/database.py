@@ -47,6 +47,7 @@ CONNECTION_ERRORS: Final = (
 )
 
 
+_OF_THE_DRIVER: Final = (asyncpg.InterfaceError, asyncpg.InternalClientError)
 _waits: Final[dict[object, Trouble]] = {}
 
 
@@ -64,6 +65,17 @@ def away(error: BaseException) -> bool:
         return all(map(away, error.exceptions))
     of_a_file = isinstance(error, OSError) and error.filename is not None
     return isinstance(error, CONNECTION_ERRORS) and not of_a_file
+
+
+def why_away(error: BaseException) -> str:
+    """What such an error says, in one line; of a lost connection, what it was lost by.
+
+    The driver's own words for a connection that it cannot use any more follow the server's.
+    """
+    before = error.__context__
+    while isinstance(error, _OF_THE_DRIVER) and before is not None and away(before):
+        error, before = before, before.__context__
+    return in_one_line(error)
 
 
 async def connect_pool(
@@ -125,7 +137,7 @@ async def pool_of_one(url: str) -> AsyncIterator[asyncpg.Pool]:
     try:
         yield pool
     except CONNECTION_ERRORS as error:
-        raise StoreUnavailableError(f"the database is gone: {in_one_line(error)}") from error
+        raise StoreUnavailableError(f"the database is gone: {why_away(error)}") from error
     finally:
         await pool.close()
 
@@ -165,7 +177,7 @@ async def patiently(write: Callable[[], Awaitable[T]], wall: Clock) -> T:
             except Exception as error:
                 if not away(error):
                     raise
-                reason = in_one_line(error)
+                reason = why_away(error)
                 since = _waits[key].since if key in _waits else wall.now()
                 _waits[key] = Trouble(about="database", since=since, reason=reason, grave=True)
                 if reason != said:

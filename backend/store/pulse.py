@@ -7,8 +7,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Final
 
-from backend.store.database import CONNECTION_ERRORS, waits
-from domain.errors import in_one_line
+from backend.store.database import CONNECTION_ERRORS, waits, why_away
 from domain.ports import Clock
 from domain.troubles import Trouble
 
@@ -46,7 +45,7 @@ class Pulse:
         try:
             await write()
         except CONNECTION_ERRORS as error:
-            self._ill(began, in_one_line(error))
+            self._ill(began, why_away(error))
         else:
             took = self._wall.now() - began
             if took >= SLOW:

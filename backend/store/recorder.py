@@ -20,7 +20,7 @@ import orjson
 
 from backend.store import snapshots
 from backend.store.commit import compare, copy_new
-from backend.store.database import CONNECTION_ERRORS
+from backend.store.database import CONNECTION_ERRORS, why_away
 from backend.store.instruments import Instruments
 from backend.store.leases import Fence, no_fence
 from backend.store.quarantine import REFUSALS
@@ -147,7 +147,7 @@ class Recorder:
             async with self._pool.acquire() as connection:
                 told = await self._attempt(connection, work, published_at, last)
         except CONNECTION_ERRORS as error:
-            raise StoreUnavailableError(f"the database is gone: {error}") from error
+            raise StoreUnavailableError(f"the database is gone: {why_away(error)}") from error
         self._past_days.written(events)
         return told
 

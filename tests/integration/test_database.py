@@ -75,6 +75,16 @@ def test_a_file_that_cannot_be_had_is_no_outage(tmp_path: Path) -> None:
     assert database.away(ConnectionRefusedError(errno.ECONNREFUSED, "refused"))
 
 
+async def test_what_is_lost_within_a_transaction_says_by_what(database_url: str) -> None:
+    async with await database.connect_pool(database_url, size=1) as pool:
+        with pytest.raises(database.CONNECTION_ERRORS) as lost:
+            async with pool.acquire() as connection, connection.transaction():
+                await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    assert "terminating connection due to administrator" in database.why_away(lost.value)
+    assert "Transaction" not in database.why_away(lost.value)
+
+
 async def test_a_pool_finds_the_server_again_after_losing_its_connections(
     database_url: str,
 ) -> None:
