@@ -169,6 +169,27 @@ async def test_what_was_done_and_not_noted_is_not_done_again(
     assert order == ("enter", "ETH/USDT", spelt(market, TICKS + 1))
 
 
+async def test_a_signal_that_was_edited_meanwhile_ends_the_bot_with_its_place(
+    market: ServedMarket, tmp_path: Path
+) -> None:
+    with running(market.url, tmp_path) as bot:
+        await listening(tmp_path)
+        bot.kill()
+    await market.tick(TICKS)
+    await market.pool.execute(
+        "UPDATE stream_blocks SET payloads = overlay(payloads PLACING '!' FROM ends[1] + 1)"
+        " WHERE log = 'signals.1h.simulated' AND block = $1",
+        TICKS + 1,
+    )
+
+    with running(market.url, tmp_path) as bot:
+        _, said = await asyncio.to_thread(bot.process.communicate)
+
+    place = f"stream signals.1h.simulated.ETH/USDT: offset {TICKS + 1}"
+    assert bot.process.returncode == 1
+    assert said == f"{place}: it was edited and is no row any more\n"
+
+
 @pytest.mark.parametrize("held", [True, False])
 async def test_the_key_comes_from_the_environment(
     market_url: str, tmp_path: Path, *, held: bool
