@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
@@ -99,7 +100,21 @@ def plain_server(request: pytest.FixtureRequest) -> Iterator[str]:
         TemporaryDirectory(prefix="alphapulse-", dir=place) as folder,
         EmbeddedPostgres(Path(folder), settings=FORGETFUL) as url,
     ):
-        yield url
+        yield asyncio.run(as_any_role(url))
+
+
+async def as_any_role(url: str) -> str:
+    """The server's URL as of a role that may make databases and nothing else: not its owner's."""
+    from asyncpg import connect  # noqa: PLC0415 - most tests need none
+
+    owner, name, password = await connect(url), "tests", uuid.uuid4().hex
+    try:
+        await owner.execute(f"CREATE ROLE {name} LOGIN CREATEDB PASSWORD '{password}'")
+    finally:
+        await owner.close()
+    place = urlsplit(url)
+    server = place.netloc.rpartition("@")[2]
+    return place._replace(netloc=f"{name}:{password}@{server}").geturl()
 
 
 def in_memory() -> Path | None:

@@ -9,11 +9,14 @@ from typing import Final
 from backend.store.database import PoolOrConnection
 
 SINCE: Final = (2, 18)  # of TimescaleDB: the columnstore by the names that it has now
+# What the library sets where the server has loaded it tells that it has: which libraries those are
+# (`shared_preload_libraries`) is not for every role.
 ASK: Final = """
 SELECT current_setting('server_version') AS postgresql,
     (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb') AS timescale,
     (SELECT default_version FROM pg_available_extensions
-     WHERE name = 'timescaledb' AND current_setting('shared_preload_libraries') ~ name) AS offered,
+     WHERE name = 'timescaledb' AND current_setting('timescaledb.disable_load', true) IS NOT NULL
+    ) AS offered,
     current_setting('timescaledb.license', true) AS edition
 """
 

@@ -127,8 +127,11 @@ async def test_what_makes_no_sense_is_refused_in_one_line(
     [
         ('apprise = "nowhere://hunter2"', "is no address of one service"),
         ('apprise = "json://a,json://hunter2"', "is no address of one service"),
-        (f'url = "http://"\nsecret = "{SECRET}"', "notify.channels.desk.url is no address"),
-        (f'url = "http://[hunter2/"\nsecret = "{SECRET}"', "notify.channels.desk.url is no"),
+        (f'url = "http://"\nsecret = "{SECRET}"', "notify.channels.desk: the url of a webhook"),
+        (
+            f'url = "http://[hunter2/"\nsecret = "{SECRET}"',
+            "notify.channels.desk: the url of a webhook",
+        ),
     ],
 )
 async def test_an_address_that_nobody_understands_is_refused_and_not_repeated(
