@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -62,21 +62,30 @@ async def prepare(about: KafkaSettings, wanted: Callable[[KafkaSettings], list[N
         wanted: what is to be there, as `event_topics` and `tick_topics`.
 
     Raises:
-        KafkaError, OSError: it cannot be reached, or refuses.
+        KafkaError, OSError: it cannot be reached, refuses, or has a topic of ticks with fewer
+            partitions than records name.
     """
     admin = AIOKafkaAdminClient(**client_options(about))
     try:
         await admin.start()
         cluster = await admin.describe_cluster()
-        there = set(await admin.list_topics())
+        there = {one["topic"]: len(one["partitions"]) for one in await admin.describe_topics()}
         lacking = [one for one in wanted(about) if one.name not in there]
         for one in lacking:
             one.replication_factor = about.replication or min(COPIES, len(cluster["brokers"]))
         if lacking:  # who made them before need not let us
             _refuse_errors(await admin.create_topics(lacking))
+        _refuse_fewer(CANDLES.wire_name(about.prefix), {one.name for one in wanted(about)}, there)
         return str(cluster["cluster_id"])
     finally:
         await admin.close()
+
+
+def _refuse_fewer(ticks: str, wanted: Collection[str], there: Mapping[str, int]) -> None:
+    """Whoever made the topic of ticks before: records of it name their partition."""
+    count = there.get(ticks, PARTITIONS)
+    if ticks in wanted and count < PARTITIONS:
+        raise KafkaError(f"topic {ticks} has {count} partitions, and {PARTITIONS} are needed")
 
 
 def _refuse_errors(answer: Any) -> None:  # noqa: ANN401 - a library without types
@@ -149,14 +158,6 @@ class Producer:
         finally:
             for each in taken:
                 each.cancel()  # those that nobody will wait for
-
-    async def partitions(self, topic: str) -> int:
-        """How many there are of a topic.
-
-        Raises:
-            KafkaError: there is no such topic.
-        """
-        return len(await self._of.partitions_for(topic))
 
 
 @asynccontextmanager

@@ -7,16 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from aiokafka.errors import KafkaError
-
 from backend.bus.broker import Producer, prepare, producing, tick_topics
-from backend.bus.envelope import PARTITIONS
 from backend.bus.outage import Outage
 from backend.bus.records import Record
 from backend.bus.troubles import STUCK
 from backend.setting_tables import KafkaSettings
 from collectors.pacing import Pace
-from domain.topics import CANDLES
 from domain.troubles import Trouble
 
 MOST: Final = 1_024  # records that wait; who has another waits with it
@@ -59,7 +55,7 @@ class Sender:
         await taken
 
     def troubles(self) -> list[Trouble]:
-        """That a tick waits, since when, and why."""
+        """That a tick waits, or the first would, since when, and why."""
         why, since = self._outage.why, self._began
         if since is None or not (why or self.pace.wall.now() - since >= STUCK):
             return []
@@ -70,19 +66,15 @@ class Sender:
         """Until cancelled."""
         while True:
             try:
+                self._began = self._began or self.pace.wall.now()
                 await prepare(self.about, tick_topics)
                 async with producing(self.about, linger_ms=0) as producer:
-                    await self._refuse_fewer(producer)
+                    if not self._waiting:
+                        self._well()
                     while True:
                         await self._round(producer)
             except Exception as error:  # noqa: BLE001 - it is logged, and ticks wait meanwhile
                 await self._outage.wait(error)
-
-    async def _refuse_fewer(self, producer: Producer) -> None:
-        topic = CANDLES.wire_name(self.about.prefix)
-        count = await producer.partitions(topic)
-        if count < PARTITIONS:
-            raise KafkaError(f"topic {topic} has {count} partitions, and {PARTITIONS} are needed")
 
     async def _round(self, producer: Producer) -> None:
         """One record of each key: the next is behind it only once it is taken."""
@@ -95,12 +87,15 @@ class Sender:
         for one in self._waiting:
             first.setdefault(one.order, one)
         await producer.send([one.record for one in first.values()], free=_nobody)
-        self._outage.over()
-        self._began = None
+        self._well()
         for one in first.values():
             self._waiting.remove(one)
             if not one.taken.done():  # who asked may have gone
                 one.taken.set_result(None)
+
+    def _well(self) -> None:
+        self._outage.over()
+        self._began = None
 
 
 async def _nobody() -> None:

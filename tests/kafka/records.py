@@ -12,9 +12,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 WITHIN_S = 120.0  # for what a loaded machine may need; a failure waits so long, nothing else
 
 
-async def new_topic(address: str, *, partitions: int = 1) -> str:
+async def new_topic(address: str, name: str | None = None, *, partitions: int = 1) -> str:
     """A topic that nothing is in."""
-    name = f"test.{uuid.uuid4().hex[:12]}"
+    name = name or f"test.{uuid.uuid4().hex[:12]}"
     admin = AIOKafkaAdminClient(bootstrap_servers=address)
     await admin.start()
     try:

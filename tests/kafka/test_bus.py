@@ -23,7 +23,7 @@ from domain.topics import CANDLES, panel_of
 from tests.factories import BTC, ETH, candle_batches
 from tests.kafka.broker import Broker
 from tests.kafka.buses import about, bus_on
-from tests.kafka.records import WITHIN_S, ends, read, send_again
+from tests.kafka.records import WITHIN_S, ends, new_topic, read, send_again
 from tests.processes import until
 
 pytestmark = pytest.mark.kafka
@@ -273,6 +273,23 @@ async def test_a_publisher_waits_for_a_broker_that_is_not_there_yet(own: Broker)
         async with asyncio.timeout(WITHIN_S):
             await publishing
             assert await received(bus, KEY, 2) == moments(TICKS[:2])
+
+
+async def test_a_topic_with_too_few_partitions_is_named_on_both_sides(kafka: str) -> None:
+    few = about(kafka)
+    topic = await new_topic(kafka, CANDLES.wire_name(few.prefix), partitions=3)
+    async with (
+        bus_on(kafka, few.prefix) as bus,
+        bus.subscribe(CANDLES, group=KEY, key=KEY) as events,
+    ):
+        reading = asyncio.ensure_future(anext(events))
+        await asyncio.to_thread(until, lambda: len(troubles()) == 2, "that neither goes")
+        told = sorted(one.reason for one in troubles())
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+
+    why = f"(KafkaError: topic {topic} has 3 partitions, and 12 are needed)"
+    assert told == [f"it takes no ticks {why}", f"it tells no ticks {why}"]
 
 
 def test_panels_are_spread_over_the_partitions() -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -14,13 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.bus import sender
-from backend.bus.envelope import PARTITIONS
 from backend.bus.records import Record
 from backend.bus.sender import Sender
+from backend.bus.troubles import STUCK
 from backend.clock import VirtualClock
 from backend.setting_tables import KafkaSettings
 from collectors.pacing import Pace
 from tests.doubles import START
+from tests.ports import free_port
+
+RANDOM = np.random.default_rng(7)
 
 
 @dataclass
@@ -29,9 +33,6 @@ class Flaky:
 
     taken: Iterator[int]  # how many of each batch that fails
     log: list[Record] = field(default_factory=list)
-
-    async def partitions(self, topic: str) -> int:
-        return PARTITIONS
 
     async def send(self, records: Iterable[Record], **_: object) -> None:
         batch = list(records)
@@ -64,6 +65,50 @@ async def test_who_no_longer_waits_keeps_nobody_up(caplog: pytest.LogCaptureFixt
     assert caplog.text == ""
 
 
+async def test_a_broker_that_was_never_there_is_told_before_a_tick_waits() -> None:
+    clock, held = VirtualClock(START), asyncio.Event()
+
+    class Held(VirtualClock):
+        async def sleep(self, duration: timedelta) -> None:
+            held.set()
+            await asyncio.Event().wait()
+
+    pace = Pace(clock=clock, wall=Held(START), random=RANDOM)
+    ours = Sender(about=KafkaSettings(brokers=(f"127.0.0.1:{free_port()}",)), pace=pace)
+    running = asyncio.create_task(ours.run())
+    await held.wait()
+    (trouble,) = ours.troubles()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+    assert (trouble.about, trouble.since, trouble.grave) == ("broker", START, True)
+    assert trouble.reason.startswith("it takes no ticks (KafkaConnectionError: ")
+
+
+async def test_a_broker_that_does_not_answer_is_told_after_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = asyncio.Event()
+
+    async def prepare(*_: object) -> str:
+        asked.set()
+        return await asyncio.Future()
+
+    monkeypatch.setattr(sender, "prepare", prepare)
+    clock = VirtualClock(START)
+    ours = Sender(about=KafkaSettings(), pace=Pace(clock=clock, wall=clock, random=RANDOM))
+    running = asyncio.create_task(ours.run())
+    await asked.wait()
+    before = ours.troubles()
+    clock.set(START + STUCK)
+    (trouble,) = ours.troubles()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+    assert before == []
+    assert (trouble.since, trouble.reason) == (START, "it takes no ticks (no answer)")
+
+
 async def sent(records: list[Record], flaky: Flaky, *, cancelled: int = 0) -> list[Record]:
     """What such a broker has once all that were asked at once are taken; the first ones leave."""
 
@@ -75,7 +120,7 @@ async def sent(records: list[Record], flaky: Flaky, *, cancelled: int = 0) -> li
         return "cluster"
 
     clock = VirtualClock(START)
-    pace = Pace(clock=clock, wall=clock, random=np.random.default_rng(7))
+    pace = Pace(clock=clock, wall=clock, random=RANDOM)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sender, "producing", producing)
         patch.setattr(sender, "prepare", prepare)
