@@ -11,21 +11,29 @@ import orjson
 from backend.settings import Settings
 
 # What decides on rows, whichever process makes them. Addresses may differ from machine to machine.
-AGREED: Final = (
+# Nor may they meet on other topics, or other clusters: of an address only the cluster counts.
+WHOLE: Final = (
     "clock", "history_bars", "deadline_ms", "snapshot_bars", "watch", "build", "sources", "signals",
     "ledger", "training", "notify", "retention",
 )  # fmt: skip
+AGREED: Final[Mapping[str, Any]] = {**dict.fromkeys(WHOLE, True), "kafka": {"prefix": True}}
 Print = tuple[str, Mapping[str, str]]  # name of a process, or of what it does; its fingerprint
 DIGITS: Final = 12  # of a hash: nobody tries to find another value with the same
 
 
-def fingerprint(settings: Settings) -> dict[str, str]:
+def fingerprint(settings: Settings, cluster: str = "") -> dict[str, str]:
     """Each of these settings by its name, as a few digits of a hash; secrets do not count.
+
+    Args:
+        settings: of a process.
+        cluster: id of what carries its ticks; empty: not known, or nothing does.
 
     >>> "watch.symbols" in fingerprint(Settings())
     True
     """
-    told = settings.model_dump(mode="json", include=set(AGREED))  # which masks secrets
+    told = settings.model_dump(mode="json", include=AGREED)  # which masks secrets
+    if cluster:
+        told["bus_url"] = cluster
     return {
         name: hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()[:DIGITS]
         for name, value in _leaves(told)

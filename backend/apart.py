@@ -231,7 +231,7 @@ class Apart:
             tasks.create_task(jobs.run())
 
     def _told(self, status: Status) -> dict[str, Any]:
-        settings = fingerprint(self.settings)
+        settings = fingerprint(self.settings, self.bus.cluster)
         return spelled(status, process=self.leases.holder, settings=settings)
 
     async def _collect_later(self, notes: Status) -> None:

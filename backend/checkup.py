@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Final
 
 import asyncpg
 
+from backend.api.health import NAMED
+from backend.api.status import Market, Status
 from backend.store.leases import Held, count_workers, read_leases
 from backend.store.open_panels import opened
 from backend.store.system_status import SYSTEM, Told, hear, panel_voice
 from backend.store.waiting import read_waiting
-from backend.told_status import LOST_AFTER_S, disagreements, troubles
+from backend.told_status import LOST_AFTER_S, disagreements, market_now, take, troubles
 from domain.market import rfc3339
 from domain.topics import panel_key
+
+PROCESS: Final = "process "  # begins the name of a line about one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +32,7 @@ class Finding:
 
 
 async def processes(readers: asyncpg.Pool) -> list[Finding]:
-    """Who holds which leases, which have nobody, who is silent, and what does not agree.
+    """Who holds which leases, which have nobody, who is silent or stale, what does not agree.
 
     Nothing where no rooms run apart over the database.
     """
@@ -41,6 +46,7 @@ async def processes(readers: asyncpg.Pool) -> list[Finding]:
         *_holders(leases, await count_workers(readers)),
         *_nobody(leases, apart, panels),
         *_silent(leases, apart),
+        *_stale(apart),
         *(_warning("settings", line) for line in disagreements(apart)),
         *(_warning(about, line) for about, line in ills),
     ]
@@ -63,7 +69,7 @@ def _holders(leases: Sequence[Held], workers: int) -> Iterator[Finding]:
         if one.held:
             names.setdefault(one.holder, []).append(one.name)
     for holder, held in sorted(names.items()):
-        yield Finding(name=f"process {holder}", good=True, detail=", ".join(held))
+        yield Finding(name=f"{PROCESS}{holder}", good=True, detail=", ".join(held))
     busy = sum(any(name.startswith(panel_voice("")) for name in held) for held in names.values())
     if workers > busy:
         detail = f"{workers - busy} of {workers} have no panel, and stand by"
@@ -90,6 +96,30 @@ def _silent(leases: Sequence[Held], heard: Sequence[Told]) -> Iterator[Finding]:
         if one.system in holders and one.silent_s >= LOST_AFTER_S:
             said = f"{holders[one.system]} has been silent for {one.silent_s:.0f} s"
             yield _warning(one.system, said)
+
+
+def _stale(heard: Sequence[Told]) -> Iterator[Finding]:
+    """Whose newest predictions are too old, as `/readyz` says it, and why where it is known."""
+    now = market_now(heard) if heard else None
+    if now is None:
+        return
+    everything = _status_of(heard)
+    for one in heard:
+        status = _status_of([one])
+        if one.silent_s >= LOST_AFTER_S or not (late := status.stale(now)):
+            continue
+        named = ", ".join(instrument.symbol for instrument, _ in late[:NAMED])
+        rest = f" and {len(late) - NAMED} more" if len(late) > NAMED else ""
+        since = rfc3339(min(status.newest[key] for key in late))
+        away = everything.away().get(late[0][0].exchange)
+        why = f"; {away}" if away else ""
+        yield _warning(one.system, f"no fresh prediction of {named}{rest} since {since}{why}")
+
+
+def _status_of(heard: Sequence[Told]) -> Status:
+    status = Status(market=Market.LIVE)
+    take(heard, status)
+    return status
 
 
 def _warning(name: str, detail: str) -> Finding:

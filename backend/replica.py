@@ -38,7 +38,7 @@ from backend.store.registry import Registry
 from backend.store.schema import Schema, Standing
 from backend.store.state import StateFolder
 from backend.store.system_status import Told, hear
-from backend.told_status import LOST_AFTER_S, disagreements, take, troubles, weights
+from backend.told_status import disagreements, market_now, take, troubles, weights
 from domain.errors import StoreError, UsageError
 from domain.market import EPOCH
 from domain.ports import Clock
@@ -341,9 +341,8 @@ class Replica:
         take(heard, self.api.status, self.ours)
         self._told_troubles = troubles(heard)
         self.clock.speed = self.api.status.speed
-        freshest = min(heard, key=lambda one: one.silent_s)
-        if freshest.silent_s < LOST_AFTER_S:
-            self.clock.set(freshest.now + timedelta(seconds=freshest.silent_s * self.clock.speed))
+        if (now := market_now(heard)) is not None:
+            self.clock.set(now)
         self._heard = heard
         if (differing := disagreements(heard, self.ours)) != self._differing:
             self._differing = differing

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from backend.bus.troubles import troubles as troubles_of_the_bus
 from backend.clock import ClockWatch, SystemClock
 from backend.damaged import troubles as troubles_of_the_record
 from backend.store.pulse import Pulse
-from backend.store.system_status import SOURCES, SYSTEM, StatusStore, Told
+from backend.store.system_status import SOURCES, SYSTEM, StatusStore, Told, collectors_voice
 from domain.market import Instrument, Timeframe, from_ms, to_ms
 from domain.ports import Clock
 from domain.sources import SourceState, SourceStatus
@@ -142,7 +143,8 @@ def _silence(heard: Told) -> dict[str, str]:
     if heard.silent_s < LOST_AFTER_S:
         return {}
     who = _WHO.get(heard.system, heard.system)
-    line = f"the {who} has been silent for {heard.silent_s:.0f} s"
+    have = "have" if heard.system.startswith(collectors_voice("")) else "has"
+    line = f"the {who} {have} been silent for {heard.silent_s:.0f} s"
     if heard.system == SOURCES:
         return {SOURCES: line}
     return dict.fromkeys({exchange for exchange, _ in heard.told["instruments"]}, line)
@@ -169,6 +171,18 @@ def troubles(heard: Sequence[Told]) -> list[Trouble]:
         Trouble(about=about, since=from_ms(since), reason=reason, grave=grave)
         for about, since, reason, grave in _all(speaking, "troubles")
     ]
+
+
+def market_now(heard: Sequence[Told]) -> datetime | None:
+    """What time it is for who spoke last; None where all are silent.
+
+    Args:
+        heard: at least one voice.
+    """
+    last = min(heard, key=lambda one: one.silent_s)
+    if last.silent_s >= LOST_AFTER_S:
+        return None
+    return last.now + timedelta(seconds=last.silent_s * last.told["speed"])
 
 
 def weights(heard: Sequence[Told]) -> list[Weight]:

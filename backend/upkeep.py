@@ -13,8 +13,9 @@ from pathlib import Path
 
 import asyncpg
 
+from backend.api.health import NAMED
 from backend.attached import status_of
-from backend.checkup import Finding, orders, processes
+from backend.checkup import PROCESS, Finding, orders, processes
 from backend.clock import SystemClock
 from backend.reading import read_text
 from backend.relaying import RELAYED
@@ -112,7 +113,8 @@ async def check_health(settings: Settings) -> int:
     """Print the checklist; 1 on any warning."""
     findings = [_disk(settings.state), _kernel(), _memory()]
     findings += await _store(settings)
-    findings.append(await _system(settings))
+    apart = any(one.name.startswith(PROCESS) for one in findings)
+    findings.append(await _system(settings, apart=apart))
     for finding in findings:
         mark = "ok  " if finding.good else "WARN"
         sys.stdout.write(f"{mark} {finding.name}: {finding.detail}\n")
@@ -160,19 +162,29 @@ async def _store(settings: Settings) -> list[Finding]:
     return found
 
 
-async def _system(settings: Settings) -> Finding:
-    """The system that runs on the state folder, and what it has to do without now."""
+async def _system(settings: Settings, *, apart: bool) -> Finding:
+    """The system that runs on the state folder, and what it has to do without now.
+
+    Args:
+        settings: name the folder.
+        apart: whether rooms run apart over the database.
+    """
     name = "running system"
     try:
         runtime = StateFolder(settings.state).attach()
         if runtime is None:
-            return Finding(name=name, good=True, detail="none on this state folder")
+            detail = "rooms apart, the processes above" if apart else "none on this state folder"
+            return Finding(name=name, good=True, detail=detail)
         status = await status_of(runtime)
     except AlphaPulseError as error:
         return Finding(name=name, good=False, detail=str(error))
     lines = [
         f"{one['about']}: {one['reason']} (since {one['since']})" for one in status["troubles"]
     ]
+    late = [f"{one['symbol']} {one['timeframe']}" for one in status["freshness"] if one["stale"]]
+    if late:
+        rest = f" and {len(late) - NAMED} more" if len(late) > NAMED else ""
+        lines.append(f"no fresh prediction of {', '.join(late[:NAMED])}{rest}")
     detail = "; ".join([f"process {runtime.pid}", *lines])
     return Finding(name=name, good=not lines, detail=detail)
 

@@ -134,7 +134,6 @@ class Worker:
         alone = replace(host, store=store, status=status, fence=lease.fence)
         await alone.recall(key.timeframe, tuple(listings))  # who had it before has predicted them
         ours: list[Hosted] = []
-        agreed = fingerprint(host.settings)
         kept = StatusStore(store.writers, lease.name)
         async with asyncio.TaskGroup() as tasks:
             telling = tasks.create_task(
@@ -145,7 +144,7 @@ class Worker:
                         status,
                         weights=Seating(ours).weights(),
                         process=self.leases.holder,
-                        settings=agreed,
+                        settings=fingerprint(host.settings, self.bus.cluster),
                     ),
                     plan.clock,
                 )

@@ -160,6 +160,11 @@ class EventBus(Protocol):
     the one before. A publisher waits until its event is taken: nothing is dropped.
     """
 
+    @property
+    def cluster(self) -> str:
+        """Id of what carries the events; empty: this process does, or it has yet to answer."""
+        ...
+
     async def publish(self, topic: Topic, event: OfPanel) -> None: ...
 
     def subscribe(

@@ -44,6 +44,10 @@ class KafkaBus:
     pace: Pace
     sender: Sender
 
+    @property
+    def cluster(self) -> str:
+        return self.sender.cluster
+
     async def publish(self, topic: Topic, event: OfPanel) -> None:
         """Until it is acknowledged, however long the cluster is away.
 

@@ -17,6 +17,8 @@ _Subscriber = tuple[str, str | None]  # group, key
 class MemoryBus:
     """Events go to every group of their topic; a full queue makes the publisher wait."""
 
+    cluster = ""
+
     def __init__(self, *, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
         self._queues: dict[Topic, dict[_Subscriber, asyncio.Queue[object]]] = {}

@@ -39,6 +39,7 @@ class Sender:
 
     about: KafkaSettings
     pace: Pace
+    cluster: str = field(init=False, default="")  # its id, once it has answered
     _asked: asyncio.Queue[_Sent] = field(init=False, default_factory=lambda: asyncio.Queue(MOST))
     _waiting: list[_Sent] = field(init=False, default_factory=list)
     _outage: Outage = field(init=False)
@@ -67,7 +68,7 @@ class Sender:
         while True:
             try:
                 self._began = self._began or self.pace.wall.now()
-                await prepare(self.about, tick_topics)
+                self.cluster = await prepare(self.about, tick_topics)
                 async with producing(self.about, linger_ms=0) as producer:
                     if not self._waiting:
                         self._well()

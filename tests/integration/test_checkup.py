@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import asyncpg
 import pytest
 
-from backend.agreed import fingerprint
+from backend.agreed import differences, fingerprint
 from backend.api.status import Market, Status
 from backend.checkup import orders, processes
 from backend.settings import Settings
@@ -82,6 +83,35 @@ async def test_each_process_is_named_with_what_it_does(
     ]
 
 
+async def test_a_panel_that_is_stale_is_named_with_the_reason(pool: asyncpg.Pool) -> None:
+    late, now = START + Timeframe.H1.duration, START + 2 * Timeframe.H1.duration
+    names = [f"{letter}/USDT" for letter in "ABCDEFG"]
+    members = tuple(Instrument("binance", name) for name in names)
+    for voice, timeframe in ((HOURS, Timeframe.H1), (DAYS, Timeframe.D1)):
+        status = Status(market=Market.LIVE, instruments=members, timeframes=(timeframe,))
+        status.predicted(timeframe, members, late)
+        await StatusStore(pool, voice).tell(spelled(status, process="b:2"), now)
+    fresh = [one.name for one in await processes(pool) if one.detail.startswith("no fresh")]
+    collecting = Status(market=Market.LIVE, instruments=members)
+    collecting.away = lambda: {"binance": "binance: no connection"}
+    told = spelled(collecting, process="a:1")
+    await StatusStore(pool, COLLECTORS).tell(told, now + timedelta(seconds=31))
+    stale = [one for one in await processes(pool) if one.detail.startswith("no fresh")]
+    for voice in (COLLECTORS, HOURS, DAYS):
+        await pool.execute(AGO, voice, LOST_AFTER_S)
+
+    assert fresh == []
+    assert [(one.name, one.good, one.detail) for one in stale] == [
+        (
+            HOURS,
+            False,
+            "no fresh prediction of A/USDT, B/USDT, C/USDT, D/USDT, E/USDT and 2 more since"
+            " 2024-01-01T01:00:00.000Z; binance: no connection",
+        )
+    ]
+    assert not any(one.detail.startswith("no fresh") for one in await processes(pool))
+
+
 async def test_orders_for_nobody_say_who_is_missing_and_since_when(pool: asyncpg.Pool) -> None:
     """One process that does all speaks for all of its exchanges and panels."""
     store, gone = JobStore(pool), collectors_voice("kraken")
@@ -133,6 +163,20 @@ async def test_the_status_of_every_server_says_which_setting_differs(pool: async
     standing_by = ("c:3", fingerprint(Settings(history_bars=400)))
     take(heard, status, standing_by)
     assert status.notes == [f"{line}; c:3 another"]
+
+
+def test_who_meets_elsewhere_is_named() -> None:
+    """Another prefix, or another cluster; other addresses of one cluster are its own matter."""
+    mine = Settings(kafka={"prefix": "mine"}, bus_url="kafka://a:9092")
+    ours = Settings(bus_url="kafka://b:9092")
+    same = differences([("a:1", fingerprint(ours, "one")), ("b:2", fingerprint(ours, ""))])
+    other = differences([("a:1", fingerprint(mine, "one")), ("b:2", fingerprint(ours, "two"))])
+
+    assert same == []
+    assert other == [
+        "setting bus_url differs: a:1 has one value; b:2 another",
+        "setting kafka.prefix differs: a:1 has one value; b:2 another",
+    ]
 
 
 def test_a_fingerprint_tells_no_secret_and_no_address() -> None:

@@ -87,6 +87,16 @@ async def test_systems_with_prefixes_of_their_own_do_not_meet(bus: KafkaBus, kaf
         assert await received(bus, KEY, 2) == moments(TICKS[:2])
 
 
+async def test_two_buses_know_whether_they_are_on_one_cluster(
+    bus: KafkaBus, kafka: str, own: Broker
+) -> None:
+    async with bus_on(kafka) as same, bus_on(own.address) as other:
+        for one in (bus, same, other):
+            await publish(one, TICKS[:1])
+
+        assert bus.cluster == same.cluster != other.cluster != ""
+
+
 async def test_a_tick_comes_out_as_it_went_in(bus: KafkaBus) -> None:
     await publish(bus, TICKS[:1])
     async with bus.subscribe(CANDLES, group=KEY, key=KEY) as events:

@@ -65,5 +65,6 @@ def test_workers_that_come_go_and_die_leave_nothing_out(
         until(told, "all is with those that are left")
         assert apart.complaints() == []
         assert "differs" not in said[-1]
+        assert "ok   running system: rooms apart, the processes above\n" in said[-1]
         for each in (again, three, server):
             assert each.stop(signal.SIGTERM) == 0
