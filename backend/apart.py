@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import socket
+import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
@@ -65,6 +66,7 @@ log = logging.getLogger(__name__)
 HOUSE: Final = "house"  # lease of what is done once for a database
 LOST: Final = (LeaseLostError, *CONNECTION_ERRORS)  # leases, with the store
 AGAIN_S: Final = 1.0  # wall, until leases that were lost are asked for again
+WELL_AFTER_S: Final = 60.0  # of work, behind which the same reason is told again
 FORGET_EVERY_S: Final = 5.0  # wall
 
 
@@ -112,7 +114,9 @@ async def _work(
     """The rooms of this process, again and again after the database was away."""
     url, folder = database_beside(settings), StateFolder(settings.state)
     folder.open()
+    said = ""
     while True:
+        began = time.monotonic()
         try:
             async with AsyncExitStack() as stack:
                 kinds = catalogue_of(settings.plugins)
@@ -120,6 +124,8 @@ async def _work(
                 store = await stack.enter_async_context(open_store(url, artifacts, kinds))
                 leases = await stack.enter_async_context(open_leases(url, _holder()))
                 await leases.enter(alone=False)
+                if rooms != {Room.API}:
+                    await leases.go_by(settings.clock)
                 executor = ProcessExecutor(workers=1)
                 stack.callback(executor.close)
                 apart = Apart(
@@ -134,7 +140,10 @@ async def _work(
                 )
                 await apart.run()
         except* LOST as errors:
-            log.warning("waiting for the database", extra={"reason": in_one_line(errors)})
+            reason = in_one_line(errors)
+            if reason != said or time.monotonic() - began > WELL_AFTER_S:
+                log.warning("waiting for the database", extra={"reason": reason})
+            said = reason
         await asyncio.sleep(AGAIN_S)
 
 

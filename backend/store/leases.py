@@ -25,6 +25,7 @@ Fence = Callable[[asyncpg.Connection], Awaitable[None]]
 _SPACE: Final = 0x6C656173  # of ours among the database's advisory locks
 _WORKER: Final = 0  # in it: held by each worker, together
 _SHAPE: Final = 1  # by one process that does all, alone, or by rooms that run apart, together
+_CLOCKS: Final = {"system": 2, "exchange": 3}  # by all who go by it, together
 ANSWER_WITHIN_S: Final = 5.0
 ENTER_EVERY_S: Final = 0.5
 ENTER_ATTEMPTS: Final = 30  # as long as the server needs to notice that a machine is gone
@@ -36,6 +37,7 @@ _KEPT_ALIVE: Final = {
     "tcp_user_timeout": "10000",
 }
 _UNLOCK: Final = "SELECT pg_advisory_unlock($1)"
+_UNJOIN: Final = "SELECT pg_advisory_unlock_shared($1)"
 _TAKE: Final = """
 INSERT INTO leases (name, generation, holder, taken_at) VALUES ($1, 1, $2, clock_timestamp())
 ON CONFLICT (name) DO UPDATE
@@ -52,6 +54,7 @@ FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
     AND classid = $1 AND objid = $2
 """
 _WORKERS: Final = f"SELECT count(DISTINCT pid) {_HELD} AND mode = 'ShareLock'"
+_ANY: Final = f"SELECT EXISTS (SELECT {_HELD})"
 _LOCKED: Final = """
 SELECT objid::bigint AS objid FROM pg_locks
 WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND classid = $1
@@ -200,6 +203,31 @@ class Leases:
         other = "another system predicts" if alone else "one process does all that rooms do"
         raise UsageError(f"{other} over this database already; stop it first")
 
+    async def go_by(self, clock: str) -> None:
+        """Keep those who go by another clock away: what two clocks make cannot be told apart.
+
+        One that has just died is waited for.
+
+        Args:
+            clock: the setting of that name.
+
+        Raises:
+            UsageError: there is another.
+            StoreUnavailableError: as `take`.
+        """
+        (other,) = _CLOCKS.keys() - {clock}
+        for _ in range(ENTER_ATTEMPTS):
+            async with self._asking() as connection:
+                await connection.execute(_JOIN, _reserved(_CLOCKS[clock]))
+                if not await connection.fetchval(_ANY, _SPACE, _CLOCKS[other]):
+                    return
+                await connection.execute(_UNJOIN, _reserved(_CLOCKS[clock]))
+            await asyncio.sleep(ENTER_EVERY_S)
+        raise UsageError(
+            f"setting clock is {clock}, and a process over this database goes by {other}:"
+            " set ALPHAPULSE_CLOCK alike for all"
+        )
+
     async def workers(self) -> int:
         """How many processes count among them.
 
@@ -240,7 +268,7 @@ async def open_leases(url: str, holder: str) -> AsyncIterator[Leases]:
 
 
 def _key(name: str) -> int:
-    return _SPACE << 32 | max(crc32(name.encode()), _SHAPE + 1)
+    return _SPACE << 32 | max(crc32(name.encode()), max(_CLOCKS.values()) + 1)
 
 
 def _reserved(number: int) -> int:

@@ -137,6 +137,32 @@ async def test_one_that_does_all_and_rooms_apart_keep_each_other_out(
             await everything.enter(alone=True)
 
 
+async def test_those_who_go_by_another_clock_are_kept_out(
+    processes: tuple[Leases, Leases], database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by one that has taken nothing yet; two that come at once cannot both stay."""
+    monkeypatch.setattr("backend.store.leases.ENTER_EVERY_S", 0.001)
+    one, two = processes
+    await one.go_by("exchange")
+    with pytest.raises(UsageError, match=r"clock is system, .* goes by exchange: set"):
+        await two.go_by("system")
+    await two.go_by("exchange")
+    async with open_leases(database_url, "three") as three:
+        with pytest.raises(UsageError, match="goes by exchange"):
+            await three.go_by("system")
+
+
+async def test_a_clock_that_nobody_goes_by_any_more_keeps_nobody_out(
+    processes: tuple[Leases, Leases], connection: asyncpg.Connection
+) -> None:
+    one, two = processes
+    await one.go_by("system")
+    coming = asyncio.create_task(two.go_by("exchange"))
+    await kill(connection, one)
+
+    await coming
+
+
 async def test_who_has_just_died_is_waited_for(
     processes: tuple[Leases, Leases], connection: asyncpg.Connection
 ) -> None:
