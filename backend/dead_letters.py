@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 from backend.brokers import bus_of, refuse_without_kafka
 from backend.setting_tables import KafkaSettings
 from backend.settings import Settings
 from domain.errors import UsageError, in_one_line
+
+ANSWER_WITHIN_S: Final = 15.0  # of a count
 
 
 async def list_dead_letters(settings: Settings) -> None:
@@ -27,6 +31,18 @@ async def list_dead_letters(settings: Settings) -> None:
                 f"{one.failed_at} {one.topic}:{one.partition}:{one.offset} {one.group}"
                 f" {'replayed' if one.replayed else 'kept'} {one.reason}\n"
             )
+
+
+async def count_dead_letters(settings: Settings) -> int:
+    """How many were not replayed.
+
+    Raises:
+        UsageError: as `list_dead_letters`.
+    """
+    async with _broker(settings) as about, asyncio.timeout(ANSWER_WITHIN_S):
+        from backend.bus.dead import count_kept  # noqa: PLC0415 - an extra
+
+        return await count_kept(about)
 
 
 async def replay_dead_letters(settings: Settings) -> None:

@@ -166,11 +166,19 @@ def disagreements(heard: Sequence[Told], ours: Print | None = None) -> list[str]
 
 def troubles(heard: Sequence[Told]) -> list[Trouble]:
     """What any of them needs and does not have; what one that is silent said is of the past."""
-    speaking = [one.told for one in heard if one.silent_s < LOST_AFTER_S]
-    return [
-        Trouble(about=about, since=from_ms(since), reason=reason, grave=grave)
-        for about, since, reason, grave in _all(speaking, "troubles")
+    told = [
+        Trouble(about=about, since=from_ms(since), reason=_placed(about, reason, one), grave=grave)
+        for one in heard
+        if one.silent_s < LOST_AFTER_S
+        for about, since, reason, grave in one.told.get("troubles", ())
     ]
+    return list(dict.fromkeys(told))
+
+
+def _placed(about: str, reason: str, heard: Told) -> str:
+    """With the process: each reaches a broker by addresses of its own."""
+    process = heard.told.get("process")
+    return f"at {process} {reason}" if about == "broker" and process else reason
 
 
 def market_now(heard: Sequence[Told]) -> datetime | None:

@@ -17,6 +17,7 @@ from backend.api.health import NAMED
 from backend.attached import status_of
 from backend.checkup import PROCESS, Finding, orders, processes
 from backend.clock import SystemClock
+from backend.dead_letters import count_dead_letters
 from backend.reading import read_text
 from backend.relaying import RELAYED
 from backend.settings import Settings
@@ -113,6 +114,8 @@ async def check_health(settings: Settings) -> int:
     """Print the checklist; 1 on any warning."""
     findings = [_disk(settings.state), _kernel(), _memory()]
     findings += await _store(settings)
+    if settings.bus_url:
+        findings.append(await _dead_letters(settings))
     apart = any(one.name.startswith(PROCESS) for one in findings)
     findings.append(await _system(settings, apart=apart))
     for finding in findings:
@@ -234,6 +237,17 @@ async def _relay(store: Store) -> Finding:
     """How much no broker has taken yet; whether it is stuck the running system knows."""
     count = await behind(store.readers, RELAYED)
     return Finding(name="broker", good=True, detail=f"blocks of the log that it lacks: {count}")
+
+
+async def _dead_letters(settings: Settings) -> Finding:
+    """Ticks that no panel could read, by the broker between rooms."""
+    name = "ticks between rooms"
+    try:
+        count = await count_dead_letters(settings)
+    except AlphaPulseError as error:
+        return Finding(name=name, good=False, detail=str(error))
+    told = f"{count} dead letters" + (": alphapulse dead-letters list" if count else "")
+    return Finding(name=name, good=not count, detail=told)
 
 
 async def _growth(store: Store) -> Finding:

@@ -89,7 +89,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "incomplete": Kind(500, "The database lacks something"),
     "starting": Kind(503, "Starting", temporary=True),
     "stale": Kind(503, "Predictions are stale", temporary=True),
-    "unavailable": Kind(503, "Store unavailable", temporary=True),
+    "unavailable": Kind(503, "Unavailable", temporary=True),
 }
 
 _UNKNOWN_NAMES: Final[Mapping[type[UnknownNameError], str]] = {

@@ -75,6 +75,23 @@ async def dead_letters(about: KafkaSettings) -> AsyncIterator[DeadLetter]:
                 yield letter
 
 
+async def count_kept(about: KafkaSettings) -> int:
+    """How many were not replayed; nothing is changed.
+
+    Raises:
+        KafkaError, OSError: the cluster cannot be reached.
+    """
+    async with _consuming(about) as consumer:
+        place = TopicPartition(dead_topic(about.prefix), 0)
+        if place.topic not in await consumer.topics():
+            return 0
+        consumer.assign([place])
+        replayed = await consumer.committed(place) or 0
+        first = (await consumer.beginning_offsets([place]))[place]
+        end = (await consumer.end_offsets([place]))[place]
+        return int(end - max(first, replayed))
+
+
 async def replay(about: KafkaSettings) -> int:
     """Put those that were not replayed where they were; how many these are.
 
@@ -97,6 +114,14 @@ async def replay(about: KafkaSettings) -> int:
 @asynccontextmanager
 async def _reading(about: KafkaSettings) -> AsyncIterator[tuple[AIOKafkaConsumer, TopicPartition]]:
     await prepare(about, tick_topics)
+    async with _consuming(about) as consumer:
+        place = TopicPartition(dead_topic(about.prefix), 0)
+        consumer.assign([place])
+        yield consumer, place
+
+
+@asynccontextmanager
+async def _consuming(about: KafkaSettings) -> AsyncIterator[AIOKafkaConsumer]:
     consumer = AIOKafkaConsumer(
         **client_options(about),
         client_id="alphapulse",
@@ -107,9 +132,7 @@ async def _reading(about: KafkaSettings) -> AsyncIterator[tuple[AIOKafkaConsumer
     )
     try:
         await consumer.start()
-        place = TopicPartition(dead_topic(about.prefix), 0)
-        consumer.assign([place])
-        yield consumer, place
+        yield consumer
     finally:
         await consumer.stop()
 

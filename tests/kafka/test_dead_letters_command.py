@@ -36,14 +36,24 @@ async def test_dead_letters_are_listed_and_replayed_once(kafka: str, tmp_path: P
         return done.stdout
 
     line = rf"\S+Z {topic}:{good.partition}:1 {re.escape(KEY)} %s JSONDecodeError: .*\n"
+
+    def checked() -> str:
+        (found,) = re.findall(r"(?m)^.* ticks between rooms: .*$", doctor(tmp_path, **over))
+        return str(found)
+
     assert re.fullmatch(line % "kept", said("list"))
+    assert checked() == "WARN ticks between rooms: 1 dead letters: alphapulse dead-letters list"
     assert said("replay") == "1 put on their topics again\n"
     assert await ends(kafka, topic) == 4
     assert said("replay") == "0 put on their topics again\n"
+    assert checked() == "ok   ticks between rooms: 0 dead letters"
     assert re.fullmatch(line % "replayed", said("list"))
 
 
 def test_where_no_broker_is_it_says_so_in_one_line(tmp_path: Path) -> None:
+    assert "WARN ticks between rooms: 127.0.0.1:9 does not answer: " in doctor(
+        tmp_path, ALPHAPULSE_BUS_URL="kafka://127.0.0.1:9"
+    )
     none = alphapulse(tmp_path, "dead-letters", "list")
     away = alphapulse(tmp_path, "dead-letters", "replay", ALPHAPULSE_BUS_URL="kafka://127.0.0.1:9")
 
@@ -53,3 +63,7 @@ def test_where_no_broker_is_it_says_so_in_one_line(tmp_path: Path) -> None:
     )
     assert away.stderr.startswith("alphapulse: 127.0.0.1:9 does not answer: ")
     assert away.stderr.count("\n") == 1
+
+
+def doctor(folder: Path, **settings: str) -> str:
+    return alphapulse(folder, "doctor", **settings).stdout

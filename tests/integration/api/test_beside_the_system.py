@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 
 import httpx
@@ -144,7 +145,8 @@ async def test_several_processes_are_one_system(market: ServedMarket) -> None:
     await StatusStore(market.pool, "panel binance|1h").tell(spelled(panel), START)
     ill = Trouble(about="broker", since=START, reason="it takes no ticks", grave=True)
     collectors.troubles.append(lambda: [ill])
-    await StatusStore(market.pool, "collectors of binance").tell(spelled(collectors), START)
+    told_by = spelled(collectors, process="a:1")
+    await StatusStore(market.pool, "collectors of binance").tell(told_by, START)
     heard = Status(market=Market.LIVE)
     told = await hear(market.pool)
     take([*told[:-1], told[-1]._replace(silent_s=LOST_AFTER_S)], heard)
@@ -152,9 +154,12 @@ async def test_several_processes_are_one_system(market: ServedMarket) -> None:
 
     assert (heard.instruments, heard.timeframes) == (MEMBERS, (Timeframe.H1,))
     assert (heard.ready, heard.notes) == (True, ["a socket was lost"])
-    assert troubles(told) == [ill]
+    assert troubles(told) == [replace(ill, reason="at a:1 it takes no ticks")]
     assert troubles([one._replace(silent_s=LOST_AFTER_S) for one in told]) == []
     assert heard.away() == {BTC.exchange: "the panel binance|1h has been silent for 10 s"}
+    (silent, *_) = (one for one in told if one.system == "collectors of binance")
+    take([silent._replace(silent_s=LOST_AFTER_S)], heard)
+    assert heard.away() == {BTC.exchange: "the collectors of binance have been silent for 10 s"}
     assert [one.system for one in await hear(market.pool)] == ["panel binance|1h"]
 
 
