@@ -94,5 +94,7 @@ class ApiState:
     weights: Callable[[], Sequence[Weight]] | None = None  # of all members, as they are now
     unsent: Callable[[], Sequence[Unsent]] = tuple  # notifications, now
     orders: Orders | None = None
+    # What is looked at again and again, while it cannot be: why, as the log said it.
+    later: dict[str, str] = field(default_factory=dict)
     patience_s: float = 5.0  # that a request waits for who does what it orders; clients wait longer
     settings: Mapping[str, Any] = field(default_factory=dict)  # shown on the page, no secrets

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from backend.api.connection import CloseReason
@@ -14,7 +16,7 @@ from backend.background import Rounds
 from backend.store import candle_sets
 from backend.store.database import CONNECTION_ERRORS
 from backend.store.lacking import LOST, lacking
-from domain.errors import StoreError
+from domain.errors import StoreError, in_one_line
 
 log = logging.getLogger(__name__)
 
@@ -46,23 +48,32 @@ async def look_at_tables(state: ApiState) -> None:
     """Have the status say which tables and columns are not there; while it is away none is said."""
     if state.reader is None:
         return
-    try:
+    with _or_later(state, "tables"):
         found = await lacking(state.reader)
-    except AWAY as error:
-        log.warning("tables are looked at later", extra={"reason": str(error)})
-    else:
         state.status.lacks(f"it lacks {', '.join(found)}: {LOST}" if found else "")
 
 
 async def look(state: ApiState) -> None:
     """End the sockets of keys that are no longer valid; while the database is away nobody's is."""
-    try:
+    with _or_later(state, "callers and sets"):
         await _end_sockets(state)
         await state.access.keyring.note_used()
         await state.access.trail.flush()
         await _note_retired(state)
+
+
+@contextmanager
+def _or_later(state: ApiState, what: str) -> Iterator[None]:
+    """While the database is away that is logged, once for each reason."""
+    try:
+        yield
     except AWAY as error:
-        log.warning("callers and sets are looked at later", extra={"reason": str(error)})
+        reason = in_one_line(error)
+        if state.later.get(what) != reason:
+            log.warning("%s are looked at later", what, extra={"reason": reason})
+        state.later[what] = reason
+    else:
+        state.later.pop(what, None)
 
 
 async def _note_retired(state: ApiState) -> None:

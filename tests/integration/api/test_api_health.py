@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 from operator import getitem
@@ -14,8 +15,10 @@ import yaml
 
 from backend.api.schemas_system import StatusRow
 from backend.api.server import PortTakenError, listen
+from backend.api.state import ApiState
 from backend.api.watch import look, look_at_tables
 from backend.store import candle_sets
+from domain.errors import StoreUnavailableError
 from domain.market import rfc3339
 from domain.troubles import Trouble
 from tests.conftest import ROOT
@@ -126,6 +129,27 @@ async def test_what_the_database_lacks_is_said_until_it_is_back(
     )
     assert "`alphapulse restore`" in line
     assert await said() == []
+
+
+@pytest.mark.parametrize("watch", [look, look_at_tables])
+async def test_a_watch_that_meets_no_database_says_so_once(
+    market: ServedMarket,
+    watch: Callable[[ApiState], Awaitable[None]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def away(*_: object) -> None:
+        raise StoreUnavailableError("no connection")
+
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr("backend.api.watch.lacking", away)
+            patch.setattr("backend.api.watch._end_sockets", away)
+            for _ in range(3):
+                await watch(market.state)
+        await watch(market.state)
+
+    assert caplog.text.count("are looked at later") == 2
 
 
 async def test_a_timeframe_is_as_short_as_the_clock_is_fast(
