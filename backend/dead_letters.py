@@ -1,4 +1,4 @@
-"""What an operator asks about records that could not be read: which, why, and once more."""
+"""What an operator asks about records that could not be taken in: which, why, and once more."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -183,10 +183,25 @@ class Hosted(NamedTuple):
     runner: Runner
     observer: Observer
 
-    async def follow(self, bus: EventBus, subscribed: asyncio.Event, opening: int = 0) -> None:
+    async def follow(
+        self,
+        bus: EventBus,
+        subscribed: asyncio.Event,
+        opening: int = 0,
+        opened: Callable[[], Awaitable[int]] | None = None,
+    ) -> None:
         """Take its ticks as they come, until cancelled or until one is of a later opening.
 
-        Those of an earlier one are passed by: history had their candles when this one began.
+        Those of another one are passed by: history had their candles when this one began.
+
+        Args:
+            bus: brings them.
+            subscribed: is set once none is missed.
+            opening: of this panel.
+            opened: the newest opening that was announced; None: nobody announces any.
+
+        Raises:
+            ValueError: a tick is of an opening that nobody announced.
         """
         panel = self.runner.panel.key
         key = panel_key(panel.exchange, panel.timeframe)
@@ -196,6 +211,11 @@ class Hosted(NamedTuple):
                 if not isinstance(event, CandleBatch) or event.opening < opening:
                     continue
                 if event.opening > opening:
+                    if opened is None:
+                        continue
+                    newest = await opened()
+                    if event.opening > newest >= 0:
+                        raise ValueError(f"nobody announced its opening, {event.opening}")
                     return
                 await self._meet(event.instruments)
                 await self.runner.on_candles(event)

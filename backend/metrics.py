@@ -56,7 +56,7 @@ EVENTS_RELAYED = Counter(
     "alphapulse_events_relayed", "Events of the stream log that a broker took", registry=REGISTRY
 )
 DEAD_LETTERS = Counter(
-    "alphapulse_dead_letters", "Records of a broker that could not be read", registry=REGISTRY
+    "alphapulse_dead_letters", "Records of a broker that could not be taken in", registry=REGISTRY
 )
 BLOCKS_BEHIND = Gauge(
     "alphapulse_relay_behind_blocks", "Blocks of the stream log that no broker has taken yet",

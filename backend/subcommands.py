@@ -17,7 +17,7 @@ instruments_app = typer.Typer(help="What is watched.", no_args_is_help=True)
 keys_app = typer.Typer(help="Who may call.", no_args_is_help=True)
 notify_app = typer.Typer(help="Who is told what.", no_args_is_help=True)
 jobs_app = typer.Typer(help="Work that was asked for.", no_args_is_help=True)
-dead_letters_app = typer.Typer(help="Records that could not be read.", no_args_is_help=True)
+dead_letters_app = typer.Typer(help="Records that could not be taken in.", no_args_is_help=True)
 dashboard_app = typer.Typer(help="The dashboard's cache.", no_args_is_help=True)
 sentiment_app = typer.Typer(help="The scorer of texts.", no_args_is_help=True)
 plugins_app = typer.Typer(help="Models and features that others wrote.", no_args_is_help=True)
@@ -384,7 +384,7 @@ def plugins_check(
 
 @dead_letters_app.command("list", epilog="Example: alphapulse dead-letters list")
 def dead_letters_list(*, state: State = None) -> None:
-    """Records of the bus that could not be read: where from, why, and whether they are replayed."""
+    """Records of the bus that could not be taken in: where from, why, whether they are replayed."""
     from backend.dead_letters import list_dead_letters  # noqa: PLC0415 - imports what it needs
 
     asyncio.run(list_dead_letters(settings_of(state=state)))

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import asyncpg
@@ -21,6 +22,7 @@ from backend.panel import PanelKey
 from backend.panel_jobs import ANY_TIME, panel_jobs
 from backend.seating import Seating
 from backend.store import open_panels
+from backend.store.database import patiently
 from backend.store.leases import Fence, Lease, Leases
 from backend.store.open_panels import OpenPanel
 from backend.store.registry import Registry
@@ -28,7 +30,7 @@ from backend.store.runs import Runs
 from backend.store.system_status import StatusStore, panel_voice
 from backend.told_status import keep_telling, spelled
 from backend.wiring import Store
-from domain.errors import LeaseLostError, StoreUnavailableError
+from domain.errors import LeaseLostError, StoreUnavailableError, TickFailedError
 from domain.market import Instrument, Listing
 from domain.ports import EventBus
 from domain.topics import panel_key
@@ -114,6 +116,8 @@ class Worker:
         """One panel, until cancelled, begun anew, or taken by another process."""
         try:
             await self._serve(key, lease, opening)
+        except* TickFailedError:
+            log.warning("%s begins anew", lease.name)  # whoever takes it; the others go on
         except* LeaseLostError:
             log.warning("%s is left to whoever takes it now", lease.name)
         finally:
@@ -160,12 +164,20 @@ class Worker:
                         panel_jobs(alone, hosted).run(),
                     )
                     beside = [panel.create_task(work) for work in works]
-                    await hosted.follow(self.bus, asyncio.Event(), opening)
+                    opened = partial(self._opening, key)
+                    await hosted.follow(self.bus, asyncio.Event(), opening, opened)
                     for task in beside:
                         task.cancel()
             finally:
                 await hosted.close()
                 telling.cancel()
+
+    async def _opening(self, key: PanelKey) -> int:
+        """The newest that was announced of a panel; −1: there is no such panel any more."""
+        read = partial(open_panels.opened, self.host.store.readers)
+        found = await patiently(read, self.host.wall)
+        this = (key.exchange, key.timeframe)
+        return max((one.opening for one in found if one[:2] == this), default=-1)
 
     def _fenced(self, key: PanelKey, lease: Lease) -> Store:
         """What is committed, and decided of models, only as long as the lease is ours."""

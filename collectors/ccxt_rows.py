@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from domain.events import Candle, Source
-from domain.market import Instrument, Timeframe
+from domain.market import LATEST_MS, Instrument, Timeframe
 
-LATEST_MS = 253_370_764_800_000  # the year 9999: no later time can be told
 _TRADES = 6  # position; only Binance's rows have it
 
 

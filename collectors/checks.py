@@ -7,8 +7,9 @@ import math
 import numpy as np
 
 from domain.events import Candle, Floats, Ints
-from domain.market import Timeframe
+from domain.market import LATEST_MS, Timeframe
 
+EXTREME = 1e100  # a test holds it equal to what features are made of
 _FIELDS = ("open", "high", "low", "close", "volume")
 REASONS = (
     "",
@@ -18,17 +19,22 @@ REASONS = (
     "volume is negative",
     "low is above open, close or high",
     "high is below open or close",
+    "open time is out of range",
+    "a number is too large or too small to compute with",
 )
 _OFF_GRID, _NOT_FINITE, _NOT_POSITIVE, _NEGATIVE, _LOW, _HIGH = 1, 2, 7, 11, 12, 13
+_NO_TIME, _EXTREME = 14, 15
 
 
 def reason(candle: Candle) -> str | None:
     """Why `candle` cannot be; None for one that can.
 
-    One that can opens on its timeframe's grid; its prices are finite and above zero with
-    low <= open, close <= high; its volume is finite and not negative.
+    One that can opens on its timeframe's grid from 1970 to 9999; its prices are finite and above
+    zero with low <= open, close <= high; its volume is finite and not negative.
     """
     values = (candle.open, candle.high, candle.low, candle.close, candle.volume)
+    if not 0 <= candle.open_ms <= LATEST_MS:
+        return REASONS[_NO_TIME]
     if candle.open_ms % candle.timeframe.ms:
         return REASONS[_OFF_GRID]
     for field, value in enumerate(values):
@@ -47,6 +53,8 @@ def _order_reason(candle: Candle) -> str | None:
         return REASONS[_LOW]
     if candle.high < max(candle.open, candle.close):
         return REASONS[_HIGH]
+    if not (candle.low > 1.0 / EXTREME and max(candle.high, candle.volume) < EXTREME):
+        return REASONS[_EXTREME]
     return None
 
 
@@ -67,6 +75,7 @@ def codes(open_ms: Ints, values: Floats, timeframe: Timeframe) -> Ints:
     def mark(code: int, wrong: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> None:
         found[(found == 0) & wrong] = code
 
+    mark(_NO_TIME, (open_ms < 0) | (open_ms > LATEST_MS))
     mark(_OFF_GRID, open_ms % timeframe.ms != 0)
     for field in range(5):
         mark(_NOT_FINITE + field, ~np.isfinite(values[:, field]))
@@ -76,4 +85,17 @@ def codes(open_ms: Ints, values: Floats, timeframe: Timeframe) -> Ints:
         mark(_NEGATIVE, volume < 0)
         mark(_LOW, low > np.minimum(np.minimum(open_, close), high))
         mark(_HIGH, high < np.maximum(open_, close))
+        mark(_EXTREME, ~((low > 1.0 / EXTREME) & (np.maximum(high, volume) < EXTREME)))
     return found
+
+
+def possible(values: Floats) -> bool:
+    """Whether `codes` has nothing to say of prices and volumes, sooner.
+
+    Args:
+        values: As `codes` has them.
+    """
+    open_, high, low, close, volume = values.T
+    ordered = (low <= open_) & (low <= close) & (open_ <= high) & (close <= high)
+    bounded = (low > 1.0 / EXTREME) & (high < EXTREME) & (volume >= 0) & (volume < EXTREME)
+    return bool((ordered & bounded).all())

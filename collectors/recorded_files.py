@@ -11,7 +11,6 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from collectors.ccxt_rows import LATEST_MS
 from collectors.checks import REASONS, codes
 from domain.errors import DataFolderError
 from domain.events import Bools, Floats, Ints
@@ -88,11 +87,9 @@ def read_recording(path: Path, instrument: Instrument, timeframe: Timeframe) -> 
         message = f"{path.name}: timestamps look like {unit}; milliseconds are needed"
         raise DataFolderError(message)
     found = codes(open_ms, values, timeframe)
-    told = known & (open_ms >= 0) & (open_ms <= LATEST_MS)
     reasons = {int(row): REASONS[found[row]] for row in np.flatnonzero(found)}
-    reasons |= dict.fromkeys(np.flatnonzero(~told).tolist(), "timestamp is out of range")
     reasons |= dict.fromkeys(np.flatnonzero(~known).tolist(), "timestamp is not a whole number")
-    order, repeated = _in_order(open_ms, (found == 0) & told, values)
+    order, repeated = _in_order(open_ms, (found == 0) & known, values)
     if not len(order):
         message = f"{path.name}: no usable row among {len(open_ms)}{_example(reasons)}"
         raise DataFolderError(message)

@@ -7,6 +7,7 @@ AlphaPulseError
 ├── ExchangeError
 │   ├── ExchangeUnavailableError, RateLimitedError
 │   └── ExchangeRefusedError   an unavailable one that will not serve who asks
+├── TickFailedError            a tick ended the panel that took it in
 ├── SourceUnavailableError     a source of texts or measurements does not answer as it should
 ├── UndeliveredError           a channel did not take a notification
 │   └── ChannelGoneError
@@ -175,6 +176,10 @@ class StoreError(AlphaPulseError):
 
 class StoreUnavailableError(StoreError):
     """The database cannot be reached."""
+
+
+class TickFailedError(AlphaPulseError):
+    """A tick ended the panel that took it in; it is in the bus still, or a dead letter."""
 
 
 class LeaseLostError(StoreError):

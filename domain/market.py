@@ -13,6 +13,7 @@ from domain.errors import UnknownTimeframeError
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
 FURTHEST = 100_000  # candles that a horizon may have
+LATEST_MS = 253_370_764_800_000  # the year 9999: no later time can be told
 Hole = tuple[int, int]  # first open time that is missing, first that is there again, in ms
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
@@ -88,6 +88,22 @@ def _refuse_fewer(ticks: str, wanted: Collection[str], there: Mapping[str, int])
         raise KafkaError(f"topic {ticks} has {count} partitions, and {PARTITIONS} are needed")
 
 
+async def committed(about: KafkaSettings, group: str, place: TopicPartition) -> tuple[int, str]:
+    """The offset that a group committed, −1 for none, and what it said beside.
+
+    Raises:
+        KafkaError, OSError: the cluster cannot be reached, or refuses.
+    """
+    admin = AIOKafkaAdminClient(**client_options(about))
+    try:
+        await admin.start()
+        found = await admin.list_consumer_group_offsets(group, partitions=[place])
+        offset, said = found[place]
+        return offset, said
+    finally:
+        await admin.close()
+
+
 def _refuse_errors(answer: Any) -> None:  # noqa: ANN401 - a library without types
     for _, code, *_ in answer.topic_errors:
         if code not in {0, TopicAlreadyExistsError.errno}:
@@ -102,14 +118,14 @@ def event_topics(about: KafkaSettings) -> list[NewTopic]:
 
 
 def tick_topics(about: KafkaSettings) -> list[NewTopic]:
-    """Ticks between processes, and those that could not be read."""
+    """Ticks between processes, and those that could not be taken in."""
     configs = _some_days(about) | {"max.message.bytes": str(RECORD_BYTES)}
     dead = NewTopic(dead_topic(about.prefix), 1, 1, topic_configs=configs)
     return [*_new({CANDLES.wire_name(about.prefix): configs}), dead]
 
 
 def dead_topic(prefix: str) -> str:
-    """Where a record goes that cannot be read; of one partition."""
+    """Where a record goes that cannot be taken in; of one partition."""
     return f"{prefix}.dead.v1"
 
 

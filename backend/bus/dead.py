@@ -1,4 +1,4 @@
-"""Records that could not be read: kept whole beside their topics, and put there again if asked."""
+"""Records that could not be taken in: kept whole beside their topics, put there again if asked."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class DeadLetter:
 def dead_letter(
     record: ConsumerRecord, *, group: str, reason: str, prefix: str, at: datetime
 ) -> Record:
-    """What is kept of a record that cannot be read: all of it, and why."""
+    """What is kept of a record that cannot be taken in: all of it, and why."""
     headers = [
         *record.headers,
         ("x-error", reason[:LONGEST].encode()),

@@ -7,8 +7,8 @@ of the tick.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from hashlib import sha256
 from operator import index
 from typing import Any, Final
@@ -17,20 +17,24 @@ from zlib import crc32
 import numpy as np
 import orjson
 
+from backend.bus.impossible import fault
 from backend.bus.records import ALWAYS, Record, spelled, trace_of
-from domain.events import Candle, CandleBatch, Source
-from domain.market import Hole, Instrument, Timeframe
+from domain.events import Candle, CandleBatch, Floats, Source
+from domain.market import LATEST_MS, Hole, Instrument, Timeframe, to_ms
 from domain.topics import CANDLES, PREFIX, OfPanel, Topic, panel_of
 from domain.trades import MadeOf
 
 PARTITIONS: Final = 12  # shared evenly by 1, 2, 3, 4, 6 or 12 readers; never changed
 SCHEMA: Final = b"1"
 _PRICES: Final = ("open", "high", "low", "close", "volume")
+_INT32: Final = 2**31 - 1
+_INT64: Final = 2**63 - 1
+_LAST_MS: Final = LATEST_MS + Timeframe.D1.ms
 _LOST_IN_JSON: Final = "a candle with a number that is not finite does not leave the process"
 
 
 class UnreadableRecordError(ValueError):
-    """What came from a broker is no event that this release knows."""
+    """What came from a broker is no event that this release knows, or one that cannot be."""
 
 
 def partition_of(key: str) -> int:
@@ -64,20 +68,39 @@ def record_of(topic: Topic, event: OfPanel, prefix: str = PREFIX) -> Record:
     return Record(topic.wire_name(prefix), key.encode(), value, headers, partition_of(key))
 
 
-def event_of(value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> CandleBatch:
+def event_of(
+    value: bytes | None,
+    headers: Sequence[tuple[str, bytes]],
+    *,
+    key: bytes | None,
+    latest: datetime,
+) -> CandleBatch:
     """The event of a record.
 
+    Args:
+        value: what the record holds.
+        headers: of the record.
+        key: of the record.
+        latest: what was sent by now is of no later close.
+
     Raises:
-        UnreadableRecordError: it holds none, or of a version that is not known here.
+        UnreadableRecordError: it holds none, of a version that is not known here, or one that
+            cannot be: `fault`.
     """
     schema = dict(headers).get("schema")
     if schema != SCHEMA:
         told = "none" if schema is None else schema[:16].decode(errors="replace")
         raise UnreadableRecordError(f"its schema is {told}, and 1 is what is known here")
     try:
-        return _event(orjson.loads(value or b""))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        event = _event(orjson.loads(value or b""))
+        reason = fault(event, key=key, latest=latest)
+    except UnreadableRecordError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise UnreadableRecordError(f"{type(error).__name__}: {error}") from error
+    if reason is not None:
+        raise UnreadableRecordError(reason)
+    return event
 
 
 def _value(batch: CandleBatch) -> bytes:
@@ -114,47 +137,103 @@ def _told(one: Candle) -> tuple[Any, ...]:
 
 def _event(value: Mapping[str, Any]) -> CandleBatch:
     exchange, timeframe = value["exchange"], Timeframe(value["timeframe"])
+    holes = {Instrument(exchange, symbol): _holes(some) for symbol, *some in value["holes"]}
     instruments = tuple(Instrument(exchange, symbol) for symbol in value["symbols"])
-    shape = (len(instruments),)
-    arrays: dict[str, Any] = {
-        name: np.array(value[name], dtype=np.float64).reshape(shape) for name in _PRICES
-    }
+    if "\0" in "".join([exchange, *value["symbols"], *(one.symbol for one in holes)]):
+        raise UnreadableRecordError("a name holds a byte 0")
+    prices = np.array([value[name] for name in _PRICES], dtype=np.float64)
+    prices = prices.reshape(len(_PRICES), len(instruments))
+    arrays: dict[str, Any] = dict(zip(_PRICES, prices, strict=True))
+    revision = _whole("a revision", value["revision"], 1, _INT32)
+    as_of = _moment(value["as_of"])
     return CandleBatch(
         exchange=exchange,
         timeframe=timeframe,
-        as_of=datetime.fromisoformat(value["as_of"]),
+        as_of=as_of,
         instruments=instruments,
         **arrays,
-        known_at=datetime.fromisoformat(value["known_at"]),
-        revision=np.array([index(one) for one in value["revision"]], np.int64).reshape(shape),
+        known_at=_moment(value["known_at"]),
+        revision=np.array(revision, np.int64).reshape(len(instruments)),
         source=Source(value["source"]),
         late=value["late"] is True,
-        opening=index(value["opening"]),
-        told=tuple(_candle(exchange, timeframe, row) for row in value["told"]),
-        holes={Instrument(exchange, symbol): _holes(some) for symbol, *some in value["holes"]},
+        opening=_whole("the opening", [value["opening"]], 0, _INT64)[0],
+        holes=holes,
+        told=_versions(value, instruments, timeframe, as_of, prices) if value["told"] else (),
     )
 
 
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise UnreadableRecordError(f"a time without its zone: {text}")
+    return moment.astimezone(UTC)
+
+
+def _whole(what: str, numbers: Iterable[Any], least: int, most: int) -> list[int]:
+    found = list(map(index, numbers))
+    if found and not least <= min(found) <= max(found) <= most:
+        raise UnreadableRecordError(f"{what} is out of range")
+    return found
+
+
 def _holes(told: Sequence[Sequence[int]]) -> tuple[Hole, ...]:
-    return tuple((index(first), index(end)) for first, end in told)
+    holes = []
+    for span in told:
+        first, end = _whole("a hole", span, 0, _LAST_MS)
+        if first >= end:
+            raise UnreadableRecordError("a hole ends before it begins")
+        holes.append((first, end))
+    return tuple(holes)
 
 
-def _candle(exchange: str, timeframe: Timeframe, row: Sequence[Any]) -> Candle:
-    symbol, open_ms, *prices, trades, closed, confirmed, event_ms, source, made_of = row
-    opened, high, low, close, volume = map(float, prices)
-    return Candle(
-        instrument=Instrument(exchange, symbol),
-        timeframe=timeframe,
-        open_ms=index(open_ms),
-        open=opened,
-        high=high,
-        low=low,
-        close=close,
-        volume=volume,
-        trades=None if trades is None else index(trades),
-        closed=closed is True,
-        confirmed=confirmed is True,
-        event_ms=index(event_ms),
-        source=Source(source),
-        made_of=MadeOf(made_of),
+def _versions(
+    value: Mapping[str, Any],
+    instruments: Sequence[Instrument],
+    timeframe: Timeframe,
+    as_of: datetime,
+    prices: Floats,
+) -> tuple[Candle, ...]:
+    """The candles of the tick, with what the exchange said of them besides."""
+    symbols, opened, *rest = zip(*value["told"], strict=True)
+    *told, trades, closed, confirmed, event_ms, source, made_of = rest
+    open_ms = to_ms(as_of) - timeframe.ms
+    if list(symbols) != value["symbols"] or set(opened) != {open_ms} or set(closed) != {True}:
+        raise UnreadableRecordError("its versions are not the closed candles of the tick")
+    if list(map(list, told)) != [value[name] for name in _PRICES]:
+        raise UnreadableRecordError("its versions have other values than its candles")
+    _whole("a number of trades", (one for one in trades if one is not None), 0, _INT64)
+    sources = {one: Source(one) for one in set(source)}
+    makers = {one: MadeOf(one) for one in set(made_of)}
+    return tuple(
+        Candle(
+            instrument=instrument,
+            timeframe=timeframe,
+            open_ms=open_ms,
+            open=opened,
+            high=high,
+            low=low,
+            close=close,
+            volume=volume,
+            trades=trades,
+            confirmed=confirmed is True,
+            event_ms=event_ms,
+            source=sources[source],
+            made_of=makers[made_of],
+        )
+        for instrument, (
+            opened,
+            high,
+            low,
+            close,
+            volume,
+        ), trades, confirmed, event_ms, source, made_of in zip(
+            instruments,
+            prices.T.tolist(),
+            trades,
+            confirmed,
+            _whole("the time of a version", event_ms, 0, LATEST_MS),
+            source,
+            made_of,
+            strict=True,
+        )
     )

@@ -7,6 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -17,12 +18,14 @@ from backend.bus.broker import (
     RECORD_BYTES,
     STOP_WITHIN_S,
     client_options,
+    committed,
     prepare,
     tick_topics,
 )
 from backend.bus.envelope import PARTITIONS, UnreadableRecordError, event_of, partition_of
 from backend.bus.outage import Outage
 from backend.setting_tables import KafkaSettings
+from domain.errors import in_one_line
 from domain.topics import Topic
 from domain.troubles import Trouble
 
@@ -32,6 +35,8 @@ AT_ONCE: Final = 500  # records taken from the client; what they hold is bounded
 LOOK_MS: Final = 1_000  # until a wait for records is looked after
 COMMIT_EVERY_S: Final = 0.5  # while there is always more
 SILENT_S: Final = 30.0  # without a record, until the broker is asked whether there is one
+TRIES: Final = 3  # of a record that ends whoever reads it
+_FAILED: Final = "failed"  # beside the offset of a record that was tried: so often
 
 Refuse = Callable[[ConsumerRecord, str], Awaitable[None]]
 
@@ -48,7 +53,8 @@ class Subscription:
         topics: whose events.
         group: whose offsets.
         key: only records of it; None: of all partitions.
-        refuse: keeps a record that cannot be read, with the reason.
+        latest: what a record was sent of is of no later close.
+        refuse: keeps a record that cannot be taken in, with the reason.
         outage: says that nothing comes.
     """
 
@@ -56,12 +62,14 @@ class Subscription:
     topics: Sequence[Topic]
     group: str
     key: str | None
+    latest: Callable[[ConsumerRecord], datetime]
     refuse: Refuse
     outage: Outage
     _consumer: AIOKafkaConsumer | None = field(init=False, default=None)
     _fetched: deque[ConsumerRecord] = field(init=False, default_factory=deque)
     _given: ConsumerRecord | None = field(init=False, default=None)
     _next: dict[TopicPartition, int] = field(init=False, default_factory=dict)  # offsets
+    _tried: dict[TopicPartition, int] = field(init=False, default_factory=dict)
     _uncommitted: bool = field(init=False, default=False)
     _committed_at: float = field(init=False, default=0.0)  # of the loop's clock, as below
     _heard_at: float = field(init=False, default=0.0)
@@ -77,9 +85,11 @@ class Subscription:
             record = self._fetched[0]
             if ours is None or record.key == ours:
                 try:
-                    event = event_of(record.value, record.headers)
+                    event = event_of(
+                        record.value, record.headers, key=record.key, latest=self.latest(record)
+                    )
                 except UnreadableRecordError as error:
-                    await self.refuse(record, str(error))
+                    await self.refuse(record, in_one_line(error))
                     self._uncommitted = True
                 else:
                     self._given = self._fetched.popleft()
@@ -92,6 +102,40 @@ class Subscription:
             return []
         reason = f"it tells no ticks ({self.outage.why})"
         return [Trouble(about="broker", since=self.outage.since, reason=reason, grave=True)]
+
+    async def failed(self, error: Exception) -> str:
+        """What was given last ended its reader; at the last of its tries it is refused.
+
+        The tries are counted beside the group's offset, whoever makes them.
+
+        Returns:
+            Which it is.
+        """
+        record = self._given
+        if record is None:
+            return ""
+        name = f"{record.topic}, partition {record.partition}, offset {record.offset}"
+        place = TopicPartition(record.topic, record.partition)
+        tries = await self._tries(place, record.offset) + 1
+        if tries >= TRIES:
+            words = f"{type(error).__name__}: {in_one_line(error)}"
+            await self.refuse(record, f"taking it in failed {tries} times: {words}")
+            self._acknowledge()
+        else:
+            self._next[place], self._tried[place] = record.offset, tries
+            self._given, self._uncommitted = None, True
+        return name
+
+    async def _tries(self, place: TopicPartition, offset: int) -> int:
+        """How often a record was tried before; 0 where the broker does not say."""
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN_MS / 1_000):
+                at, said = await committed(self.about, f"{self.about.prefix}.{self.group}", place)
+        except (KafkaError, OSError) as error:
+            log.warning("how often a tick was tried is not known", extra={"reason": repr(error)})
+            return 0
+        before = {f"{_FAILED} {tries}": tries for tries in range(1, TRIES)}
+        return before.get(said, 0) if at == offset else 0
 
     async def close(self) -> None:
         """Commit what was acknowledged, and leave."""
@@ -108,7 +152,10 @@ class Subscription:
             self._given, self._uncommitted = None, True
 
     def _pass(self, record: ConsumerRecord) -> None:
-        self._next[TopicPartition(record.topic, record.partition)] = record.offset + 1
+        place = TopicPartition(record.topic, record.partition)
+        self._next[place] = record.offset + 1
+        if self._tried:
+            self._tried.pop(place, None)
 
     async def _fetch(self) -> None:
         """Until there is a record."""
@@ -184,7 +231,15 @@ class Subscription:
         self._committed_at = _now()
         try:
             async with asyncio.timeout(ANSWER_WITHIN_MS / 1_000):
-                await self._consumer.commit(dict(self._next))
+                await self._consumer.commit(
+                    {
+                        place: (
+                            offset,
+                            f"{_FAILED} {tries}" if (tries := self._tried.get(place)) else "",
+                        )
+                        for place, offset in self._next.items()
+                    }
+                )
             self._uncommitted = False
         except (KafkaError, OSError) as error:
             log.debug("offsets are committed later", extra={"reason": repr(error)})

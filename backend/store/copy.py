@@ -10,21 +10,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
+import asyncpg
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from sqlalchemy import Table
 from sqlalchemy.types import TypeEngine
 
 from domain.events import Floats, Ints
-from domain.market import EPOCH, MILLISECOND
+from domain.market import EPOCH, MILLISECOND, to_ms
 
 HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER: Final = b"\xff\xff"
 POSTGRES_EPOCH_MS: Final = 946_684_800_000  # 2000-01-01
 FLOAT8_OID: Final = 701
+# As a moment has; a later number of milliseconds would go around to another time.
+_FIRST_MS: Final = to_ms(datetime.min.replace(tzinfo=UTC))
+_LAST_MS: Final = to_ms(datetime.max.replace(tzinfo=UTC))
 INT_OIDS: Final = {4: 23, 8: 20}  # by the width of the numbers in bytes
 
 Bytes = NDArray[np.uint8]
@@ -171,6 +175,9 @@ def _time(values: Any, count: int) -> _Field:  # noqa: ANN401 - a column of any 
     elif values.dtype.kind == "M":
         microseconds = values.astype(np.int64) - POSTGRES_EPOCH_MS * 1000
     else:
+        told = np.ma.getdata(values)
+        if count and not (told.min() >= _FIRST_MS and told.max() <= _LAST_MS):
+            raise asyncpg.DatetimeFieldOverflowError("a time that no calendar has")
         microseconds = (values - POSTGRES_EPOCH_MS) * 1000
     return _number(">i8")(microseconds, count)
 

@@ -4,7 +4,8 @@
     python follow.py localhost:9092 signals.db
 
 Records may come again, under the same stream, epoch and offset: the table's key leaves them out.
-What is in the table is committed before its place is told to the broker: a kill loses nothing.
+What is in the table is committed before its place is told to the broker: a kill loses nothing, nor
+does a broker that does not take the place.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from hashlib import sha256
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
 
 TOPIC = "alphapulse.signals.changed.v1"  # or alphapulse.predictions.made.v1
 GROUP = "example"  # readers of one group share the partitions
@@ -51,7 +53,10 @@ async def follow(broker: str, database: sqlite3.Connection) -> None:
                 for records in batches.values():
                     for record in records:
                         keep(record, database)
-            await reader.commit({tp: some[-1].offset + 1 for tp, some in batches.items()})
+            try:
+                await reader.commit({tp: some[-1].offset + 1 for tp, some in batches.items()})
+            except KafkaError as error:  # whoever reads on begins behind what was committed before
+                sys.stderr.write(f"records will come again: {error!r}\n")
 
 
 def keep(record: ConsumerRecord, database: sqlite3.Connection) -> None:

@@ -7,9 +7,13 @@ from math import nan
 
 from backend.metrics import REGISTRY
 from backend.store import database
+from backend.store.candles import store_candles
+from backend.store.instruments import Instruments
 from backend.store.quarantine import refuse_candle, refuse_unreadable
 from collectors.checks import reason
 from collectors.unreadable import Unreadable
+from domain.events import Source
+from domain.market import from_ms
 from tests.doubles import START
 from tests.factories import candle
 
@@ -29,6 +33,29 @@ async def test_a_refused_candle_is_kept_as_it_was_told_and_counted(database_url:
 
     assert (row["detail"], row["close"]) == (said, "nan")
     assert counted(said) == before + 1
+
+
+async def test_a_candle_of_no_calendar_is_set_aside_by_whatever_way_it_comes(
+    database_url: str,
+) -> None:
+    good = candle()
+    later = candle(open_ms=10**18)
+    backfilled = candle(open_ms=10**15, source=Source.BACKFILL)
+
+    pool = await database.connect_pool(database_url)
+    try:
+        changes = await store_candles(
+            pool, Instruments(pool), [good, later, backfilled], known_at=START
+        )
+        stored = await pool.fetchval("SELECT array_agg(open_time) FROM candles")
+        aside = await pool.fetch("SELECT detail FROM quarantine")
+    finally:
+        await pool.close()
+
+    assert [one.open_ms for one in changes] == [good.open_ms]
+    assert stored == [from_ms(good.open_ms)]
+    assert {row["detail"] for row in aside} == {"a time that no calendar has"}
+    assert len(aside) == 2
 
 
 async def test_what_cannot_be_read_is_kept_byte_for_byte(database_url: str) -> None:

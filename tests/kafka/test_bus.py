@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
+import orjson
 import pytest
 from aiokafka.errors import KafkaError
 
@@ -15,7 +16,7 @@ from backend.bus.dead import dead_letters, replay
 from backend.bus.envelope import PARTITIONS, partition_of, record_of
 from backend.bus.kafka import KafkaBus
 from backend.bus.troubles import STUCK, troubles
-from domain.errors import UsageError
+from domain.errors import StoreUnavailableError, TickFailedError, UsageError
 from domain.events import CandleBatch
 from domain.market import Instrument, Timeframe
 from domain.ports import EventBus
@@ -152,6 +153,65 @@ async def test_a_record_that_cannot_be_read_is_kept_aside_and_the_next_is_read(
         *("x-error", "x-group", "x-failed-at"),
         *("x-origin-topic", "x-origin-partition", "x-origin-offset"),
     }
+
+
+async def test_what_can_be_read_and_cannot_be_is_kept_aside_and_the_next_is_read(
+    bus: KafkaBus, kafka: str
+) -> None:
+    await publish(bus, TICKS[:1])
+    (good,) = await read(kafka, CANDLES.wire_name(bus.about.prefix), 1)
+    tick = orjson.loads(good.value)
+    ahead = (datetime.now(UTC) + timedelta(days=3)).replace(minute=0, second=0, microsecond=0)
+    told = [[BTC.symbol, 10**18, 1.0, 1.0, 1.0, 1.0, 1.0, None, True, True, 0, "live", "exchange"]]
+    wrong: list[tuple[dict[str, object], str]] = [
+        ({"as_of": ahead.isoformat(), "known_at": ahead.isoformat()}, "far ahead of the clock"),
+        ({"as_of": "9999-12-31T23:59:59+00:00"}, "known before its close"),
+        ({"known_at": tick["known_at"][:-6]}, "a time without its zone"),
+        ({"told": told}, "not the closed candles of the tick"),
+        ({"close": [None, 1.0]}, "close is not a finite number"),
+        ({"exchange": "kraken"}, "a tick of kraken|1h came under the key simulated|1h"),
+    ]
+    for change, _ in wrong:
+        await send_again(kafka, good, orjson.dumps(tick | change))
+    await publish(bus, TICKS[1:2])
+
+    assert await received(bus, KEY, 2) == moments(TICKS[:2])
+    letters = [one async for one in dead_letters(bus.about)]
+    assert [one.offset for one in letters] == [1, 2, 3, 4, 5, 6]
+    assert [one.record.value for one in letters] == [orjson.dumps(tick | one) for one, _ in wrong]
+    for letter, (_, reason) in zip(letters, wrong, strict=True):
+        assert reason in letter.reason
+    (trouble,) = bus.troubles()
+    assert f"{good.topic}, partition {good.partition}, offset 6 is a dead letter" in trouble.reason
+    assert trouble in troubles()
+
+
+async def test_a_tick_that_ends_its_reader_each_time_is_kept_aside_whoever_reads(
+    bus: KafkaBus, kafka: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await publish(bus, TICKS[:3])
+    name = f"{CANDLES.wire_name(bus.about.prefix)}, partition {partition_of(KEY)}, offset 1"
+    assert await received(bus, KEY, 1) == moments(TICKS[:1])
+    for _ in range(subscription.TRIES):
+        async with bus_on(kafka, bus.about.prefix) as another:
+            with pytest.raises(TickFailedError, match=f"^{name}: LookupError: of no panel$"):
+                await take_in(another, TICKS[1])
+        assert name in caplog.text
+
+    assert await received(bus, KEY, 1) == moments(TICKS[2:3])
+    (letter,) = [one async for one in dead_letters(bus.about)]
+    assert (letter.offset, letter.group) == (1, KEY)
+    assert letter.reason == "taking it in failed 3 times: LookupError: of no panel"
+
+
+async def test_what_says_nothing_of_a_tick_is_not_counted(bus: KafkaBus, kafka: str) -> None:
+    await publish(bus, TICKS[:2])
+    for _ in range(subscription.TRIES):
+        with pytest.raises(StoreUnavailableError):
+            await take_in(bus, TICKS[0], StoreUnavailableError("the database is gone"))
+
+    assert await received(bus, KEY, 2) == moments(TICKS[:2])
+    assert await ends(kafka, dead_topic(bus.about.prefix)) == 0
 
 
 async def test_dead_letters_are_put_where_they_were_once(bus: KafkaBus, kafka: str) -> None:
@@ -319,6 +379,14 @@ async def received(bus: EventBus, group: str, count: int, *, key: str = KEY) -> 
     async with bus.subscribe(CANDLES, group=group, key=key) as events:
         async with asyncio.timeout(WITHIN_S):
             return [moment(await anext(events)) for _ in range(count)]
+
+
+async def take_in(bus: EventBus, wrong: CandleBatch, error: Exception | None = None) -> None:
+    """Until one comes that cannot be taken in."""
+    async with bus.subscribe(CANDLES, group=KEY, key=KEY) as events, asyncio.timeout(WITHIN_S):
+        async for event in events:
+            if moment(event) == wrong.as_of:
+                raise error or LookupError("of no panel")
 
 
 def moment(event: object) -> object:

@@ -1,4 +1,4 @@
-"""An operator sees which records could not be read, and has them put on their topics again."""
+"""An operator sees which records could not be taken in, and has them put on their topics again."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import runpy
 import sqlite3
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import CommitFailedError
 
 from domain.topics import SIGNALS
 from tests.kafka.broker import Broker
@@ -44,6 +47,37 @@ async def test_the_example_keeps_each_event_once_over_kills_and_repetitions(
     async with record.relaying(own.address):
         with following(own, file):
             await asyncio.to_thread(until, lambda: kept(file) == 9, "the later ones")
+
+
+async def test_the_example_goes_on_where_the_broker_does_not_take_its_place(
+    record: Relayed,
+    own: Broker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    refused: list[object] = []
+    commit = AIOKafkaConsumer.commit
+
+    async def refuse_once(self: AIOKafkaConsumer, offsets: object) -> None:
+        if not refused:
+            refused.append(offsets)
+            raise CommitFailedError("the group has already rebalanced")
+        await commit(self, offsets)
+
+    monkeypatch.setattr(AIOKafkaConsumer, "commit", refuse_once)
+    example = runpy.run_path(str(EXAMPLE))
+    file = tmp_path / "signals.db"
+    async with record.relaying(own.address):
+        with closing(sqlite3.connect(file)) as database:
+            following = asyncio.create_task(example["follow"](own.address, database))
+            for tick in (1, 2):
+                await record.ticks(tick)
+                await asyncio.to_thread(until, lambda: kept(file) == 3 * tick, "its events")  # noqa: B023 - awaited
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+
+    assert "records will come again: CommitFailedError" in capsys.readouterr().err
 
 
 async def test_the_example_stops_at_an_event_that_was_altered(

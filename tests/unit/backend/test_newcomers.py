@@ -44,7 +44,12 @@ async def test_the_moment_of_a_newcomer_is_known_before_its_first_tick_is_answer
     runner: Any = SimpleNamespace(panel=panel, on_candles=answer)
     observer: Any = SimpleNamespace(revisions=revisions)
     subscribed = asyncio.Event()
-    following = asyncio.create_task(Hosted(runner, observer).follow(bus, subscribed))
+
+    async def opened() -> int:
+        return 1
+
+    hosted = Hosted(runner, observer)
+    following = asyncio.create_task(hosted.follow(bus, subscribed, 0, opened))
     await subscribed.wait()
     (alone,), both = candle_batches([BTC], 1), candle_batches([BTC, ETH], 3)
     for batch in (alone, *both[1:], replace(both[0], opening=1)):

@@ -12,12 +12,11 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from collectors.ccxt_rows import LATEST_MS
 from collectors.large_trades import LEAST, LargeTrades
 from collectors.pacing import Pace
 from collectors.sources.large_trades import LargeTradeSource
 from domain.errors import ExchangeUnavailableError, SourceUnavailableError
-from domain.market import Instrument, Timeframe, from_ms
+from domain.market import LATEST_MS, Instrument, Timeframe, from_ms
 from domain.sources import Measurement, Metric, source_of
 from domain.trades import Side, Trade, TradesTold
 from tests.doubles import ManualClock

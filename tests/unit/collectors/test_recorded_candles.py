@@ -107,7 +107,7 @@ def test_a_time_that_no_calendar_has_rejects_only_its_row(tmp_path: Path) -> Non
         hours, rejected, _ = read(tmp_path / f"{name}.parquet")
         assert hours == [1, 3]
         assert [one.partition(":")[0] for one in rejected] == ["2", "4"]
-        assert all("timestamp is " in one for one in rejected)
+        assert all("out of range" in one or "not a whole number" in one for one in rejected)
 
 
 @pytest.mark.parametrize("ending", ["parquet", "csv"])
