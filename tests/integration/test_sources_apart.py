@@ -47,6 +47,15 @@ TRAINING = {"MINIMUM_ROWS": "150", "EVERY_BARS": "1", "KINDS": '["logistic.direc
 BEHIND = timedelta(minutes=10)  # what the clock of those who ask is behind the others'
 
 
+class Polls(list[str]):
+    """The processes that asked, in order; nobody may while a tick is made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.allowed = asyncio.Event()
+        self.allowed.set()
+
+
 class Index:
     """A source that tells another value at each poll, and says who asks."""
 
@@ -54,10 +63,11 @@ class Index:
     every = timedelta(minutes=1)
     stale_after = timedelta(hours=9)
 
-    def __init__(self, asked: list[str], process: str, clock: Behind) -> None:
+    def __init__(self, asked: Polls, process: str, clock: Behind) -> None:
         self._asked, self._process, self._clock = asked, process, clock
 
     async def poll(self) -> Answer:
+        await self._asked.allowed.wait()
         self._asked.append(self._process)
         now_ms = to_ms(self._clock.now())
         one = Measurement(
@@ -96,7 +106,7 @@ class Asker:
 
 
 @asynccontextmanager
-async def asker(workers: Workers, name: str, asked: list[str]) -> AsyncIterator[Asker]:
+async def asker(workers: Workers, name: str, asked: Polls) -> AsyncIterator[Asker]:
     clock = Behind(workers.clock)
 
     async def no_feeds(*_: Any) -> list[Any]:
@@ -140,7 +150,7 @@ async def test_one_process_asks_and_every_worker_joins_what_was_known_at_each_cl
 ) -> None:
     workers = Workers(database_url, tmp_path)
     await workers.open(store)
-    asked: list[str] = []
+    asked = Polls()
     begun = START + HISTORY * H1.duration
 
     async def rows() -> Sequence[Any]:
@@ -148,9 +158,6 @@ async def test_one_process_asks_and_every_worker_joins_what_was_known_at_each_cl
 
     async def made() -> bool:
         return len(await rows()) == workers.told * len(EXCHANGES)
-
-    async def followed() -> bool:
-        return workers.bus.followers == len(EXCHANGES)
 
     async def up() -> bool:
         """Whether the source is said, and stored, to answer."""
@@ -162,8 +169,10 @@ async def test_one_process_asks_and_every_worker_joins_what_was_known_at_each_cl
     async def tick() -> None:
         before = len(asked)
         await until(lambda: stored(store, before), "the newest value in the tables")
+        asked.allowed.clear()
         await workers.tick()
         await until(made, "the rows of a tick")
+        asked.allowed.set()
         await until(lambda: longer(asked, before), "another value")
 
     async with AsyncExitStack() as stack:
@@ -171,7 +180,7 @@ async def test_one_process_asks_and_every_worker_joins_what_was_known_at_each_cl
         await until(up, "a source that answers")
         await stack.enter_async_context(asker(workers, "second", asked))
         one = await stack.enter_async_context(workers.process("one"))
-        await until(followed, "both panels at their ticks")
+        await until(lambda: followed(workers), "both panels at their ticks")
         await tick()
         await tick()
         assert set(asked) == {"first"}
@@ -186,10 +195,9 @@ async def test_one_process_asks_and_every_worker_joins_what_was_known_at_each_cl
         await stack.enter_async_context(workers.process("two"))
         await store.writers.execute("SELECT pg_terminate_backend($1)", one.leases.pid)
         await asyncio.gather(one.task, return_exceptions=True)
-        await until(followed, "both panels at the other worker")
+        await until(lambda: followed(workers), "both panels at the other worker")
         await tick()
-        heard = await hear(store.readers)
-        live = await rows()
+        heard, live = await hear(store.readers), await rows()
 
     told, _ = await recall(store.readers, store.instruments, since=EPOCH, scorer=NAME)
     later = answers(told, [(row["exchange"], H1, row["as_of"], NAMES) for row in live])
@@ -218,13 +226,10 @@ async def test_what_was_told_is_what_models_of_a_worker_are_fitted_on(
     async def fitted() -> bool:
         return bool(await store.readers.fetch(FITTED))
 
-    async def followed() -> bool:
-        return workers.bus.followers == len(EXCHANGES)
-
-    async with asker(workers, "first", []):
+    async with asker(workers, "first", Polls()):
         await until(up, "a source")
         async with workers.process("one"):
-            await until(followed, "both panels at their ticks")
+            await until(lambda: followed(workers), "both panels at their ticks")
             await workers.tick()
             await until(fitted, "a model")
 
@@ -236,7 +241,7 @@ async def test_what_was_told_is_what_models_of_a_worker_are_fitted_on(
 async def test_sources_that_nobody_asks_any_more_are_off_until_somebody_does(
     database_url: str, store: Store, tmp_path: Path
 ) -> None:
-    workers, asked, now = Workers(database_url, tmp_path), list[str](), [0.0]
+    workers, asked, now = Workers(database_url, tmp_path), Polls(), [0.0]
 
     async def state() -> SourceState | None:
         known = (await store.sources.states(EVER)).get("fear_greed")
@@ -272,6 +277,10 @@ def fine() -> SourceStatus:
 
 async def stored(store: Store, value: int) -> bool:
     return bool(await store.readers.fetchval(NEWEST) == value)
+
+
+async def followed(workers: Workers) -> bool:
+    return workers.bus.followers == len(EXCHANGES)
 
 
 async def longer(asked: list[str], before: int) -> bool:
