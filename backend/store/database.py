@@ -47,6 +47,10 @@ CONNECTION_ERRORS: Final = (
 )
 
 
+_END_SESSIONS: Final = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = $1 AND backend_type = 'client backend'
+"""
 _OF_THE_DRIVER: Final = (asyncpg.InterfaceError, asyncpg.InternalClientError)
 _waits: Final[dict[object, Trouble]] = {}
 
@@ -222,8 +226,17 @@ async def create_database(url: str, name: str, *, template: str | None = None) -
 
 
 async def drop_database(url: str, name: str) -> None:
-    """Drop the database `name` if it exists, whoever is connected to it."""
-    await _execute(url, f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)")
+    """Drop the database `name` if it exists, whoever of the user's is connected to it."""
+    drop = f"DROP DATABASE IF EXISTS {quoted(name)}"
+    connection = await connect(url)
+    try:
+        await connection.execute(f"{drop} WITH (FORCE)")
+    except asyncpg.InsufficientPrivilegeError:
+        # Not everyone may end the autovacuum worker in it, and without force nobody needs to.
+        await connection.execute(_END_SESSIONS, name)
+        await connection.execute(drop)
+    finally:
+        await connection.close()
 
 
 async def _execute(url: str, statement: str) -> None:

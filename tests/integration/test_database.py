@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import asyncpg
 import pytest
 
 from backend.store import database
+from backend.store.embedded import EmbeddedPostgres
 from domain.errors import StoreUnavailableError
+from tests.conftest import as_any_role
 
 
 @pytest.mark.parametrize(
@@ -60,6 +63,33 @@ async def test_a_database_is_dropped_whoever_is_connected_to_it(database_url: st
         await connection.fetchval("SELECT 1")
     with pytest.raises(StoreUnavailableError):
         await database.connect(url)
+
+
+VACUUMED = (
+    "SELECT 1 FROM pg_stat_activity WHERE backend_type = 'autovacuum worker' AND datname = $1"
+)
+
+
+@pytest.mark.long
+async def test_a_database_is_dropped_while_it_is_vacuumed(tmp_path: Path) -> None:
+    """Only a superuser may end the worker that does it."""
+    often = {"autovacuum_naptime": "1s", "autovacuum_vacuum_cost_delay": "100ms"}
+    with EmbeddedPostgres(tmp_path, settings=often) as server:
+        mine = await as_any_role(server)
+        url = await database.create_database(mine, "test_vacuumed")
+        connection = await database.connect(url)
+        await connection.execute("CREATE TABLE many AS SELECT generate_series(1, 500000) AS n")
+        await connection.execute("DELETE FROM many")
+        owner = await database.connect(server)  # others are not told of it
+        async with asyncio.timeout(60):
+            while not await owner.fetch(VACUUMED, "test_vacuumed"):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+        await database.drop_database(mine, "test_vacuumed")
+        await owner.close()
+
+        with pytest.raises(database.CONNECTION_ERRORS):
+            await connection.fetchval("SELECT 1")
 
 
 async def test_what_loses_its_only_connection_says_so_in_one_line(database_url: str) -> None:
