@@ -15,8 +15,9 @@ from domain.topics import panel_of
 def fault(batch: CandleBatch, *, key: bytes | None, latest: datetime) -> str | None:
     """Why a tick cannot be; None for one that can.
 
-    One that can is of the panel of its key and of a close on its timeframe's grid, was known from
-    then on and not after `latest`, and has candles that can be, one for each instrument, sorted.
+    One that can is of the panel of its key and of a close on its timeframe's grid, was known not
+    after `latest`, nor before its close where it has no versions, and has candles that can be, one
+    for each instrument, sorted.
 
     Args:
         batch: the tick; its times are in UTC.
@@ -26,7 +27,7 @@ def fault(batch: CandleBatch, *, key: bytes | None, latest: datetime) -> str | N
     panel = panel_of(batch)
     if panel.encode() != key:
         return f"a tick of {panel} came under the key {(key or b'')[:64].decode(errors='replace')}"
-    if not batch.as_of <= batch.known_at:
+    if not batch.told and batch.as_of > batch.known_at:  # versions say themselves of which close
         return "it was known before its close"
     if batch.known_at > latest:
         return f"it is known from {rfc3339(batch.known_at)} on, which is far ahead of the clock"
