@@ -9,7 +9,7 @@ from typing import Final
 
 import asyncpg
 
-from backend.api.health import NAMED
+from backend.api.health import some_of
 from backend.api.status import Market, Status
 from backend.store.leases import Held, count_workers, read_leases
 from backend.store.open_panels import opened
@@ -108,12 +108,11 @@ def _stale(heard: Sequence[Told]) -> Iterator[Finding]:
         status = _status_of([one])
         if one.silent_s >= LOST_AFTER_S or not (late := status.stale(now)):
             continue
-        named = ", ".join(instrument.symbol for instrument, _ in late[:NAMED])
-        rest = f" and {len(late) - NAMED} more" if len(late) > NAMED else ""
+        named = some_of([instrument.symbol for instrument, _ in late])
         since = rfc3339(min(status.newest[key] for key in late))
         away = everything.away().get(late[0][0].exchange)
         why = f"; {away}" if away else ""
-        yield _warning(one.system, f"no fresh prediction of {named}{rest} since {since}{why}")
+        yield _warning(one.system, f"no fresh prediction of {named} since {since}{why}")
 
 
 def _status_of(heard: Sequence[Told]) -> Status:

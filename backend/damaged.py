@@ -19,7 +19,7 @@ def meet(what: str, fault: str) -> None:
     """Have `what` among the `troubles`, with the first fault that it was met with.
 
     Args:
-        what: a row, a stream, an event; it is in the log once.
+        what: a row, a stream, an event; while it is remembered it is in the log once.
         fault: what is wrong with it, and what becomes of it, in one line.
     """
     if what in _met:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import asyncpg
 
-from backend.api.health import NAMED
+from backend.api.health import some_of
 from backend.attached import status_of
 from backend.checkup import PROCESS, Finding, orders, processes
 from backend.clock import SystemClock
@@ -186,8 +186,7 @@ async def _system(settings: Settings, *, apart: bool) -> Finding:
     ]
     late = [f"{one['symbol']} {one['timeframe']}" for one in status["freshness"] if one["stale"]]
     if late:
-        rest = f" and {len(late) - NAMED} more" if len(late) > NAMED else ""
-        lines.append(f"no fresh prediction of {', '.join(late[:NAMED])}{rest}")
+        lines.append(f"no fresh prediction of {some_of(late)}")
     detail = "; ".join([f"process {runtime.pid}", *lines])
     return Finding(name=name, good=not lines, detail=detail)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
@@ -25,7 +25,17 @@ from domain.sources import SourceState
 from domain.troubles import Trouble
 
 router = APIRouter(tags=["health"])
-NAMED = 5  # stale instruments in one line
+NAMED: Final = 5  # stale instruments in one line
+
+
+def some_of(names: Sequence[str]) -> str:
+    """The first few of them, and how many more there are.
+
+    >>> some_of("abcdefg")
+    'a, b, c, d, e and 2 more'
+    """
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 @router.get("/healthz", responses=described(Alive))
@@ -50,15 +60,12 @@ async def readyz(request: Request) -> Response:
     if not state.status.ready:
         raise starting(state)
     if late := stale(state, caller):
-        named = ", ".join(
-            f"{each['exchange']}:{each['symbol']} {each['timeframe']}" for each in late[:NAMED]
-        )
-        rest = f" and {len(late) - NAMED} more" if len(late) > NAMED else ""
+        named = some_of([f"{one['exchange']}:{one['symbol']} {one['timeframe']}" for one in late])
         ahead = state.status.ahead(state.clock.now())
         why = "; the clock is behind the newest of them" if ahead else ""
         lines = state.status.away().values() if caller.sees_all else ()
         away = "".join(f"; {line}" for line in lines)
-        raise ProblemError("stale", f"no fresh prediction of {named}{rest}{why}{away}", stale=late)
+        raise ProblemError("stale", f"no fresh prediction of {named}{why}{away}", stale=late)
     ages = state.status.ages(state.clock.now())
     oldest = max((age for (one, _), age in ages.items() if caller.sees(one)), default=None)
     body = {

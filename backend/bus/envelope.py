@@ -81,7 +81,7 @@ def event_of(
         value: what the record holds.
         headers: of the record.
         key: of the record.
-        latest: what was sent by now is of no later close.
+        latest: what was sent by now was known by then.
 
     Raises:
         UnreadableRecordError: it holds none, of a version that is not known here, or one that
@@ -209,24 +209,18 @@ def _versions(
             instrument=instrument,
             timeframe=timeframe,
             open_ms=open_ms,
-            open=opened,
-            high=high,
-            low=low,
-            close=close,
-            volume=volume,
+            open=row[0],
+            high=row[1],
+            low=row[2],
+            close=row[3],
+            volume=row[4],
             trades=trades,
             confirmed=confirmed is True,
             event_ms=event_ms,
             source=sources[source],
             made_of=makers[made_of],
         )
-        for instrument, (
-            opened,
-            high,
-            low,
-            close,
-            volume,
-        ), trades, confirmed, event_ms, source, made_of in zip(
+        for instrument, row, trades, confirmed, event_ms, source, made_of in zip(
             instruments,
             prices.T.tolist(),
             trades,

@@ -53,7 +53,7 @@ class Subscription:
         topics: whose events.
         group: whose offsets.
         key: only records of it; None: of all partitions.
-        latest: what a record was sent of is of no later close.
+        latest: what a record was sent of was known by then.
         refuse: keeps a record that cannot be taken in, with the reason.
         outage: says that nothing comes.
     """
